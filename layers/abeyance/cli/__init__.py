@@ -1,0 +1,1 @@
+"""The abeyance command. Not deployed."""

@@ -1,0 +1,17 @@
+"""The ``abeyance`` command. Each sub-command is a module of this package and imports what is heavy only when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="abeyance",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Face recognition that you deploy in your own AWS account, and that can be stopped.",
+)
+
+
+def main() -> None:
+    """Entry point of the ``abeyance`` command."""
+    app()

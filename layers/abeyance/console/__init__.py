@@ -1,0 +1,1 @@
+"""What people have to look at rather than read, in a browser."""

@@ -1,0 +1,1 @@
+"""Collections of templates: the DynamoDB store, snapshots, and exact search over them."""

@@ -1,0 +1,1 @@
+"""The proof: a hash chain of every decision, its store, and its verification."""

@@ -1,0 +1,1 @@
+"""The whole system on one machine, with moto in the place of AWS. Not deployed."""

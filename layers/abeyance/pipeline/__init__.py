@@ -1,0 +1,1 @@
+"""The way of a photo through the system: topology, typed events, and one module per stage."""

@@ -1,0 +1,1 @@
+"""Pixels to faces to templates: decoding, detection, alignment, embedding, quality. Knows nothing of AWS."""
