@@ -1,0 +1,61 @@
+# `make help` lists what there is. Everything runs in .venv, made from the hashed lists in requirements/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-quick lint format lock clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+	  /^[a-zA-Z_-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use it
+demo: $(VENV)/run ## Run real photos through the whole system on this machine
+	$(BIN)/abeyance demo
+
+serve: $(VENV)/run ## Serve S3, SQS, DynamoDB and EventBridge at one local URL
+	$(BIN)/abeyance serve
+
+##@ Work on it
+test: $(VENV)/dev lint ## Run every check and every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: $(VENV)/dev ## Run the unit tests alone
+	$(BIN)/python -m pytest tests/unit -m "not slow"
+
+lint: $(VENV)/dev ## Check style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev ## Put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+##@ Keep it
+lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile $(COMPILE) --extra local -o requirements/run.txt
+	$(BIN)/uv pip compile $(COMPILE) --extra dev -o requirements/dev.txt
+
+clean: ## Remove everything that was made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache cdk.out build dist
+
+COMPILE := pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: requirements/run.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run

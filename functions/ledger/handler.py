@@ -1,0 +1,15 @@
+"""Ledger: the one writer of the hash chain. Every event of ours comes here, in one order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from abeyance.pipeline import assemble
+from abeyance.pipeline.stage import answer
+
+record = assemble.record()
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Append an SQS FIFO batch to the ledger."""
+    return answer(event, record)

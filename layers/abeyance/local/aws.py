@@ -1,0 +1,228 @@
+"""AWS on this machine: one loopback URL served by moto, and the system's resources made from the topology.
+
+moto stands in for AWS itself, never for our own logic. Where it says something else than AWS does, it is put
+right here: S3's events to EventBridge, and writes to DynamoDB that must not interleave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from moto.core.utils import unix_time
+from moto.events.models import events_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3 import notifications
+from werkzeug.serving import make_server
+
+from abeyance.pipeline import topology
+from abeyance.pipeline.settings import Settings
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+
+WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def environment(endpoint: str, principal: str = "local") -> dict[str, str]:
+    """What an AWS client needs in its environment to speak to this machine instead; the key id names the principal."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": principal,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+class Front:
+    """The WSGI application at the local URL: our own services first, everything else is moto's."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._services: list[tuple[Callable[[Mapping[str, Any]], bool], WsgiApp]] = []
+        self._dynamodb = threading.RLock()
+
+    def mount(self, matches: Callable[[Mapping[str, Any]], bool], app: WsgiApp) -> None:
+        """Serve requests whose WSGI environment ``matches`` from ``app``."""
+        self._services.append((matches, app))
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        for matches, app in self._services:
+            if matches(environ):
+                return app(environ, start_response)
+        # DynamoDB's conditions and transactions are atomic; moto's are only if one request runs at a time.
+        alone = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
+        with self._dynamodb if alone else contextlib.nullcontext():
+            answer: Iterable[bytes] = self._moto(environ, start_response)
+            return answer
+
+
+class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *args: Any, **kwargs: Any) -> None:
+        """One line a request would bury what matters."""
+
+
+class LocalAws:
+    """Serves :class:`Front` on loopback from a thread, with the system's resources in it."""
+
+    def __init__(self, port: int = 0, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.front = Front()
+        self._server = make_server(HOST, port, self.front, threaded=True, request_handler=_QuietHandler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="local-aws", daemon=True)
+        self.endpoint = f"http://{HOST}:{self._server.server_port}"
+
+    def start(self) -> None:
+        """Serve, and create every bucket, table, rule and queue."""
+        _restart_moto()
+        notifications._send_event_bridge_message = send_as_s3_does
+        self._thread.start()
+        create_resources(self.client, self.settings)
+
+    def stop(self) -> None:
+        """Stop serving; what was in it is gone."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def client(self, service: str, principal: str = "local") -> Any:
+        """A boto3 client for the local URL."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=principal,
+            aws_secret_access_key="local",
+            config=Config(retries={"mode": "standard"}, max_pool_connections=32),
+        )
+
+
+def _restart_moto() -> None:
+    from moto.moto_api._internal.models import moto_api_backend
+
+    moto_api_backend.reset()
+
+
+def create_resources(client: Callable[[str], Any], settings: Settings) -> None:
+    """Make what the CDK stacks make, as far as moto knows it: tables, buckets, bus, queues and rules."""
+    dynamodb, s3, sqs, eventbridge = (client(name) for name in ("dynamodb", "s3", "sqs", "events"))
+    for table in topology.TABLES:
+        _create_table(dynamodb, getattr(settings, table.setting), table)
+    for bucket in topology.BUCKETS:
+        _create_bucket(s3, getattr(settings, bucket.setting), bucket)
+    eventbridge.create_event_bus(Name=settings.event_bus)
+    for stage in topology.STAGES:
+        _create_stage(sqs, eventbridge, settings, stage)
+
+
+def _create_table(dynamodb: Any, name: str, table: topology.Table) -> None:
+    keys = [(table.partition_key, "HASH")] + ([(table.sort_key, "RANGE")] if table.sort_key else [])
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
+    )
+
+
+def _create_bucket(s3: Any, name: str, bucket: topology.Bucket) -> None:
+    s3.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if bucket.object_lock else {}))
+    if bucket.versioned and not bucket.object_lock:
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    if bucket.events:
+        s3.put_bucket_notification_configuration(
+            Bucket=name, NotificationConfiguration={"EventBridgeConfiguration": {}}
+        )
+
+
+def _create_stage(sqs: Any, eventbridge: Any, settings: Settings, stage: topology.Stage) -> None:
+    fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if stage.fifo else {}
+    dead = sqs.create_queue(QueueName=stage.dead_letter_queue, Attributes=fifo)["QueueUrl"]
+    redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": stage.max_receives}
+    attributes = {"VisibilityTimeout": str(stage.visibility_timeout), "RedrivePolicy": json.dumps(redrive)}
+    queue = sqs.create_queue(QueueName=stage.queue, Attributes={**attributes, **fifo})["QueueUrl"]
+    target = {"Id": stage.name, "Arn": _arn(sqs, queue)}
+    if stage.fifo:
+        target["SqsParameters"] = {"MessageGroupId": stage.name}
+    for number, subscription in enumerate(stage.consumes):
+        bus = "default" if subscription.default_bus else settings.event_bus
+        rule = f"abeyance-{stage.name}-{number}"
+        pattern = json.dumps(subscription.pattern(settings))
+        eventbridge.put_rule(Name=rule, EventBusName=bus, EventPattern=pattern)
+        eventbridge.put_targets(Rule=rule, EventBusName=bus, Targets=[target])
+
+
+def _arn(sqs: Any, url: str) -> str:
+    arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return arn
+
+
+def _sequencers() -> Iterator[str]:
+    """Ever later S3 sequencers, 16 hexadecimal digits."""
+    last = 0
+    for _ in itertools.count():
+        last = max(last + 1, time.time_ns())
+        yield f"{last:016X}"
+
+
+_SEQUENCERS = _sequencers()
+_SEQUENCER_LOCK = threading.Lock()
+
+
+def send_as_s3_does(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
+    """Send S3's event to EventBridge in AWS's own form and order, in place of moto's sender.
+
+    moto 5.2.5 says ``eTag`` and ``ObjectCreated`` where S3 says ``etag`` and ``PutObject``, and gives every event
+    the same sequencer.
+    """
+    kind = str(getattr(event_name, "value", event_name))
+    deleted = "ObjectRemoved" in kind
+    if not deleted and "ObjectCreated" not in kind:
+        return
+    with _SEQUENCER_LOCK:
+        thing: dict[str, Any] = {"key": key.name, "sequencer": next(_SEQUENCERS)}
+    if not deleted:
+        thing |= {"size": key.size, "etag": key.etag.strip('"')}
+    if bucket.is_versioned:
+        thing["version-id"] = key.version_id
+    detail = {
+        "version": "0",
+        "bucket": {"name": bucket.name},
+        "object": thing,
+        "request-id": uuid.uuid4().hex[:16].upper(),
+        "requester": account_id,
+        "source-ip-address": HOST,
+        "reason": "DeleteObject" if deleted else _reason(kind),
+    }
+    if deleted:
+        detail["deletion-type"] = "Permanently Deleted"
+    event = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Object Deleted" if deleted else "Object Created",
+        "source": "aws.s3",
+        "account": account_id,
+        "time": unix_time(),
+        "region": bucket.region_name,
+        "resources": [bucket.arn],
+        "detail": detail,
+    }
+    for rule in list(events_backends[account_id][bucket.region_name].event_buses["default"].rules.values()):
+        rule.send_to_targets(event, transform_input=False)
+
+
+def _reason(kind: str) -> str:
+    what = kind.rsplit(":", 1)[-1]
+    return what if what == "CompleteMultipartUpload" else f"{what}Object"

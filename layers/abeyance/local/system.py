@@ -1,0 +1,209 @@
+"""The whole system on one machine: local AWS, and a poller for each stage that does what Lambda's event source mapping does."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from abeyance.local.aws import LocalAws, environment
+from abeyance.local.worker import FunctionError, Worker
+from abeyance.pipeline import topology
+from abeyance.pipeline.settings import Settings
+
+log = logging.getLogger("abeyance.local")
+
+#: Most seconds before a failed message is delivered again; in AWS it is the queue's visibility timeout.
+LONGEST_BACKOFF = 20
+
+
+class Poller:
+    """Receives from a stage's queue, invokes the stage's function, and deletes what it has done."""
+
+    def __init__(self, aws: LocalAws, stage: topology.Stage, extra_environment: dict[str, str]) -> None:
+        self.stage = stage
+        self._sqs = aws.client("sqs")
+        self._url = self._sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
+        variables = {**environment(aws.endpoint), **aws.settings.to_environment(), **extra_environment}
+        self.workers = [Worker(stage.name, variables, stage.timeout) for _ in range(stage.local_workers)]
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(worker,), name=f"{stage.name}-{number}", daemon=True)
+            for number, worker in enumerate(self.workers)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let running invocations end, then stop."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        for worker in self.workers:
+            worker.stop()
+
+    def _run(self, worker: Worker) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._poll(worker)
+            except (BotoCoreError, ClientError) as error:
+                if not self._stopping.wait(0.5):
+                    log.warning("cannot poll %s: %s", self.stage.queue, error)
+
+    def _poll(self, worker: Worker) -> None:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=self.stage.batch_size,
+            WaitTimeSeconds=1,
+            AttributeNames=["All"],
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            return
+        event = {"Records": [_record(message, self._url) for message in messages]}
+        try:
+            failed = {item["itemIdentifier"] for item in worker.invoke(event)["batchItemFailures"]}
+        except FunctionError as error:
+            log.warning("%s failed: %s", self.stage.name, error)
+            failed = {message["MessageId"] for message in messages}
+        done = [message for message in messages if message["MessageId"] not in failed]
+        if done:
+            self._sqs.delete_message_batch(QueueUrl=self._url, Entries=_entries(done))
+        for message in messages:
+            if message["MessageId"] in failed:
+                self._return(message)
+
+    def _return(self, message: dict[str, Any]) -> None:
+        """Deliver it again soon; in AWS that takes the visibility timeout."""
+        receives = int(message["Attributes"]["ApproximateReceiveCount"])
+        with suppress(ClientError):
+            self._sqs.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=message["ReceiptHandle"],
+                VisibilityTimeout=min(2 ** (receives - 1), LONGEST_BACKOFF) if receives > 1 else 0,
+            )
+
+
+def _record(message: dict[str, Any], url: str) -> dict[str, Any]:
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": url,
+    }
+
+
+def _entries(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]} for number, message in enumerate(messages)
+    ]
+
+
+class LocalSystem:
+    """Abeyance on this machine, as a context manager.
+
+    Parameters
+    ----------
+    settings
+        Names and choices; the flags file is made in a folder that goes with the system unless ``flags`` names one.
+    port
+        Port on 127.0.0.1; 0 takes a free one.
+    extra_environment
+        Further variables for the functions.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        port: int = 0,
+        extra_environment: dict[str, str] | None = None,
+    ) -> None:
+        self.aws = LocalAws(port, settings)
+        self._extra_environment = extra_environment or {}
+        self.pollers: dict[str, Poller] = {}
+
+    @property
+    def endpoint(self) -> str:
+        return self.aws.endpoint
+
+    @property
+    def settings(self) -> Settings:
+        return self.aws.settings
+
+    def client(self, service: str, principal: str = "local") -> Any:
+        """A boto3 client for this system."""
+        return self.aws.client(service, principal)
+
+    def __enter__(self) -> Self:
+        self.aws.start()
+        try:
+            for stage in topology.STAGES:
+                self.pollers[stage.name] = Poller(self.aws, stage, self._extra_environment)
+            for poller in self.pollers.values():
+                for worker in poller.workers:
+                    worker.ready()
+            for poller in self.pollers.values():
+                poller.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for poller in self.pollers.values():
+            poller.stop()
+        self.aws.stop()
+
+    def waiting(self) -> dict[str, int]:
+        """Messages in each queue, those in work and dead ones included, upstream queues first.
+
+        Read in the order in which events flow, so that nothing waits anywhere if every number is zero.
+        """
+        sqs = self.client("sqs")
+        names = [stage.queue for stage in topology.STAGES] + [stage.dead_letter_queue for stage in topology.STAGES]
+        return {name: _depth(sqs, name) for name in names}
+
+    def drain(self, timeout: float, progress: Callable[[dict[str, int]], None] | None = None) -> None:
+        """Wait until no queue but the dead-letter ones has anything left; raises ``TimeoutError``."""
+        end = time.monotonic() + timeout
+        queues = {stage.queue for stage in topology.STAGES}
+        while any((waiting := self.waiting())[name] for name in queues):
+            if progress:
+                progress(waiting)
+            if time.monotonic() > end:
+                raise TimeoutError(f"still waiting after {timeout:.0f} s: {waiting}")
+            time.sleep(0.1)
+
+
+def _depth(sqs: Any, name: str) -> int:
+    kinds = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(kinds))["Attributes"]
+    return sum(int(attributes[kind]) for kind in kinds)
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the flags of a system that is not meant to outlive its process."""
+    return tempfile.TemporaryDirectory(prefix="abeyance-")
+
+
+def in_folder(settings: Settings, folder: Path) -> Settings:
+    """The same settings with the flags in ``folder``."""
+    import msgspec
+
+    return msgspec.structs.replace(settings, flags=f"file:{folder / 'flags.json'}")

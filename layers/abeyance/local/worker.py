@@ -1,0 +1,128 @@
+"""A Lambda execution environment on this machine: a process that loads one handler and runs it on what it is sent.
+
+Parent and child speak lines of JSON: an event goes in on standard input, ``{"answer": ...}`` or
+``{"error": ..., "message": ...}`` comes back on what was standard output. The child can be killed at any time, as
+Lambda's can.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+class FunctionError(Exception):
+    """The handler raised, or its process ended before it answered."""
+
+
+def function_folder() -> Path:
+    """Where the deployed units' handlers lie: beside the rooms in a wheel, at the root of a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "functions"
+    return installed if installed.is_dir() else package.parents[1] / "functions"
+
+
+class Worker:
+    """One process for one function; started at once, started again after it dies."""
+
+    def __init__(self, function: str, environment: Mapping[str, str], timeout: float) -> None:
+        self._command = [sys.executable, "-m", "abeyance.local.worker", str(function_folder() / function / "handler.py")]
+        self._environment = {**os.environ, **environment, "AWS_LAMBDA_FUNCTION_NAME": f"abeyance-{function}"}
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter on our own handler
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
+        )
+
+    def ready(self) -> None:
+        """Wait until the handler is loaded; raises :class:`FunctionError` if it cannot be."""
+        self.invoke(None)
+
+    def invoke(self, event: Any) -> Any:
+        """Run the handler on ``event`` and return its answer; raises :class:`FunctionError`."""
+        with self._lock:
+            if self._process.poll() is not None:
+                self._process = self._start()
+            process = self._process
+            assert process.stdin
+            assert process.stdout
+            watchdog = threading.Timer(self._timeout, process.kill)
+            watchdog.start()
+            try:
+                process.stdin.write(json.dumps(event).encode() + b"\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except OSError:
+                line = b""
+            finally:
+                watchdog.cancel()
+            if not line:
+                process.kill()
+                process.wait()
+                raise FunctionError("the process ended before it answered")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise FunctionError(f"{reply['error']}: {reply['message']}")
+        return reply["answer"]
+
+    def stop(self) -> None:
+        """End the process."""
+        process = self._process
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def _load(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("handler", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.handler
+
+
+def _serve(path: str) -> None:
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    handler: Any = None
+    context = SimpleNamespace(
+        function_name=os.environ["AWS_LAMBDA_FUNCTION_NAME"], function_version="$LATEST", aws_request_id="local"
+    )
+    for line in sys.stdin.buffer:
+        event = json.loads(line)
+        reply: dict[str, Any]
+        try:
+            handler = handler or _load(path)
+            reply = {"answer": None if event is None else handler(event, context)}
+        except Exception as error:  # noqa: BLE001 - as Lambda does, whatever it is becomes the invocation's error
+            reply = {"error": type(error).__name__, "message": str(error)}
+        replies.write(json.dumps(reply).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked to stop, and stops us in its own time
+    _serve(sys.argv[1])

@@ -1,0 +1,134 @@
+"""Detection: the only stage that decodes a photo. A bad photo ends here as Upload Rejected, with a reason."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from abeyance.pipeline import events, topology
+from abeyance.pipeline.events import Box, DetectedFace, Event, Upload
+from abeyance.pipeline.ports import ObjectGone, Objects
+from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
+from abeyance.vision.alignment import align
+from abeyance.vision.detector import Detector, Face
+from abeyance.vision.errors import ImageRejected
+from abeyance.vision.image import Limits, decode
+from abeyance.vision.quality import QualityFilter, assess, reasons
+
+log = logging.getLogger("abeyance")
+
+
+class Detect:
+    """Upload Permitted becomes Faces Detected, with the aligned chips in the chips bucket, or Upload Rejected."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        outbox: Outbox,
+        detector: Callable[[], Detector],
+        chips_bucket: str,
+        limits: Limits | None = None,
+    ) -> None:
+        self._objects = objects
+        self._outbox = outbox
+        self._detector = detector
+        self._chips_bucket = chips_bucket
+        self._limits = limits or Limits()
+
+    def __call__(self, messages: Sequence[Message]) -> list[str]:
+        """Settle every message; the ids of those to deliver again."""
+        return one_by_one(messages, self._one)
+
+    def _one(self, message: Message) -> None:
+        permitted = message.event()
+        assert isinstance(permitted, events.UploadPermitted), permitted.detail_type
+        if self._outbox.repeat(permitted.upload):
+            return
+        try:
+            event = self._detect(permitted)
+        except ObjectGone:
+            return
+        except ImageRejected as error:
+            event = _rejected(permitted.upload, error.reason, str(error))
+        except (ValueError, ArithmeticError, IndexError, MemoryError, RuntimeError) as error:
+            # Not a fault of AWS (those are of other types) but of this photo on our code: it must not come for ever.
+            if message.receives < topology.DETECT.max_receives:
+                raise
+            log.exception("photo cannot be processed", exc_info=error)
+            event = _rejected(permitted.upload, "UNPROCESSABLE", "The image decodes but could not be processed.")
+        self._outbox.tell([self._outbox.settle(event)])
+
+    def _detect(self, permitted: events.UploadPermitted) -> Event:
+        upload = permitted.upload
+        if upload.size > self._limits.max_bytes:
+            raise ImageRejected.too_many_bytes(upload.size, self._limits)
+        pixels = decode(self._objects.read(upload), self._limits)
+        found = self._detector().detect(pixels)
+        if not found and upload.action != "analyze":
+            return _rejected(upload, "NO_FACE", "No face was found in the image.")
+        quality_filter = QualityFilter.AUTO if upload.action == "index" else QualityFilter.NONE
+        faces, kept = _describe(pixels, found, quality_filter)
+        chips = align(pixels, np.stack([face.landmarks for face in kept])) if kept else _NO_CHIPS
+        key = f"{upload.tenant}/{upload.identity}.npy"
+        body = io.BytesIO()
+        np.save(body, chips, allow_pickle=False)
+        self._objects.put(self._chips_bucket, key, body.getvalue(), "application/x-npy")
+        return events.FacesDetected(
+            id=events.FacesDetected.identify(upload),
+            time=timestamp(),
+            upload=upload,
+            permitted=permitted,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            chips=key,
+            faces=faces,
+        )
+
+
+_NO_CHIPS = np.empty((0, 112, 112, 3), np.uint8)
+
+
+def _describe(
+    pixels: np.ndarray, found: Sequence[Face], quality_filter: QualityFilter
+) -> tuple[tuple[DetectedFace, ...], list[Face]]:
+    """The faces as events carry them, and those whose chip is wanted, in the order of the chips file."""
+    height, width = pixels.shape[:2]
+    faces: list[DetectedFace] = []
+    kept: list[Face] = []
+    for face in found:
+        quality = assess(pixels, face)
+        why = tuple(reasons(quality, face, pixels.shape, quality_filter))
+        x, y, w, h = face.box
+        faces.append(
+            DetectedFace(
+                box=Box(x / width, y / height, w / width, h / height),
+                confidence=round(100 * face.confidence, 3),
+                quality=events.Quality(
+                    brightness=quality.brightness,
+                    sharpness=quality.sharpness,
+                    yaw=quality.yaw,
+                    pitch=quality.pitch,
+                    roll=quality.roll,
+                ),
+                landmarks=tuple((float(px) / width, float(py) / height) for px, py in face.landmarks),
+                reasons=why,
+                chip=-1 if why else len(kept),
+            )
+        )
+        if not why:
+            kept.append(face)
+    return tuple(faces), kept
+
+
+def _rejected(upload: Upload, reason: str, message: str) -> Event:
+    return events.UploadRejected(
+        id=events.UploadRejected.identify(upload),
+        time=timestamp(),
+        upload=upload,
+        stage=topology.DETECT.name,
+        reason=str(reason),
+        message=message,
+    )

@@ -1,0 +1,105 @@
+"""The gate: decides on an upload's metadata alone. It imports no image library and never asks for an object's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from abeyance.moratorium.guard import Guard
+from abeyance.pipeline import events, topology
+from abeyance.pipeline.events import Event, Upload
+from abeyance.pipeline.ports import Head, Heads, ObjectGone, Uploads
+from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
+from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
+
+#: The purpose of an upload that names none. A tenant may be registered for it, or not.
+UNSPECIFIED = "unspecified"
+
+
+class Gate:
+    """S3's ``Object Created`` becomes Upload Permitted, Halted or Rejected; ``Object Deleted``, Upload Withdrawn."""
+
+    def __init__(self, guard: Guard, heads: Heads, uploads: Uploads, outbox: Outbox) -> None:
+        self._guard = guard
+        self._heads = heads
+        self._uploads = uploads
+        self._outbox = outbox
+
+    def __call__(self, messages: Sequence[Message]) -> list[str]:
+        """Settle every message; the ids of those to deliver again."""
+        return one_by_one(messages, self._one)
+
+    def _one(self, message: Message) -> None:
+        upload = from_s3(message.envelope["detail"])
+        record = self._uploads.claim(upload)
+        if record is None:
+            return
+        if record.settled:
+            # A later stage has it already, unless the gate is all there is: then its event may never have left.
+            if record.settled.keys() == {topology.GATE.name}:
+                self._outbox.tell(record.settled.values())
+            return
+        deleted = message.envelope["detail-type"] == "Object Deleted"
+        try:
+            event = self._withdraw(upload) if deleted else self._judge(upload)
+        except ObjectGone:
+            return
+        self._outbox.tell([self._outbox.settle(event)])
+
+    def _withdraw(self, upload: Upload) -> Event:
+        try:
+            upload = understand(upload)
+        except KeyNotUnderstood as error:
+            return _rejected(upload, error)
+        return events.UploadWithdrawn(
+            id=events.UploadWithdrawn.identify(upload), time=timestamp(), upload=upload
+        )
+
+    def _judge(self, upload: Upload) -> Event:
+        try:
+            upload = understand(upload)
+        except KeyNotUnderstood as error:
+            return _rejected(upload, error)
+        head = self._heads.head(upload)
+        try:
+            threshold = _threshold(head)
+        except ValueError as error:
+            return _rejected(upload, error, "INVALID_METADATA")
+        purpose = head.metadata.get("purpose", UNSPECIFIED)
+        decision = self._guard.decide(upload.tenant, upload.action, purpose)
+        if not decision.permitted:
+            return events.UploadHalted(
+                id=events.UploadHalted.identify(upload), time=timestamp(), upload=upload, decision=decision
+            )
+        return events.UploadPermitted(
+            id=events.UploadPermitted.identify(upload),
+            time=timestamp(),
+            upload=upload,
+            decision=decision,
+            purpose=purpose,
+            external_image_id=external_image_id(upload, head.metadata.get("external-image-id", "")),
+            face_match_threshold=threshold,
+        )
+
+
+def _threshold(head: Head) -> float | None:
+    given = head.metadata.get("face-match-threshold")
+    if given is None:
+        return None
+    try:
+        threshold = float(given)
+    except ValueError:
+        threshold = -1.0
+    if not 0 <= threshold <= 100:
+        raise ValueError("The metadata face-match-threshold must be a number from 0 to 100.")
+    return threshold
+
+
+def _rejected(upload: Upload, error: Exception, reason: str = "KEY_NOT_UNDERSTOOD") -> Event:
+    return events.UploadRejected(
+        id=events.UploadRejected.identify(upload),
+        time=timestamp(),
+        upload=upload,
+        stage=topology.GATE.name,
+        reason=reason,
+        message=str(error),
+    )

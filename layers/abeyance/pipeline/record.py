@@ -1,0 +1,82 @@
+"""The ledger's writer: every event of ours becomes one entry, without what is personal or biometric."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from abeyance.ledger.chain import Record
+from abeyance.ledger.pseudonym import pseudonym
+from abeyance.ledger.store import LedgerStore
+from abeyance.pipeline import events
+from abeyance.pipeline.events import Event
+from abeyance.pipeline.stage import Message
+
+#: An event on our bus that is not of our contract. It is noted, because it must not hold up those behind it.
+UNREADABLE = "Unreadable Event"
+
+
+class RecordDecisions:
+    """Appends the messages of a batch to the chain in their order, each event once."""
+
+    def __init__(self, store: LedgerStore, pseudonym_key: bytes) -> None:
+        self._store = store
+        self._key = pseudonym_key
+
+    def __call__(self, messages: Sequence[Message]) -> list[str]:
+        """Append all or none: an error is the invocation's, and the queue delivers the batch again in its order."""
+        if messages:
+            self._store.append([self._record(message.envelope) for message in messages])
+        return []
+
+    def _record(self, envelope: Mapping[str, Any]) -> Record:
+        if envelope["detail-type"] == DIRECT:
+            return msgspec.convert(envelope["detail"], Record)
+        try:
+            event = events.parse(envelope["detail-type"], envelope["detail"])
+        except (msgspec.ValidationError, TypeError):
+            return _unreadable(envelope)
+        return Record(id=event.id, type=event.detail_type, time=event.time, body=entry_body(event, self._key))
+
+
+#: ``detail-type`` of a message that is a ledger record already: what a synchronous caller queues by itself.
+DIRECT = "Ledger Record"
+
+
+def entry_body(event: Event, key: bytes) -> dict[str, Any]:
+    """What the ledger keeps of an event.
+
+    The object's key becomes a pseudonym (whoever holds the secret and the key can find the entry, nobody can go
+    the other way), and each list of faces becomes its length.
+    """
+    upload = event.upload
+    body: dict[str, Any] = {
+        "upload": pseudonym(key, f"{upload.bucket}/{upload.key}"),
+        "photo": pseudonym(key, upload.photo),
+        "tenant": upload.tenant,
+        "action": upload.action,
+        "collection": upload.collection,
+    }
+    for name, value in msgspec.to_builtins(event).items():
+        if name in {"id", "time", "upload"}:
+            continue
+        if name not in event.withheld_from_ledger:
+            body[name] = value
+        elif isinstance(value, list | tuple):
+            body[f"{name}_count"] = len(value)
+    return body
+
+
+def _unreadable(envelope: Mapping[str, Any]) -> Record:
+    canonical = json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(canonical).hexdigest()
+    return Record(
+        id=f"unreadable:{envelope.get('id', digest)}",
+        type=UNREADABLE,
+        time=str(envelope.get("time", "")),
+        body={"sha256": digest},
+    )

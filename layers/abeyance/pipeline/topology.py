@@ -1,0 +1,175 @@
+"""The event flow, described once: stages, what each consumes, and the tables and buckets they share.
+
+The CDK constructs and the local runtime are both built from this module, so what runs locally is what is
+deployed. Names of resources come from :class:`~abeyance.pipeline.settings.Settings`; here is only their shape.
+
+::
+
+    S3 Object Created/Deleted -> gate -> Upload Permitted -> detect -> Faces Detected -> recognize -> Faces Matched ...
+                                   \\-> Upload Withdrawn -------------------------------^
+    every event of ours -> ledger (FIFO)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from abeyance.pipeline import events
+
+#: ``source`` of every event that this system puts on its bus.
+SOURCE = "abeyance"
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """An EventBridge rule: which events of which bus go to a stage's queue."""
+
+    source: str
+    #: Empty means every detail-type of the source.
+    detail_types: tuple[str, ...] = ()
+    #: The account's default bus (AWS services publish there) or the system's own.
+    default_bus: bool = False
+    #: Name of the setting that holds the bucket that events must come from, for S3 events.
+    bucket_setting: str = ""
+
+    def pattern(self, settings: Any) -> dict[str, Any]:
+        """The rule's event pattern, with bucket names taken from ``settings``."""
+        pattern: dict[str, Any] = {"source": [self.source]}
+        if self.detail_types:
+            pattern["detail-type"] = list(self.detail_types)
+        if self.bucket_setting:
+            pattern["detail"] = {"bucket": {"name": [getattr(settings, self.bucket_setting)]}}
+        return pattern
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One Lambda function behind one queue. Times are in seconds, memory in MiB."""
+
+    name: str
+    consumes: tuple[Subscription, ...]
+    emits: tuple[type[events.Event], ...] = ()
+    fifo: bool = False
+    #: Messages of one invocation. One, where a message could take its neighbours down with it.
+    batch_size: int = 1
+    batch_window: int = 0
+    timeout: int = 30
+    #: Deliveries before a message goes to the dead-letter queue.
+    max_receives: int = 5
+    memory: int = 256
+    #: Most invocations at the same time.
+    max_concurrency: int = 10
+    #: Worker processes in the local runtime.
+    local_workers: int = 1
+
+    @property
+    def visibility_timeout(self) -> int:
+        """Six times the function's timeout, as the Lambda guide asks of a source queue."""
+        return 6 * self.timeout + self.batch_window
+
+    @property
+    def queue(self) -> str:
+        return f"abeyance-{self.name}" + (".fifo" if self.fifo else "")
+
+    @property
+    def dead_letter_queue(self) -> str:
+        return f"abeyance-{self.name}-dead" + (".fifo" if self.fifo else "")
+
+
+#: Decides on metadata alone; has no image library and no right to the bytes.
+GATE = Stage(
+    name="gate",
+    consumes=(
+        Subscription(
+            "aws.s3", ("Object Created", "Object Deleted"), default_bus=True, bucket_setting="uploads_bucket"
+        ),
+    ),
+    emits=(events.UploadPermitted, events.UploadHalted, events.UploadRejected, events.UploadWithdrawn),
+    batch_size=10,
+    max_concurrency=20,
+)
+
+#: One photo an invocation: a photo that exhausts memory or time takes no other with it.
+DETECT = Stage(
+    name="detect",
+    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,)),),
+    emits=(events.FacesDetected, events.UploadRejected),
+    timeout=60,
+    memory=2048,
+    max_receives=3,
+    max_concurrency=50,
+)
+
+#: Batches, because the embedder is fastest on many chips at once; under load the queue fills them by itself.
+RECOGNIZE = Stage(
+    name="recognize",
+    consumes=(
+        Subscription(SOURCE, (events.FacesDetected.detail_type, events.UploadWithdrawn.detail_type)),
+    ),
+    emits=(
+        events.FacesIndexed,
+        events.FacesMatched,
+        events.FacesAnalyzed,
+        events.FacesDeleted,
+        events.RecognitionHalted,
+        events.UploadRejected,
+    ),
+    batch_size=10,
+    timeout=60,
+    memory=3008,
+    max_concurrency=20,
+)
+
+#: One message group, so one writer at a time.
+LEDGER = Stage(
+    name="ledger",
+    consumes=(Subscription(SOURCE),),
+    fifo=True,
+    batch_size=10,
+    max_receives=20,
+    max_concurrency=2,
+)
+
+STAGES = (GATE, DETECT, RECOGNIZE, LEDGER)
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A DynamoDB table with string keys, billed on demand."""
+
+    #: Field of the settings that holds its name.
+    setting: str
+    partition_key: str
+    sort_key: str = ""
+    #: Attribute that holds the expiry, epoch seconds; empty for none.
+    ttl: str = ""
+
+
+TABLES = (
+    Table("tenants_table", "pk", "sk"),
+    Table("uploads_table", "object", ttl="expires"),
+    Table("gallery_table", "pk", "sk", ttl="expires"),
+    Table("ledger_table", "pk", "sk"),
+    Table("proposals_table", "pk", "sk"),
+)
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """An S3 bucket: private, encrypted, TLS only."""
+
+    setting: str
+    #: Whether its object events go to EventBridge.
+    events: bool = False
+    versioned: bool = False
+    #: Whether objects expire after ``retention_days``.
+    expires: bool = False
+    #: Whether objects can be neither overwritten nor deleted.
+    object_lock: bool = False
+
+
+BUCKETS = (
+    Bucket("uploads_bucket", events=True),
+    Bucket("chips_bucket", expires=True),
+    Bucket("results_bucket", expires=True),
+    Bucket("gallery_bucket"),
+    Bucket("ledger_bucket", versioned=True, object_lock=True),
+)

@@ -1,0 +1,73 @@
+"""From S3's event to an :class:`~abeyance.pipeline.events.Upload`: what the object's key says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from abeyance.pipeline.events import Upload
+
+#: What the second part of a key may say.
+ACTIONS = ("index", "search", "analyze")
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+_COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
+_NOT_EXTERNAL_IMAGE_ID = re.compile(r"[^a-zA-Z0-9_.\-:]")
+
+
+class KeyNotUnderstood(ValueError):
+    """The object's key does not say whose it is and what to do with it."""
+
+
+def from_s3(detail: dict[str, Any]) -> Upload:
+    """The upload that an ``Object Created`` or ``Object Deleted`` event speaks of, its key not yet understood.
+
+    ``detail`` is the event's detail as S3 documents it: ``bucket.name``; ``object.key``, ``.size``, ``.etag``,
+    ``.version-id``, ``.sequencer``. Raises ``KeyError`` if one that must be there is missing.
+    """
+    thing = detail["object"]
+    etag = thing.get("etag", "")
+    return Upload(
+        bucket=detail["bucket"]["name"],
+        key=thing["key"],
+        version=thing.get("version-id") or etag,
+        etag=etag,
+        size=thing.get("size", 0),
+        sequencer=thing["sequencer"],
+    )
+
+
+def understand(upload: Upload) -> Upload:
+    """The same upload with tenant, action and collection, from a key ``<tenant>/<action>/<collection>/<anything>``."""
+    parts = upload.key.split("/", 3)
+    if len(parts) != 4 or not parts[3]:
+        raise KeyNotUnderstood("The key must be <tenant>/<index|search|analyze>/<collection>/<name>.")
+    tenant, action, collection, _ = parts
+    if not _TENANT.fullmatch(tenant):
+        raise KeyNotUnderstood("The key's first part must be a tenant: lower-case letters, digits and hyphens.")
+    if action not in ACTIONS:
+        raise KeyNotUnderstood(f"The key's second part must be one of {', '.join(ACTIONS)}.")
+    if not _COLLECTION.fullmatch(collection):
+        raise KeyNotUnderstood("The key's third part must be a collection: letters, digits, '_', '.' and '-'.")
+    return Upload(
+        bucket=upload.bucket,
+        key=upload.key,
+        version=upload.version,
+        sequencer=upload.sequencer,
+        etag=upload.etag,
+        size=upload.size,
+        tenant=tenant,
+        action=action,
+        collection=collection,
+    )
+
+
+def external_image_id(upload: Upload, given: str = "") -> str:
+    """What the faces of this photo are called: as given, else the file's name, in Rekognition's alphabet."""
+    name = given or upload.key.rsplit("/", 1)[-1]
+    return _NOT_EXTERNAL_IMAGE_ID.sub("_", name)[:255]
+
+
+def result_key(upload: Upload) -> str:
+    """Where the upload's result lies in the results bucket."""
+    return f"{upload.key}.json"
