@@ -1,0 +1,30 @@
+"""What can go wrong in the ledger: few errors, each of which says what to do."""
+
+from __future__ import annotations
+
+
+class LedgerError(Exception):
+    """Base of every error of this room."""
+
+
+class Inadmissible(LedgerError, ValueError):
+    """A record that must not or cannot be written: personal or biometric data, or no lossless canonical form.
+
+    The text names the place in the record and the rule, and never the value found there.
+    """
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger did not confirm. Whoever was about to act on the record must not: deny, or try again."""
+
+
+class LedgerBusy(LedgerUnavailable):
+    """Other writers moved the chain during every attempt. Nothing was written; redeliver the records."""
+
+
+class LedgerCorrupt(LedgerError):
+    """What is stored contradicts itself. Stop, keep everything, and run ``abeyance ledger verify``."""
+
+
+class CheckpointConflict(LedgerCorrupt):
+    """A checkpoint of this size exists with another root: two histories were shown, or one was rewritten."""
