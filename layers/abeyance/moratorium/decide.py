@@ -1,0 +1,370 @@
+"""May this tenant do this, here, for this purpose, at this moment? Pure, total, and replayable.
+
+::
+
+    time ok? ── request ok? ── flags ok? ── tenant registered, active? ── action, purpose, place registered?
+       │            │             │                  │                              │
+      deny         deny          deny               deny                           deny        (yes to all:
+      go on)
+
+    every flag in force that names the action, the sector and an overlapping place:
+        its own exemption covers tenant and purpose   -> it steps aside, and nothing else does
+        effect halt                                    -> deny
+        effect restrict                                -> permit, under the strictest of all restrictions
+
+A halt that is not exempted denies whatever another flag exempts. Adding a flag can therefore only take away.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from abeyance.moratorium.document import NEVER, FlagSet, instant_text, parse
+from abeyance.moratorium.errors import Fault, FlagsError
+from abeyance.moratorium.model import FlagPart, Part
+from abeyance.moratorium.tenants import Status, Tenant
+from abeyance.moratorium.vocabulary import ACTIONS, is_jurisdiction, is_purpose, is_tenant_id, within
+
+
+class Clause(StrEnum):
+    """The rule that a decision rests on."""
+
+    PERMITTED = "permitted"
+    #: Permitted because the exemption of every halt that binds covers tenant and purpose.
+    EXEMPTED = "exempted"
+    #: Permitted under ``min_similarity`` and ``human_review``.
+    RESTRICTED = "restricted"
+    HALTED = "halted"
+    #: Halted past its end, by a flag that is held until somebody acts.
+    HELD = "held"
+    UNKNOWN_TENANT = "unknown_tenant"
+    SUSPENDED_TENANT = "suspended_tenant"
+    ACTION_NOT_REGISTERED = "action_not_registered"
+    PURPOSE_NOT_REGISTERED = "purpose_not_registered"
+    PLACE_NOT_REGISTERED = "place_not_registered"
+    #: Nothing could be decided; ``fault`` says why.
+    FAULT = "fault"
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What is asked. Nothing about it is trusted: ``decide`` checks every field.
+
+    Attributes
+    ----------
+    tenant : Tenant or None
+        The registration of ``tenant_id``, or ``None`` when there is none.
+    jurisdiction : str or None
+        Where it would happen, if that is known. It must lie in the tenant's registered place, and never
+        narrows it.
+    """
+
+    tenant: Tenant | None
+    tenant_id: str
+    action: str
+    purpose: str
+    jurisdiction: str | None = None
+
+
+class Registration(Struct, frozen=True, kw_only=True):
+    """What the tenant was registered for when the decision was made: enough, with the decision, to make it
+    again."""
+
+    sector: str
+    jurisdiction: str
+    actions: tuple[str, ...]
+    purposes: tuple[str, ...]
+    status: Status
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """The answer, and everything it rests on. Its msgspec JSON is the body of a ledger entry of type
+    ``decision``.
+
+    Attributes
+    ----------
+    outcome : str
+        ``permit`` or ``deny``.
+    clause : str
+        A ``Clause``.
+    reason : str
+        For the caller, in words.
+    fault : str
+        "" or a ``Fault``.
+    flags : tuple of FlagPart
+        Every flag in force that bears on the request, by key.
+    document_version, digest : str
+        What the source calls the flags, and the SHA-256 of what they say. "" when there were none to be had.
+    sector, jurisdiction : str
+        Of the tenant; "" when it is unknown.
+    place : str
+        The place that the request named, or "".
+    as_of : str
+        The moment decided for, UTC, RFC 3339; "" when it was not a moment.
+    min_similarity : float or None
+        Lowest similarity (0 to 100) that a result may have, if a restriction asks for one.
+    human_review : int
+        Independent reviewers that each match needs; 0 is none.
+    """
+
+    outcome: Literal["permit", "deny"]
+    clause: Clause
+    reason: str
+    fault: str = ""
+    flags: tuple[FlagPart, ...] = ()
+    document_version: str = ""
+    digest: str = ""
+    tenant: str = ""
+    action: str = ""
+    purpose: str = ""
+    sector: str = ""
+    jurisdiction: str = ""
+    place: str = ""
+    as_of: str = ""
+    registration: Registration | None = None
+    min_similarity: float | None = None
+    human_review: int = 0
+
+    @property
+    def permitted(self) -> bool:
+        """Whether the request may go on."""
+        return self.outcome == "permit"
+
+
+def decide(request: Request, flags: FlagSet | Any, as_of: datetime) -> Decision:
+    """Decide one request. Pure: no clock, no environment, no network. Total: whatever comes in, a Decision
+    comes out.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked, and by whom.
+    flags : FlagSet, or a document as bytes, str or dict
+        The flags. A document is parsed first; ``FlagSet`` is what a caller with many requests passes.
+    as_of : datetime
+        The moment to decide for; aware. A naive one is denied, because it does not say which moment it is.
+
+    Returns
+    -------
+    Decision
+        ``permit`` if and only if every check passed; anything unexpected is ``deny`` with ``fault`` set.
+    """
+    try:
+        return _decide(request, flags, as_of)
+    except FlagsError as error:
+        return denied(error.fault, str(error), request, as_of)
+    except Exception:  # noqa: BLE001  a decision that could not be made is a denial, whatever the cause
+        return denied(Fault.INTERNAL, "The decision could not be made.", request, as_of)
+
+
+def denied(fault: Fault, reason: str, request: Any, as_of: Any = None) -> Decision:
+    """A denial for want of a decision. Takes anything, and repeats nothing that is not well-formed."""
+    try:
+        moment = instant_text(as_of) if isinstance(as_of, datetime) and as_of.tzinfo is not None else ""
+    except Exception:  # noqa: BLE001
+        moment = ""
+    tenant_id, action, purpose = (
+        getattr(request, name, None) if type(request) is Request else None
+        for name in ("tenant_id", "action", "purpose")
+    )
+    return Decision(
+        outcome="deny",
+        clause=Clause.FAULT,
+        fault=str(fault),
+        reason=reason,
+        tenant=str(tenant_id) if is_tenant_id(tenant_id) else "",
+        action=str(action) if isinstance(action, str) and action in ACTIONS else "",
+        purpose=str(purpose) if is_purpose(purpose) else "",
+        as_of=moment,
+    )
+
+
+def rebuild(decision: Decision) -> Request:
+    """The request that a decision answered, for replaying it; raises ``ValueError`` if it was never
+    well-formed."""
+    registration = decision.registration
+    if not decision.tenant or not decision.action or not decision.purpose:
+        raise ValueError("the decision does not carry a whole request")
+    tenant = None
+    if registration is not None:
+        tenant = Tenant(
+            id=decision.tenant,
+            sector=registration.sector,
+            jurisdiction=registration.jurisdiction,
+            actions=registration.actions,
+            purposes=registration.purposes,
+            status=registration.status,
+        )
+    return Request(
+        tenant=tenant,
+        tenant_id=decision.tenant,
+        action=decision.action,
+        purpose=decision.purpose,
+        jurisdiction=decision.place or None,
+    )
+
+
+def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
+    if not isinstance(as_of, datetime) or as_of.tzinfo is None:
+        return denied(Fault.TIME_INVALID, "The moment to decide for must name its time zone.", request)
+    try:
+        moment = as_of.astimezone(UTC)
+        moment_text = instant_text(moment)
+    except Exception:  # noqa: BLE001  a tzinfo may do anything
+        return denied(Fault.TIME_INVALID, "The moment to decide for is not a moment.", request)
+    if moment >= NEVER:
+        return denied(Fault.TIME_INVALID, "The moment to decide for lies beyond the calendar.", request)
+    if type(request) is not Request or not _well_formed(request):
+        return denied(Fault.REQUEST_MALFORMED, "Name a tenant, an action, and a purpose.", request, moment)
+    if type(flags) is not FlagSet:
+        flags = parse(flags)
+
+    tenant = request.tenant
+    if tenant is None:
+        return _answer(
+            request, flags, moment_text, "deny", Clause.UNKNOWN_TENANT, "This tenant is not registered."
+        )
+    clause, reason = _unregistered(request, tenant)
+    if clause is not None:
+        return _answer(request, flags, moment_text, "deny", clause, reason)
+
+    purpose = request.purpose
+    parts: list[FlagPart] = []
+    halt: FlagPart | None = None
+    min_similarity: float | None = None
+    human_review = 0
+    exempted = restricted = False
+    rows = flags.binding(request.action, tenant.sector, tenant.jurisdiction)
+    for starts, until, held_from, purposes, restricts, part, flag in rows:
+        if not starts <= moment < until:
+            continue
+        if purpose in purposes and flag.exempts(tenant.id, purpose, moment):
+            exempted = True
+            part = flag.parts[Part.EXEMPTS]
+        elif restricts:
+            restricted = True
+            part = flag.parts[Part.RESTRICTS]
+            if flag.min_similarity is not None and (
+                min_similarity is None or flag.min_similarity > min_similarity
+            ):
+                min_similarity = flag.min_similarity
+            if flag.human_review > human_review:
+                human_review = flag.human_review
+        else:
+            if held_from <= moment:
+                part = flag.parts[Part.HOLDS]
+            if halt is None:
+                halt = part
+        parts.append(part)
+
+    if halt is not None:
+        clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
+        return _answer(request, flags, moment_text, "deny", clause, halt.reason, tuple(parts))
+    if restricted:
+        reason = "Permitted under restrictions: " + " and ".join(_terms(min_similarity, human_review)) + "."
+        return _answer(
+            request,
+            flags,
+            moment_text,
+            "permit",
+            Clause.RESTRICTED,
+            reason,
+            tuple(parts),
+            min_similarity,
+            human_review,
+        )
+    if exempted:
+        reason = "Permitted: exempt from the moratorium for this purpose."
+        return _answer(request, flags, moment_text, "permit", Clause.EXEMPTED, reason, tuple(parts))
+    return _answer(
+        request,
+        flags,
+        moment_text,
+        "permit",
+        Clause.PERMITTED,
+        "Permitted: registered, and no moratorium binds.",
+    )
+
+
+def _well_formed(request: Request) -> bool:
+    tenant = request.tenant
+    return (
+        is_tenant_id(request.tenant_id)
+        and isinstance(request.action, str)
+        and request.action in ACTIONS
+        and is_purpose(request.purpose)
+        and (request.jurisdiction is None or is_jurisdiction(request.jurisdiction))
+        and (tenant is None or (type(tenant) is Tenant and tenant.id == request.tenant_id))
+    )
+
+
+def _unregistered(request: Request, tenant: Tenant) -> tuple[Clause | None, str]:
+    if tenant.status != "active":
+        return Clause.SUSPENDED_TENANT, "This tenant is suspended."
+    if request.action not in tenant.actions:
+        return Clause.ACTION_NOT_REGISTERED, f"This tenant is not registered for the action {request.action}."
+    if request.purpose not in tenant.purposes:
+        return (
+            Clause.PURPOSE_NOT_REGISTERED,
+            f"This tenant is not registered for the purpose {request.purpose}.",
+        )
+    if request.jurisdiction is not None and not within(request.jurisdiction, tenant.jurisdiction):
+        return Clause.PLACE_NOT_REGISTERED, f"This tenant is registered in {tenant.jurisdiction} only."
+    return None, ""
+
+
+def _terms(min_similarity: float | None, human_review: int) -> list[str]:
+    terms = []
+    if min_similarity is not None:
+        terms.append(f"similarity of at least {min_similarity:g}")
+    if human_review:
+        terms.append(
+            "review by a person"
+            if human_review == 1
+            else f"review by {human_review} people, each on their own"
+        )
+    return terms
+
+
+def _answer(
+    request: Request,
+    flags: FlagSet,
+    as_of: str,
+    outcome: Literal["permit", "deny"],
+    clause: Clause,
+    reason: str,
+    parts: tuple[FlagPart, ...] = (),
+    min_similarity: float | None = None,
+    human_review: int = 0,
+) -> Decision:
+    tenant = request.tenant
+    registration = None
+    if tenant is not None:
+        registration = Registration(
+            sector=tenant.sector,
+            jurisdiction=tenant.jurisdiction,
+            actions=tenant.actions,
+            purposes=tenant.purposes,
+            status=tenant.status,
+        )
+    return Decision(
+        outcome=outcome,
+        clause=clause,
+        reason=reason,
+        flags=parts,
+        document_version=flags.version,
+        digest=flags.digest,
+        tenant=request.tenant_id,
+        action=request.action,
+        purpose=request.purpose,
+        sector=tenant.sector if tenant is not None else "",
+        jurisdiction=tenant.jurisdiction if tenant is not None else "",
+        place=request.jurisdiction or "",
+        as_of=as_of,
+        registration=registration,
+        min_similarity=min_similarity,
+        human_review=human_review,
+    )

@@ -1,0 +1,388 @@
+"""The flags document, read strictly and compiled for fast decisions. The types are in ``model``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET
+
+from abeyance.moratorium.errors import Fault, FlagsError
+from abeyance.moratorium.model import (
+    MAX_BYTES,
+    METADATA,
+    SCHEMA_VERSION,
+    DisabledValue,
+    Effect,
+    FlagDefinition,
+    FlagPart,
+    FlagValue,
+    OnExpiry,
+    Part,
+)
+from abeyance.moratorium.vocabulary import (
+    ACTIONS,
+    ALL,
+    FLAG_KEY,
+    INSTANT,
+    SECTORS,
+    is_jurisdiction,
+    is_purpose,
+    is_tenant_id,
+    overlap,
+)
+
+#: starts, when it stops binding, from when it binds only because it is held, exempt purposes, whether it
+#: restricts, its part when it halts, itself: what the loop of ``decide`` touches, laid out flat.
+Row: TypeAlias = "tuple[datetime, datetime, datetime, frozenset[str], bool, FlagPart, Flag]"
+
+#: Later than any moment that may be decided for.
+NEVER = datetime.max.replace(tzinfo=UTC)
+_REMEMBERED = 1024
+
+
+class Flag:
+    """One enabled flag, compiled: instants are aware UTC datetimes, ``None`` stands for "all" and for "no
+    end".
+
+    Raises ``FlagsError`` when the value contradicts itself.
+    """
+
+    __slots__ = (
+        "actions",
+        "effect",
+        "ends",
+        "exempt_purposes",
+        "exempt_tenants",
+        "exempt_until",
+        "hold",
+        "human_review",
+        "jurisdictions",
+        "key",
+        "min_similarity",
+        "parts",
+        "reason",
+        "row",
+        "sectors",
+        "source",
+        "starts",
+        "value",
+        "version",
+    )
+
+    def __init__(self, key: str, value: FlagValue) -> None:
+        self.key = key
+        self.value = value
+        self.effect = value.effect
+        self.actions = _scope(value.actions, ACTIONS)
+        self.sectors = _scope(value.sectors, SECTORS)
+        self.jurisdictions = None if ALL in value.jurisdictions else tuple(value.jurisdictions)
+        for place in self.jurisdictions or ():
+            if not is_jurisdiction(place):
+                raise _bad(key, f"jurisdiction {place!r} does not exist; use ISO 3166 codes such as US-CA")
+        self.starts = _instant(key, "starts", value.starts)
+        self.ends = None if value.ends is UNSET else _instant(key, "ends", value.ends)
+        if self.ends is not None and self.ends <= self.starts:
+            raise _bad(key, "ends must be later than starts")
+        self.hold = value.on_expiry is OnExpiry.HOLD
+        self.exempt_tenants = () if value.exempt_tenants is UNSET else value.exempt_tenants
+        self.exempt_purposes = () if value.exempt_purposes is UNSET else value.exempt_purposes
+        self.exempt_until = (
+            None if value.exempt_until is UNSET else _instant(key, "exempt_until", value.exempt_until)
+        )
+        # A pattern's $ lets a final line feed through; such a name would exempt nobody and look as if it did.
+        if not all(map(is_tenant_id, self.exempt_tenants)) or not all(map(is_purpose, self.exempt_purposes)):
+            raise _bad(key, "exempt_tenants are tenant ids and exempt_purposes are purposes")
+        if not self.exempt_purposes and (self.exempt_tenants or self.exempt_until):
+            raise _bad(key, "an exemption needs exempt_purposes: say what for")
+        self.min_similarity = None if value.min_similarity is UNSET else float(value.min_similarity)
+        self.human_review = 0 if value.human_review is UNSET else value.human_review
+        if self.effect is Effect.HALT and (self.min_similarity is not None or self.human_review):
+            raise _bad(key, "min_similarity and human_review belong to effect restrict, not to halt")
+        if self.effect is Effect.RESTRICT and self.min_similarity is None and not self.human_review:
+            raise _bad(key, "effect restrict needs min_similarity or human_review, or both")
+        self.reason = value.reason
+        self.source = value.source
+        self.version = hashlib.sha256(_stable(_plain(value))).hexdigest()[:12]
+        self.parts = {
+            part: FlagPart(
+                key=key,
+                version=self.version,
+                effect=str(self.effect),
+                clause=str(part),
+                reason=self.reason,
+                source=self.source,
+            )
+            for part in Part
+        }
+        self.row: Row = (
+            self.starts,
+            NEVER if self.ends is None or self.hold else self.ends,
+            self.ends if self.ends is not None and self.hold else NEVER,
+            frozenset(self.exempt_purposes),
+            self.effect is Effect.RESTRICT,
+            self.parts[Part.HALTS],
+            self,
+        )
+
+    def in_force(self, as_of: datetime) -> bool:
+        """Whether the flag binds at ``as_of`` (aware): in [starts, ends), or past ``ends`` and held."""
+        return self.starts <= as_of and (self.ends is None or self.hold or as_of < self.ends)
+
+    def exempts(self, tenant_id: str, purpose: str, as_of: datetime) -> bool:
+        """Whether this flag's own exemption covers a tenant and purpose at ``as_of``."""
+        return (
+            purpose in self.exempt_purposes
+            and (not self.exempt_tenants or tenant_id in self.exempt_tenants)
+            and (self.exempt_until is None or as_of < self.exempt_until)
+        )
+
+    def __repr__(self) -> str:
+        return f"Flag({self.key!r}, version={self.version!r})"
+
+
+class FlagSet:
+    """All flags of one document, compiled. Immutable by convention; made by ``parse``.
+
+    Attributes
+    ----------
+    flags : tuple of Flag
+        The enabled flags, sorted by key.
+    disabled : tuple of str
+        Keys of the flags that are switched off.
+    digest : str
+        SHA-256 (64 hex digits) of what the flags say. Equal for a hosted document and for the values that
+        AppConfig's data plane hands out of it, so what runs can be compared with what was approved.
+    version : str
+        What the source calls this version, else ``sha256:`` and the first 12 digits of ``digest``.
+    """
+
+    __slots__ = ("_binding", "_bound", "digest", "disabled", "flags", "version")
+
+    def __init__(self, flags: Iterable[Flag], disabled: Iterable[str] = (), version: str = "") -> None:
+        self.flags = tuple(sorted(flags, key=lambda flag: flag.key))
+        self.disabled = tuple(sorted(disabled))
+        keys = [flag.key for flag in self.flags] + list(self.disabled)
+        if len(set(keys)) != len(keys):
+            raise FlagsError(Fault.FLAGS_UNREADABLE, "a flag key occurs twice; keep one of them")
+        effective: dict[str, Any] = {flag.key: _plain(flag.value) for flag in self.flags}
+        effective.update((key, {"enabled": False}) for key in self.disabled)
+        self.digest = hashlib.sha256(_stable(effective)).hexdigest()
+        self.version = version or f"sha256:{self.digest[:12]}"
+        self._binding: dict[tuple[str, str, str], tuple[Row, ...]] = {}
+        self._bound: dict[tuple[str, str], tuple[Flag, ...]] = {
+            (action, sector): tuple(
+                flag
+                for flag in self.flags
+                if (flag.actions is None or action in flag.actions)
+                and (flag.sectors is None or sector in flag.sectors)
+            )
+            for action in ACTIONS
+            for sector in SECTORS
+        }
+
+    def binding(self, action: str, sector: str, place: str) -> tuple[Row, ...]:
+        """Rows of the flags that name this action, this sector and an overlapping place, sorted by key.
+
+        Time and exemptions are left to the caller. Remembered per place, since few places ask often; raises
+        ``KeyError`` for words outside the vocabulary.
+        """
+        rows = self._binding.get((action, sector, place))
+        if rows is None:
+            rows = tuple(
+                flag.row
+                for flag in self._bound[action, sector]
+                if flag.jurisdictions is None or any(overlap(one, place) for one in flag.jurisdictions)
+            )
+            if len(self._binding) >= _REMEMBERED:
+                self._binding.clear()
+            self._binding[action, sector, place] = rows
+        return rows
+
+
+def parse(raw: bytes | str | dict[str, Any], *, version: str = "") -> FlagSet:
+    """Read a flags document, hosted or values only, and compile it.
+
+    Parameters
+    ----------
+    raw : bytes, str or dict
+        JSON text, or what it decodes to.
+    version : str
+        What the source calls this version.
+
+    Raises
+    ------
+    FlagsError
+        On anything that is not exactly a document: not JSON, a repeated key, a schema version other than
+        "1", a missing, unknown or ill-typed attribute, a value that contradicts itself. Nothing is skipped
+        and nothing is defaulted.
+    """
+    document = load(raw)
+    values = _values(document)
+    flags, disabled = [], []
+    for key, value in values.items():
+        if not _key.fullmatch(key):
+            raise FlagsError(
+                Fault.FLAGS_UNREADABLE, "a flag key must begin with a lower-case letter and have at most 64"
+            )
+        if not isinstance(value, dict) or type(value.get("enabled")) is not bool:
+            raise _bad(key, "enabled must be true or false")
+        try:
+            if value["enabled"]:
+                flags.append(Flag(key, msgspec.convert(_whole(value), FlagValue)))
+            else:
+                msgspec.convert(_whole(value), DisabledValue)
+                disabled.append(key)
+        except msgspec.ValidationError as error:
+            raise _bad(key, str(error)) from None
+    return FlagSet(flags, disabled, version)
+
+
+def load(raw: bytes | str | dict[str, Any]) -> dict[str, Any]:
+    """Decode JSON strictly to an object: no repeated keys, no NaN, at most ``MAX_BYTES``. A dict is
+    returned as it is.
+
+    Raises ``FlagsError``.
+    """
+    if isinstance(raw, dict):
+        return raw
+    if not isinstance(raw, bytes | str):
+        raise FlagsError(Fault.FLAGS_UNREADABLE, "flags must be a JSON document")
+    if not raw.strip():
+        raise FlagsError(Fault.FLAGS_EMPTY, "the flags document is empty; no flags at all is written {}")
+    if len(raw) > MAX_BYTES:
+        raise FlagsError(Fault.FLAGS_TOO_LARGE, f"the flags document is larger than {MAX_BYTES} bytes")
+    try:
+        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise FlagsError(
+            Fault.FLAGS_UNREADABLE, "the flags document is not valid JSON, or repeats a key"
+        ) from None
+    if not isinstance(document, dict):
+        raise FlagsError(Fault.FLAGS_UNREADABLE, "the flags document must be a JSON object")
+    return document
+
+
+def is_hosted(document: dict[str, Any]) -> bool:
+    """Whether a decoded document is hosted (has a schema version), rather than values only."""
+    return "version" in document and not isinstance(document["version"], dict)
+
+
+def without_metadata(document: dict[str, Any]) -> dict[str, Any]:
+    """A hosted document without the dates that AppConfig writes into it."""
+    return {
+        part: {key: {k: v for k, v in item.items() if k not in METADATA} for key, item in content.items()}
+        if part in ("flags", "values")
+        else content
+        for part, content in document.items()
+    }
+
+
+def document_digest(document: dict[str, Any]) -> str:
+    """SHA-256 (64 hex digits) of a hosted document's canonical JSON (RFC 8785), less AppConfig's own dates.
+
+    This is what an approver approves.
+    """
+    import rfc8785
+
+    return hashlib.sha256(rfc8785.dumps(without_metadata(document))).hexdigest()
+
+
+def instant(text: str) -> datetime:
+    """An aware UTC datetime of ``2020-06-10T00:00:00Z``; raises ``ValueError`` on anything else."""
+    if not _instant_pattern.fullmatch(text):
+        raise ValueError("an instant is written 2020-06-10T00:00:00Z")
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def instant_text(moment: datetime) -> str:
+    """``2020-06-10T00:00:00Z`` of an aware datetime, with microseconds only where there are some."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_key = re.compile(FLAG_KEY)
+_instant_pattern = re.compile(INSTANT)
+
+
+def _values(document: dict[str, Any]) -> dict[str, Any]:
+    if not is_hosted(document):
+        return document
+    if document["version"] != SCHEMA_VERSION:
+        raise FlagsError(
+            Fault.FLAGS_SCHEMA_VERSION,
+            f"the flags document's version must be {SCHEMA_VERSION!r}; this code reads no other",
+        )
+    if set(document) != {"version", "flags", "values"}:
+        raise FlagsError(
+            Fault.FLAGS_UNREADABLE, "a flags document has version, flags and values, and nothing else"
+        )
+    flags, values = document["flags"], document["values"]
+    if not isinstance(flags, dict) or not isinstance(values, dict):
+        raise FlagsError(Fault.FLAGS_UNREADABLE, "flags and values must be objects")
+    if set(flags) != set(values):
+        raise FlagsError(
+            Fault.FLAGS_UNREADABLE, "every flag needs a definition in flags and a value in values"
+        )
+    for key, definition in flags.items():
+        try:
+            msgspec.convert(definition, FlagDefinition)
+        except msgspec.ValidationError as error:
+            raise _bad(key, str(error)) from None
+    return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("repeated key")
+    return result
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _whole(value: dict[str, Any]) -> dict[str, Any]:
+    """AppConfig numbers are doubles: a whole ``human_review`` of 2.0 is 2."""
+    review = value.get("human_review")
+    if type(review) is float and math.isfinite(review) and review.is_integer():
+        return {**value, "human_review": int(review)}
+    return value
+
+
+def _scope(given: tuple[str, ...], known: frozenset[str]) -> frozenset[str] | None:
+    # Constructed by hand a Struct is not type-checked; what is not known must not silently bind nobody.
+    if not set(given) <= known | {ALL} or not given:
+        raise FlagsError(Fault.FLAGS_UNREADABLE, "a flag names an action or sector that does not exist")
+    return None if ALL in given else frozenset(given)
+
+
+def _instant(key: str, name: str, text: str) -> datetime:
+    try:
+        return instant(text)
+    except (ValueError, TypeError, OverflowError):
+        raise _bad(key, f"{name} must be a UTC date and time such as 2020-06-10T00:00:00Z") from None
+
+
+def _bad(key: str, message: str) -> FlagsError:
+    return FlagsError(Fault.FLAGS_UNREADABLE, f"flag {key!r}: {message}")
+
+
+def _plain(value: FlagValue) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        k: v for k, v in msgspec.to_builtins(value).items() if v is not UNSET and k not in METADATA
+    }
+    if "min_similarity" in plain:
+        plain["min_similarity"] = float(plain["min_similarity"])
+    return plain
+
+
+def _stable(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

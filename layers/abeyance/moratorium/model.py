@@ -1,0 +1,193 @@
+"""The flags document, as types: AWS AppConfig's feature-flag format and the attributes of a moratorium.
+
+Two shapes of one thing are read here:
+
+* the *hosted document*, ``{"version": "1", "flags": {key: definition}, "values": {key: {"enabled": ...,
+  attribute: ...}}}``, which operators edit, AppConfig stores and the validator Lambda sees;
+* the *values*, ``{key: {"enabled": ..., attribute: ...}}``, all that AppConfig's data plane and agent hand
+  out. They leave the attributes of a disabled flag out.
+
+Source: "Type reference for AWS.AppConfig.FeatureFlags" in the AWS AppConfig User Guide. Its limits (25
+attributes, strings of 1024 characters, integer bounds, no ``pattern`` beside ``enum``) are kept. Variants
+are refused: a moratorium must not depend on what a caller says about itself.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from abeyance.moratorium.vocabulary import INSTANT, JURISDICTION_OR_ALL, PURPOSE, TENANT_ID
+from abeyance.moratorium.vocabulary import Action as Action
+from abeyance.moratorium.vocabulary import Sector as Sector
+
+SCHEMA_VERSION: Final = "1"
+#: AppConfig's own limit of a hosted configuration.
+MAX_BYTES: Final = 1 << 20
+MAX_ITEMS: Final = 25
+MAX_TEXT: Final = 1024
+METADATA: Final = frozenset({"_createdAt", "_updatedAt"})
+
+
+class Effect(StrEnum):
+    """What a flag in force does."""
+
+    HALT = "halt"
+    #: Allowed, under ``min_similarity`` and ``human_review``.
+    RESTRICT = "restrict"
+
+
+class OnExpiry(StrEnum):
+    """What happens at ``ends``."""
+
+    LIFT = "lift"
+    #: Stays in force until somebody renews or lifts it.
+    HOLD = "hold"
+
+
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+Instant = Annotated[
+    str, Meta(pattern=INSTANT, description="UTC, RFC 3339, whole seconds: 2020-06-10T00:00:00Z")
+]
+ActionScope = Literal[
+    "all", "detect", "analyze", "compare", "index", "search", "template_search", "template_export"
+]
+SectorScope = Literal[
+    "all",
+    "law_enforcement",
+    "law_enforcement_support",
+    "city_department",
+    "government",
+    "military",
+    "public_accommodation",
+    "commercial",
+    "education",
+    "healthcare",
+    "nonprofit",
+    "research",
+    "personal",
+]
+Place = Annotated[str, Meta(pattern=JURISDICTION_OR_ALL, description="all, US, US-CA, US-CA-SAN_FRANCISCO")]
+TenantId = Annotated[str, Meta(pattern=TENANT_ID)]
+Purpose = Annotated[str, Meta(pattern=PURPOSE)]
+Items = Meta(min_length=1, max_length=MAX_ITEMS)
+
+
+class FlagValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The value of an enabled flag, exactly as it stands in the document. ``parse`` checks what types
+    cannot say."""
+
+    enabled: bool
+    effect: Effect
+    actions: Annotated[tuple[ActionScope, ...], Items]
+    sectors: Annotated[tuple[SectorScope, ...], Items]
+    jurisdictions: Annotated[tuple[Place, ...], Items]
+    starts: Instant
+    ends: Instant | UnsetType = UNSET
+    on_expiry: OnExpiry
+    exempt_tenants: Annotated[tuple[TenantId, ...], Items] | UnsetType = UNSET
+    exempt_purposes: Annotated[tuple[Purpose, ...], Items] | UnsetType = UNSET
+    exempt_until: Instant | UnsetType = UNSET
+    min_similarity: Annotated[float, Meta(ge=0, le=100)] | UnsetType = UNSET
+    human_review: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
+    reason: Text
+    source: Text
+    created_at: str | UnsetType = field(default=UNSET, name="_createdAt")
+    updated_at: str | UnsetType = field(default=UNSET, name="_updatedAt")
+
+
+class DisabledValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The value of a disabled flag: the data plane leaves its attributes out, the hosted document may keep
+    them."""
+
+    enabled: bool
+    effect: Effect | UnsetType = UNSET
+    actions: Annotated[tuple[ActionScope, ...], Items] | UnsetType = UNSET
+    sectors: Annotated[tuple[SectorScope, ...], Items] | UnsetType = UNSET
+    jurisdictions: Annotated[tuple[Place, ...], Items] | UnsetType = UNSET
+    starts: Instant | UnsetType = UNSET
+    ends: Instant | UnsetType = UNSET
+    on_expiry: OnExpiry | UnsetType = UNSET
+    exempt_tenants: Annotated[tuple[TenantId, ...], Items] | UnsetType = UNSET
+    exempt_purposes: Annotated[tuple[Purpose, ...], Items] | UnsetType = UNSET
+    exempt_until: Instant | UnsetType = UNSET
+    min_similarity: Annotated[float, Meta(ge=0, le=100)] | UnsetType = UNSET
+    human_review: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+    source: Text | UnsetType = UNSET
+    created_at: str | UnsetType = field(default=UNSET, name="_createdAt")
+    updated_at: str | UnsetType = field(default=UNSET, name="_updatedAt")
+
+
+class ElementConstraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """AppConfig's constraint on each item of an array attribute."""
+
+    type: Literal["string", "number"]
+    required: bool | UnsetType = UNSET
+    enum: tuple[str, ...] | UnsetType = UNSET
+    pattern: Annotated[str, Meta(max_length=MAX_TEXT)] | UnsetType = UNSET
+    minimum: int | UnsetType = UNSET
+    maximum: int | UnsetType = UNSET
+
+
+class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """AppConfig's constraint on one attribute."""
+
+    type: Literal["string", "number", "boolean", "array"]
+    required: bool | UnsetType = UNSET
+    enum: tuple[str, ...] | UnsetType = UNSET
+    pattern: Annotated[str, Meta(max_length=MAX_TEXT)] | UnsetType = UNSET
+    minimum: int | UnsetType = UNSET
+    maximum: int | UnsetType = UNSET
+    elements: ElementConstraints | UnsetType = UNSET
+
+
+class AttributeDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One attribute that a flag has."""
+
+    constraints: Constraints | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=MAX_TEXT)] | UnsetType = UNSET
+
+
+class Deprecation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """AppConfig's note that a flag is to be removed. It changes nothing: a deprecated flag binds like any
+    other."""
+
+    status: Literal["planned"] | UnsetType = UNSET
+    date: str | UnsetType = UNSET
+
+
+class FlagDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the console shows of a flag: its name, its description, and the constraints on its attributes."""
+
+    name: Annotated[str, Meta(pattern="^[^\\n]{1,64}$")] | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=MAX_TEXT)] | UnsetType = UNSET
+    attributes: Annotated[dict[str, AttributeDefinition], Meta(max_length=MAX_ITEMS)] | UnsetType = UNSET
+    deprecation: Deprecation | UnsetType = field(default=UNSET, name="_deprecation")
+    created_at: str | UnsetType = field(default=UNSET, name="_createdAt")
+    updated_at: str | UnsetType = field(default=UNSET, name="_updatedAt")
+
+
+class FlagPart(Struct, frozen=True, kw_only=True):
+    """One flag's part in a decision. ``version`` is a hash of the flag's value, so it names exactly what
+    was in force."""
+
+    key: str
+    version: str
+    effect: str
+    clause: str
+    reason: str
+    source: str
+
+
+class Part(StrEnum):
+    """What a flag did in a decision."""
+
+    HALTS = "halts"
+    #: In force past its end, because it is to be held until somebody acts.
+    HOLDS = "holds"
+    RESTRICTS = "restricts"
+    #: Binds, but its own exemption lets this request through.
+    EXEMPTS = "exempts"

@@ -1,0 +1,359 @@
+"""Where flags come from: a file, or AWS AppConfig. Never older than agreed, never a default.
+
+A changed flag reaches every stage within ``poll_interval`` of AppConfig handing it out (15 s unless set
+otherwise; the file is looked at for every decision). When polling fails, the last flags are used until they
+are ``max_age`` old; from then on there are none, and every decision is a denial. A new document that cannot
+be read replaces the old one at once: it may be a halt.
+
+Decision: the data plane, not the Lambda extension, is what proves freshness
+----------------------------------------------------------------------------
+The AppConfig extension keeps answering from its cache when it cannot reach AppConfig and does not say how
+old the answer is, so with it ``max_age`` bounds only our own copy. The data-plane API answers from the
+service or not at all, and its ``Date`` header tells us when our clock is wrong.
+``source_from("appconfig:...", client=...)`` therefore uses the data plane when it is given a client, and
+the extension (one HTTP call on localhost, no boto3, a faster cold start) when it is not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from abeyance.moratorium.document import FlagSet, parse
+from abeyance.moratorium.errors import Fault, FlagsError
+from abeyance.moratorium.model import MAX_BYTES
+
+Clock = Callable[[], datetime]
+#: AppConfig refuses to be asked more often than this, in seconds.
+SHORTEST_POLL = 15.0
+#: A clock that runs back by no more than this is being disciplined by NTP; more is a fault. Seconds.
+BACKWARD_TOLERANCE = 2.0
+#: A clock further than this from the service's own is not to be decided by. Seconds.
+MAX_SKEW = 60.0
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """Flags, and since when we know that they are current.
+
+    Attributes
+    ----------
+    flags : FlagSet
+        Compiled.
+    version : str
+        What the source calls them.
+    fetched_at : datetime
+        When the source was last asked and confirmed them: the moment *before* the question, so that a slow
+        answer is old.
+    raw : bytes
+        The document as it came.
+    """
+
+    flags: FlagSet
+    version: str
+    fetched_at: datetime
+    raw: bytes
+
+
+class FlagSource(Protocol):
+    """Where a guard gets its flags."""
+
+    def current(self) -> Snapshot:
+        """The flags in force. Raises ``FlagsError`` when there are none that may be relied on."""
+        ...
+
+
+class Fetched(Struct, frozen=True, kw_only=True):
+    """One answer of AppConfig: a document, or ``None`` for "the one you have", and the service's own time
+    if it said so."""
+
+    raw: bytes | None
+    version: str = ""
+    service_time: datetime | None = None
+    #: Seconds to wait before asking again, at least.
+    wait: float = 0.0
+
+
+class FileSource:
+    """Flags in a local file, read anew for every decision: a file is small, and a cache would need a rule
+    for going stale.
+
+    Replace the file atomically (write beside it, then rename); half a file is no document, and denies.
+    """
+
+    def __init__(self, path: str | Path, *, clock: Clock = utc_now) -> None:
+        self._path = Path(path)
+        self._clock = clock
+        self._last: tuple[bytes, FlagSet] | None = None
+
+    def current(self) -> Snapshot:
+        asked = self._clock()
+        try:
+            with self._path.open("rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+        except OSError:
+            raise FlagsError(
+                Fault.FLAGS_UNAVAILABLE, "the flags file cannot be read; see the setting ABEYANCE_FLAGS"
+            ) from None
+        last = self._last
+        if last is None or last[0] != raw:
+            self._last = last = (raw, parse(raw))
+        return Snapshot(flags=last[1], version=last[1].version, fetched_at=asked, raw=raw)
+
+
+class AppConfigSource:
+    """Flags from AppConfig through ``fetch``, polled and held no longer than ``max_age``. Safe to share
+    between threads.
+
+    Parameters
+    ----------
+    fetch : callable
+        ``DataPlane`` or ``Extension``; raises anything when it fails.
+    poll_interval : float
+        Seconds between two questions; ``max_age`` must be longer.
+    max_age : float
+        Seconds after which the last confirmed flags are no basis for a decision.
+    clock, monotonic : callable
+        Wall clock and a clock that never runs back. The older of the two ages counts: the wall clock sees a
+        frozen sandbox, the monotonic one a wall clock that was set back.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Fetched],
+        *,
+        poll_interval: float = SHORTEST_POLL,
+        max_age: float = 300.0,
+        max_skew: float = MAX_SKEW,
+        clock: Clock = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < poll_interval < max_age:
+            raise ValueError("poll_interval must be positive and shorter than max_age")
+        self._fetch = fetch
+        self._poll_interval = poll_interval
+        self._max_age = max_age
+        self._max_skew = max_skew
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._unreadable: FlagsError | None = None
+        self._confirmed: float = 0.0
+        self._asked: tuple[datetime, float] | None = None
+        self._wait = 0.0
+        self._skewed = False
+
+    def current(self) -> Snapshot:
+        with self._lock:
+            now, tick = self._clock(), self._monotonic()
+            if self._due(now, tick):
+                self._poll(now, tick)
+                now, tick = self._clock(), self._monotonic()
+            return self._usable(now, tick)
+
+    def _due(self, now: datetime, tick: float) -> bool:
+        if self._asked is None:
+            return True
+        elapsed = max((now - self._asked[0]).total_seconds(), tick - self._asked[1])
+        return elapsed >= max(self._poll_interval, self._wait) or elapsed < 0
+
+    def _poll(self, now: datetime, tick: float) -> None:
+        self._asked = (now, tick)
+        self._wait = 0.0
+        try:
+            fetched = self._fetch()
+        except Exception:  # noqa: BLE001  whatever failed, nothing was confirmed; age decides what follows
+            return
+        self._wait = min(fetched.wait, self._max_age / 2)
+        self._skewed = fetched.service_time is not None and (
+            abs((fetched.service_time - self._clock()).total_seconds()) > self._max_skew
+        )
+        if fetched.raw is None:
+            if self._snapshot is not None:
+                self._snapshot = Snapshot(
+                    flags=self._snapshot.flags,
+                    version=self._snapshot.version,
+                    fetched_at=now,
+                    raw=self._snapshot.raw,
+                )
+                self._confirmed = tick
+            return
+        try:
+            flags = parse(fetched.raw, version=fetched.version)
+        except FlagsError as error:
+            self._unreadable, self._snapshot = error, None
+            return
+        self._unreadable = None
+        self._snapshot = Snapshot(flags=flags, version=flags.version, fetched_at=now, raw=fetched.raw)
+        self._confirmed = tick
+
+    def _usable(self, now: datetime, tick: float) -> Snapshot:
+        if self._skewed:
+            raise FlagsError(Fault.CLOCK_SKEW, "this machine's clock and AppConfig's disagree; set the clock")
+        if self._unreadable is not None:
+            raise FlagsError(self._unreadable.fault, str(self._unreadable))
+        if self._snapshot is None:
+            raise FlagsError(
+                Fault.FLAGS_UNAVAILABLE, "AppConfig gave no flags; see its deployment and the function's role"
+            )
+        age = (now - self._snapshot.fetched_at).total_seconds()
+        if age < -BACKWARD_TOLERANCE:
+            raise FlagsError(Fault.CLOCK_SKEW, "this machine's clock has run back; set the clock")
+        if max(age, tick - self._confirmed) > self._max_age:
+            raise FlagsError(
+                Fault.FLAGS_STALE,
+                f"the flags are older than {self._max_age:g} seconds; AppConfig is out of reach",
+            )
+        return self._snapshot
+
+
+class DataPlane:
+    """AppConfig's data-plane API (StartConfigurationSession, GetLatestConfiguration).
+
+    Parameters
+    ----------
+    client : boto3 ``appconfigdata`` client
+        Give it short timeouts (a second or two) and few retries: a slow answer holds up a decision that
+        will be a denial.
+    application, environment, profile : str
+        Names or ids.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        application: str,
+        environment: str,
+        profile: str,
+        *,
+        poll_interval: float = SHORTEST_POLL,
+    ) -> None:
+        self._client = client
+        self._session = {
+            "ApplicationIdentifier": application,
+            "EnvironmentIdentifier": environment,
+            "ConfigurationProfileIdentifier": profile,
+            "RequiredMinimumPollIntervalInSeconds": max(int(SHORTEST_POLL), int(poll_interval)),
+        }
+        self._token = ""
+
+    def __call__(self) -> Fetched:
+        fresh = not self._token
+        if fresh:
+            self._token = self._client.start_configuration_session(**self._session)[
+                "InitialConfigurationToken"
+            ]
+        # A token is good for one call; where the call fails, only a new session is sure to start from a
+        # whole document.
+        token, self._token = self._token, ""
+        answer = self._client.get_latest_configuration(ConfigurationToken=token)
+        body: bytes = answer["Configuration"].read()
+        if not body and fresh:
+            # "Nothing new" cannot be true in a new session: there is no deployed document.
+            raise FlagsError(Fault.FLAGS_UNAVAILABLE, "AppConfig has no deployed flags")
+        self._token = answer["NextPollConfigurationToken"]
+        return Fetched(
+            raw=body or None,
+            version=answer.get("VersionLabel", ""),
+            service_time=_http_date(
+                answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+            ),
+            wait=float(answer.get("NextPollIntervalInSeconds", 0)),
+        )
+
+
+class Extension:
+    """The AppConfig Agent Lambda extension on localhost. See the module's decision on what it cannot tell.
+
+    Parameters
+    ----------
+    port : int
+        ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``, 2772 unless set.
+    timeout : float
+        Seconds.
+    """
+
+    def __init__(
+        self, application: str, environment: str, profile: str, *, port: int = 0, timeout: float = 2.0
+    ) -> None:
+        self._path = f"/applications/{application}/environments/{environment}/configurations/{profile}"
+        self._port = port or int(os.environ.get("AWS_APPCONFIG_EXTENSION_HTTP_PORT", "2772"))
+        self._timeout = timeout
+
+    def __call__(self) -> Fetched:
+        import http.client
+
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout)
+        try:
+            connection.request("GET", self._path)
+            answer = connection.getresponse()
+            body = answer.read(MAX_BYTES + 1)
+            if answer.status != 200:
+                raise FlagsError(Fault.FLAGS_UNAVAILABLE, f"the AppConfig extension answered {answer.status}")
+            return Fetched(raw=body, version=answer.getheader("Configuration-Version") or "")
+        finally:
+            connection.close()
+
+
+def source_from(
+    setting: str,
+    *,
+    client: Any = None,
+    poll_interval: float = SHORTEST_POLL,
+    max_age: float = 300.0,
+    clock: Clock = utc_now,
+) -> FlagSource:
+    """The source that a setting names.
+
+    Parameters
+    ----------
+    setting : str
+        ``file:/path/to/flags.json`` or ``appconfig:<application>/<environment>/<profile>``.
+    client : boto3 ``appconfigdata`` client, optional
+        With it AppConfig is asked through its data plane, without it through the Lambda extension.
+
+    Raises
+    ------
+    ValueError
+        If the setting names neither.
+    """
+    kind, _, rest = setting.partition(":")
+    if kind == "file" and rest:
+        return FileSource(rest, clock=clock)
+    parts = rest.split("/")
+    if kind != "appconfig" or len(parts) != 3 or not all(parts):
+        raise ValueError("flags come from file:<path> or appconfig:<application>/<environment>/<profile>")
+    fetch: Callable[[], Fetched] = (
+        Extension(*parts) if client is None else DataPlane(client, *parts, poll_interval=poll_interval)
+    )
+    return AppConfigSource(fetch, poll_interval=poll_interval, max_age=max_age, clock=clock)
+
+
+def snapshot_age(snapshot: Snapshot, now: datetime) -> timedelta:
+    """How long ago the flags were confirmed."""
+    return now - snapshot.fetched_at
+
+
+def _http_date(text: str) -> datetime | None:
+    """RFC 9110 IMF-fixdate, or ``None``; ``email.utils`` would cost more to import than it saves."""
+    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    try:
+        _, day, month, year, clock, zone = text.split(" ")
+        if zone != "GMT":
+            return None
+        hour, minute, second = (int(part) for part in clock.split(":"))
+        return datetime(int(year), months.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
