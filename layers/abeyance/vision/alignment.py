@@ -1,0 +1,120 @@
+"""Faces cut out and turned so that eyes, nose and mouth always lie at the same place.
+
+A template is comparable with another only if both chips were cut this way, so the name of the alignment is
+part of an embedder's identity.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Side of a chip in pixels.
+CHIP = 112
+#: Where the five points go, in chip pixels: the convention of ArcFace (Deng et al. 2019), which SFace shares.
+TARGET = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float32,
+)
+TARGET.flags.writeable = False
+
+
+def similarity_transform(
+    source: NDArray[np.float32], target: NDArray[np.float32] = TARGET
+) -> NDArray[np.float32]:
+    """Least-squares rotation, scale and shift of points onto points (Umeyama 1991, in two dimensions).
+
+    Parameters
+    ----------
+    source
+        (n, k, 2) points, k at least 2.
+    target
+        (k, 2) points.
+
+    Returns
+    -------
+    NDArray
+        (n, 2, 3) float32 matrices M with ``target ~ M @ [x, y, 1]``. Points that all coincide give scale 0.
+    """
+    # In the plane, a rotation with scale is a complex factor, and the least-squares one is a quotient of two
+    # sums.
+    points = source[..., 0].astype(np.float64) + 1j * source[..., 1].astype(np.float64)
+    goal = target[:, 0].astype(np.float64) + 1j * target[:, 1].astype(np.float64)
+    middle = points.mean(axis=-1, keepdims=True)
+    spread = points - middle
+    power = (np.abs(spread) ** 2).sum(axis=-1)
+    product = (np.conj(spread) * (goal - goal.mean())).sum(axis=-1)
+    factor = np.divide(product, power, out=np.zeros_like(product), where=power > 1e-12)
+    shift = goal.mean() - factor * middle[..., 0]
+    matrix = np.empty((*factor.shape, 2, 3), np.float32)
+    matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2] = factor.real, -factor.imag, shift.real
+    matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2] = factor.imag, factor.real, shift.imag
+    return matrix
+
+
+def align(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Cut out aligned faces.
+
+    Parameters
+    ----------
+    pixels
+        (h, w, 3) uint8 RGB, upright.
+    landmarks
+        (n, 5, 2), or (5, 2) for one face: right eye, left eye, nose, right and left mouth corner, in pixels.
+
+    Returns
+    -------
+    NDArray
+        (n, 112, 112, 3) uint8 RGB chips, sampled bilinearly; what lies outside the photo is black.
+    """
+    points = np.asarray(landmarks, np.float32).reshape(-1, 5, 2)
+    chips = np.empty((len(points), CHIP, CHIP, 3), np.uint8)
+    for chip, matrix in zip(chips, similarity_transform(points), strict=True):
+        chip[...] = warp(pixels, matrix, CHIP)
+    return chips
+
+
+def warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
+    """A square of ``side`` pixels, seen through the (2, 3) transform from photo to square; bilinear."""
+    (a, b, tx), (c, d, ty) = matrix.astype(np.float64)
+    determinant = a * d - b * c
+    if abs(determinant) < 1e-12:
+        return np.zeros((side, side, 3), np.uint8)
+    grid = np.arange(side, dtype=np.float32)
+    # Inverse of the transform, applied to a grid: an outer sum, because it is affine.
+    x = ((d * (grid - tx))[None, :] - (b * (grid - ty))[:, None]) / determinant
+    y = ((a * (grid - ty))[:, None] - (c * (grid - tx))[None, :]) / determinant
+    part, left, top = _surroundings(pixels, x, y)
+    height, width = part.shape[:2]
+    # The outermost pixels of the part that face the photo's border are black; what lies further out is sent
+    # to them.
+    x = np.clip((x - left).astype(np.float32), 0, width - 1)
+    y = np.clip((y - top).astype(np.float32), 0, height - 1)
+    column = np.minimum(x.astype(np.intp), width - 2)
+    row = np.minimum(y.astype(np.intp), height - 2)
+    fx, fy = (x - column)[..., None], (y - row)[..., None]
+    flat = part.reshape(-1, 3)
+    index = row * width + column
+    upper = flat[index] * (1 - fx) + flat[index + 1] * fx
+    lower = flat[index + width] * (1 - fx) + flat[index + width + 1] * fx
+    sampled: NDArray[np.float32] = upper * (1 - fy) + lower * fy
+    return (sampled + np.float32(0.5)).astype(np.uint8)
+
+
+def _surroundings(
+    pixels: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], int, int]:
+    """The part of the photo that the points lie in, in a frame of black one pixel wide, and where it lies."""
+    height, width = pixels.shape[:2]
+    left, right = max(0, int(np.floor(x.min()))), min(width, int(np.floor(x.max())) + 2)
+    top, bottom = max(0, int(np.floor(y.min()))), min(height, int(np.floor(y.max())) + 2)
+    part = np.zeros((max(0, bottom - top) + 2, max(0, right - left) + 2, 3), np.uint8)
+    if bottom > top and right > left:
+        part[1:-1, 1:-1] = pixels[top:bottom, left:right]
+    return part, left - 1, top - 1

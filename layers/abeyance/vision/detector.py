@@ -1,0 +1,150 @@
+"""Faces in a photo, with YuNet (Wu, Peng, Yu: YuNet, a tiny millisecond-level face detector, 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.vision.session import open_session
+
+_STRIDES = (8, 16, 32)
+_NMS_OVERLAP = 0.3
+#: Candidates that enter non-maximum suppression: more than any photo has faces.
+_MOST_CANDIDATES = 5000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One face, in pixels of the upright image; x runs right, y runs down, (0, 0) is the top left corner."""
+
+    #: x, y, width, height. A face at the border may reach outside the image.
+    box: tuple[float, float, float, float]
+    #: (5, 2) float32: right eye, left eye, nose tip, right and left mouth corner. Sides are the person's own.
+    landmarks: NDArray[np.float32]
+    #: 0 to 1.
+    confidence: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return self.box[2] * self.box[3]
+
+
+class Detector:
+    """Finds faces. One detector may be used from several threads at once.
+
+    Parameters
+    ----------
+    model
+        Path of the converted model, or an open session.
+    longest_side
+        A larger photo is scaled down to this many pixels before faces are looked for; 0 never scales. Boxes
+        and points are in pixels of the photo as given in any case.
+    """
+
+    def __init__(self, model: str | Path | Any, *, longest_side: int = 1600) -> None:
+        self._session = open_session(model) if isinstance(model, str | Path) else model
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [f"{part}_{stride}" for stride in _STRIDES for part in ("cls", "obj", "bbox", "kps")]
+        self._longest_side = longest_side
+
+    def detect(
+        self, pixels: NDArray[np.uint8], *, min_confidence: float = 0.7, max_faces: int = 100
+    ) -> list[Face]:
+        """Find faces.
+
+        Parameters
+        ----------
+        pixels
+            (h, w, 3) uint8 RGB, upright.
+        min_confidence
+            0 to 1; less certain faces are left out.
+        max_faces
+            The largest faces are kept.
+
+        Returns
+        -------
+        list of Face
+            Largest box first.
+
+        Raises
+        ------
+        ValueError
+            If ``pixels`` has another shape or type.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+            raise ValueError(f"expected (h, w, 3) uint8 pixels, not {pixels.shape} {pixels.dtype}")
+        height, width = pixels.shape[:2]
+        seen = self._scaled(pixels)
+        # Back to the photo; the two differ by rounding where a side was scaled.
+        scale = np.array([width / seen.shape[1], height / seen.shape[0]], np.float32)
+        outputs = self._session.run(self._outputs, {self._input: _tensor(seen)})
+        scores, boxes, points = _decode(outputs, seen.shape[0], seen.shape[1], min_confidence)
+        kept = _suppress(scores, boxes)
+        boxes, points, scores = boxes[kept] * np.tile(scale, 2), points[kept] * scale, scores[kept]
+        largest = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_faces]
+        return [
+            Face(box=tuple(boxes[i].tolist()), landmarks=points[i], confidence=float(scores[i]))
+            for i in largest
+        ]
+
+    def _scaled(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = pixels.shape[:2]
+        longest = max(height, width)
+        if not self._longest_side or longest <= self._longest_side:
+            return pixels
+        from PIL import Image
+
+        scale = self._longest_side / longest
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        # The reducing gap averages by a whole factor first: large photos go several times faster, faces look
+        # the same.
+        small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(small)
+
+
+def _tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(1, 3, H, W) float32 BGR, H and W filled up with black to multiples of 32."""
+    height, width = pixels.shape[:2]
+    tensor = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    for channel in range(3):
+        tensor[0, channel, :height, :width] = pixels[:, :, 2 - channel]
+    return tensor
+
+
+def _decode(
+    outputs: list[NDArray[np.float32]], height: int, width: int, min_confidence: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Scores (n,), boxes (n, 4) as x, y, width, height, points (n, 5, 2) of cells sure enough."""
+    scores, boxes, points = [], [], []
+    for level, stride in enumerate(_STRIDES):
+        cls, obj, bbox, kps = (out[0] for out in outputs[4 * level : 4 * level + 4])
+        score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+        cell = np.flatnonzero(score >= min_confidence)
+        columns = -(-width // 32) * 32 // stride
+        origin = np.stack([cell % columns, cell // columns], axis=1).astype(np.float32)
+        size = np.exp(bbox[cell, 2:]) * stride
+        centre = (origin + bbox[cell, :2]) * stride
+        scores.append(score[cell])
+        boxes.append(np.concatenate([centre - size / 2, size], axis=1))
+        points.append((origin[:, None, :] + kps[cell].reshape(-1, 5, 2)) * stride)
+    return np.concatenate(scores), np.concatenate(boxes), np.concatenate(points)
+
+
+def _suppress(scores: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Indices that stay: a box goes if a more certain one overlaps it by more than 0.3 of their union."""
+    order = np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES]
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    area = boxes[:, 2] * boxes[:, 3]
+    kept = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        sides = np.minimum(high[best], high[rest]) - np.maximum(low[best], low[rest])
+        shared = np.prod(np.maximum(sides, 0), axis=1)
+        order = rest[shared <= _NMS_OVERLAP * (area[best] + area[rest] - shared)]
+    return np.array(kept, np.intp)

