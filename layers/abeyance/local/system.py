@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import threading
@@ -12,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from abeyance.local.aws import LocalAws, environment
 from abeyance.local.worker import FunctionError, Worker
+from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
 
@@ -28,11 +31,11 @@ LONGEST_BACKOFF = 20
 class Poller:
     """Receives from a stage's queue, invokes the stage's function, and deletes what it has done."""
 
-    def __init__(self, aws: LocalAws, stage: topology.Stage, extra_environment: dict[str, str]) -> None:
+    def __init__(self, aws: LocalAws, stage: topology.Stage) -> None:
         self.stage = stage
         self._sqs = aws.client("sqs")
         self._url = self._sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
-        variables = {**environment(aws.endpoint), **aws.settings.to_environment(), **extra_environment}
+        variables = {**environment(aws.endpoint), **aws.settings.to_environment()}
         self.workers = [Worker(stage.name, variables, stage.timeout) for _ in range(stage.local_workers)]
         self._stopping = threading.Event()
         self._threads = [
@@ -118,21 +121,19 @@ class LocalSystem:
     Parameters
     ----------
     settings
-        Names and choices; the flags file is made in a folder that goes with the system unless ``flags`` names one.
+        Names and choices.
     port
         Port on 127.0.0.1; 0 takes a free one.
-    extra_environment
-        Further variables for the functions.
+    flags
+        The flags document; made as for a new deployment if it is not there. Without a path, it lies in a folder
+        that goes with the system.
     """
 
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        port: int = 0,
-        extra_environment: dict[str, str] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings | None = None, port: int = 0, flags: Path | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="abeyance-")
+        self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
+        settings = msgspec.structs.replace(settings or Settings(), flags=f"file:{self.flags}")
         self.aws = LocalAws(port, settings)
-        self._extra_environment = extra_environment or {}
         self.pollers: dict[str, Poller] = {}
 
     @property
@@ -148,10 +149,12 @@ class LocalSystem:
         return self.aws.client(service, principal)
 
     def __enter__(self) -> Self:
+        if not self.flags.exists():
+            self.flags.write_text(json.dumps(new_deployment(), indent=2) + "\n")
         self.aws.start()
         try:
             for stage in topology.STAGES:
-                self.pollers[stage.name] = Poller(self.aws, stage, self._extra_environment)
+                self.pollers[stage.name] = Poller(self.aws, stage)
             for poller in self.pollers.values():
                 for worker in poller.workers:
                     worker.ready()
@@ -168,6 +171,7 @@ class LocalSystem:
         for poller in self.pollers.values():
             poller.stop()
         self.aws.stop()
+        self._folder.cleanup()
 
     def waiting(self) -> dict[str, int]:
         """Messages in each queue, those in work and dead ones included, upstream queues first.
@@ -195,15 +199,3 @@ def _depth(sqs: Any, name: str) -> int:
     url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(kinds))["Attributes"]
     return sum(int(attributes[kind]) for kind in kinds)
-
-
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for the flags of a system that is not meant to outlive its process."""
-    return tempfile.TemporaryDirectory(prefix="abeyance-")
-
-
-def in_folder(settings: Settings, folder: Path) -> Settings:
-    """The same settings with the flags in ``folder``."""
-    import msgspec
-
-    return msgspec.structs.replace(settings, flags=f"file:{folder / 'flags.json'}")

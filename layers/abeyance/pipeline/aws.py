@@ -44,7 +44,7 @@ class S3Objects:
         return body
 
     def _call(self, operation: Callable[..., Any], upload: Upload) -> Any:
-        wanted: dict[str, str] = {"IfMatch": upload.etag} if upload.etag else {}
+        wanted: dict[str, str] = {"IfMatch": f'"{upload.etag}"'} if upload.etag else {}
         if upload.version != upload.etag:
             wanted["VersionId"] = upload.version
         try:
@@ -64,6 +64,11 @@ class S3Objects:
 
     def delete(self, bucket: str, key: str) -> None:
         self._s3.delete_object(Bucket=bucket, Key=key)
+
+    def delete_all(self, bucket: str, prefix: str) -> None:
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for found in page.get("Contents", []):
+                self.delete(bucket, found["Key"])
 
 
 def _gone(error: ClientError) -> Exception:

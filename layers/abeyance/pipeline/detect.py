@@ -50,6 +50,7 @@ class Detect:
         try:
             event = self._detect(permitted)
         except ObjectGone:
+            log.info("object is gone, or was replaced; its next event will come", extra={"message_id": message.id})
             return
         except ImageRejected as error:
             event = _rejected(permitted.upload, error.reason, str(error))
@@ -72,7 +73,7 @@ class Detect:
         quality_filter = QualityFilter.AUTO if upload.action == "index" else QualityFilter.NONE
         faces, kept = _describe(pixels, found, quality_filter)
         chips = align(pixels, np.stack([face.landmarks for face in kept])) if kept else _NO_CHIPS
-        key = f"{upload.tenant}/{upload.identity}.npy"
+        key = f"{upload.folder}{upload.identity}.npy"
         body = io.BytesIO()
         np.save(body, chips, allow_pickle=False)
         self._objects.put(self._chips_bucket, key, body.getvalue(), "application/x-npy")

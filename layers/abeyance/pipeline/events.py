@@ -42,6 +42,11 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     @property
+    def folder(self) -> str:
+        """Prefix, ending in a slash, of all that is derived from any version of this object."""
+        return f"{self.tenant}/{hashlib.sha256(f'{self.bucket}/{self.key}'.encode()).hexdigest()[:32]}/"
+
+    @property
     def photo(self) -> str:
         """The same for every upload of the same bytes to the same key, as hexadecimal digits."""
         return hashlib.sha256("\0".join((self.bucket, self.key, self.version)).encode()).hexdigest()[:32]

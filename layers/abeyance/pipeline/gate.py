@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from abeyance.moratorium.guard import Guard
@@ -10,6 +11,8 @@ from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import Head, Heads, ObjectGone, Uploads
 from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
 from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
+
+log = logging.getLogger("abeyance")
 
 #: The purpose of an upload that names none. A tenant may be registered for it, or not.
 UNSPECIFIED = "unspecified"
@@ -42,6 +45,7 @@ class Gate:
         try:
             event = self._withdraw(upload) if deleted else self._judge(upload)
         except ObjectGone:
+            log.info("object is gone, or was replaced; its next event will come", extra={"message_id": message.id})
             return
         self._outbox.tell([self._outbox.settle(event)])
 

@@ -49,6 +49,10 @@ class Objects(Heads, Protocol):
         """Delete the object; no error if there is none."""
         ...
 
+    def delete_all(self, bucket: str, prefix: str) -> None:
+        """Delete every object whose key begins with ``prefix``."""
+        ...
+
 
 class Bus(Protocol):
     """Where events go."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from abeyance.ledger.chain import Record
+from abeyance.ledger.chain import Record, normalise, refusal
+from abeyance.ledger.errors import Inadmissible
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.store import LedgerStore
 from abeyance.pipeline import events
@@ -30,21 +31,25 @@ class RecordDecisions:
     def __call__(self, messages: Sequence[Message]) -> list[str]:
         """Append all or none: an error is the invocation's, and the queue delivers the batch again in its order."""
         if messages:
-            self._store.append([self._record(message.envelope) for message in messages])
+            self._store.append([_admissible(self._record(message.envelope)) for message in messages])
         return []
 
     def _record(self, envelope: Mapping[str, Any]) -> Record:
-        if envelope["detail-type"] == DIRECT:
-            return msgspec.convert(envelope["detail"], Record)
         try:
+            if "detail-type" not in envelope:
+                return msgspec.convert(envelope, Record)  # queued by a synchronous caller, see LedgerQueue
             event = events.parse(envelope["detail-type"], envelope["detail"])
         except (msgspec.ValidationError, TypeError):
             return _unreadable(envelope)
         return Record(id=event.id, type=event.detail_type, time=event.time, body=entry_body(event, self._key))
 
 
-#: ``detail-type`` of a message that is a ledger record already: what a synchronous caller queues by itself.
-DIRECT = "Ledger Record"
+def _admissible(record: Record) -> Record:
+    """The record, or a note that it was refused: one that must not be written must not hold up those behind it."""
+    try:
+        return normalise(record)
+    except Inadmissible as error:
+        return refusal(record, error)
 
 
 def entry_body(event: Event, key: bytes) -> dict[str, Any]:

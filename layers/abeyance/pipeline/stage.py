@@ -24,7 +24,7 @@ def timestamp() -> str:
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One queue message: an EventBridge envelope."""
+    """One queue message: an EventBridge envelope, or for the ledger also a record that was queued directly."""
 
     id: str
     receives: int
@@ -88,18 +88,19 @@ ENDS = (
 def answer(sqs_event: Mapping[str, Any], work: Callable[[Sequence[Message]], Iterable[str]]) -> dict[str, Any]:
     """Run ``work`` on the messages of an SQS event; it returns the ids of those to deliver again.
 
-    Returns Lambda's partial batch response. A message that is no EventBridge envelope is delivered again until
+    Returns Lambda's partial batch response. A message that is no JSON object is delivered again until
     it lands in the dead-letter queue, where somebody can look at it.
     """
     messages, failed = [], []
     for record in sqs_event["Records"]:
         try:
             envelope = json.loads(record["body"])
-            envelope["detail-type"], envelope["detail"]
             receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
+            if not isinstance(envelope, dict):
+                raise TypeError
             messages.append(Message(record["messageId"], receives, envelope))
-        except (ValueError, KeyError, TypeError):
-            log.error("not an event envelope", extra={"message_id": record["messageId"]})
+        except (ValueError, TypeError):
+            log.error("not a JSON object", extra={"message_id": record["messageId"]})
             failed.append(record["messageId"])
     failed.extend(work(messages))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

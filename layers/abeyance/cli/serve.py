@@ -1,0 +1,55 @@
+"""``abeyance serve``: the whole system at one local URL."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abeyance.cli.output import Exit, console, fail
+
+
+HINT = """
+  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=acme AWS_SECRET_ACCESS_KEY=local AWS_REGION=us-east-1
+  aws s3 cp face.jpg s3://uploads/acme/index/staff/
+  aws s3 cp other.jpg s3://uploads/acme/search/staff/
+  aws s3 cp s3://results/acme/search/staff/other.jpg.json -
+"""
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 4566,
+    flags: Annotated[
+        Path | None,
+        typer.Option(help="Flags document to obey; made with the police halt on if it is not there yet."),
+    ] = None,
+) -> None:
+    """Serve S3, SQS, DynamoDB and EventBridge at one local URL, with every function behind it.
+
+    It prints how to reach it from another terminal with the AWS CLI. Everything is in memory and gone when it stops.
+    """
+    from abeyance.local.system import LocalSystem
+    from abeyance.local.tenants import TENANTS, register
+    from abeyance.pipeline.settings import Settings
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        system = LocalSystem(Settings.from_environment(), port, flags=flags)
+    except OSError as error:
+        fail(f"cannot serve on port {port}: {error.strerror}. Name another with --port.", Exit.UNAVAILABLE)
+    with contextlib.ExitStack() as running:
+        with console.status("Starting the functions …"):
+            running.enter_context(system)
+            register(system, TENANTS)
+        console.print(f"[bold green]Abeyance is at {system.endpoint}[/]  (stop with Ctrl-C)", highlight=False)
+        console.print(HINT.format(endpoint=system.endpoint), highlight=False, soft_wrap=True)
+        console.print(f"Flags: {system.flags}", highlight=False, soft_wrap=True)
+        stop.wait()
+        left = {name: number for name, number in system.waiting().items() if number}
+    console.print("Stopped. " + (f"Still waiting: {left}" if left else "Nothing was waiting in any queue."))

@@ -1,0 +1,101 @@
+"""Puts the stages together for a function: settings from the environment, adapters around AWS clients.
+
+Each builder imports only what its stage needs, because an import is what a cold start is made of.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from abeyance.pipeline.aws import DynamoUploads, EventBridgeBus, S3Objects, client
+from abeyance.pipeline.settings import Settings
+from abeyance.pipeline.stage import Outbox
+
+if TYPE_CHECKING:
+    from abeyance.moratorium.guard import Guard
+    from abeyance.pipeline.detect import Detect
+    from abeyance.pipeline.gate import Gate
+    from abeyance.pipeline.recognize import Recognize
+    from abeyance.pipeline.record import RecordDecisions
+
+
+def gate() -> Gate:
+    """The gate of this environment."""
+    from abeyance.pipeline.gate import Gate
+
+    settings = Settings.from_environment()
+    uploads = _uploads(settings)
+    return Gate(guard(settings), S3Objects(client("s3")), uploads, _outbox("gate", settings))
+
+
+def detect() -> Detect:
+    """The detection stage of this environment; its model is loaded when the first photo comes."""
+    from abeyance.pipeline.detect import Detect
+    from abeyance.vision.models import load_detector
+
+    settings = Settings.from_environment()
+    detector = functools.cache(lambda: load_detector(settings.detector_model, settings.models))
+    return Detect(S3Objects(client("s3")), _outbox("detect", settings), detector, settings.chips_bucket)
+
+
+def recognize() -> Recognize:
+    """The recognition stage of this environment."""
+    from abeyance.gallery.search import Searcher
+    from abeyance.gallery.store import DynamoGallery
+    from abeyance.pipeline.recognize import Recognize
+    from abeyance.vision.models import load_embedder, load_scale
+
+    settings = Settings.from_environment()
+    gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
+    return Recognize(
+        settings,
+        guard(settings),
+        S3Objects(client("s3")),
+        _outbox("recognize", settings),
+        gallery,
+        Searcher(gallery),
+        functools.cache(lambda: load_embedder(settings.embedder_model, settings.models)),
+        functools.cache(lambda: load_scale(settings.embedder_model, settings.models)),
+    )
+
+
+def record() -> RecordDecisions:
+    """The ledger's writer of this environment."""
+    from abeyance.ledger.store import LedgerStore
+    from abeyance.pipeline.record import RecordDecisions
+
+    settings = Settings.from_environment()
+    return RecordDecisions(LedgerStore(client("dynamodb"), settings.ledger_table), _pseudonym_key(settings))
+
+
+def guard(settings: Settings) -> Guard:
+    """What decides, from this environment's flags and tenants."""
+    from abeyance.moratorium.guard import Guard
+    from abeyance.moratorium.source import source_from
+    from abeyance.moratorium.tenants import DynamoTenants
+
+    source = source_from(settings.flags, max_age=settings.flags_max_age, poll_interval=settings.flags_poll_interval)
+    tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
+    return Guard(source, tenants, lambda: datetime.now(UTC))
+
+
+def _outbox(stage: str, settings: Settings) -> Outbox:
+    bus = EventBridgeBus(client("events"), settings.event_bus)
+    return Outbox(stage, _uploads(settings), bus, S3Objects(client("s3")), settings.results_bucket)
+
+
+def _uploads(settings: Settings) -> DynamoUploads:
+    return DynamoUploads(client("dynamodb"), settings.uploads_table, settings.retention_days, time.time)
+
+
+def _pseudonym_key(settings: Settings) -> bytes:
+    kind, _, value = settings.pseudonym_key.partition(":")
+    if kind == "text" and value:
+        return value.encode()
+    if kind == "secret":
+        secret: str = client("secretsmanager").get_secret_value(SecretId=value)["SecretString"]
+        return secret.encode()
+    raise ValueError("ABEYANCE_PSEUDONYM_KEY must be text:<secret> or secret:<ARN>")
