@@ -39,6 +39,9 @@ REFUSED: Final = "refused"
 #: Largest body, in bytes of canonical JSON; thirty of them fit into one DynamoDB transaction of 4 MB.
 MAX_BODY_BYTES: Final = 64 * 1024
 
+#: Largest sequence number: the largest exact integer of canonical JSON.
+MAX_SEQ: Final = 2**53 - 1
+
 # These patterns contain no character that JSON escapes. Verification relies on it: behind the body, an entry
 # has exactly one spelling.
 CHAIN_PATTERN: Final = r"[a-z0-9][a-z0-9.-]{0,62}"

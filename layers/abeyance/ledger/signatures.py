@@ -1,0 +1,195 @@
+"""Ed25519 signatures and countersignatures of checkpoints, and their keys, as text (C2SP signed-note,
+tlog-cosignature).
+
+Needs the package ``cryptography``, which deployed functions do not carry; it is imported when first used.
+
+- A *signature* (algorithm 0x01) is the ledger's own: this is what we say the ledger is.
+- A *countersignature* (0x04, cosignature/v1) is somebody else's: at this time I verified that this checkpoint
+extends
+  the one before. With one of them, nobody can rewrite the ledger and show two people two versions of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from abeyance.ledger.note import Checkpoint, NoteError, Signature
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SIGN: Final = 1
+COSIGN: Final = 4
+_PRIVATE: Final = "PRIVATE+KEY+"
+
+
+class VerifierKey(msgspec.Struct, frozen=True):
+    """A public key and what it is for; ``str`` is the text to hand out: ``<name>+<key id>+<base64>``."""
+
+    name: str
+    algorithm: int
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """4 bytes that say which key a signature is by."""
+        return hashlib.sha256(f"{self.name}\n".encode() + bytes([self.algorithm]) + self.public).digest()[:4]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{_encode(self.algorithm, self.public)}"
+
+
+class SignerKey(msgspec.Struct, frozen=True):
+    """A private key. ``str`` never shows it; :attr:`secret` does."""
+
+    name: str
+    seed: bytes
+
+    def __str__(self) -> str:
+        return f"private key of {self.name}"
+
+    __repr__ = __str__
+
+    @property
+    def secret(self) -> str:
+        """The text to keep secret: ``PRIVATE+KEY+<name>+<key id>+<base64>``."""
+        return f"{_PRIVATE}{self.name}+{self.verifier(SIGN).key_id.hex()}+{_encode(SIGN, self.seed)}"
+
+    def verifier(self, algorithm: int) -> VerifierKey:
+        """The public key for signatures (:data:`SIGN`) or countersignatures (:data:`COSIGN`)."""
+        return VerifierKey(self.name, algorithm, self._private().public_key().public_bytes_raw())
+
+    def sign(self, checkpoint: Checkpoint) -> Signature:
+        """The ledger's own signature of a checkpoint."""
+        key_id = self.verifier(SIGN).key_id
+        return Signature(self.name, key_id, self._private().sign(checkpoint.text.encode()))
+
+    def countersign(self, checkpoint: Checkpoint, time: datetime) -> Signature:
+        """A countersignature: at ``time`` the checkpoint had been verified. The caller has to have done
+        so."""
+        seconds = int(time.timestamp())
+        value = self._private().sign(_cosigned(checkpoint, seconds))
+        return Signature(self.name, self.verifier(COSIGN).key_id, struct.pack(">Q", seconds) + value)
+
+    def _private(self) -> Ed25519PrivateKey:
+        try:
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        except ImportError as error:
+            raise NoteError("signatures need one more package: pip install 'abeyance[cli]'") from error
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+
+def generate(name: str, seed: bytes) -> SignerKey:
+    """A private key from 32 random bytes.
+
+    Raises
+    ------
+    NoteError
+        The name is empty or has blanks or ``+``, or the seed has not 32 bytes.
+    """
+    if not name or "+" in name or any(character.isspace() for character in name):
+        raise NoteError("a key name is not empty and has no blanks and no '+'; try example.com/ledger")
+    if len(seed) != 32:
+        raise NoteError("a private key is made from 32 bytes")
+    return SignerKey(name, seed)
+
+
+def parse_signer(text: str) -> SignerKey:
+    """A private key from its text.
+
+    Raises
+    ------
+    NoteError
+        Not such a text, or its parts contradict each other.
+    """
+    if not text.startswith(_PRIVATE):
+        raise NoteError(
+            "not a private key: it starts with PRIVATE+KEY+; make one with: abeyance ledger keygen"
+        )
+    name, key_id, algorithm, seed = _parts(text.strip().removeprefix(_PRIVATE))
+    if algorithm != SIGN:
+        raise NoteError("not an Ed25519 private key")
+    key = generate(name, seed)
+    if key.verifier(SIGN).key_id != key_id:
+        raise NoteError("this private key is damaged: its id does not fit")
+    return key
+
+
+def parse_verifier(text: str) -> VerifierKey:
+    """A public key from its text.
+
+    Raises
+    ------
+    NoteError
+        Not such a text, or its parts contradict each other.
+    """
+    name, key_id, algorithm, public = _parts(text.strip())
+    key = VerifierKey(name, algorithm, public)
+    if algorithm not in (SIGN, COSIGN) or len(public) != 32 or key.key_id != key_id:
+        raise NoteError("not a public key for Ed25519 signatures or countersignatures, or a damaged one")
+    return key
+
+
+def verify(checkpoint: Checkpoint, signature: Signature, key: VerifierKey) -> bool:
+    """Whether this signature of the checkpoint is by this key."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError as error:
+        raise NoteError("signatures need one more package: pip install 'abeyance[cli]'") from error
+    if (signature.name, signature.key_id) != (key.name, key.key_id):
+        return False
+    message, value = checkpoint.text.encode(), signature.value
+    if key.algorithm == COSIGN:
+        if len(value) != 72:
+            return False
+        message, value = _cosigned(checkpoint, struct.unpack(">Q", value[:8])[0]), value[8:]
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public).verify(value, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def check(checkpoint: Checkpoint, trusted: Iterable[VerifierKey]) -> tuple[list[str], list[str]]:
+    """Names of the trusted keys with a good signature, and of those with a bad one. Others are ignored."""
+    keys = {(key.name, key.key_id): key for key in trusted}
+    good: list[str] = []
+    bad: list[str] = []
+    for signature in checkpoint.signatures:
+        key = keys.get((signature.name, signature.key_id))
+        if key is not None:
+            (good if verify(checkpoint, signature, key) else bad).append(key.name)
+    return good, bad
+
+
+def signed_at(signature: Signature) -> datetime | None:
+    """When a countersignature was made, in UTC; ``None`` for anything else."""
+    if len(signature.value) != 72:
+        return None
+    return datetime.fromtimestamp(struct.unpack(">Q", signature.value[:8])[0], UTC)
+
+
+def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:
+    return f"cosignature/v1\ntime {seconds}\n{checkpoint.text}".encode()
+
+
+def _encode(algorithm: int, key: bytes) -> str:
+    return base64.b64encode(bytes([algorithm]) + key).decode()
+
+
+def _parts(text: str) -> tuple[str, bytes, int, bytes]:
+    try:
+        name, key_id, key = text.split("+", 2)
+        raw = base64.b64decode(key, validate=True)
+        return name, bytes.fromhex(key_id), raw[0], raw[1:]
+    except (ValueError, IndexError, binascii.Error):
+        raise NoteError("not a key: it reads <name>+<id>+<base64>") from None
