@@ -1,4 +1,4 @@
-"""The ``abeyance`` command. Each sub-command is a module of this package and imports what is heavy only when it runs."""
+"""The ``abeyance`` command. Each sub-command is a module here that imports what is heavy only when it runs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from rich.table import Table
 console = Console()
 errors = Console(stderr=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document with stable keys instead of a table.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document with stable keys instead of a table.")
+]
 
 
 class Exit(IntEnum):
@@ -51,7 +53,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for column in columns:
         result.add_column(column, overflow="fold")
     for row in rows:
-        result.add_row(*(cell if isinstance(cell, str) and cell.startswith("[") else str(cell) for cell in row))
+        result.add_row(
+            *(cell if isinstance(cell, str) and cell.startswith("[") else str(cell) for cell in row)
+        )
     return result
 
 

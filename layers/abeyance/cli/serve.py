@@ -12,7 +12,6 @@ import typer
 
 from abeyance.cli.output import Exit, console, fail
 
-
 HINT = """
   export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=acme AWS_SECRET_ACCESS_KEY=local AWS_REGION=us-east-1
   aws s3 cp face.jpg s3://uploads/acme/index/staff/

@@ -104,7 +104,7 @@ class LocalAws:
             endpoint_url=self.endpoint,
             region_name=REGION,
             aws_access_key_id=principal,
-            aws_secret_access_key="local",
+            aws_secret_access_key="local",  # noqa: S106 - moto asks for one and ignores it
             config=Config(retries={"mode": "standard"}, max_pool_connections=32),
         )
 

@@ -1,4 +1,4 @@
-"""The whole system on one machine: local AWS, and a poller for each stage that does what Lambda's event source mapping does."""
+"""The whole system on one machine: local AWS, and a poller for each stage in the place of Lambda's own."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def _record(message: dict[str, Any], url: str) -> dict[str, Any]:
 
 def _entries(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [
-        {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]} for number, message in enumerate(messages)
+        {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
+        for number, message in enumerate(messages)
     ]
 
 
@@ -179,7 +180,9 @@ class LocalSystem:
         Read in the order in which events flow, so that nothing waits anywhere if every number is zero.
         """
         sqs = self.client("sqs")
-        names = [stage.queue for stage in topology.STAGES] + [stage.dead_letter_queue for stage in topology.STAGES]
+        names = [stage.queue for stage in topology.STAGES] + [
+            stage.dead_letter_queue for stage in topology.STAGES
+        ]
         return {name: _depth(sqs, name) for name in names}
 
     def drain(self, timeout: float, progress: Callable[[dict[str, int]], None] | None = None) -> None:
@@ -195,7 +198,11 @@ class LocalSystem:
 
 
 def _depth(sqs: Any, name: str) -> int:
-    kinds = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
+    kinds = (
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+    )
     url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(kinds))["Attributes"]
     return sum(int(attributes[kind]) for kind in kinds)

@@ -34,7 +34,12 @@ class Worker:
     """One process for one function; started at once, started again after it dies."""
 
     def __init__(self, function: str, environment: Mapping[str, str], timeout: float) -> None:
-        self._command = [sys.executable, "-m", "abeyance.local.worker", str(function_folder() / function / "handler.py")]
+        self._command = [
+            sys.executable,
+            "-m",
+            "abeyance.local.worker",
+            str(function_folder() / function / "handler.py"),
+        ]
         self._environment = {**os.environ, **environment, "AWS_LAMBDA_FUNCTION_NAME": f"abeyance-{function}"}
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -108,7 +113,9 @@ def _serve(path: str) -> None:
     os.dup2(2, 1)
     handler: Any = None
     context = SimpleNamespace(
-        function_name=os.environ["AWS_LAMBDA_FUNCTION_NAME"], function_version="$LATEST", aws_request_id="local"
+        function_name=os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+        function_version="$LATEST",
+        aws_request_id="local",
     )
     for line in sys.stdin.buffer:
         event = json.loads(line)

@@ -77,7 +77,9 @@ def guard(settings: Settings) -> Guard:
     from abeyance.moratorium.source import source_from
     from abeyance.moratorium.tenants import DynamoTenants
 
-    source = source_from(settings.flags, max_age=settings.flags_max_age, poll_interval=settings.flags_poll_interval)
+    source = source_from(
+        settings.flags, max_age=settings.flags_max_age, poll_interval=settings.flags_poll_interval
+    )
     tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
     return Guard(source, tenants, lambda: datetime.now(UTC))
 

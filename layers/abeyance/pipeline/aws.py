@@ -88,7 +88,9 @@ class EventBridgeBus:
             answer = self._eventbridge.put_events(Entries=entries)
             if answer["FailedEntryCount"]:
                 codes = {entry["ErrorCode"] for entry in answer["Entries"] if "ErrorCode" in entry}
-                raise ConnectionError(f"EventBridge refused {answer['FailedEntryCount']} events: {sorted(codes)}")
+                raise ConnectionError(
+                    f"EventBridge refused {answer['FailedEntryCount']} events: {sorted(codes)}"
+                )
 
     def _entry(self, event: Event) -> dict[str, Any]:
         return {
@@ -137,7 +139,9 @@ class DynamoUploads:
         return Record(upload.sequencer, {})
 
     def get(self, upload: Upload) -> Record | None:
-        item = self._dynamodb.get_item(TableName=self._table, Key=_key(upload), ConsistentRead=True).get("Item")
+        item = self._dynamodb.get_item(TableName=self._table, Key=_key(upload), ConsistentRead=True).get(
+            "Item"
+        )
         if item is None or item["upload"]["S"] != upload.identity:
             return None
         settled = {name[6:]: _event(value) for name, value in item.items() if name.startswith("stage_")}

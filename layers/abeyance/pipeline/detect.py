@@ -50,7 +50,9 @@ class Detect:
         try:
             event = self._detect(permitted)
         except ObjectGone:
-            log.info("object is gone, or was replaced; its next event will come", extra={"message_id": message.id})
+            log.info(
+                "object is gone, or was replaced; its next event will come", extra={"message_id": message.id}
+            )
             return
         except ImageRejected as error:
             event = _rejected(permitted.upload, error.reason, str(error))
@@ -59,7 +61,9 @@ class Detect:
             if message.receives < topology.DETECT.max_receives:
                 raise
             log.exception("photo cannot be processed", exc_info=error)
-            event = _rejected(permitted.upload, "UNPROCESSABLE", "The image decodes but could not be processed.")
+            event = _rejected(
+                permitted.upload, "UNPROCESSABLE", "The image decodes but could not be processed."
+            )
         self._outbox.tell([self._outbox.settle(event)])
 
     def _detect(self, permitted: events.UploadPermitted) -> Event:

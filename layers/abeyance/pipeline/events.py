@@ -8,7 +8,10 @@ whoever listens can tell. Boxes are shares of the upright image's width and heig
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -244,4 +247,16 @@ def parse(detail_type: str, detail: Any) -> Event:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The JSON Schema of each event's ``detail``, by detail-type."""
-    return {event.detail_type: msgspec.json.schema(event) for event in EVENTS}
+    return {event.detail_type: json.loads(json.dumps(msgspec.json.schema(event))) for event in EVENTS}
+
+
+def publish(folder: str) -> None:
+    """Write the JSON Schemas to ``folder``, one file a detail-type."""
+    for name, schema in schemas().items():
+        path = Path(folder) / f"{name.lower().replace(' ', '-')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(schema, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    publish(sys.argv[1])

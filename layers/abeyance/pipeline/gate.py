@@ -45,7 +45,9 @@ class Gate:
         try:
             event = self._withdraw(upload) if deleted else self._judge(upload)
         except ObjectGone:
-            log.info("object is gone, or was replaced; its next event will come", extra={"message_id": message.id})
+            log.info(
+                "object is gone, or was replaced; its next event will come", extra={"message_id": message.id}
+            )
             return
         self._outbox.tell([self._outbox.settle(event)])
 

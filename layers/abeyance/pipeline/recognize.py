@@ -42,7 +42,10 @@ class Work(NamedTuple):
 
 
 class Recognize:
-    """Faces Detected becomes Faces Indexed, Matched or Analyzed, or Recognition Halted; Upload Withdrawn, Faces Deleted."""
+    """Faces Detected becomes Faces Indexed, Matched or Analyzed, or Recognition Halted.
+
+    Upload Withdrawn becomes Faces Deleted.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Recognize:
         failed = one_by_one(messages, lambda message: self._prepare(message, works))
         try:
             templates = self._embed([work.chips for work in works])
-        except Exception as error:  # noqa: BLE001 - whatever ails the embedder, the messages wait in the queue
+        except Exception as error:
             log.warning("embedder failed", extra={"error": type(error).__name__}, exc_info=error)
             return failed + [work.message.id for work in works]
         made = {work.message.id: (work, own) for work, own in zip(works, templates, strict=True)}
@@ -116,23 +119,35 @@ class Recognize:
             )
             return
         try:
-            chips = np.load(io.BytesIO(self._objects.get(self._settings.chips_bucket, event.chips)), allow_pickle=False)
+            chips = np.load(
+                io.BytesIO(self._objects.get(self._settings.chips_bucket, event.chips)), allow_pickle=False
+            )
         except ObjectGone:
-            self._tell(_rejected(upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."))
+            self._tell(
+                _rejected(
+                    upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
+                )
+            )
             return
         works.append(Work(message, event, decision, chips))
 
     def _finish(self, work: Work, templates: np.ndarray) -> None:
         upload = work.detected.upload
         try:
-            event = self._index(work, templates) if upload.action == "index" else self._search(work, templates)
+            event = (
+                self._index(work, templates) if upload.action == "index" else self._search(work, templates)
+            )
         except Superseded:
             return
         except CollectionNotFound:
-            event = _rejected(upload, "COLLECTION_NOT_FOUND", "There is no such collection. Index a face into it first.")
+            event = _rejected(
+                upload, "COLLECTION_NOT_FOUND", "There is no such collection. Index a face into it first."
+            )
         except ModelMismatch:
             event = _rejected(
-                upload, "MODEL_MISMATCH", "The collection was made with another model. Re-embed it, or name its model."
+                upload,
+                "MODEL_MISMATCH",
+                "The collection was made with another model. Re-embed it, or name its model.",
             )
         self._tell(event)
 
@@ -223,7 +238,9 @@ class Recognize:
             unsearched=_set_aside(detected),
             reviewers=work.decision.human_review,
         )
-        return self._withhold(event) if event.reviewers and any(face.matches for face in event.faces) else event
+        return (
+            self._withhold(event) if event.reviewers and any(face.matches for face in event.faces) else event
+        )
 
     def _withhold(self, event: events.FacesMatched) -> Event:
         """Keep the candidates aside until people have looked; the event says only that there are some to look at."""
@@ -236,7 +253,9 @@ class Recognize:
         gone: tuple[str, ...] = ()
         if upload.action == "index":
             try:
-                gone = self._gallery.delete_source(CollectionRef(upload.tenant, upload.collection), _source(upload))
+                gone = self._gallery.delete_source(
+                    CollectionRef(upload.tenant, upload.collection), _source(upload)
+                )
             except CollectionNotFound:
                 gone = ()
         self._objects.delete(self._settings.results_bucket, result_key(upload))

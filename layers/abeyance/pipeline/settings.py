@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_queue: str = "abeyance-ledger.fifo"
     #: What hides the keys of objects in the ledger: ``text:<secret>``, or ``secret:<ARN in Secrets Manager>``.
     pseudonym_key: str = "text:for-one-machine-only"
-    #: Where moratorium flags come from: ``file:/path/to/flags.json`` or ``appconfig:<application>/<environment>/<profile>``.
+    #: Where moratorium flags come from: ``file:<path>`` or ``appconfig:<application>/<environment>/<profile>``.
     flags: str = "file:flags.json"
     #: Flags older than this many seconds are no basis for a decision.
     flags_max_age: float = 300.0

@@ -50,7 +50,7 @@ class Outbox:
         self._results_bucket = results_bucket
 
     def repeat(self, upload: Upload) -> bool:
-        """Whether this stage need not work: it has settled the upload (and says so again), or a later event has come."""
+        """Whether there is nothing to do: the stage has settled the upload (and says so again), or a later event has come."""
         record = self._uploads.get(upload)
         if record is None:
             return True
@@ -70,7 +70,9 @@ class Outbox:
             if isinstance(event, ENDS):
                 body = {"event": event.detail_type, **msgspec.to_builtins(event)}
                 key = result_key(event.upload)
-                self._objects.put(self._results_bucket, key, json.dumps(body, indent=1).encode(), "application/json")
+                self._objects.put(
+                    self._results_bucket, key, json.dumps(body, indent=1).encode(), "application/json"
+                )
         self._bus.emit(standing)
 
 
@@ -85,7 +87,9 @@ ENDS = (
 )
 
 
-def answer(sqs_event: Mapping[str, Any], work: Callable[[Sequence[Message]], Iterable[str]]) -> dict[str, Any]:
+def answer(
+    sqs_event: Mapping[str, Any], work: Callable[[Sequence[Message]], Iterable[str]]
+) -> dict[str, Any]:
     """Run ``work`` on the messages of an SQS event; it returns the ids of those to deliver again.
 
     Returns Lambda's partial batch response. A message that is no JSON object is delivered again until
@@ -112,7 +116,7 @@ def one_by_one(messages: Sequence[Message], work: Callable[[Message], None]) -> 
     for message in messages:
         try:
             work(message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the message goes back to the queue
+        except Exception as error:
             log.warning(
                 "message goes back to its queue",
                 extra={"message_id": message.id, "receives": message.receives, "error": type(error).__name__},

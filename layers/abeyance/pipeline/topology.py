@@ -103,9 +103,7 @@ DETECT = Stage(
 #: Batches, because the embedder is fastest on many chips at once; under load the queue fills them by itself.
 RECOGNIZE = Stage(
     name="recognize",
-    consumes=(
-        Subscription(SOURCE, (events.FacesDetected.detail_type, events.UploadWithdrawn.detail_type)),
-    ),
+    consumes=(Subscription(SOURCE, (events.FacesDetected.detail_type, events.UploadWithdrawn.detail_type)),),
     emits=(
         events.FacesIndexed,
         events.FacesMatched,

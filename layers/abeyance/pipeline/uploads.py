@@ -44,11 +44,15 @@ def understand(upload: Upload) -> Upload:
         raise KeyNotUnderstood("The key must be <tenant>/<index|search|analyze>/<collection>/<name>.")
     tenant, action, collection, _ = parts
     if not _TENANT.fullmatch(tenant):
-        raise KeyNotUnderstood("The key's first part must be a tenant: lower-case letters, digits and hyphens.")
+        raise KeyNotUnderstood(
+            "The key's first part must be a tenant: lower-case letters, digits and hyphens."
+        )
     if action not in ACTIONS:
         raise KeyNotUnderstood(f"The key's second part must be one of {', '.join(ACTIONS)}.")
     if not _COLLECTION.fullmatch(collection):
-        raise KeyNotUnderstood("The key's third part must be a collection: letters, digits, '_', '.' and '-'.")
+        raise KeyNotUnderstood(
+            "The key's third part must be a collection: letters, digits, '_', '.' and '-'."
+        )
     return Upload(
         bucket=upload.bucket,
         key=upload.key,
