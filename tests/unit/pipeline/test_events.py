@@ -1,0 +1,145 @@
+"""The event contract: schemas are current, identities are deterministic, the ledger is told nothing personal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from abeyance.ledger.admissible import check_body
+from abeyance.moratorium.decide import Clause, Decision
+from abeyance.pipeline import events
+from abeyance.pipeline.record import entry_body
+from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
+
+SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
+UPLOAD = events.Upload(
+    bucket="uploads",
+    key="acme/index/staff/Jane Doe.jpg",
+    version="v1",
+    sequencer="0A",
+    tenant="acme",
+    action="index",
+    collection="staff",
+    etag="v1",
+    size=3,
+)
+DECISION = Decision(outcome="permit", clause=Clause.PERMITTED, reason="ok", tenant="acme", action="index")
+FACE = events.DetectedFace(
+    box=events.Box(0.1, 0.2, 0.3, 0.4),
+    confidence=99.0,
+    quality=events.Quality(brightness=50, sharpness=60, yaw=1, pitch=2, roll=3),
+    landmarks=((0.1, 0.1),) * 5,
+    chip=0,
+)
+COMMON = {"time": "2026-01-01T00:00:00.000Z", "upload": UPLOAD}
+PERMITTED = events.UploadPermitted(
+    id=events.UploadPermitted.identify(UPLOAD),
+    decision=DECISION,
+    purpose="access_control",
+    external_image_id="Jane_Doe.jpg",
+    **COMMON,
+)
+EXAMPLES: list[events.Event] = [
+    PERMITTED,
+    events.UploadHalted(id="h:1", decision=DECISION, **COMMON),
+    events.UploadRejected(id="r:1", stage="detect", reason="NO_FACE", message="No face.", **COMMON),
+    events.UploadWithdrawn(id="w:1", **COMMON),
+    events.FacesDetected(
+        id="d:1", permitted=PERMITTED, width=10, height=10, chips="k", faces=(FACE,), **COMMON
+    ),
+    events.RecognitionHalted(id="rh:1", decision=DECISION, **COMMON),
+    events.FacesIndexed(
+        id="i:1",
+        decision=DECISION,
+        model="m@1",
+        faces=(events.IndexedFace(face_id="f", external_image_id="Jane_Doe.jpg", face=FACE),),
+        **COMMON,
+    ),
+    events.FacesMatched(
+        id="m:1",
+        decision=DECISION,
+        model="m@1",
+        threshold=80,
+        faces=(
+            events.SearchedFace(
+                face=FACE,
+                matches=(events.Match(face_id="f", similarity=99.5, external_image_id="Jane_Doe.jpg"),),
+            ),
+        ),
+        **COMMON,
+    ),
+    events.FacesAnalyzed(id="a:1", decision=DECISION, faces=(FACE,), **COMMON),
+    events.FacesDeleted(id="x:1", count=2, **COMMON),
+]
+
+
+def test_there_is_an_example_of_every_event() -> None:
+    assert {type(example) for example in EXAMPLES} == set(events.EVENTS)
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.detail_type)
+def test_events_survive_the_bus_and_fit_their_published_schema(event: events.Event) -> None:
+    detail = json.loads(msgspec.json.encode(event))
+    assert events.parse(event.detail_type, detail) == event
+    published = json.loads((SCHEMAS / f"{event.detail_type.lower().replace(' ', '-')}.json").read_text())
+    Draft202012Validator(published).validate(detail)
+
+
+def test_published_schemas_are_current() -> None:
+    """Run ``python -m abeyance.pipeline.events docs/events`` after a change of the contract."""
+    published = {path.name: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
+    current = {f"{name.lower().replace(' ', '-')}.json": schema for name, schema in events.schemas().items()}
+    assert published == current
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.detail_type)
+def test_the_ledger_is_told_nothing_personal(event: events.Event) -> None:
+    body = entry_body(event, b"sixteen bytes or more")
+    check_body(body)
+    text = json.dumps(body)
+    assert "Jane" not in text
+    assert UPLOAD.key not in text
+    assert "landmarks" not in text
+
+
+def test_identity_is_of_the_upload_and_not_of_the_moment() -> None:
+    again = msgspec.structs.replace(PERMITTED, time="2027-01-01T00:00:00.000Z")
+    assert again.id == PERMITTED.id == events.UploadPermitted.identify(UPLOAD)
+    later = msgspec.structs.replace(UPLOAD, sequencer="0B")
+    assert events.UploadPermitted.identify(later) != PERMITTED.id
+    assert later.photo == UPLOAD.photo
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "acme",
+        "acme/index/staff",
+        "acme/index/staff/",
+        "acme/erase/staff/a.jpg",
+        "Acme!/index/s/a",
+        "acme/index/a b/c",
+    ],
+)
+def test_a_key_that_does_not_say_what_to_do_is_refused(key: str) -> None:
+    with pytest.raises(KeyNotUnderstood):
+        understand(msgspec.structs.replace(UPLOAD, key=key))
+
+
+def test_what_a_key_says() -> None:
+    upload = understand(
+        from_s3(
+            {
+                "bucket": {"name": "uploads"},
+                "object": {"key": "acme/search/staff/a/b c.jpg", "sequencer": "1"},
+            }
+        )
+    )
+    assert (upload.tenant, upload.action, upload.collection) == ("acme", "search", "staff")
+    assert external_image_id(upload) == "b_c.jpg"
+    assert external_image_id(upload, "Zoë 1") == "Zo__1"
