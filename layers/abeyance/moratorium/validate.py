@@ -1,0 +1,105 @@
+"""May this document be deployed? What the AppConfig validator asks before a document goes anywhere.
+
+The types and the contradictions are ``parse``'s affair. Here come the questions that need to know the
+world: does a place exist, and was a loosening approved by a second principal. A document is compared with
+what is *deployed now*, not with what some record says was deployed last, so that a change made past the
+proposals, in the AppConfig console, counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from abeyance.moratorium.changes import Kind, classify
+from abeyance.moratorium.document import FlagSet, document_digest, is_hosted, load, parse
+from abeyance.moratorium.errors import FlagsError
+from abeyance.moratorium.schema import attribute_definitions
+from abeyance.moratorium.vocabulary import is_known_place
+
+#: Whether a document (SHA-256 of its canonical JSON) was approved against a base (``FlagSet.digest``).
+Approved = Callable[[str, str], bool]
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing wrong with a document: the flag ("" for the document as a whole) and what to do."""
+
+    flag: str
+    message: str
+
+
+def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> list[Finding]:
+    """What is wrong with a hosted document by itself. Empty means nothing.
+
+    Parameters
+    ----------
+    raw : bytes, str or dict
+        The document.
+    places : iterable of str
+        Jurisdictions of registered tenants: places that exist although the vocabulary does not list them.
+    """
+    try:
+        document = load(raw)
+        if not is_hosted(document):
+            return [Finding(flag="", message="a document to deploy has version, flags and values")]
+        flags = parse(document)
+    except FlagsError as error:
+        return [Finding(flag="", message=str(error))]
+    known = frozenset(places)
+    findings = [
+        Finding(
+            flag=flag.key,
+            message=f"place {place!r} is not known: correct its spelling, or register a tenant there first",
+        )
+        for flag in flags.flags
+        for place in flag.jurisdictions or ()
+        if not is_known_place(place, also=known)
+    ]
+    names = set(attribute_definitions())
+    for key, definition in document["flags"].items():
+        missing = names - set(definition.get("attributes", {}))
+        if missing:
+            findings.append(
+                Finding(flag=key, message=f"its definition lacks the attributes {', '.join(sorted(missing))}")
+            )
+    return findings
+
+
+def check_change(
+    raw: bytes | str | dict[str, Any],
+    base: FlagSet,
+    *,
+    approved: Approved,
+    as_of: datetime,
+    places: Iterable[str] = (),
+) -> list[Finding]:
+    """What is wrong with replacing the flags in force by a document: ``check``, and a loosening that nobody
+    approved.
+
+    Parameters
+    ----------
+    base : FlagSet
+        What is deployed now; for a first deployment, the flags of ``presets.new_deployment``.
+    approved : callable
+        See ``Approved``; may raise, and then the document is not deployed.
+    as_of : datetime
+        Aware; moments before it do not count.
+    """
+    findings = check(raw, places=places)
+    if findings:
+        return findings
+    document = load(raw)
+    change = classify(base, parse(document), since=as_of)
+    if change.kind is Kind.LOOSENING and not approved(document_digest(document), base.digest):
+        loosened = ", ".join(entry.key for entry in change.flags if entry.kind is Kind.LOOSENING)
+        return [
+            Finding(
+                flag="",
+                message=f"this loosens {loosened or 'the flags together'}, and no second principal approved "
+                "exactly this document against the flags now in force: propose it, and have it approved",
+            )
+        ]
+    return []
