@@ -11,6 +11,7 @@ JSON Lines, every line canonical JSON (RFC 8785) and ended by a newline:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO
 
 from abeyance.ledger.chain import Entry, Header, decode_entry
@@ -19,6 +20,7 @@ from abeyance.ledger.lines import (
     checkpoint_line,
     header_line,
     is_checkpoint_line,
+    read_checkpoint,
     read_entry,
     read_header,
 )
@@ -79,18 +81,50 @@ def write_export(
     return final
 
 
-def read_export(export: IO[bytes]) -> tuple[Header, Iterator[Entry]]:
-    """Header and entries of an export that has been verified; nothing is checked here beyond the form.
+class ExportFile:
+    """An export to read from, again and again. Nothing is checked beyond the form: verify it first.
 
-    Raises
-    ------
-    BadLine
-        The first line is not a header.
-    msgspec.DecodeError, msgspec.ValidationError
-        From the iterator: a line is no entry. Run ``abeyance ledger verify`` to learn more.
+    Every method raises :class:`~abeyance.ledger.findings.BadLine` at a line that is not what it should be.
     """
-    header = read_header(export.readline().removesuffix(b"\n"))
-    return header, (decode_entry(line) for line in export if not is_checkpoint_line(line))
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def header(self) -> Header:
+        """The first line."""
+        with self._path.open("rb") as file:
+            return read_header(file.readline().removesuffix(b"\n"))
+
+    def lines(self) -> Iterator[bytes]:
+        """The entries as canonical JSON, as they stand."""
+        with self._path.open("rb", buffering=1 << 20) as file:
+            next(file, None)
+            for line in file:
+                if not is_checkpoint_line(line):
+                    yield line.removesuffix(b"\n")
+
+    def entries(self) -> Iterator[Entry]:
+        """The entries, decoded."""
+        for line in self.lines():
+            read_entry(line)
+            yield decode_entry(line)
+
+    def find(self, name: str) -> bytes | None:
+        """The line of the entry with this sequence number or id."""
+        for line in self.lines():
+            entry = read_entry(line)
+            if name in (str(entry.seq), entry.id.decode()):
+                return line
+        return None
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint."""
+        final = None
+        with self._path.open("rb", buffering=1 << 20) as file:
+            for line in file:
+                if is_checkpoint_line(line):
+                    final = line
+        return None if final is None else read_checkpoint(final.removesuffix(b"\n"))
 
 
 def _with_start(lines: Iterable[bytes]) -> Iterator[bytes | None]:

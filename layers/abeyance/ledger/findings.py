@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from abeyance.ledger.errors import LedgerError
+
 #: Findings that are kept; the others are only counted.
 MAX_FINDINGS: Final = 100
 
@@ -30,7 +32,7 @@ class Kind(StrEnum):
     UNSIGNED = "unsigned"  # trusted keys were given and none signed
 
 
-class BadLine(Exception):
+class BadLine(LedgerError):
     """A line that is not what it should be; ``offset`` is the first wrong byte in it, as far as that is
     known."""
 

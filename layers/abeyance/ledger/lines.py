@@ -60,10 +60,10 @@ _HEADER: Final = re.compile(
     rf'\{{"chain":"({CHAIN_PATTERN})","created":"({TIME_PATTERN})","format":"([^"\\]*)",'
     r'"genesis":"([0-9a-f]{64})"\}'
 )
-#: Integers that may be too large to be exact; msgspec reads them, canonical JSON has none.
-_LONG_INTEGER: Final = re.compile(rb"[:\[,]-?[0-9]{16}")
-#: Characters beyond the basic plane, where the order of UTF-16 is not that of UTF-8.
-_ASTRAL: Final = re.compile(rb"[\xf0-\xff]")
+# Two things that msgspec does differently: integers too large to be exact, of which canonical JSON has none; and
+# characters beyond the basic plane, where the order of UTF-16 is not that of UTF-8. One table finds both at once.
+_CLASSES: Final = bytes(48 if 48 <= byte < 58 else 255 if byte >= 240 else 32 for byte in range(256))
+_LONG_INTEGER: Final = re.compile(rb"(?:^|[:\[,])-?[0-9]{16}")
 
 
 class _NotCanonical(Exception):
@@ -109,7 +109,8 @@ def is_canonical(text: bytes) -> bool:
     left to :func:`is_canonical_slowly`: characters beyond the basic plane, and integers of 16 digits and
     more.
     """
-    if _LONG_INTEGER.search(text) or not (text.isascii() or not _ASTRAL.search(text)):
+    classes = text.translate(_CLASSES)
+    if b"\xff" in classes or (b"0" * 16 in classes and _LONG_INTEGER.search(text)):
         return is_canonical_slowly(text)
     try:
         return _encode(_decode(text)) == text

@@ -1,0 +1,55 @@
+"""Finding entries by what they say: for people who look through the ledger, not for anything that decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from abeyance.ledger.chain import Entry
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry has to be; ``None`` does not matter.
+
+    Attributes
+    ----------
+    day
+        Beginning of the time in UTC: ``2020-06-10``, ``2020-06``, ``2020-06-10T14``.
+    tenant
+        Of the entry or of the decision in it.
+    type
+        Of the entry, in any case.
+    outcome
+        ``permit`` or ``deny``.
+    flag
+        Key of a flag that took part in the decision.
+    """
+
+    day: str | None = None
+    tenant: str | None = None
+    type: str | None = None
+    outcome: str | None = None
+    flag: str | None = None
+
+    def fits(self, entry: Entry) -> bool:
+        """Whether the entry is one of those asked for."""
+        said = decision(entry)
+        return (
+            (self.day is None or entry.time.startswith(self.day))
+            and (self.tenant is None or self.tenant in (entry.body.get("tenant"), said.get("tenant")))
+            and (self.type is None or entry.type.lower() == self.type.lower())
+            and (self.outcome is None or said.get("outcome") == self.outcome)
+            and (self.flag is None or self.flag in _flags(said))
+        )
+
+
+def decision(entry: Entry) -> dict[str, Any]:
+    """The decision in an entry: the member ``decision`` of its body, or else the body."""
+    inner = entry.body.get("decision")
+    return inner if isinstance(inner, dict) else entry.body
+
+
+def _flags(said: dict[str, Any]) -> list[Any]:
+    flags = said.get("flags")
+    return [part.get("key") for part in flags if isinstance(part, dict)] if isinstance(flags, list) else []
