@@ -39,6 +39,13 @@ class FlagsError(MoratoriumError):
         self.fault = fault
 
 
+class NothingDeployed(FlagsError):
+    """AppConfig answers, and no flags have ever been deployed."""
+
+    def __init__(self) -> None:
+        super().__init__(Fault.FLAGS_UNAVAILABLE, "no flags have been deployed yet; deploy a first document")
+
+
 class TenantUnreadable(MoratoriumError):
     """A registration that is not well-formed: correct or replace the item in the tenants table."""
 

@@ -20,14 +20,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from abeyance.moratorium.document import FlagSet, parse
-from abeyance.moratorium.errors import Fault, FlagsError
+from abeyance.moratorium.errors import Fault, FlagsError, NothingDeployed
 from abeyance.moratorium.model import MAX_BYTES
 
 Clock = Callable[[], datetime]
@@ -262,7 +262,7 @@ class DataPlane:
         body: bytes = answer["Configuration"].read()
         if not body and fresh:
             # "Nothing new" cannot be true in a new session: there is no deployed document.
-            raise FlagsError(Fault.FLAGS_UNAVAILABLE, "AppConfig has no deployed flags")
+            raise NothingDeployed
         self._token = answer["NextPollConfigurationToken"]
         return Fetched(
             raw=body or None,
@@ -341,9 +341,29 @@ def source_from(
     return AppConfigSource(fetch, poll_interval=poll_interval, max_age=max_age, clock=clock)
 
 
-def snapshot_age(snapshot: Snapshot, now: datetime) -> timedelta:
-    """How long ago the flags were confirmed."""
-    return now - snapshot.fetched_at
+def deployed_flags(setting: str, client: Any = None) -> FlagSet:
+    """What is deployed at this moment, asked for once and kept nowhere: for comparing a new document with.
+
+    Raises
+    ------
+    NothingDeployed
+        If AppConfig knows the profile and nothing was ever deployed from it.
+    FlagsError, ValueError
+        As ``FlagSource.current`` and ``source_from`` do; and whatever the client raises.
+    """
+    kind, _, rest = setting.partition(":")
+    parts = rest.split("/")
+    if kind != "appconfig" or client is None or len(parts) != 3:
+        return source_from(setting).current().flags
+    try:
+        raw = DataPlane(client, *parts)().raw
+    except client.exceptions.ResourceNotFoundException as error:
+        if error.response.get("ResourceType") == "Deployment":
+            raise NothingDeployed from None
+        raise
+    if raw is None:
+        raise NothingDeployed
+    return parse(raw)
 
 
 def _http_date(text: str) -> datetime | None:

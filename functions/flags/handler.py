@@ -1,0 +1,52 @@
+"""AppConfig validator: a document that may not be deployed is refused by raising, with all that is wrong
+with it."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import Any
+
+from abeyance.moratorium.document import FlagSet, parse
+from abeyance.moratorium.errors import NothingDeployed
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.proposals import is_approved
+from abeyance.moratorium.source import deployed_flags, utc_now
+from abeyance.moratorium.tenants import DynamoTenants
+from abeyance.moratorium.validate import check_change
+
+
+class Refused(ValueError):
+    """What AppConfig shows to whoever started the deployment."""
+
+
+@cache
+def _world() -> tuple[Any, Any, Any]:
+    import boto3
+
+    from abeyance.pipeline.settings import Settings
+
+    return Settings.from_environment(), boto3.client("dynamodb"), boto3.client("appconfigdata")
+
+
+def _in_force(setting: str, client: Any) -> FlagSet:
+    try:
+        return deployed_flags(setting, client)
+    except NothingDeployed:
+        return parse(new_deployment())
+
+
+def handler(event: dict[str, Any], _context: object) -> None:
+    """Validate ``event["content"]`` (base64) against the flags in force; return nothing, or raise
+    ``Refused``."""
+    settings, dynamodb, appconfigdata = _world()
+    registry = DynamoTenants(dynamodb, settings.tenants_table)
+    findings = check_change(
+        base64.b64decode(event["content"], validate=True),
+        _in_force(settings.flags, appconfigdata),
+        approved=lambda digest, base: is_approved(dynamodb, settings.proposals_table, digest, base),
+        as_of=utc_now(),
+        places={tenant.jurisdiction for tenant in registry.all()},
+    )
+    if findings:
+        raise Refused("\n".join(f"{finding.flag or 'document'}: {finding.message}" for finding in findings))
