@@ -1,1 +1,13 @@
-"""Collections of templates: the DynamoDB store, snapshots, and exact search over them."""
+"""Collections, faces and users: stored in DynamoDB, searched exactly in memory.
+
+The import of this package is free of numpy and AWS; take what you need from its modules:
+
+========== ==========================================================================
+model      what is stored and returned (:class:`~abeyance.gallery.model.Face`, …)
+port       :class:`~abeyance.gallery.port.Gallery`, what every gallery can do
+store      :class:`~abeyance.gallery.store.DynamoGallery`, on DynamoDB and S3
+memory     :class:`~abeyance.gallery.memory.InMemoryGallery`, for tests and trials
+search     :class:`~abeyance.gallery.search.Searcher`, exact and never stale
+errors     what can go wrong, and what to do about it
+========== ==========================================================================
+"""

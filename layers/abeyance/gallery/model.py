@@ -1,0 +1,189 @@
+"""What a gallery stores and returns. Frozen and slotted; no numpy, no AWS."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import msgspec
+
+from abeyance.gallery.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+T = TypeVar("T")
+
+TENANT_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+#: Amazon Rekognition's pattern of a CollectionId.
+COLLECTION_PATTERN = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
+#: Amazon Rekognition's pattern of a UserId.
+USER_PATTERN = re.compile(r"[a-zA-Z0-9_.\-:]{1,128}")
+#: Canonical lower-case UUID.
+FACE_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+#: Most faces that one user can have (Amazon Rekognition's limit).
+FACES_PER_USER = 100
+
+
+class CollectionRef(msgspec.Struct, frozen=True, order=True):
+    """Names a collection: whose, and which. Raises :class:`InvalidInput` on a name that could not exist."""
+
+    tenant: str
+    name: str
+
+    def __post_init__(self) -> None:
+        if not TENANT_PATTERN.fullmatch(self.tenant):
+            raise InvalidInput("a tenant id is 2 to 63 of a-z, 0-9 and '-', and does not begin with '-'")
+        if not COLLECTION_PATTERN.fullmatch(self.name):
+            raise InvalidInput("a collection name is 1 to 255 of a-z, A-Z, 0-9, '_', '.' and '-'")
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection as it is now."""
+
+    ref: CollectionRef
+    #: Identity of the embedding model that every template in it comes from.
+    model: str
+    #: Length of a template.
+    dimension: int
+    #: RFC 3339, UTC.
+    created: str
+    face_count: int
+    user_count: int
+    #: Moves with every change; a searcher at this number has seen everything.
+    seq: int
+    #: Never the same for two collections, even when one took the other's name.
+    generation: str
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The S3 object that faces came from.
+
+    ``version`` is the version id, or the ETag where the bucket keeps no versions. ``sequencer`` is the S3
+    event's field of that name: it orders the events of one key. Without one, events count in the order of
+    their arrival.
+    """
+
+    bucket: str
+    key: str
+    version: str = ""
+    sequencer: str = ""
+
+
+class Face(msgspec.Struct, frozen=True, kw_only=True):
+    """A face in a collection; its template stays in the gallery (see ``Gallery.templates``)."""
+
+    #: Canonical lower-case UUID.
+    id: str
+    collection: CollectionRef
+    #: Names the photo that it is from.
+    image_id: str = ""
+    external_image_id: str = ""
+    source: Source | None = None
+    #: left, top, width, height as shares of the upright photo's width and height; may reach outside 0..1.
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    #: 0..1, that this is a face.
+    confidence: float = 0.0
+    #: Named measurements, as the caller gave them.
+    quality: dict[str, float] = {}
+    #: Identity of the embedding model.
+    model: str
+    #: Empty, or the user that the face is associated with.
+    user_id: str = ""
+    seq: int
+    #: RFC 3339, UTC.
+    created: str
+
+
+class NewFace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A face to index. The caller chooses the id; the same id again is the same face, and adds nothing.
+
+    Derive ``id`` (a UUID, version 5 suits) from what makes two index requests the same: bucket, key, version
+    and the face's number for a source object; content hash, external image id and number otherwise.
+    """
+
+    id: str
+    model: str
+    #: (d,) float32, unit length.
+    template: npt.NDArray[np.float32]
+    image_id: str = ""
+    external_image_id: str = ""
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    confidence: float = 0.0
+    quality: dict[str, float] = {}
+
+
+class RefusalReason(StrEnum):
+    """Why one face of a request was left as it was (names of Amazon Rekognition's reasons)."""
+
+    FACE_NOT_FOUND = "FACE_NOT_FOUND"
+    ASSOCIATED_TO_AN_EXISTING_USER = "ASSOCIATED_TO_AN_EXISTING_USER"
+    ASSOCIATED_TO_A_DIFFERENT_USER = "ASSOCIATED_TO_A_DIFFERENT_USER"
+    LOW_MATCH_CONFIDENCE = "LOW_MATCH_CONFIDENCE"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One face that a request could not be done for."""
+
+    face_id: str
+    reason: RefusalReason
+    #: The user that stands in the way; empty if that is not the reason.
+    user_id: str = ""
+    #: Cosine with the user's template, for ``LOW_MATCH_CONFIDENCE``.
+    cosine: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a request on several faces did."""
+
+    #: Face ids, in the order asked for.
+    done: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    #: Status of the user afterwards, for association and disassociation.
+    status: UserStatus | None = None
+
+
+class UserStatus(StrEnum):
+    """Amazon Rekognition's states of a user."""
+
+    CREATED = "CREATED"
+    UPDATING = "UPDATING"
+    ACTIVE = "ACTIVE"
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person known by several faces."""
+
+    id: str
+    collection: CollectionRef
+    status: UserStatus
+    face_ids: tuple[str, ...] = ()
+    seq: int
+    created: str
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Some items of a listing, and where it goes on."""
+
+    items: tuple[T, ...]
+    #: Give it to the next call; empty at the end.
+    next_token: str = ""
+
+
+class Kind(StrEnum):
+    """What a search looks for."""
+
+    FACE = "FACE"
+    USER = "USER"
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One result of a search."""
+
+    #: Face id; the user id where users were searched.
+    face_id: str
+    #: -1..1, of the float16 templates, rounded to float32.
+    cosine: float

@@ -1,0 +1,236 @@
+"""What every gallery can do, and what a searcher needs from one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abeyance.gallery.model import (
+    Collection,
+    CollectionRef,
+    Face,
+    Kind,
+    NewFace,
+    Outcome,
+    Page,
+    Source,
+    User,
+)
+
+#: Bytes of an id in a :class:`Block`: a UUID's 16, or a user id padded with NUL.
+ID_BYTES = {Kind.FACE: 16, Kind.USER: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a searcher has read: of which collection in time, and up to which change."""
+
+    generation: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Templates side by side, in ascending order of seq.
+
+    Attributes
+    ----------
+    kind
+        Faces or users.
+    seqs
+        (n,) int64, strictly ascending.
+    ids
+        (n, 16) uint8 for faces, the bytes of the UUIDs; (n, 128) uint8 for users, padded with NUL.
+    templates
+        (n, d) float16, unit length before rounding.
+    """
+
+    kind: Kind
+    seqs: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.uint8]
+    templates: npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """What happened to a collection after a position.
+
+    ``dead`` names templates, by their seq, that are gone: of blocks read earlier or of these. The order in
+    which blocks and ``dead`` are taken in does not matter, because a seq is never used twice.
+    """
+
+    #: Forget everything read before: these blocks are the whole collection.
+    reset: bool
+    position: Position
+    model: str
+    dimension: int
+    blocks: tuple[Block, ...] = ()
+    #: (n,) int64
+    dead: npt.NDArray[np.int64] | None = None
+
+
+class Feed(Protocol):
+    """The part of a gallery that a searcher reads."""
+
+    def changes(self, ref: CollectionRef, after: Position | None = None) -> Changes:
+        """Everything that changed after a position; the whole collection for ``None``.
+
+        Strongly consistent: a change whose call has returned is in the answer.
+
+        Raises
+        ------
+        CollectionNotFound
+            There is no such collection (any more).
+        """
+        ...
+
+
+class Gallery(Feed, Protocol):
+    """Collections of faces and users. Every method is idempotent: after a failure, call it again.
+
+    Any method on a collection raises :class:`~abeyance.gallery.errors.CollectionNotFound` where there is
+    none, and any change raises :class:`~abeyance.gallery.errors.GalleryBusy` when others keep winning.
+    """
+
+    def create_collection(self, ref: CollectionRef, *, model: str, dimension: int) -> Collection:
+        """A new, empty collection, pinned to one embedding model.
+
+        Raises
+        ------
+        CollectionExists
+            The tenant has one of that name.
+        """
+        ...
+
+    def describe(self, ref: CollectionRef) -> Collection:
+        """The collection as it is now."""
+        ...
+
+    def list_collections(self, tenant: str, *, limit: int = 100, token: str = "") -> Page[Collection]:
+        """The tenant's collections, by name. Raises ``InvalidPage`` on a token not from here."""
+        ...
+
+    def delete_collection(self, ref: CollectionRef) -> None:
+        """Remove a collection with everything in it, here and in snapshots. It is gone at once.
+
+        After a failure half-way the name is free already; call again to have the rest removed. A call with
+        nothing to do or to finish raises ``CollectionNotFound``.
+        """
+        ...
+
+    def index(
+        self, ref: CollectionRef, faces: Sequence[NewFace], *, source: Source | None = None
+    ) -> list[Face]:
+        """Add faces; a face that is there stays as it is.
+
+        With a ``source``, the faces become *all* the faces of that object: those of an older version of it
+        go, and the same version again changes nothing, not even where a face was deleted since.
+
+        Returns
+        -------
+        list of Face
+            Those of ``faces`` that are in the collection now, in the order given.
+
+        Raises
+        ------
+        ModelMismatch
+            A template comes from another model than the collection's.
+        Superseded
+            The source object was deleted, or replaced, after this version.
+        FaceTaken
+            An id belongs to a face of another source.
+        InvalidInput
+            Ids that are no UUIDs or repeat, templates of another shape or not of unit length.
+        """
+        ...
+
+    def get_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> list[Face]:
+        """Those of the faces that exist, in the order asked for."""
+        ...
+
+    def list_faces(
+        self, ref: CollectionRef, *, limit: int = 1000, token: str = "", user_id: str = ""
+    ) -> Page[Face]:
+        """Faces by id; with ``user_id``, that user's. Raises ``InvalidPage``, ``UserNotFound``."""
+        ...
+
+    def templates(self, ref: CollectionRef, face_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Templates of those of the faces that exist: (d,) float32, from float16. Personal data."""
+        ...
+
+    def delete_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> Outcome:
+        """Erase faces with their templates, in snapshots too; refuses, per face, those of a user."""
+        ...
+
+    def delete_source(self, ref: CollectionRef, source: Source) -> tuple[str, ...]:
+        """Erase every face of a source object, also those of a user, and refuse its late index events.
+
+        With a ``version``, only if that is the version that is indexed: deleting an old version of an object
+        leaves its present one alone. Returns the ids of the faces erased by this call.
+        """
+        ...
+
+    def create_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
+        """A user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
+        ...
+
+    def delete_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
+        """Remove a user; its faces stay, without a user. Raises ``UserNotFound``."""
+        ...
+
+    def get_users(self, ref: CollectionRef, user_ids: Sequence[str]) -> list[User]:
+        """Those of the users that exist, in the order asked for."""
+        ...
+
+    def list_users(self, ref: CollectionRef, *, limit: int = 500, token: str = "") -> Page[User]:
+        """Users by id. Raises ``InvalidPage``."""
+        ...
+
+    def user_template(self, ref: CollectionRef, user_id: str) -> npt.NDArray[np.float32] | None:
+        """(d,) float32 from float16, or ``None`` for a user without faces. Raises ``UserNotFound``."""
+        ...
+
+    def associate_faces(
+        self,
+        ref: CollectionRef,
+        user_id: str,
+        face_ids: Sequence[str],
+        *,
+        min_cosine: float = -1.0,
+        token: str = "",
+    ) -> Outcome:
+        """Make faces the user's. Those that are already are left out of the answer.
+
+        A face whose cosine with the user's template is below ``min_cosine`` is refused; a user without
+        faces has no template yet and takes any.
+
+        Raises
+        ------
+        UserNotFound
+            There is no such user.
+        TooManyFaces
+            The user would have more than 100.
+        TokenReused
+            The token was used for another request.
+        """
+        ...
+
+    def disassociate_faces(
+        self, ref: CollectionRef, user_id: str, face_ids: Sequence[str], *, token: str = ""
+    ) -> Outcome:
+        """Take faces from the user; they stay in the collection. Raises ``UserNotFound``, ``TokenReused``."""
+        ...
+
+    def compact(self, ref: CollectionRef) -> int:
+        """Write snapshot segments of the older changes, and finish erasures that a crash interrupted.
+
+        Writers call it by themselves now and then. Returns how many segments this call wrote.
+        """
+        ...
+
+
+__all__ = ["ID_BYTES", "Block", "Changes", "Feed", "Gallery", "Position"]
