@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import typer
 
+from abeyance.cli import demo, serve
+
 app = typer.Typer(
     name="abeyance",
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Face recognition that you deploy in your own AWS account, and that can be stopped.",
 )
+
+app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 console = Console()
 errors = Console(stderr=True)
@@ -48,14 +49,12 @@ def report(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table in the house style; cells are shown as text, never read as markup."""
+    """A table in the house style. Cells are shown as they are, never read as markup; ``Text`` gives them colour."""
     result = Table(title=title, title_justify="left", header_style="bold", expand=False)
     for column in columns:
         result.add_column(column, overflow="fold")
     for row in rows:
-        result.add_row(
-            *(cell if isinstance(cell, str) and cell.startswith("[") else str(cell) for cell in row)
-        )
+        result.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return result
 
 

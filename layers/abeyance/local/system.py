@@ -7,7 +7,6 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -185,15 +184,17 @@ class LocalSystem:
         ]
         return {name: _depth(sqs, name) for name in names}
 
-    def drain(self, timeout: float, progress: Callable[[dict[str, int]], None] | None = None) -> None:
-        """Wait until no queue but the dead-letter ones has anything left; raises ``TimeoutError``."""
+    def busy(self) -> bool:
+        """Whether anything is still on its way; what lies in a dead-letter queue is not."""
+        waiting = self.waiting()
+        return any(waiting[stage.queue] for stage in topology.STAGES)
+
+    def drain(self, timeout: float) -> None:
+        """Wait until nothing is on its way; raises ``TimeoutError`` after ``timeout`` seconds."""
         end = time.monotonic() + timeout
-        queues = {stage.queue for stage in topology.STAGES}
-        while any((waiting := self.waiting())[name] for name in queues):
-            if progress:
-                progress(waiting)
+        while self.busy():
             if time.monotonic() > end:
-                raise TimeoutError(f"still waiting after {timeout:.0f} s: {waiting}")
+                raise TimeoutError(f"still waiting after {timeout:.0f} s: {self.waiting()}")
             time.sleep(0.1)
 
 

@@ -1,0 +1,105 @@
+"""``abeyance demo``: the main job on real photos, in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from abeyance.cli.output import Exit, Json, console, fail, progress, report, table
+
+if TYPE_CHECKING:
+    from abeyance.local.demo import Demonstration
+
+
+def demo(
+    page: Annotated[
+        Path, typer.Option(help="Where to write the page with the faces side by side.")
+    ] = Path("abeyance-demo.html"),
+    as_json: Json = False,
+) -> None:
+    """Run real photos through the whole system on this machine and show what came of them.
+
+    The photos and the models come from registry packages the first time and from the cache afterwards. Nothing
+    leaves this machine. The exit code is 1 if the ledger does not verify.
+    """
+    from abeyance.local.demo import prepare, run
+    from abeyance.local.demo_page import write_page
+    from abeyance.local.system import LocalSystem
+    from abeyance.vision.errors import ModelError
+
+    with progress() as bar:
+        fetching = bar.add_task("Fetching models and photos", total=None)
+        try:
+            prepare(lambda what, done, total: bar.update(fetching, description=what, completed=done, total=total or None))
+        except ModelError as error:
+            fail(str(error))
+        bar.remove_task(fetching)
+        starting = bar.add_task("Starting the functions", total=None)
+        with LocalSystem() as system:
+            bar.remove_task(starting)
+            tasks = {}
+
+            def steps(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done)
+
+            found = run(system, steps)
+    write_page(found, page)
+    report(_summary(found), as_json=as_json, show=lambda: _show(found, page))
+    if not found.ledger.ok:
+        raise typer.Exit(Exit.NO)
+
+
+def _summary(found: Demonstration) -> dict[str, object]:
+    return {
+        "accuracy": found.accuracy,
+        "uploads": found.uploads,
+        "seconds": round(found.seconds, 2),
+        "results": {
+            outcome.photo.key: {
+                "event": outcome.result["event"],
+                "reason": outcome.result.get("reason", ""),
+                "candidates": outcome.candidates,
+            }
+            for outcome in (*found.scrapshots, *found.portraits, *found.bad, *found.police, *found.missing_children)
+        },
+        "ledger": found.ledger,
+    }
+
+
+def _show(found: Demonstration, page: Path) -> None:
+    from rich.text import Text
+
+    from abeyance.local.demo_page import verdict
+
+    accuracy = found.accuracy
+    rows = []
+    for outcome in found.portraits:
+        good, words = verdict(outcome)
+        best = outcome.candidates[0] if outcome.candidates else None
+        whom = f"{best['external_image_id']} ({best['similarity']:.1f})" if best else "–"
+        rows.append((outcome.photo.name, whom, Text(words, "green" if good else "red")))
+    console.print(table("Portraits: who was matched", ["photo", "candidate (similarity)", ""], rows))
+    console.print(
+        table(
+            f"{accuracy.people} people of about 1920, {accuracy.probes} probes, threshold {accuracy.threshold:g}",
+            ["rank-1", "FNIR (missed)", "FPIR (somebody else)"],
+            [[f"{100 * share:.1f} %" for share in (accuracy.rank_1, accuracy.fnir, accuracy.fpir)]],
+        )
+    )
+    bad = [(outcome.photo.name, outcome.result["reason"], outcome.result["message"]) for outcome in found.bad]
+    console.print(table("Rejected, each with a reason", ["upload", "reason", "what to do"], bad))
+    decided = [
+        (outcome.photo.key, outcome.result["event"], outcome.result["decision"]["reason"])
+        for outcome in (*found.police, *found.missing_children)
+    ]
+    console.print(table("Under the halt", ["upload", "outcome", "why"], decided))
+    state = "[bold green]holds[/]" if found.ledger.ok else "[bold red]is broken[/]"
+    console.print(
+        f"\n{found.uploads} photos in {found.seconds:.1f} s. The ledger of {found.ledger.entries} entries {state}. "
+        f"Faces side by side: {page.resolve().as_uri()}",
+        soft_wrap=True,
+    )

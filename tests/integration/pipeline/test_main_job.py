@@ -1,0 +1,183 @@
+"""A photo in S3 becomes a match, or a reason why not: real photos, real models, real handlers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from abeyance.gallery.errors import CollectionNotFound
+from abeyance.gallery.model import CollectionRef
+from abeyance.gallery.store import DynamoGallery
+from abeyance.ledger.store import LedgerStore
+from abeyance.ledger.verify import verify_store
+from abeyance.local.system import LocalSystem
+
+from .conftest import result
+
+Upload = Callable[..., dict[str, Any]]
+
+
+def gallery(system: LocalSystem) -> DynamoGallery:
+    return DynamoGallery(system.client("dynamodb"), "abeyance-gallery", system.client("s3"), "abeyance-gallery")
+
+
+def ledger(system: LocalSystem) -> LedgerStore:
+    return LedgerStore(system.client("dynamodb"), "abeyance-ledger")
+
+
+def test_one_photo_is_indexed_and_another_of_the_same_person_matches(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    indexed = upload("acme/index/presidents/obama.jpg", portraits["obama.jpg"].read_bytes())
+    assert indexed["event"] == "Faces Indexed"
+    assert [face["external_image_id"] for face in indexed["faces"]] == ["obama.jpg"]
+    upload("acme/index/presidents/biden.jpg", portraits["biden.jpg"].read_bytes())
+
+    found = upload("acme/search/presidents/who.jpg", portraits["obama2.jpg"].read_bytes())
+    assert found["event"] == "Faces Matched"
+    (face,) = found["faces"]
+    best = face["matches"][0]
+    assert best["external_image_id"] == "obama.jpg"
+    assert best["face_id"] == indexed["faces"][0]["face_id"]
+    assert best["similarity"] >= 80
+    assert all(match["external_image_id"] != "biden.jpg" for match in face["matches"])
+    box = face["face"]["box"]
+    assert 0 <= box["left"] < box["left"] + box["width"] <= 1.05
+    assert face["face"]["confidence"] > 70
+
+
+def test_the_uploader_may_ask_for_more_or_for_less(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    upload("acme/index/threshold/obama.jpg", portraits["obama.jpg"].read_bytes(), external_image_id="person:44")
+    upload("acme/index/threshold/biden.jpg", portraits["biden.jpg"].read_bytes())
+    body = portraits["obama2.jpg"].read_bytes()
+    everybody = upload("acme/search/threshold/all.jpg", body, face_match_threshold="0")
+    assert {match["external_image_id"] for match in everybody["faces"][0]["matches"]} >= {"person:44"}
+    nobody = upload("acme/search/threshold/none.jpg", body, face_match_threshold="100")
+    assert nobody["event"] == "Faces Matched"
+    assert nobody["faces"][0]["matches"] == []
+    wrong = upload("acme/search/threshold/wrong.jpg", body, face_match_threshold="many")
+    assert (wrong["event"], wrong["reason"]) == ("Upload Rejected", "INVALID_METADATA")
+
+
+def test_analysis_makes_no_template(system: LocalSystem, upload: Upload, portraits: dict[str, Path]) -> None:
+    found = upload("acme/analyze/any/obama.jpg", portraits["obama.jpg"].read_bytes())
+    assert found["event"] == "Faces Analyzed"
+    assert len(found["faces"]) == 1
+    assert abs(found["faces"][0]["quality"]["roll"]) < 20
+
+
+def test_a_search_in_a_collection_that_is_not_there(upload: Upload, portraits: dict[str, Path]) -> None:
+    found = upload("acme/search/nowhere/a.jpg", portraits["obama.jpg"].read_bytes())
+    assert (found["event"], found["reason"]) == ("Upload Rejected", "COLLECTION_NOT_FOUND")
+
+
+def test_the_police_are_halted_before_a_pixel_is_read_and_missing_children_are_searched_for(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    body = portraits["obama.jpg"].read_bytes()
+    halted = upload("springfield-police/index/arrests/a.jpg", body)
+    assert halted["event"] == "Upload Halted"
+    assert halted["decision"]["clause"] == "held" or halted["decision"]["clause"] == "halted"
+    assert [part["key"] for part in halted["decision"]["flags"]] == ["police_halt"]
+    # Whatever the halted upload claims for itself: the exemption names tenants, and the police are none of them.
+    claimed = upload("springfield-police/search/arrests/b.jpg", body, purpose="missing_children")
+    assert claimed["event"] == "Upload Halted"
+    allowed = upload("icmec/index/missing/c.jpg", body, purpose="missing_children")
+    assert allowed["event"] == "Faces Indexed"
+    assert allowed["decision"]["clause"] == "exempted"
+    chips = system.client("s3").list_objects_v2(Bucket="abeyance-chips").get("Contents", [])
+    assert not [found for found in chips if found["Key"].startswith("springfield-police/")]
+
+
+def test_unknown_tenants_actions_and_keys_are_refused(upload: Upload, portraits: dict[str, Path]) -> None:
+    body = portraits["obama.jpg"].read_bytes()
+    assert upload("nobody/search/staff/a.jpg", body)["decision"]["clause"] == "unknown_tenant"
+    assert upload("acme/search/staff/a.jpg", body, purpose="marketing")["decision"]["clause"] == (
+        "purpose_not_registered"
+    )
+    for key in ("acme/erase/staff/a.jpg", "a.jpg", "acme/index/a.jpg"):
+        refused = upload(key, body)
+        assert (refused["event"], refused["reason"]) == ("Upload Rejected", "KEY_NOT_UNDERSTOOD")
+
+
+def test_deleting_the_photo_deletes_its_faces_its_chips_and_its_result(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    key = "acme/index/leaving/obama.jpg"
+    upload(key, portraits["obama.jpg"].read_bytes())
+    ref = CollectionRef("acme", "leaving")
+    assert gallery(system).describe(ref).face_count == 1
+    system.client("s3").delete_object(Bucket="uploads", Key=key)
+    system.drain(60)
+    assert gallery(system).describe(ref).face_count == 0
+    assert result(system, key) is None
+    found = upload("acme/search/leaving/again.jpg", portraits["obama2.jpg"].read_bytes(), face_match_threshold="0")
+    assert found["faces"][0]["matches"] == []
+    deleted = [entry for entry in ledger(system).read() if entry.type == "Faces Deleted"]
+    assert deleted[-1].body["count"] == 1
+
+
+def test_a_new_photo_under_the_same_key_replaces_the_old_faces(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    key = "acme/index/replaced/who.jpg"
+    first = upload(key, portraits["obama.jpg"].read_bytes())
+    second = upload(key, portraits["biden.jpg"].read_bytes())
+    assert first["faces"][0]["face_id"] != second["faces"][0]["face_id"]
+    assert gallery(system).describe(CollectionRef("acme", "replaced")).face_count == 1
+    found = upload("acme/search/replaced/a.jpg", portraits["obama2.jpg"].read_bytes())
+    assert found["faces"][0]["matches"] == []
+
+
+def test_a_flag_that_is_flipped_holds_for_the_next_photo(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    body = portraits["obama.jpg"].read_bytes()
+    before = system.flags.read_text()
+    document = json.loads(before)
+    halt = document["values"]["police_halt"]
+    halt |= {"sectors": ["all"], "exempt_tenants": [], "exempt_purposes": []}
+    system.flags.write_text(json.dumps(document))
+    try:
+        assert upload("acme/index/flipped/a.jpg", body)["event"] == "Upload Halted"
+        system.flags.write_text(before[: len(before) // 2])
+        broken = upload("acme/index/flipped/b.jpg", body)
+        assert broken["event"] == "Upload Halted"
+        assert broken["decision"]["fault"]
+    finally:
+        system.flags.write_text(before)
+    assert upload("acme/index/flipped/c.jpg", body)["event"] == "Faces Indexed"
+
+
+def test_tenants_do_not_meet(system: LocalSystem, upload: Upload, portraits: dict[str, Path]) -> None:
+    upload("acme/index/shared-name/obama.jpg", portraits["obama.jpg"].read_bytes())
+    found = upload(
+        "icmec/search/shared-name/a.jpg", portraits["obama2.jpg"].read_bytes(), purpose="missing_children"
+    )
+    assert (found["event"], found["reason"]) == ("Upload Rejected", "COLLECTION_NOT_FOUND")
+    try:
+        gallery(system).describe(CollectionRef("icmec", "shared-name"))
+    except CollectionNotFound:
+        return
+    raise AssertionError("a search must not make a collection")
+
+
+def test_everything_is_on_the_ledger_and_the_ledger_holds(system: LocalSystem) -> None:
+    report = verify_store(ledger(system))
+    assert report is not None
+    assert report.ok, report.findings
+    entries = ledger(system).read(limit=10_000)
+    uploads = system.client("dynamodb").scan(TableName="abeyance-uploads", ConsistentRead=True)["Items"]
+    told = {entry.body.get("upload") for entry in entries}
+    assert len(told) == len(uploads)
+    text = "\n".join(entry.canonical.decode() for entry in entries)
+    for personal in ("obama", "biden", ".jpg", "person:44"):
+        assert personal not in text
+
+
+def test_nothing_is_left_in_any_queue(system: LocalSystem) -> None:
+    assert set(system.waiting().values()) == {0}
