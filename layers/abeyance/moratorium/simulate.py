@@ -13,7 +13,7 @@ from msgspec import Struct
 from abeyance.moratorium.decide import Clause, Decision, decide, rebuild
 from abeyance.moratorium.document import FlagSet
 
-#: The type of a ledger entry whose body is a decision.
+#: The type of a ledger entry whose body is a decision; the entry of an event carries it as ``body["decision"]``.
 ENTRY_TYPE = "decision"
 
 
@@ -73,18 +73,21 @@ def simulate(entries: Iterable[Mapping[str, Any]], draft: FlagSet) -> Simulation
     Parameters
     ----------
     entries : iterable of mapping
-        Ledger entries (``seq``, ``id``, ``type``, ``body``); other types than ``decision`` are passed over.
+        Ledger entries (``seq``, ``id``, ``type``, ``body``); those that carry no decision are passed over.
     draft : FlagSet
         The document to decide with, at the moment of each decision and with the registration of that moment.
     """
     decisions = replayed = 0
     differences = []
     for entry in entries:
-        if entry.get("type") != ENTRY_TYPE:
+        body = entry.get("body")
+        if isinstance(body, Mapping) and entry.get("type") != ENTRY_TYPE:
+            body = body.get("decision")
+        if not isinstance(body, Mapping):
             continue
         decisions += 1
         try:
-            before = msgspec.convert(entry["body"], Decision)
+            before = msgspec.convert(body, Decision)
             if before.clause is Clause.FAULT or not before.as_of:
                 continue
             after = decide(rebuild(before), draft, datetime.fromisoformat(before.as_of))
