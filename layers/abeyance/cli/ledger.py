@@ -18,10 +18,10 @@ from abeyance.cli.output import Exit, Json, console, errors, fail, progress, rep
 if TYPE_CHECKING:
     from abeyance.ledger.chain import Entry
     from abeyance.ledger.checkpoints import Checkpointer
+    from abeyance.ledger.findings import Report
     from abeyance.ledger.note import Checkpoint
     from abeyance.ledger.signatures import SignerKey, VerifierKey
     from abeyance.ledger.store import LedgerStore
-    from abeyance.ledger.findings import Report
 
 app = typer.Typer(
     no_args_is_help=True,

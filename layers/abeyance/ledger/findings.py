@@ -87,7 +87,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     found
         How many there are.
     checkpoints, checkpointed
-        How many checkpoints agree with the entries, and the size of the largest that does.
+        How many checkpoints agree with the entries, and the size up to which all do.
     signed
         Size of the largest that agrees and has a good signature by a trusted key; 0 without trusted keys.
     conflicts, refused

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import blake2b
 from types import TracebackType
 from typing import IO, Final
 
-_BUCKETS: Final = 256
 _RECORD: Final = struct.Struct(">16sQQ")
 _FLUSH: Final = _RECORD.size * 1024
 
 
 class SeenIds:
-    """A 128-bit digest of every id with its place, spread over 256 buckets.
+    """A 128-bit digest of every id with its place, spread over 256 buckets by its first byte.
 
     A bucket that is full goes to a temporary file (32 bytes an id), so at most 8 MiB are held in memory; at
     the end one bucket at a time is looked through. 128 bits make a false alarm about as likely as a broken
@@ -23,8 +23,8 @@ class SeenIds:
     """
 
     def __init__(self) -> None:
-        self._buckets = [bytearray() for _ in range(_BUCKETS)]
-        self._chunks: list[list[int]] = [[] for _ in range(_BUCKETS)]
+        self._buckets: defaultdict[int, bytearray] = defaultdict(bytearray)
+        self._chunks: defaultdict[int, list[int]] = defaultdict(list)
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> SeenIds:
@@ -46,7 +46,7 @@ class SeenIds:
 
     def repeated(self) -> Iterator[tuple[int, int, int, int]]:
         """Every id that came again: line and seq of the repetition, line and seq of the first."""
-        for number, bucket in enumerate(self._buckets):
+        for number, bucket in self._buckets.items():
             first: dict[bytes, tuple[int, int]] = {}
             for chunk in (*self._read(number), bytes(bucket)):
                 for digest, line, seq in _RECORD.iter_unpack(chunk):

@@ -181,6 +181,8 @@ class _Walk:
         #: No finding about an entry so far, so the tree is the tree.
         self.intact = True
         self.sealed = False
+        #: Some checkpoint did not agree.
+        self.contradicted = False
         self.tree = CompactRange()
         self.leaves: list[bytes] = []
         self.last = b""
@@ -356,8 +358,11 @@ class _Walk:
             agrees = (self.tree.root(), self.last.hex()) == (checkpoint.root, checkpoint.head)
             if agrees:
                 self.agreeing += 1
-                self.checkpointed = max(self.checkpointed, size)
-            else:
+                if not self.contradicted:
+                    self.checkpointed = size
+            elif not self.contradicted:
+                # Those behind it contradict too, and say no more about where.
+                self.contradicted = True
                 first = self.checkpointed + 1
                 what = f"{which} is not of these entries: one of {first} to {size} differs"
                 self.find(Kind.WRONG_CHECKPOINT, what, size)
