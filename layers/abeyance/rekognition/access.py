@@ -1,0 +1,153 @@
+"""Who asks, and may they: every decision is on its way to the ledger before anything is done about it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from abeyance.ledger.admissible import check_body
+from abeyance.ledger.chain import Record
+from abeyance.ledger.errors import Inadmissible, LedgerUnavailable
+from abeyance.moratorium.decide import Clause, Decision
+from abeyance.moratorium.errors import Fault, MoratoriumError
+from abeyance.moratorium.guard import Guard
+from abeyance.moratorium.tenants import TenantRegistry
+from abeyance.rekognition.call import Grant, Request
+from abeyance.rekognition.errors import denied
+
+#: What a caller is told whose decision cannot be put on the ledger.
+NO_LEDGER: Final = "The decision could not be put on the ledger; nothing is permitted without it."
+#: Actions whose answer is a match, which flags may want people to look at first.
+MATCHING: Final = frozenset({"compare", "search", "template_search", "template_export"})
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+
+
+class Queue(Protocol):
+    """The way onto the ledger, see :class:`abeyance.ledger.queue.LedgerQueue`."""
+
+    def put(self, record: Record) -> None:
+        """Return when the record is queued; raises ``LedgerUnavailable``."""
+        ...
+
+
+class Access:
+    """Maps a principal to its tenant, asks the guard, and records.
+
+    Parameters
+    ----------
+    guard, tenants, queue
+        See there.
+    pseudonym
+        Hides a principal that belongs to nobody: equal for equal principals.
+    clock
+        Aware wall clock.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        tenants: TenantRegistry,
+        queue: Queue,
+        pseudonym: Callable[[str], str],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._guard = guard
+        self._tenants = tenants
+        self._queue = queue
+        self._pseudonym = pseudonym
+        self._clock = clock
+
+    def tenant(self, request: Request, operation: str) -> Grant:
+        """The caller's tenant, for what needs no decision: managing and erasing its own collections.
+
+        Raises AccessDeniedException, and puts that on the ledger, unless the tenant is registered and active.
+        """
+        try:
+            tenant = self._tenants.by_principal(request.principal) if request.principal else None
+        except Exception as error:  # noqa: BLE001 - fail closed: whatever it was, nobody was recognised
+            fault = error.fault if isinstance(error, MoratoriumError) else Fault.TENANTS_UNAVAILABLE
+            decision = _refusal(Clause.FAULT, "The caller's registration cannot be read.", fault=fault)
+        else:
+            if tenant is not None and tenant.status == "active":
+                return Grant(tenant.id)
+            if tenant is None:
+                decision = _refusal(Clause.UNKNOWN_TENANT, "This tenant is not registered.")
+            else:
+                decision = _refusal(Clause.SUSPENDED_TENANT, "This tenant is suspended.", tenant=tenant.id)
+        self._record(request, operation, "manage", decision, {})
+        raise denied(decision.reason)
+
+    def permit(self, request: Request, operation: str, actions: Sequence[str], collection: str) -> Grant:
+        """The grant to do ``actions`` on pixels or templates.
+
+        Raises AccessDeniedException with the flag's reason, for want of a registration, where a match would need
+        people to look at it, or when the decision cannot be queued for the ledger.
+        """
+        decisions = [self._guard.decide_for(request.principal, action, request.purpose) for action in actions]
+        refusals = []
+        for action, decision in zip(actions, decisions, strict=True):
+            awaits_people = decision.permitted and decision.human_review > 0 and action in MATCHING
+            more: dict[str, Any] = _named(collection)
+            if awaits_people:
+                more["refused"] = "human_review"
+                refusals.append(_needs_people(decision.human_review))
+            elif not decision.permitted:
+                refusals.append(decision.reason)
+            self._record(request, operation, action, decision, more)
+        if refusals:
+            raise denied(refusals[0])
+        return Grant(decisions[0].tenant, tuple(decisions))
+
+    def _record(
+        self, request: Request, operation: str, action: str, decision: Decision, more: Mapping[str, Any]
+    ) -> None:
+        request_id = request.id if _REQUEST_ID.fullmatch(request.id) else str(uuid.uuid4())
+        body = {
+            "decision": msgspec.to_builtins(decision),
+            "operation": operation,
+            "request": request_id,
+            **more,
+        }
+        try:
+            if decision.clause is Clause.UNKNOWN_TENANT and request.principal:
+                body["principal"] = self._pseudonym(request.principal)
+            record = Record(
+                id=f"api:{request_id}:{action}",
+                type="decision",
+                time=self._clock().astimezone(UTC).isoformat(timespec="microseconds"),
+                body=body,
+            )
+            self._queue.put(record)
+        except LedgerUnavailable:
+            raise denied(NO_LEDGER) from None
+        except Exception:  # noqa: BLE001 - fail closed: it is not known to be on the ledger
+            raise denied(NO_LEDGER) from None
+
+
+def _refusal(clause: Clause, reason: str, *, fault: str = "", tenant: str = "") -> Decision:
+    return Decision(outcome="deny", clause=clause, reason=reason, fault=str(fault), tenant=tenant)
+
+
+def _named(collection: str) -> dict[str, Any]:
+    """The collection for the ledger; its digest where the name itself is nothing that the ledger takes."""
+    if not collection:
+        return {}
+    try:
+        check_body({"collection": collection})
+    except Inadmissible:
+        return {"collection_sha256": hashlib.sha256(collection.encode()).hexdigest()}
+    return {"collection": collection}
+
+
+def _needs_people(reviewers: int) -> str:
+    return (
+        f"Every match needs {reviewers} independent reviewer{'s' if reviewers > 1 else ''} here, and this answer "
+        "cannot wait for them. Upload the photo to be searched for instead: its matches are shown after review."
+    )

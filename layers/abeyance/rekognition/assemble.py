@@ -1,0 +1,79 @@
+"""Puts the service together for a function: settings from the environment, adapters around AWS clients."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from abeyance.gallery.search import Searcher
+from abeyance.gallery.store import DynamoGallery
+from abeyance.ledger.pseudonym import pseudonym
+from abeyance.ledger.queue import LedgerQueue
+from abeyance.moratorium.tenants import DynamoTenants
+from abeyance.pipeline import assemble as stages
+from abeyance.pipeline.aws import client
+from abeyance.pipeline.settings import Settings
+from abeyance.rekognition.access import Access
+from abeyance.rekognition.eyes import Eyes
+from abeyance.rekognition.gateway import request_of, response_of
+from abeyance.rekognition.operations import Tools
+from abeyance.rekognition.operations.tools import Embedding
+from abeyance.rekognition.photos import Photos
+from abeyance.rekognition.service import Rekognition
+from abeyance.vision.models.manifest import Manifest
+
+
+def api() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What answers an API Gateway proxy event in this environment; models are loaded when a photo comes."""
+    service = Rekognition(*_parts(Settings.from_environment()))
+    return lambda event: response_of(service(request_of(event)))
+
+
+def _parts(settings: Settings) -> tuple[Access, Tools]:
+    access = Access(
+        stages.guard(settings),
+        DynamoTenants(client("dynamodb"), settings.tenants_table),
+        _LazyQueue(settings.ledger_queue),
+        lambda text: pseudonym(stages._pseudonym_key(settings), text),
+    )
+    gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
+    return access, Tools(
+        gallery=gallery,
+        searcher=Searcher(gallery),
+        photos=Photos(client("s3"), settings.uploads_bucket),
+        eyes=eyes(settings),
+        embedding=functools.cache(lambda: _embedding(settings)),
+    )
+
+
+def eyes(settings: Settings) -> Eyes:
+    """Detector, embedder and scale of this deployment. What describes attributes is to be given here."""
+    from abeyance.vision.models import load_detector, load_embedder, load_scale
+
+    return Eyes(
+        functools.cache(lambda: load_detector(settings.detector_model, settings.models)),
+        functools.cache(lambda: load_embedder(settings.embedder_model, settings.models)),
+        functools.cache(lambda: load_scale(settings.embedder_model, settings.models)),
+    )
+
+
+def _embedding(settings: Settings) -> Embedding:
+    entry = Manifest.load()[settings.embedder_model]
+    return Embedding(entry.identity, entry.dimension)
+
+
+class _LazyQueue:
+    """The ledger's queue, whose URL is asked for when the first decision comes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def put(self, record: Any) -> None:
+        self._queue.put(record)
+
+    @functools.cached_property
+    def _queue(self) -> LedgerQueue:
+        sqs = client("sqs")
+        url = self._name if "://" in self._name else sqs.get_queue_url(QueueName=self._name)["QueueUrl"]
+        return LedgerQueue(sqs, url)

@@ -1,0 +1,101 @@
+"""Takes the shapes of the operations that we answer out of botocore's own service model: for development only.
+
+``python -m abeyance.rekognition.extract`` writes ``model.json``; a test holds that file against the botocore that
+is installed. What is deployed reads the small file: 20 KB in half a millisecond, where botocore's loader takes
+30 ms for the whole service, and the contract that was tested is the contract that is deployed, whichever botocore
+the runtime brings along.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from abeyance.rekognition.wire import MODEL_FILE
+
+OPERATIONS = (
+    "AssociateFaces",
+    "CompareFaces",
+    "CreateCollection",
+    "CreateUser",
+    "DeleteCollection",
+    "DeleteFaces",
+    "DeleteUser",
+    "DescribeCollection",
+    "DetectFaces",
+    "DisassociateFaces",
+    "IndexFaces",
+    "ListCollections",
+    "ListFaces",
+    "ListUsers",
+    "SearchFaces",
+    "SearchFacesByImage",
+    "SearchUsers",
+    "SearchUsersByImage",
+)
+
+
+def published() -> dict[str, Any]:
+    """Botocore's model of Amazon Rekognition, whole."""
+    from botocore.loaders import Loader
+
+    model: dict[str, Any] = Loader(include_default_search_paths=True).load_service_model(
+        "rekognition", "service-2"
+    )
+    return model
+
+
+def extract(model: dict[str, Any]) -> dict[str, Any]:
+    """The part of a botocore service model that :data:`OPERATIONS` need, without its documentation."""
+    shapes: dict[str, Any] = {}
+    operations = {}
+    for name in OPERATIONS:
+        operation = model["operations"][name]
+        errors = [error["shape"] for error in operation["errors"]]
+        operations[name] = {
+            "input": operation["input"]["shape"],
+            "output": operation["output"]["shape"],
+            "errors": sorted(errors),
+        }
+        for shape in (operation["input"]["shape"], operation["output"]["shape"], *errors):
+            _collect(model["shapes"], shape, shapes)
+    metadata = {name: model["metadata"][name] for name in ("apiVersion", "jsonVersion", "targetPrefix")}
+    return {"metadata": metadata, "operations": operations, "shapes": dict(sorted(shapes.items()))}
+
+
+def _collect(source: dict[str, Any], name: str, into: dict[str, Any]) -> None:
+    if name in into:
+        return
+    shape = into[name] = _bare(source[name])
+    for part in (
+        *shape.get("members", {}).values(),
+        *(shape[k] for k in ("member", "key", "value") if k in shape),
+    ):
+        _collect(source, part["shape"], into)
+
+
+def _bare(node: Any) -> Any:
+    """A copy without documentation; a member that happens to be called so is kept."""
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: {name: _bare(member) for name, member in value.items()} if key == "members" else _bare(value)
+        for key, value in node.items()
+        if key != "documentation"
+    }
+
+
+def text(extracted: dict[str, Any]) -> str:
+    """As it is stored: one shape a line, so that a new botocore is a readable change."""
+    lines = [f' "metadata": {json.dumps(extracted["metadata"])}']
+    for part in ("operations", "shapes"):
+        rows = ",\n".join(
+            f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in extracted[part].items()
+        )
+        lines.append(f' "{part}": {{\n{rows}\n }}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    Path(MODEL_FILE).write_text(text(extract(published())), encoding="utf-8")

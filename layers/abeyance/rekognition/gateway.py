@@ -1,0 +1,56 @@
+"""API Gateway's proxy event becomes a request, and an answer becomes what API Gateway sends."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from abeyance.rekognition.call import Answer, Request
+
+#: Header that says what a request is for.
+PURPOSE_HEADER: Final = "x-abeyance-purpose"
+#: The purpose of a request that names none. A tenant may be registered for it, or not.
+UNSPECIFIED: Final = "unspecified"
+
+
+def request_of(event: Mapping[str, Any]) -> Request:
+    """The request in a REST API proxy event with IAM authorisation.
+
+    The principal is taken from what API Gateway says about the verified signature, never from a header.
+    """
+    context = event.get("requestContext") or {}
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    return Request(
+        target=headers.get("x-amz-target", ""),
+        body=_body(event),
+        principal=(context.get("identity") or {}).get("userArn") or "",
+        id=context.get("requestId") or str(uuid.uuid4()),
+        purpose=headers.get(PURPOSE_HEADER, UNSPECIFIED),
+        account=context.get("accountId") or "",
+        region=os.environ.get("AWS_REGION", ""),
+    )
+
+
+def response_of(answer: Answer) -> dict[str, Any]:
+    """The answer as a Lambda proxy response."""
+    return {
+        "statusCode": answer.status,
+        "headers": dict(answer.headers),
+        "body": answer.body.decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body: str = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body.encode()
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        # No JSON either, which is what the caller is then told.
+        return body.encode()

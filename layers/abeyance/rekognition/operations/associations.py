@@ -1,0 +1,53 @@
+"""AssociateFaces and DisassociateFaces."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from abeyance.rekognition.call import Call
+from abeyance.rekognition.operations.tools import Tools
+
+#: Similarity to the user that a face must have, where the request says nothing.
+THRESHOLD: Final = 75.0
+
+
+def associate_faces(call: Call, tools: Tools) -> dict[str, Any]:
+    """Make faces a user's. It makes a new template of the user, so it is asked for like indexing."""
+    params = call.params
+    threshold = call.threshold("UserMatchThreshold", THRESHOLD)
+    outcome = tools.gallery.associate_faces(
+        call.ref,
+        params["UserId"],
+        params["FaceIds"],
+        min_cosine=tools.eyes.cosine(threshold),
+        token=params.get("ClientRequestToken", ""),
+    )
+    return {
+        "AssociatedFaces": [{"FaceId": face_id} for face_id in outcome.done],
+        "UnsuccessfulFaceAssociations": [
+            {
+                "FaceId": refusal.face_id,
+                "UserId": refusal.user_id or None,
+                "Confidence": None if refusal.cosine is None else tools.eyes.similarity(refusal.cosine),
+                "Reasons": [str(refusal.reason)],
+            }
+            for refusal in outcome.refused
+        ],
+        "UserStatus": str(outcome.status) if outcome.status else None,
+    }
+
+
+def disassociate_faces(call: Call, tools: Tools) -> dict[str, Any]:
+    """Take faces from a user; they stay in the collection. Taking away is never halted."""
+    params = call.params
+    outcome = tools.gallery.disassociate_faces(
+        call.ref, params["UserId"], params["FaceIds"], token=params.get("ClientRequestToken", "")
+    )
+    return {
+        "DisassociatedFaces": [{"FaceId": face_id} for face_id in outcome.done],
+        "UnsuccessfulFaceDisassociations": [
+            {"FaceId": refusal.face_id, "UserId": refusal.user_id or None, "Reasons": [str(refusal.reason)]}
+            for refusal in outcome.refused
+        ],
+        "UserStatus": str(outcome.status) if outcome.status else None,
+    }

@@ -1,0 +1,71 @@
+"""Answers requests: reads them by the model, asks whether they may, calls the operation, names what went wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from abeyance.rekognition import wire
+from abeyance.rekognition.access import Access
+from abeyance.rekognition.call import Answer, Call, Grant, Request, Timings
+from abeyance.rekognition.errors import ApiError, translate
+from abeyance.rekognition.operations import OPERATIONS, Tools
+
+log = logging.getLogger("abeyance")
+
+
+class Rekognition:
+    """The service. One object answers one request after another, or several at a time.
+
+    Parameters
+    ----------
+    access
+        Tells who asks, and whether they may.
+    tools
+        What the operations work with.
+    """
+
+    def __init__(self, access: Access, tools: Tools) -> None:
+        self._access = access
+        self._tools = tools
+        self._model = wire.model()
+
+    def __call__(self, request: Request) -> Answer:
+        """The answer; every error is one too."""
+        headers = {"Content-Type": wire.CONTENT_TYPE, "x-amzn-RequestId": request.id}
+        timings = Timings()
+        try:
+            body = wire.write(self._answer(request, headers, timings))
+            status = 200
+        except Exception as error:
+            told = translate(error)
+            body, status = wire.write_error(told, request.id), told.status
+            if told.name == "InternalServerError":
+                log.error(
+                    "request failed",
+                    extra={"request": request.id, "error": type(error).__name__},
+                    exc_info=error,
+                )
+        headers["Server-Timing"] = timings.header()
+        return Answer(status, headers, body)
+
+    def _answer(self, request: Request, headers: dict[str, str], timings: Timings) -> dict[str, Any]:
+        try:
+            operation = self._model.operation(request.target)
+            params = self._model.read(operation, request.body)
+        except ApiError:
+            # Whoever is nobody here is told that first, and it is on the ledger.
+            self._access.tenant(request, "unreadable")
+            raise
+        grant = self._grant(request, operation.name, params, timings)
+        call = Call(request, params, grant, timings, headers)
+        if grant.flags:
+            headers["x-abeyance-flags"] = ",".join(grant.flags)
+        return OPERATIONS[operation.name].answer(call, self._tools)
+
+    def _grant(self, request: Request, name: str, params: dict[str, Any], timings: Timings) -> Grant:
+        actions = OPERATIONS[name].actions(params)
+        with timings.measure("decide"):
+            if not actions:
+                return self._access.tenant(request, name)
+            return self._access.permit(request, name, actions, params.get("CollectionId", ""))
