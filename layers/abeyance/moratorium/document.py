@@ -163,7 +163,7 @@ class FlagSet:
         What the source calls this version, else ``sha256:`` and the first 12 digits of ``digest``.
     """
 
-    __slots__ = ("_binding", "_bound", "digest", "disabled", "flags", "version")
+    __slots__ = ("_binding", "digest", "disabled", "flags", "version")
 
     def __init__(self, flags: Iterable[Flag], disabled: Iterable[str] = (), version: str = "") -> None:
         self.flags = tuple(sorted(flags, key=lambda flag: flag.key))
@@ -176,16 +176,6 @@ class FlagSet:
         self.digest = hashlib.sha256(_stable(effective)).hexdigest()
         self.version = version or f"sha256:{self.digest[:12]}"
         self._binding: dict[tuple[str, str, str], tuple[Row, ...]] = {}
-        self._bound: dict[tuple[str, str], tuple[Flag, ...]] = {
-            (action, sector): tuple(
-                flag
-                for flag in self.flags
-                if (flag.actions is None or action in flag.actions)
-                and (flag.sectors is None or sector in flag.sectors)
-            )
-            for action in ACTIONS
-            for sector in SECTORS
-        }
 
     def binding(self, action: str, sector: str, place: str) -> tuple[Row, ...]:
         """Rows of the flags that name this action, this sector and an overlapping place, sorted by key.
@@ -195,10 +185,14 @@ class FlagSet:
         """
         rows = self._binding.get((action, sector, place))
         if rows is None:
+            if action not in ACTIONS or sector not in SECTORS:
+                raise KeyError("action or sector")
             rows = tuple(
                 flag.row
-                for flag in self._bound[action, sector]
-                if flag.jurisdictions is None or any(overlap(one, place) for one in flag.jurisdictions)
+                for flag in self.flags
+                if (flag.actions is None or action in flag.actions)
+                and (flag.sectors is None or sector in flag.sectors)
+                and (flag.jurisdictions is None or any(overlap(one, place) for one in flag.jurisdictions))
             )
             if len(self._binding) >= _REMEMBERED:
                 self._binding.clear()

@@ -1,0 +1,121 @@
+"""Hypothesis strategies: small worlds in which tenants, places, purposes and moments meet often."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from abeyance.moratorium.decide import Request
+from abeyance.moratorium.tenants import Tenant
+
+PLACES = ("US", "US-CA", "US-CA-OAKLAND", "US-CA-SAN_FRANCISCO", "US-OR", "DE")
+SECTORS = ("law_enforcement", "city_department", "commercial")
+ACTIONS = ("detect", "search", "index")
+PURPOSES = ("missing_children", "investigation", "access_control")
+TENANTS = ("alpha", "beta", "gamma")
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+#: Moments come from few whole days, so that boundaries are hit exactly.
+DAYS = st.integers(0, 12)
+
+
+def day(number: int) -> datetime:
+    return EPOCH + timedelta(days=number)
+
+
+def text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def some(words: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
+    return st.one_of(st.just(["all"]), st.lists(st.sampled_from(words), min_size=1, max_size=2, unique=True))
+
+
+@st.composite
+def values(draw: st.DrawFn, effects: tuple[str, ...] = ("halt", "restrict")) -> dict[str, Any]:
+    """The value of an enabled flag."""
+    starts = draw(DAYS)
+    flag: dict[str, Any] = {
+        "enabled": True,
+        "effect": draw(st.sampled_from(effects)),
+        "actions": draw(some(ACTIONS)),
+        "sectors": draw(some(SECTORS)),
+        "jurisdictions": draw(some(PLACES)),
+        "starts": text(day(starts)),
+        "on_expiry": draw(st.sampled_from(["lift", "hold"])),
+        "reason": "Because.",
+        "source": "A law",
+    }
+    if draw(st.booleans()):
+        flag["ends"] = text(day(starts + draw(st.integers(1, 8))))
+    if draw(st.booleans()):
+        flag["exempt_purposes"] = draw(
+            st.lists(st.sampled_from(PURPOSES), min_size=1, max_size=2, unique=True)
+        )
+        if draw(st.booleans()):
+            flag["exempt_tenants"] = draw(
+                st.lists(st.sampled_from(TENANTS), min_size=1, max_size=2, unique=True)
+            )
+        if draw(st.booleans()):
+            flag["exempt_until"] = text(day(draw(DAYS)))
+    if flag["effect"] == "restrict":
+        terms = draw(st.integers(1, 3))
+        if terms & 1:
+            flag["min_similarity"] = draw(st.sampled_from([80, 90, 99.5]))
+        if terms & 2:
+            flag["human_review"] = draw(st.integers(1, 3))
+    return flag
+
+
+KEYS = st.sampled_from(["a", "b", "c", "d", "e"])
+
+
+def value_documents(max_size: int = 4) -> st.SearchStrategy[dict[str, Any]]:
+    """Documents as the data plane hands them out; some flags are disabled."""
+    return st.dictionaries(
+        KEYS, st.one_of(values(), values(), st.just({"enabled": False})), max_size=max_size
+    )
+
+
+@st.composite
+def tenants(draw: st.DrawFn) -> Tenant:
+    return Tenant(
+        id=draw(st.sampled_from(TENANTS)),
+        sector=draw(st.sampled_from(SECTORS)),
+        jurisdiction=draw(st.sampled_from(PLACES)),
+        actions=ACTIONS,
+        purposes=PURPOSES,
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Well-formed requests of registered tenants."""
+    who = draw(tenants())
+    return Request(
+        tenant=who,
+        tenant_id=who.id,
+        action=draw(st.sampled_from(ACTIONS)),
+        purpose=draw(st.sampled_from(PURPOSES)),
+    )
+
+
+moments = DAYS.map(day)
+#: Anything at all, for totality.
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=8),
+        st.binary(max_size=8),
+        st.datetimes(),
+        st.just(object()),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=6,
+)

@@ -1,0 +1,279 @@
+"""What holds for every document, request and moment."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from abeyance.moratorium.changes import Kind, classify
+from abeyance.moratorium.decide import Clause, Decision, Request, decide, rebuild
+from abeyance.moratorium.document import FlagSet, instant, parse
+from abeyance.moratorium.errors import FlagsError
+from abeyance.moratorium.tenants import Tenant
+
+from . import strategies as s
+from .conftest import value
+
+MANY = settings(max_examples=200, deadline=None)
+
+
+def strictness(decision: Decision) -> tuple[float, float]:
+    """How much a decision takes away: similarity and reviewers, and all of both for a denial."""
+    if not decision.permitted:
+        return math.inf, math.inf
+    similarity = -1.0 if decision.min_similarity is None else decision.min_similarity
+    return similarity, float(decision.human_review)
+
+
+def at_least_as_strict(one: Decision, other: Decision) -> bool:
+    return all(a >= b for a, b in zip(strictness(one), strictness(other), strict=True))
+
+
+@MANY
+@given(s.value_documents(), s.values(), s.requests(), s.moments)
+def test_no_flag_added_ever_allows_more(document, flag, request_, moment) -> None:
+    before = decide(request_, parse(document), moment)
+    after = decide(request_, parse(document | {"added": flag}), moment)
+    assert at_least_as_strict(after, before)
+
+
+@MANY
+@given(s.value_documents(), s.requests(), s.moments)
+def test_a_document_decides_as_the_strictest_of_its_flags_alone(document, request_, moment) -> None:
+    together = strictness(decide(request_, parse(document), moment))
+    alone = [strictness(decide(request_, parse({key: flag}), moment)) for key, flag in document.items()]
+    expected = tuple(max(column) for column in zip((-1.0, 0.0), *alone, strict=True))
+    assert together == expected
+
+
+@MANY
+@given(s.value_documents(), s.values(effects=("halt",)), s.requests(), s.moments)
+def test_no_exemption_allows_what_another_halt_forbids(document, halt, request_, moment) -> None:
+    bare = {name: attribute for name, attribute in halt.items() if not name.startswith("exempt")}
+    if decide(request_, parse({"halt": bare}), moment).permitted:
+        return
+    exempting = {
+        key: flag | {"exempt_purposes": list(s.PURPOSES)} if flag["enabled"] else flag
+        for key, flag in document.items()
+    }
+    exempting = {
+        key: {n: a for n, a in flag.items() if n not in ("exempt_tenants", "exempt_until")}
+        for key, flag in exempting.items()
+    }
+    decision = decide(request_, parse(exempting | {"halt": bare}), moment)
+    assert not decision.permitted
+    assert any(part.key == "halt" for part in decision.flags)
+
+
+@MANY
+@given(s.value_documents(), s.requests(), s.moments, st.integers(-400, 4000))
+def test_shifting_all_times_shifts_the_answer(document, request_, moment, hours) -> None:
+    shift = timedelta(hours=hours)
+
+    def shifted(flag: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: s.text(instant(attribute) + shift)
+            if name in ("starts", "ends", "exempt_until")
+            else attribute
+            for name, attribute in flag.items()
+        }
+
+    here = decide(request_, parse(document), moment)
+    there = decide(request_, parse({key: shifted(flag) for key, flag in document.items()}), moment + shift)
+    assert (here.outcome, here.clause, strictness(here)) == (there.outcome, there.clause, strictness(there))
+    assert [(part.key, part.clause) for part in here.flags] == [
+        (part.key, part.clause) for part in there.flags
+    ]
+
+
+@MANY
+@given(s.value_documents(), s.requests(), s.moments, st.integers(-14 * 60, 14 * 60))
+def test_a_decision_depends_on_its_arguments_and_on_the_moment_not_its_spelling(
+    document, request_, moment, minutes
+) -> None:
+    flags = parse(document)
+    elsewhere = moment.astimezone(timezone(timedelta(minutes=minutes)))
+    first = decide(request_, flags, moment)
+    assert decide(request_, flags, moment) == first
+    assert decide(request_, parse(json.dumps(document)), moment) == first
+    assert decide(request_, parse(dict(reversed(document.items()))), elsewhere) == first
+    assert decide(request_, document, moment) == first
+
+
+def test_nothing_but_the_arguments_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    import builtins
+    import os
+    import time
+
+    flags = parse({"a": value(sectors=["law_enforcement"])})
+    request_ = Request(
+        tenant=Tenant(
+            id="alpha",
+            sector="commercial",
+            jurisdiction="US",
+            actions=("search",),
+            purposes=("access_control",),
+        ),
+        tenant_id="alpha",
+        action="search",
+        purpose="access_control",
+    )
+
+    def forbidden(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("read the world")
+
+    monkeypatch.setattr(time, "time", forbidden)
+    monkeypatch.setattr(os, "getenv", forbidden)
+    monkeypatch.setattr(builtins, "open", forbidden)
+    assert decide(request_, flags, datetime(2024, 1, 1, tzinfo=UTC)).permitted
+
+
+@MANY
+@given(s.anything, s.anything, s.anything)
+def test_decide_is_total_and_denies_what_is_not_a_question(request_, flags, moment) -> None:
+    decision = decide(request_, flags, moment)
+    assert not decision.permitted
+    assert decision.fault
+    assert msgspec.json.decode(msgspec.json.encode(decision), type=Decision) == decision
+
+
+REQUEST_FIELDS = ("tenant", "tenant_id", "action", "purpose", "jurisdiction")
+
+
+@MANY
+@given(s.requests(), st.sampled_from(REQUEST_FIELDS), s.anything)
+def test_an_ill_typed_request_is_denied(request_, name, junk) -> None:
+    if junk is None and name == "jurisdiction":
+        return
+    decision = decide(
+        msgspec.structs.replace(request_, **{name: junk}), parse({}), datetime(2020, 1, 1, tzinfo=UTC)
+    )
+    assert not decision.permitted
+
+
+@MANY
+@given(s.values(), st.data())
+def test_a_flag_with_a_missing_extra_or_ill_typed_attribute_denies_everything(flag, data) -> None:
+    required = (
+        "enabled effect actions sectors jurisdictions starts on_expiry reason source".split()  # noqa: SIM905
+    )
+    damage = data.draw(st.sampled_from(["missing", "extra", "ill-typed"]))
+    damaged = dict(flag)
+    if damage == "missing":
+        del damaged[data.draw(st.sampled_from(required))]
+    elif damage == "extra":
+        damaged[data.draw(st.sampled_from(["until", "_variants", "Effect", "enable"]))] = "x"
+    else:
+        name = data.draw(st.sampled_from(sorted(flag)))
+        junk = data.draw(s.anything.filter(lambda thing: not _plausible(name, thing)))
+        damaged[name] = junk
+    who = Tenant(id="alpha", sector="commercial", jurisdiction="DE", actions=s.ACTIONS, purposes=s.PURPOSES)
+    request_ = Request(tenant=who, tenant_id="alpha", action="detect", purpose="access_control")
+    decision = decide(request_, {"damaged": damaged}, datetime(1999, 1, 1, tzinfo=UTC))
+    assert not decision.permitted
+    assert decision.fault == "flags_unreadable"
+
+
+def _plausible(name: str, thing: object) -> bool:
+    """Whether junk happens to be a value that the attribute may have."""
+    if name == "enabled":
+        return isinstance(thing, bool)
+    if name in ("reason", "source"):
+        return isinstance(thing, str) and bool(thing)
+    if name in ("min_similarity", "human_review"):
+        return isinstance(thing, int | float) and not isinstance(thing, bool)
+    return False
+
+
+@MANY
+@given(s.value_documents(), s.requests(), s.moments)
+def test_only_what_is_registered_is_permitted(document, request_, moment) -> None:
+    flags = parse(document)
+    unknown = msgspec.structs.replace(request_, tenant=None)
+    assert decide(unknown, flags, moment).clause is Clause.UNKNOWN_TENANT
+    for change in (
+        {"status": "suspended"},
+        {"actions": tuple(a for a in s.ACTIONS if a != request_.action)},
+        {"purposes": tuple(p for p in s.PURPOSES if p != request_.purpose)},
+    ):
+        changed = msgspec.structs.replace(request_.tenant, **change)
+        assert not decide(msgspec.structs.replace(request_, tenant=changed), flags, moment).permitted
+
+
+@MANY
+@given(s.value_documents(), s.requests(), s.moments)
+def test_a_decision_carries_enough_to_be_made_again(document, request_, moment) -> None:
+    flags = parse(document)
+    first = decide(request_, flags, moment)
+    recorded = msgspec.json.decode(msgspec.json.encode(first), type=Decision)
+    assert decide(rebuild(recorded), flags, datetime.fromisoformat(recorded.as_of)) == first
+
+
+@MANY
+@given(s.value_documents(), s.requests(), s.moments)
+def test_a_denial_names_a_halt_that_is_in_force_and_a_permission_names_none(
+    document, request_, moment
+) -> None:
+    decision = decide(request_, parse(document), moment)
+    halting = [part for part in decision.flags if part.clause in ("halts", "holds")]
+    assert bool(halting) is not decision.permitted
+    for part in decision.flags:
+        flag = document[part.key]
+        assert flag["enabled"]
+        assert instant(flag["starts"]) <= moment
+        past = "ends" in flag and instant(flag["ends"]) <= moment
+        assert not past or flag["on_expiry"] == "hold"
+
+
+@settings(max_examples=300, deadline=None)
+@given(s.value_documents(), s.value_documents(), st.lists(st.tuples(s.requests(), s.moments), max_size=30))
+def test_what_is_called_no_loosening_loosens_nothing(old, new, questions) -> None:
+    before, after = parse(old), parse(new)
+    for since in (None, s.day(5)):
+        kind = classify(before, after, since=since).kind
+        if kind is Kind.LOOSENING:
+            continue
+        for request_, moment in questions:
+            if since is None or moment >= since:
+                assert at_least_as_strict(decide(request_, after, moment), decide(request_, before, moment))
+
+
+@MANY
+@given(s.value_documents(), st.data())
+def test_small_edits_are_classified_soundly(old, data) -> None:
+    """Edits of one attribute, where a wrong classification would hide."""
+    enabled = [key for key, flag in old.items() if flag["enabled"]]
+    if not enabled:
+        return
+    key = data.draw(st.sampled_from(enabled))
+    other = data.draw(s.values(effects=(old[key]["effect"],)))
+    name = data.draw(st.sampled_from(sorted(other)))
+    edited = dict(old[key]) | {name: other[name]}
+    try:
+        before, after = parse(old), parse(old | {key: edited})
+    except FlagsError:
+        return  # an edit of one attribute may contradict another
+    change = classify(before, after)
+    for request_, moment in data.draw(st.lists(st.tuples(s.requests(), s.moments), min_size=5, max_size=20)):
+        was, becomes = decide(request_, before, moment), decide(request_, after, moment)
+        if change.kind is not Kind.LOOSENING:
+            assert at_least_as_strict(becomes, was)
+        if change.kind is Kind.NEUTRAL:
+            assert at_least_as_strict(was, becomes)
+
+
+@MANY
+@given(s.value_documents())
+def test_classification_is_reflexive_and_adding_tightens(document) -> None:
+    flags = parse(document)
+    assert classify(flags, flags).kind is Kind.NEUTRAL
+    more = parse(document | {"more": value()})
+    assert classify(flags, more).kind in (Kind.TIGHTENING, Kind.NEUTRAL)
+    assert isinstance(more, FlagSet)
