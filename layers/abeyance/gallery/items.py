@@ -60,6 +60,8 @@ class Meta:
     erasures: int = 0
     #: Seqs of erased templates that may still be in segments.
     pending: frozenset[int] = frozenset()
+    #: 1 while a writer makes the next segment: an object may lie there that nothing points to yet.
+    uploading: int = 0
 
     @property
     def key(self) -> Key:

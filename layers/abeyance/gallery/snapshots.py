@@ -70,6 +70,7 @@ class Snapshots(Collections):
     ) -> None:
         super().__init__(table, objects, **rest)
         self.span = span
+        self._window = min(WINDOW, span)
         self._auto_compact = auto_compact
         self._compacting = threading.Lock()
 
@@ -88,7 +89,7 @@ class Snapshots(Collections):
     def compact(self, ref: CollectionRef) -> int:
         self.settle(ref)
         written = 0
-        while (meta := self.meta(ref)).seq - meta.covered >= self.span + WINDOW:
+        while (meta := self.meta(ref)).seq - meta.covered >= self.span + self._window:
             if not self._write_segment(meta):
                 break
             written += 1
@@ -96,7 +97,7 @@ class Snapshots(Collections):
 
     def tend(self, ref: CollectionRef, meta: Meta, seq: int) -> None:
         """After a write: make segments if it is time. Never fails; the write is done, and the log is enough."""
-        if not self._auto_compact or seq - meta.covered < self.span + WINDOW:
+        if not self._auto_compact or seq - meta.covered < self.span + self._window:
             return
         if not self._compacting.acquire(blocking=False):
             return
@@ -109,12 +110,17 @@ class Snapshots(Collections):
 
     def settle(self, ref: CollectionRef) -> None:
         """Take everything that is pending out of the segments."""
-        while (meta := self.meta(ref)).pending:
+        meta = self.meta(ref)
+        if meta.uploading:
+            # Left by a crash, or by a writer at work, which then notices and goes on.
+            self._remove_others(meta, meta.covered // self.span, "")
+        while meta.pending:
             pending = np.array(sorted(meta.pending), dtype=np.int64)
             for number in np.unique((pending - 1) // self.span):
                 self._rewrite(meta, int(number), pending)
             done = Update(meta.key, discard={"pending": meta.pending}, expect={"generation": meta.generation})
             self._retry(self.table.transact, [done])
+            meta = self.meta(ref)
 
     # Reading
 
@@ -127,7 +133,7 @@ class Snapshots(Collections):
     def _read_log(self, meta: Meta, after: int) -> Log:
         """The log after a seq; what is missing in it has expired."""
         log = Log(meta.dimension).take(self._query_log(meta, after + 1, meta.seq))
-        recent = range(max(after, meta.seq - WINDOW) + 1, meta.seq + 1)
+        recent = range(max(after, meta.seq - self._window) + 1, meta.seq + 1)
         self._take_settled(meta, log, set(recent).difference(log.seen))
         return log
 
@@ -179,7 +185,11 @@ class Snapshots(Collections):
         """Make the next segment; false when another writer did, or erasures kept coming."""
         header = self._header(meta, meta.covered // self.span)
         blocks = Log(meta.dimension).take(self._query_log(meta, header.first, header.last)).blocks()
-        since = meta.seq - WINDOW
+        since = meta.seq - self._window
+        try:
+            self.table.transact([Update(meta.key, set={"uploading": 1}, expect=_unmoved(meta))])
+        except Conflict:
+            return False
         for _ in range(ATTEMPTS):
             # What was erased since the span was read, or is about to show as erased.
             log = self._read_log(meta, since)
@@ -187,11 +197,8 @@ class Snapshots(Collections):
             move = Update(
                 meta.key,
                 set={"covered": header.last},
-                expect={
-                    "generation": meta.generation,
-                    "covered": meta.covered,
-                    "erasures": meta.erasures,
-                },
+                unset=("uploading",),
+                expect=_unmoved(meta) | {"erasures": meta.erasures},
             )
             if self._commit_segment(meta, header, blocks, move=move):
                 return True
@@ -241,13 +248,16 @@ class Snapshots(Collections):
         except Conflict:
             self.objects.delete([name])
             return False
-        self._remove_others(meta, header.number, name)
+        if not self._remove_others(meta, header.number, name):
+            # An erasure swept it away in the moment before the table pointed to it.
+            self.objects.put(name, body)
         return True
 
-    def _remove_others(self, meta: Meta, number: int, current: str) -> None:
-        # Also what a writer left that crashed, or lost against the present one and has not noticed yet.
+    def _remove_others(self, meta: Meta, number: int, current: str) -> bool:
+        """Delete all objects of a segment but one; returns whether that one is there."""
         names = self.objects.list(self._prefix(meta, number))
         self.objects.delete([name for name in names if name != current])
+        return current in names
 
     def _prefix(self, meta: Meta, number: int) -> str:
         return f"{object_prefix(meta.ref, meta.generation)}{number:010d}/"
@@ -259,6 +269,11 @@ class Snapshots(Collections):
             except Conflict:
                 self.pause(attempt)
         raise GalleryBusy("others are changing the same items; try again after a moment")
+
+
+def _unmoved(meta: Meta) -> dict[str, Any]:
+    """What META is expected to be where the next segment is still to be made."""
+    return {"generation": meta.generation, "covered": meta.covered}
 
 
 def _changes(meta: Meta, blocks: tuple[Block, ...], dead: list[int], *, reset: bool) -> Changes:
