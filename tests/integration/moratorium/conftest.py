@@ -1,0 +1,54 @@
+"""AWS as moto has it: tables, queue, and one way to make flags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from abeyance.moratorium.proposals import PROPOSALS_TABLE
+from abeyance.moratorium.schema import definition
+from abeyance.moratorium.tenants import TENANTS_TABLE
+
+
+def value(**attributes: Any) -> dict[str, Any]:
+    """A flag that halts everyone since 2020; ``None`` takes an attribute out."""
+    merged = {
+        "enabled": True,
+        "effect": "halt",
+        "actions": ["all"],
+        "sectors": ["all"],
+        "jurisdictions": ["all"],
+        "starts": "2020-01-01T00:00:00Z",
+        "on_expiry": "hold",
+        "reason": "Halted.",
+        "source": "A law",
+    } | attributes
+    return {name: attribute for name, attribute in merged.items() if attribute is not None}
+
+
+def hosted(**values: dict[str, Any]) -> dict[str, Any]:
+    """A hosted document of flag values."""
+    return {"version": "1", "flags": {key: definition(key, key) for key in values}, "values": values}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-one")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> Any:
+    client = boto3.client("dynamodb")
+    client.create_table(TableName="abeyance-tenants", **TENANTS_TABLE)
+    client.create_table(TableName="abeyance-proposals", **PROPOSALS_TABLE)
+    return client

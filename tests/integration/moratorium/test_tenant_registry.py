@@ -1,0 +1,151 @@
+"""One contract, two registries: in memory and in DynamoDB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
+from abeyance.moratorium.tenants import DynamoTenants, InMemoryTenants, Tenant, TenantStore
+
+ROLE = "arn:aws:iam::123456789012:role/Police"
+SESSION = "arn:aws:sts::123456789012:assumed-role/Police/jane"
+
+
+def tenant(tenant_id: str, *principals: str) -> Tenant:
+    return Tenant(
+        id=tenant_id,
+        sector="law_enforcement",
+        jurisdiction="US-CA-OAKLAND",
+        actions=("search", "index"),
+        purposes=("missing_children",),
+        principals=principals,
+    )
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def registry(request: pytest.FixtureRequest) -> TenantStore:
+    if request.param == "memory":
+        return InMemoryTenants()
+    return DynamoTenants(request.getfixturevalue("dynamodb"), "abeyance-tenants")
+
+
+def test_what_is_added_is_found(registry: TenantStore) -> None:
+    police = tenant("oakland-police", ROLE, "oakland-police")
+    registry.add(police)
+    assert registry.get("oakland-police") == police
+    assert registry.get("oakland") is None
+    assert registry.get("") is None
+    assert registry.get("principal#" + ROLE) is None
+
+
+def test_principals_lead_to_their_tenant(registry: TenantStore) -> None:
+    police = tenant("oakland-police", ROLE, "oakland-police")
+    registry.add(police)
+    for principal in (ROLE, SESSION, "arn:aws:iam::123456789012:role/some/path/Police", "oakland-police"):
+        assert registry.by_principal(principal) == police
+    for stranger in ("arn:aws:iam::210987654321:role/Police", "AKIAOTHER"):
+        assert registry.by_principal(stranger) is None
+    with pytest.raises(ValueError, match="principal"):
+        registry.by_principal("arn:aws:s3:::bucket")
+
+
+def test_nobody_registers_twice(registry: TenantStore) -> None:
+    registry.add(tenant("oakland-police"))
+    with pytest.raises(TenantExists):
+        registry.add(tenant("oakland-police", "other"))
+    assert registry.by_principal("other") is None
+
+
+def test_two_tenants_cannot_claim_one_principal(registry: TenantStore) -> None:
+    registry.add(tenant("oakland-police", ROLE))
+    with pytest.raises(TenantExists):
+        registry.add(tenant("acme", "acme", ROLE))
+    assert registry.get("acme") is None
+    assert registry.by_principal("acme") is None
+    found = registry.by_principal(ROLE)
+    assert found is not None
+    assert found.id == "oakland-police"
+
+
+def test_suspending_and_resuming(registry: TenantStore) -> None:
+    registry.add(tenant("oakland-police", ROLE))
+    assert registry.set_status("oakland-police", "suspended").status == "suspended"
+    found = registry.by_principal(SESSION)
+    assert found is not None
+    assert found.status == "suspended"
+    registry.set_status("oakland-police", "active")
+    assert registry.get("oakland-police") == tenant("oakland-police", ROLE)
+    with pytest.raises(TenantUnknown):
+        registry.set_status("nobody", "suspended")
+    assert registry.get("nobody") is None
+
+
+def test_all_lists_registrations_by_id(registry: TenantStore) -> None:
+    for name in ("gamma", "alpha", "beta"):
+        registry.add(tenant(name, name))
+    assert [found.id for found in registry.all()] == ["alpha", "beta", "gamma"]
+
+
+# -- what only a table can suffer
+
+
+def damage(dynamodb: Any, **attributes: Any) -> None:
+    item = {
+        "pk": {"S": "oakland-police"},
+        "sk": {"S": "registration"},
+        "sector": {"S": "law_enforcement"},
+        "jurisdiction": {"S": "US-CA-OAKLAND"},
+        "status": {"S": "active"},
+        "actions": {"L": [{"S": "search"}]},
+        "purposes": {"L": [{"S": "missing_children"}]},
+        "principals": {"L": [{"S": ROLE}]},
+    } | attributes
+    dynamodb.put_item(
+        TableName="abeyance-tenants", Item={name: held for name, held in item.items() if held is not None}
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"status": None},
+        {"status": {"S": "retired"}},
+        {"sector": {"S": "police"}},
+        {"actions": {"S": "search"}},
+        {"actions": {"L": [{"S": "all"}]}},
+        {"purposes": {"L": [{"N": "1"}]}},
+        {"jurisdiction": {"N": "1"}},
+        {"note": {"S": "edited by hand"}},
+    ],
+    ids=str,
+)
+def test_a_damaged_registration_is_an_error_not_a_guess(dynamodb: Any, attributes: dict[str, Any]) -> None:
+    damage(dynamodb, **attributes)
+    with pytest.raises(TenantUnreadable):
+        DynamoTenants(dynamodb, "abeyance-tenants").get("oakland-police")
+
+
+def test_a_claim_and_a_registration_that_disagree_are_an_error(dynamodb: Any) -> None:
+    registry = DynamoTenants(dynamodb, "abeyance-tenants")
+    registry.add(tenant("oakland-police", ROLE))
+    damage(dynamodb, principals={"L": []})
+    with pytest.raises(PrincipalAmbiguous):
+        registry.by_principal(ROLE)
+    dynamodb.delete_item(
+        TableName="abeyance-tenants", Key={"pk": {"S": "oakland-police"}, "sk": {"S": "registration"}}
+    )
+    with pytest.raises(PrincipalAmbiguous):
+        registry.by_principal(ROLE)
+
+
+def test_a_principal_that_was_written_into_a_registration_by_hand_leads_nowhere(dynamodb: Any) -> None:
+    damage(dynamodb)
+    assert DynamoTenants(dynamodb, "abeyance-tenants").by_principal(ROLE) is None
+
+
+def test_a_tenant_s_items_have_its_id_as_leading_key(dynamodb: Any) -> None:
+    DynamoTenants(dynamodb, "abeyance-tenants").add(tenant("oakland-police", ROLE))
+    items = dynamodb.scan(TableName="abeyance-tenants")["Items"]
+    assert {item["pk"]["S"] for item in items} == {"oakland-police", f"principal#{ROLE}"}
