@@ -1,0 +1,1 @@
+"""The embedding endpoint: chips in, templates out. Serves SageMaker's contract and runs on ECS unchanged."""

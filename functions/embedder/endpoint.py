@@ -1,0 +1,198 @@
+"""The endpoint's life: opening, warming up, serving, unwell, draining; and what /ping says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+import numpy as np
+
+from abeyance.pipeline.npy import CHIP
+
+from .batcher import Batcher, ModelFailed, Templates
+from .metrics import Metrics
+from .model import Model
+from .settings import Settings
+
+log = logging.getLogger("abeyance.embedder")
+
+
+class State(StrEnum):
+    """What /ping says; only READY is 200."""
+
+    STARTING = "starting"
+    READY = "ready"
+    #: The model failed or is stuck; it is tried once a second until it answers.
+    UNWELL = "unwell"
+    DRAINING = "draining"
+
+
+class NotServing(Exception):
+    """The endpoint cannot embed at present."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(f"the endpoint is {state}")
+        self.state = state
+
+
+class Endpoint:
+    """The model behind the wire.
+
+    Parameters
+    ----------
+    settings
+        See there.
+    open_model
+        Opens the model; called once, in a thread.
+    stop
+        Called with the reason if the model cannot be opened: there is nothing to serve.
+    """
+
+    def __init__(
+        self, settings: Settings, open_model: Callable[[Settings], Model], stop: Callable[[Exception], None]
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.model: Model | None = None
+        self.batcher: Batcher | None = None
+        self._open_model = open_model
+        self._stop = stop
+        self._draining = False
+        self._well = False
+        #: When the model last gave a good answer, and to whom it failed since.
+        self._last_success = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def state(self) -> State:
+        if self._draining:
+            return State.DRAINING
+        if self.batcher is None:
+            return State.STARTING
+        return State.READY if self._well else State.UNWELL
+
+    def serving(self) -> tuple[Model, Batcher]:
+        """Model and batcher; raises :class:`NotServing` while the model is not open.
+
+        An unwell model is still asked, and so is a draining one: health is for the load balancer, and whoever
+        gets here all the same may be lucky.
+        """
+        if self.model is None or self.batcher is None:
+            raise NotServing(self.state)
+        return self.model, self.batcher
+
+    def start(self) -> None:
+        """Begin to open the model; call on the event loop."""
+        self._tasks.append(asyncio.create_task(self._run()))
+
+    def drain(self) -> None:
+        """/ping turns bad at once; what was accepted, and what still comes in, is answered."""
+        self._draining = True
+        self._say()
+
+    async def stop(self) -> None:
+        """End background work."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self.batcher:
+            self.batcher.close()
+
+    def started(self, chips: int, waited: float) -> None:
+        """See :class:`~embedder.batcher.Observer`."""
+        self.metrics.started(chips, waited)
+
+    def ended(self, chips: int, seconds: float, error: BaseException | None) -> None:
+        """See :class:`~embedder.batcher.Observer`."""
+        self.metrics.ended(chips, seconds, error)
+        if error is None:
+            self._last_success = time.monotonic()
+        else:
+            log.error("the model failed", exc_info=error, extra={"chips": chips})
+        self._turn(error is None)
+
+    async def _run(self) -> None:
+        try:
+            await self._open()
+        except Exception as error:
+            # Whatever the libraries below raise: without a model there is nothing to serve.
+            log.critical("the model cannot be opened", extra={"because": str(error)})
+            self._stop(error)
+            return
+        while True:
+            await asyncio.sleep(1.0 if not self._well else min(1.0, self.settings.probe / 2))
+            await self._look()
+
+    async def _open(self) -> None:
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        model = await loop.run_in_executor(None, self._open_model, self.settings)
+        for size in model.warm_up:
+            templates = await loop.run_in_executor(None, model.run, probe_chips(size))
+            _check(templates, size, model.dimension)
+        self.model = model
+        self.batcher = Batcher(
+            model.run,
+            model.dimension,
+            batch=model.batch,
+            workers=model.workers,
+            spread=model.spread,
+            capacity=model.capacity,
+            linger=self.settings.linger / 1000,
+            observer=self,
+        )
+        self._last_success = time.monotonic()
+        self.metrics.info.labels(model.identity, model.provider, model.precision).set(1)
+        log.info(
+            "ready",
+            extra={
+                "model": model.identity,
+                "provider": model.provider,
+                "precision": model.precision,
+                "batch": model.batch,
+                "workers": model.workers,
+                "seconds": round(time.monotonic() - began, 2),
+            },
+        )
+        self._turn(True)
+
+    async def _look(self) -> None:
+        """Notice a stuck run; embed a chip of our own if nobody else has had an answer for a while."""
+        assert self.batcher
+        if self.batcher.longest_run() > self.settings.stuck:
+            self._turn(False)
+            self.batcher.fail(ModelFailed("the model does not answer"))
+            return
+        if self._well and time.monotonic() - self._last_success < self.settings.probe:
+            return
+        if self.batcher.longest_run():
+            return  # it is at work; the answer will tell
+        probe = self.batcher.submit(probe_chips(1), first=True)
+        with contextlib.suppress(ModelFailed, TimeoutError):  # what came of it is told to ``ended``
+            await asyncio.wait_for(probe, self.settings.stuck)
+
+    def _turn(self, well: bool) -> None:
+        if well != self._well:
+            self._well = well
+            (log.info if well else log.error)("the model answers" if well else "the model does not answer")
+        self._say()
+
+    def _say(self) -> None:
+        self.metrics.ready.set(self.state is State.READY)
+
+
+def probe_chips(count: int) -> np.ndarray:
+    """(``count``, 112, 112, 3) uint8 noise, always the same: nobody's face."""
+    return np.random.default_rng(0).integers(0, 256, (count, *CHIP), dtype=np.uint8)
+
+
+def _check(templates: Templates, count: int, dimension: int) -> None:
+    if templates.shape != (count, dimension) or not np.isfinite(templates).all():
+        raise ModelFailed(
+            f"the model gives {templates.shape} for {count} chips, not {count} x {dimension} numbers"
+        )
