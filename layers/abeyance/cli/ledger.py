@@ -291,6 +291,7 @@ def keygen(
 def _answers() -> Iterator[None]:
     """Turn errors into one line that says what to do, and an exit code."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from msgspec import MsgspecError
 
     from abeyance.ledger.errors import LedgerCorrupt, LedgerError, LedgerUnavailable
     from abeyance.ledger.findings import BadLine
@@ -301,6 +302,8 @@ def _answers() -> Iterator[None]:
         fail(f"{_plain(error)}; to learn where, run: abeyance ledger verify", Exit.NO)
     except LedgerCorrupt as error:
         fail(_plain(error), Exit.NO)
+    except MsgspecError:
+        fail("an entry is damaged; to learn where, run: abeyance ledger verify", Exit.NO)
     except LedgerUnavailable as error:
         fail(f"{_plain(error)} (is AWS_ENDPOINT_URL set, and the ledger deployed?)")
     except LedgerError as error:

@@ -143,10 +143,12 @@ class LedgerStore:
 
         An entry that is missing in the table is missing in the result: it is for verification to find.
         """
-        return [decode_entry(line) for line in self._page(after, limit)]
+        return [_entry(line) for _, line in self._page(after, limit)]
 
     def lines(self, after: int = 0, through: int | None = None, *, page: int = 1000) -> Iterator[bytes]:
         """Every stored entry with ``after < seq <= through`` as canonical JSON, ascending, a page at a time.
+
+        The bytes are as stored, whatever was done to them: it is for verification to find.
 
         ``through`` is the head at the time of the call if not given.
         """
@@ -154,11 +156,11 @@ class LedgerStore:
             head = self.head()
             through = head.seq if head else 0
         while after < through:
-            lines = self._page(after, min(page, through - after), through)
-            if not lines:
+            found = self._page(after, min(page, through - after), through)
+            if not found:
                 return
-            yield from lines
-            after = decode_entry(lines[-1]).seq
+            yield from (line for _, line in found)
+            after = found[-1][0]
 
     def find(self, record_id: str) -> Entry | None:
         """The entry with this id, or ``None``."""
@@ -247,18 +249,18 @@ class LedgerStore:
             raise LedgerCorrupt("the head of the ledger vanished right after it was written")
         return head
 
-    def _page(self, after: int, limit: int, through: int | None = None) -> list[bytes]:
-        """Lines of the entries above ``after``.
+    def _page(self, after: int, limit: int, through: int | None = None) -> list[tuple[int, bytes]]:
+        """Number and line of the entries above ``after``.
 
         A query can see a transaction half done, and so miss an entry that another writer is just putting in
         front of one that it sees. Such a gap is gone when the query runs again; one that stays is damage, and
         is returned.
         """
-        lines: list[bytes] = []
+        found: list[tuple[int, bytes]] = []
         for _ in range(4):
-            lines, seqs = [], []
+            found = []
             start: dict[str, Any] = {}
-            while len(lines) < limit:
+            while len(found) < limit:
                 answer = self._call(
                     "query",
                     TableName=self._table,
@@ -269,19 +271,17 @@ class LedgerStore:
                         ":to": {"S": _digits(10**16 - 1 if through is None else through)},
                     },
                     ConsistentRead=True,
-                    Limit=limit - len(lines),
+                    Limit=limit - len(found),
                     **start,
                 )
-                for item in answer["Items"]:
-                    lines.append(item["line"]["S"].encode())
-                    seqs.append(int(item["sk"]["S"]))
+                found += [(int(item["sk"]["S"]), item["line"]["S"].encode()) for item in answer["Items"]]
                 if "LastEvaluatedKey" not in answer:
                     break
                 start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-            if seqs == list(range(after + 1, after + 1 + len(seqs))):
+            if [seq for seq, _ in found] == list(range(after + 1, after + 1 + len(found))):
                 break
             self._sleep(_BACKOFF)
-        return lines
+        return found
 
     def _known(self, ids: Sequence[str]) -> dict[str, Entry]:
         """The entries that exist among these ids."""
@@ -294,7 +294,7 @@ class LedgerStore:
 
     def _entries(self, seqs: Sequence[int]) -> dict[int, Entry]:
         items = self._batch_get([_key("entries", _digits(seq)) for seq in dict.fromkeys(seqs)])
-        return {int(item["sk"]["S"]): decode_entry(item["line"]["S"]) for item in items}
+        return {int(item["sk"]["S"]): _entry(item["line"]["S"]) for item in items}
 
     def _batch_get(self, keys: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
@@ -322,6 +322,13 @@ class LedgerStore:
 
     def _put(self, item: dict[str, Any], condition: str, **names: Any) -> dict[str, Any]:
         return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": condition, **names}}
+
+
+def _entry(line: bytes | str) -> Entry:
+    try:
+        return decode_entry(line)
+    except msgspec.MsgspecError:
+        raise LedgerCorrupt("an entry in the table is damaged; run: abeyance ledger verify") from None
 
 
 def _same(entry: Entry, record: Record) -> bool:

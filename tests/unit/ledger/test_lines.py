@@ -78,8 +78,8 @@ def test_the_examples_of_the_standard_are_canonical(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['{"b":1,"a":2}', '{"a":1,"a":1}', '{"a":1.0}', '{"a":-0}', '{"a":1E3}', '{"a":9007199254740992}', '{"a": 1}', '"\\/"',
-     '"\\u00e9"', "NaN", "[1e400]", '"\\ud800"', "", "[" * 5000, "[01]", "1" * 5000],
+    ['{"b":1,"a":2}', '{"a":1,"a":1}', '{"a":1.0}', '{"a":-0}', '{"a":1E3}', '{"a":9007199254740992}', '{"a": 1}',
+     '"\\/"', '"\\u00e9"', "NaN", "[1e400]", '"\\ud800"', "", "[" * 5000, "[01]", "1" * 5000],
 )  # fmt: skip
 def test_other_spellings_are_not(text: str) -> None:
     assert not is_canonical(text.encode())
