@@ -20,6 +20,7 @@ from abeyance.ledger.verify import verify_store
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
+from abeyance.pipeline.settings import Settings
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.registry import Progress
 from abeyance.vision.models.store import fetch
@@ -92,8 +93,8 @@ Steps = Callable[[str, int, int], None]
 def prepare(progress: Progress | None = None) -> None:
     """Fetch the models and the sample photos; nothing to do the second time."""
     manifest = Manifest.load()
-    for name in ("yunet-2023mar", "sface-2021dec"):
-        fetch(manifest[name], progress=progress)
+    settings = Settings()
+    fetch([manifest[settings.detector_model], manifest[settings.embedder_model]], progress=progress)
     for name in ("csu-scrapshots", "white-house-portraits", "astronaut"):
         fetch_samples(name, progress)
 
@@ -245,7 +246,7 @@ def _upload(system: LocalSystem, photos: Sequence[Photo], what: str, steps: Step
         s3.put_object(Bucket=bucket, Key=photo.key, Body=photo.body, Metadata=photo.metadata)
     while system.busy():
         steps(what, _results(system, photos), total)
-        time.sleep(0.2)
+        time.sleep(0.5)
     steps(what, total, total)
 
 

@@ -186,8 +186,8 @@ class LocalSystem:
 
     def busy(self) -> bool:
         """Whether anything is still on its way; what lies in a dead-letter queue is not."""
-        waiting = self.waiting()
-        return any(waiting[stage.queue] for stage in topology.STAGES)
+        sqs = self.client("sqs")
+        return any(_depth(sqs, stage.queue) for stage in topology.STAGES)
 
     def drain(self, timeout: float) -> None:
         """Wait until nothing is on its way; raises ``TimeoutError`` after ``timeout`` seconds."""

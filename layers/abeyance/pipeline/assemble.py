@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from abeyance.pipeline.aws import DynamoUploads, EventBridgeBus, S3Objects, client
@@ -34,7 +33,7 @@ def gate() -> Gate:
 def detect() -> Detect:
     """The detection stage of this environment; its model is loaded when the first photo comes."""
     from abeyance.pipeline.detect import Detect
-    from abeyance.vision.models import load_detector
+    from abeyance.vision.models.store import load_detector
 
     settings = Settings.from_environment()
     detector = functools.cache(lambda: load_detector(settings.detector_model, settings.models))
@@ -46,7 +45,9 @@ def recognize() -> Recognize:
     from abeyance.gallery.search import Searcher
     from abeyance.gallery.store import DynamoGallery
     from abeyance.pipeline.recognize import Recognize
-    from abeyance.vision.models import load_embedder, load_scale
+    from abeyance.vision.models.manifest import Manifest
+    from abeyance.vision.models.store import load_embedder
+    from abeyance.vision.similarity import SimilarityScale
 
     settings = Settings.from_environment()
     gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
@@ -58,7 +59,7 @@ def recognize() -> Recognize:
         gallery,
         Searcher(gallery),
         functools.cache(lambda: load_embedder(settings.embedder_model, settings.models)),
-        functools.cache(lambda: load_scale(settings.embedder_model, settings.models)),
+        functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model])),
     )
 
 
@@ -81,7 +82,7 @@ def guard(settings: Settings) -> Guard:
         settings.flags, max_age=settings.flags_max_age, poll_interval=settings.flags_poll_interval
     )
     tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
-    return Guard(source, tenants, lambda: datetime.now(UTC))
+    return Guard(source, tenants, max_age=settings.flags_max_age)
 
 
 def _outbox(stage: str, settings: Settings) -> Outbox:

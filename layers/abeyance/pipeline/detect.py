@@ -14,7 +14,7 @@ from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
-from abeyance.vision.errors import ImageRejected
+from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.image import Limits, decode
 from abeyance.vision.quality import QualityFilter, assess, reasons
 
@@ -69,7 +69,10 @@ class Detect:
     def _detect(self, permitted: events.UploadPermitted) -> Event:
         upload = permitted.upload
         if upload.size > self._limits.max_bytes:
-            raise ImageRejected.too_many_bytes(upload.size, self._limits)
+            raise ImageRejected(
+                RejectReason.TOO_MANY_BYTES,
+                f"The image has {upload.size} bytes, at most {self._limits.max_bytes} are accepted; make it smaller.",
+            )
         pixels = decode(self._objects.read(upload), self._limits)
         found = self._detector().detect(pixels)
         if not found and upload.action != "analyze":
@@ -105,7 +108,7 @@ def _describe(
     kept: list[Face] = []
     for face in found:
         quality = assess(pixels, face)
-        why = tuple(reasons(quality, face, pixels.shape, quality_filter))
+        why = tuple(reasons(quality, face, quality_filter))
         x, y, w, h = face.box
         faces.append(
             DetectedFace(

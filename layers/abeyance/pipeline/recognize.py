@@ -208,7 +208,10 @@ class Recognize:
         if self._gallery.describe(ref).model != self._embedder().identity:
             raise ModelMismatch
         found = self._searcher.search(
-            ref, templates, limit=self._settings.max_candidates, min_cosine=float(scale.cosine(threshold))
+            ref,
+            templates,
+            limit=self._settings.max_candidates,
+            min_cosine=scale.cosine(threshold) if threshold > 0 else -1.0,
         )
         named = self._gallery.get_faces(ref, list({candidate.face_id for row in found for candidate in row}))
         names = {face.id: face.external_image_id for face in named}
