@@ -1,0 +1,78 @@
+"""Galleries on moto and in memory, and faces that are nobody's."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto import mock_aws
+
+from abeyance.gallery.memory import InMemoryGallery
+from abeyance.gallery.model import NewFace
+from abeyance.gallery.port import Gallery
+from abeyance.gallery.store import DynamoGallery, create_table
+
+
+@pytest.fixture
+def new_face() -> Callable[..., NewFace]:
+    """Makes a face with a template that its name determines."""
+
+    def make(name: str, *, dimension: int = 8, model: str = "test@000000000000", **rest: object) -> NewFace:
+        face_id = uuid.uuid5(uuid.NAMESPACE_URL, name)
+        vector = np.random.default_rng(face_id.int).standard_normal(dimension).astype(np.float32)
+        return NewFace(id=str(face_id), model=model, template=vector / np.linalg.norm(vector), **rest)  # type: ignore[arg-type]
+
+    return make
+
+
+class OneAtATime:
+    """A boto3 client whose calls into moto do not overlap: DynamoDB is atomic, moto's threads are not."""
+
+    def __init__(self, client: Any, lock: threading.RLock) -> None:
+        self._client = client
+        self._lock = lock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name == "exceptions" or not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                return found(*args, **kwargs)
+
+        return call
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """DynamoDB and S3 clients of moto, with an empty table ``gallery`` and an empty bucket ``gallery``."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        lock = threading.RLock()
+        dynamodb = OneAtATime(boto3.client("dynamodb", "us-east-1"), lock)
+        s3 = OneAtATime(boto3.client("s3", "us-east-1"), lock)
+        create_table(dynamodb, "gallery")
+        s3.create_bucket(Bucket="gallery")
+        yield dynamodb, s3
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def make_gallery(request: pytest.FixtureRequest) -> Callable[..., Gallery]:
+    """Makes galleries of one kind; all of a test lie in the same table."""
+    if request.param == "memory":
+        return InMemoryGallery
+    dynamodb, s3 = request.getfixturevalue("aws")
+    return lambda **rest: DynamoGallery(dynamodb, "gallery", s3, "gallery", **rest)
+
+
+@pytest.fixture
+def gallery(make_gallery: Callable[..., Gallery]) -> Gallery:
+    return make_gallery(span=16)
