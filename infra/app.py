@@ -1,0 +1,38 @@
+"""The CDK app. Run by the CDK's command line, see cdk.json; ``make synth`` and its neighbours call that."""
+
+from __future__ import annotations
+
+from infra import nodejs
+
+nodejs.use()
+
+from aws_cdk import App, Environment, Tags, Validations  # noqa: E402
+from cdk_nag import AwsSolutionsChecks  # noqa: E402
+
+from infra.config import Config  # noqa: E402
+from infra.stacks.flow import Flow  # noqa: E402
+from infra.stacks.state import State  # noqa: E402
+
+
+def build(app: App) -> dict[str, Flow | State]:
+    """Every stack of the deployment that the app's context describes."""
+    config = Config.from_context(app.node.try_get_context)
+    environment = Environment(account=config.account or None, region=config.region or None)
+    prefix = config.name.capitalize()
+    state = State(app, f"{prefix}State", config, env=environment)
+    flow = Flow(app, f"{prefix}Flow", config, state=state, env=environment)
+    Tags.of(app).add("application", config.name)
+    return {"state": state, "flow": flow}
+
+
+def main() -> None:
+    """Synthesise, with the AwsSolutions rules watching."""
+    app = App()
+    build(app)
+    if app.node.try_get_context("nag") != "false":
+        Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

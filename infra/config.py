@@ -1,0 +1,75 @@
+"""What an operator may choose, from CDK context (``-c name=value``, or the ``context`` of cdk.json)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The choices of one deployment. Context values are text; they are converted to the field's type."""
+
+    #: Prefix of stacks, and of the few physical names that there are.
+    name: str = "abeyance"
+    #: ``local``: templates are made in the function itself, no GPU. ``sagemaker`` or ``ecs``: on a GPU.
+    embedder: Literal["local", "sagemaker", "ecs"] = "local"
+    #: Image of the embedder in ECR; empty: built from ``functions/embedder`` on this machine, with Docker.
+    embedder_image: str = ""
+    #: GPU instance type, and most instances at a time.
+    gpu_instance: str = "g5.xlarge"
+    max_gpus: int = 2
+    region: str = ""
+    account: str = ""
+    detector_model: str = "yunet-2023mar"
+    embedder_model: str = "sface-2021dec"
+    #: Days that uploads' records, chips and results are kept.
+    retention_days: int = 30
+    #: Days that photos themselves are kept; 0: until somebody deletes them.
+    photo_days: int = 0
+    #: Days that the bus can be replayed, and that logs are kept.
+    archive_days: int = 30
+    log_days: int = 90
+    #: Days that nobody can delete a checkpoint of the ledger.
+    ledger_lock_days: int = 365
+    #: Whether the gallery has DynamoDB's own vector index, for collections past what fits in memory.
+    vector_index: bool = False
+    #: Who is told of alarms; empty: nobody, the topic is there to subscribe to.
+    alarm_email: str = ""
+    #: ``retain`` keeps buckets, tables and keys when the stack goes; ``destroy`` is for trying things out.
+    removal: Literal["retain", "destroy"] = "retain"
+    architecture: Literal["arm64", "x86_64"] = "arm64"
+    #: See docs/deploy.md, "On an emulator". What it leaves out, the emulator does not have.
+    emulator: bool = False
+    #: Port of the AppConfig extension; 0: where the extension listens by itself.
+    extension_port: int = 0
+    #: With ``emulator``: folder of the converted models on this machine.
+    models_directory: str = ""
+
+    def __post_init__(self) -> None:
+        if self.emulator and not self.models_directory:
+            raise ValueError("emulator=true needs models_directory=<folder of converted models>")
+
+    @classmethod
+    def from_context(cls, get: Callable[[str], Any]) -> Config:
+        """The choices in a context, ``get`` being ``app.node.try_get_context``.
+
+        Raises
+        ------
+        msgspec.ValidationError
+            If a value is not of its field's type, naming the field.
+        """
+        given = {name: value for name in cls.__struct_fields__ if (value := get(name)) not in (None, "")}
+        return msgspec.convert(given, cls, strict=False)
+
+    @property
+    def lambda_architecture(self) -> str:
+        """The architecture functions run on: the machine's own on an emulator, which has no other."""
+        if not self.emulator:
+            return self.architecture
+        return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"

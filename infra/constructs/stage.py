@@ -1,0 +1,87 @@
+"""A stage of the topology: rules, queue, dead-letter queue and the function behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+
+from abeyance.pipeline import topology
+from abeyance.pipeline.settings import Settings
+from constructs import Construct, IDependable
+from infra.constructs.function import Function
+from infra.constructs.queue import dead_letter_queue, queue
+
+#: All decisions are one group, so that there is one order.
+_GROUP = "ledger"
+
+
+class StageQueue(Construct):
+    """Where a stage's events wait. It is made before the functions, because one of them puts into the ledger's."""
+
+    def __init__(self, scope: Construct, construct_id: str, stage: topology.Stage) -> None:
+        super().__init__(scope, construct_id)
+        self.stage = stage
+        self.dead = dead_letter_queue(self, "Dead", stage.dead_letter_queue)
+        self.queue = queue(
+            self,
+            "Queue",
+            stage.queue,
+            visibility_timeout=Duration.seconds(stage.visibility_timeout),
+            retention_period=Duration.days(4),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=stage.max_receives),
+        )
+
+    def subscribe(self, bus: events.IEventBus, settings: Settings, undelivered: sqs.IQueue) -> None:
+        """One rule for each subscription, with this queue as its target."""
+        for number, subscription in enumerate(self.stage.consumes):
+            pattern: dict[str, Any] = subscription.pattern(settings)
+            rule = events.Rule(
+                self,
+                f"Rule{number}",
+                description=f"To {self.stage.name}: {', '.join(subscription.detail_types) or 'everything'}",
+                # None is the account's own bus, where S3 publishes.
+                event_bus=None if subscription.default_bus else bus,
+                event_pattern=events.EventPattern(
+                    source=pattern["source"],
+                    detail_type=pattern.get("detail-type"),
+                    detail=pattern.get("detail"),
+                ),
+            )
+            rule.add_target(
+                targets.SqsQueue(
+                    self.queue,
+                    message_group_id=_GROUP if self.stage.fifo else None,
+                    dead_letter_queue=undelivered,
+                )
+            )
+
+    def feed(self, function: Function, policy: IDependable) -> None:
+        """Let the function have what waits, in batches, as many at a time as the topology says."""
+        mapping = lambda_.EventSourceMapping(
+            self,
+            "Mapping",
+            target=function.function,
+            event_source_arn=self.queue.queue_arn,
+            batch_size=self.stage.batch_size,
+            max_batching_window=Duration.seconds(self.stage.batch_window)
+            if self.stage.batch_window
+            else None,
+            max_concurrency=self.stage.max_concurrency,
+            report_batch_item_failures=True,
+        )
+        # Lambda looks whether the role may receive when the mapping is made.
+        mapping.node.add_dependency(policy)
+
+    def receive_statement(self) -> iam.PolicyStatement:
+        """What the function behind the queue must be allowed."""
+        return iam.PolicyStatement(
+            sid="Receive",
+            actions=["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+            resources=[self.queue.queue_arn],
+        )

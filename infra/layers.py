@@ -1,0 +1,256 @@
+"""Builds what the functions carry, without Docker: ``python -m infra.layers [lock]``.
+
+Every layer is a folder made from a few inputs and kept in ``.cache/layers`` under the hash of those inputs, so a
+second synth builds nothing. The five of them:
+
+==================  ==========================  =============================================================
+layer               carried by                  holds
+==================  ==========================  =============================================================
+``base``            every function              msgspec, rfc8785
+``vision``          detect, recognize, api      numpy, onnxruntime, pillow
+``models``          detect, recognize, api      the converted models
+``decide``          gate, ledger, flags         our rooms that know no pixels: moratorium, ledger, pipeline
+``abeyance``        detect, recognize, api      all our rooms that are deployed
+==================  ==========================  =============================================================
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from infra.config import ROOT, Config
+
+if TYPE_CHECKING:
+    from abeyance.vision.models.manifest import ModelEntry
+
+#: The Python of the Lambda runtime.
+PYTHON = "3.13"
+#: Lambda's limit for a function and its layers, unzipped.
+LIMIT_MB = 250
+
+Architecture = Literal["arm64", "x86_64"]
+Kind = Literal["base", "vision", "models", "decide", "abeyance"]
+
+_MACHINE = {"arm64": "aarch64", "x86_64": "x86_64"}
+_ROOMS: dict[str, tuple[str, ...]] = {
+    "decide": ("moratorium", "ledger", "pipeline"),
+    "abeyance": ("vision", "moratorium", "ledger", "gallery", "pipeline", "rekognition"),
+}
+#: What inference does not need: training and conversion tools, tests, type stubs, C headers.
+_DISPENSABLE = (
+    "**/__pycache__",
+    "bin",
+    "**/tests",
+    "**/*.pyi",
+    "numpy/f2py",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "numpy/random/lib",
+    "numpy/typing",
+    "onnxruntime/quantization",
+    "onnxruntime/transformers",
+    "onnxruntime/tools",
+    "onnxruntime/backend",
+    "onnxruntime/datasets",
+    # The C library; Python's module has the same code in itself.
+    "onnxruntime/capi/libonnxruntime.so*",
+    "PIL/_avif*.so",
+    "pillow.libs/libavif*",
+    "PIL/_imagingtk*.so",
+    "PIL/_imagingcms*.so",
+    "PIL/_imagingft*.so",
+    "pillow.libs/libfreetype*",
+    "pillow.libs/libharfbuzz*",
+    "pillow.libs/liblcms2*",
+    "PIL/ImageQt.py",
+    "PIL/ImageTk.py",
+)
+
+
+class LayerBuildFailed(RuntimeError):
+    """A layer could not be built; says what to do."""
+
+
+def folder(kind: Kind, config: Config, python: str = PYTHON) -> Path:
+    """The finished layer, built now if it is not in the cache. ``python`` differs only where one is tried out."""
+    digest = digest_of(kind, config, python)
+    target = ROOT / ".cache" / "layers" / f"{kind}-{digest[:24]}"
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as place:
+            made = Path(place) / "layer"
+            made.mkdir()
+            _builder(kind, config, python)(made)
+            _stamp(made)
+            try:
+                made.rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process was quicker
+                    raise
+    return target
+
+
+def digest_of(kind: Kind, config: Config, python: str = PYTHON) -> str:
+    """SHA-256 of everything that a layer is made from: the name under which CDK publishes it."""
+    digest = hashlib.sha256(f"{kind} {python}".encode())
+    if kind in ("base", "vision"):
+        digest.update(f"{config.lambda_architecture} {_DISPENSABLE}".encode())
+        digest.update(_lock(kind).read_bytes())
+    elif kind == "models":
+        for path in _model_files(config):
+            digest.update(path.name.encode() + path.read_bytes())
+    else:
+        for path in _sources(kind):
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def size_of(layer: Path) -> int:
+    """Bytes of a folder's files: what counts against Lambda's limit."""
+    return sum(path.stat().st_size for path in layer.rglob("*") if path.is_file())
+
+
+def _builder(kind: Kind, config: Config, python: str) -> Callable[[Path], None]:
+    if kind in ("base", "vision"):
+        return lambda target: _install(_lock(kind), target / "python", config.lambda_architecture, python)
+    if kind == "models":
+        return lambda target: _copy_models(_model_files(config), target / "models")
+    return lambda target: _copy_rooms(kind, target / "python" / "abeyance")
+
+
+def _lock(kind: str) -> Path:
+    return ROOT / "layers" / "runtime" / f"{kind}.txt"
+
+
+def _install(lock: Path, target: Path, architecture: str, python: str) -> None:
+    """The wheels of a pinned list, for Lambda's machine and not for this one."""
+    machine, abi = _MACHINE[architecture], "cp" + python.replace(".", "")
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in (28, 27, 26, 24, 17)] + [
+        f"manylinux2014_{machine}"
+    ]
+    answer = subprocess.run(  # noqa: S603 - pip of this Python, no shell
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-compile",
+            ),
+            *("--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp"),
+            # pip compares with the Python it runs on; the ABI below is what decides.
+            "--ignore-requires-python",
+            *(f"--platform={platform}" for platform in platforms),
+            *(f"--python-version={python}", f"--abi={abi}", "--abi=abi3", "--abi=none"),
+            *(f"--requirement={lock}", f"--target={target}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    if answer.returncode:
+        raise LayerBuildFailed(f"pip cannot install {lock.name} for {architecture}:\n{answer.stderr.strip()}")
+    for pattern in _DISPENSABLE:
+        for found in list(target.glob(pattern)):
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+
+def _model_files(config: Config) -> list[Path]:
+    """Converted models and their receipts, fetched first if need be."""
+    from abeyance.vision.models.manifest import Manifest
+    from abeyance.vision.models.store import fetch
+
+    entries = Manifest.load().entries.values()
+    paths = fetch([entry for entry in entries if _wanted(config, entry)], config.models_directory)
+    return [file for path in paths for file in (path, path.with_name(f"{path.stem}.receipt.json"))]
+
+
+def _wanted(config: Config, entry: ModelEntry) -> bool:
+    """The detector and, unless a GPU makes the templates, the embedder that were chosen; every attribute model."""
+    if entry.role == "detector":
+        return entry.name == config.detector_model
+    if entry.role == "embedder":
+        return config.embedder == "local" and entry.name == config.embedder_model
+    return True
+
+
+def _copy_models(files: Iterable[Path], target: Path) -> None:
+    target.mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, target / file.name)
+
+
+@functools.cache
+def _sources(kind: str) -> tuple[Path, ...]:
+    package = ROOT / "layers" / "abeyance"
+    found = [package / "__init__.py", ROOT / "layers" / "models" / "manifest.json"]
+    for room in _ROOMS[kind]:
+        found += [
+            path for path in (package / room).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        ]
+    return tuple(sorted(found))
+
+
+def _copy_rooms(kind: str, target: Path) -> None:
+    for path in _sources(kind):
+        inside = path.relative_to(ROOT / "layers")
+        place = target.parent / (inside if inside.parts[0] == "abeyance" else Path("abeyance") / inside)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def _stamp(layer: Path) -> None:
+    """One time and one mode for every file, so that the same inputs make the same archive."""
+    for path in layer.rglob("*"):
+        path.chmod(0o755 if path.is_dir() or path.suffix == ".so" or ".so." in path.name else 0o644)
+        os.utime(path, (315_619_200, 315_619_200))
+
+
+def lock() -> None:
+    """Make ``layers/runtime/*.txt`` anew: newest versions that have wheels for both architectures, with hashes."""
+    for kind in ("base", "vision"):
+        source, target = _lock(kind).with_suffix(".in"), _lock(kind)
+        subprocess.run(  # noqa: S603 - uv of this Python, no shell
+            [
+                *(sys.executable, "-m", "uv", "pip", "compile", str(source), "--output-file", str(target)),
+                *("--python-platform=aarch64-manylinux_2_28", f"--python-version={PYTHON}"),
+                *(
+                    "--only-binary=:all:",
+                    "--generate-hashes",
+                    "--no-header",
+                    "--no-annotate",
+                    "--quiet",
+                    "--upgrade",
+                ),
+            ],
+            check=True,
+            timeout=300,
+        )
+
+
+def main() -> None:
+    """Build every layer for both architectures and print what each weighs."""
+    if sys.argv[1:] == ["lock"]:
+        lock()
+        return
+    kinds: tuple[Kind, ...] = ("base", "vision", "models", "abeyance")
+    for architecture in get_args(Architecture):
+        sizes = {kind: size_of(folder(kind, Config(architecture=architecture))) / 1e6 for kind in kinds}
+        parts = "  ".join(f"{kind} {size:.1f}" for kind, size in sizes.items())
+        print(f"{architecture:7} {parts}  together {sum(sizes.values()):.1f} MB of {LIMIT_MB}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

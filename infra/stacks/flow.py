@@ -1,0 +1,147 @@
+"""What a deployment replaces: bus, queues, functions, flags, API, alarms."""
+
+from __future__ import annotations
+
+import sysconfig
+from typing import Any
+
+from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_ssm as ssm
+
+from abeyance.pipeline import topology
+from abeyance.pipeline.settings import Settings
+from constructs import Construct
+from infra import functions, permissions
+from infra.config import Config
+from infra.constructs.api import Api
+from infra.constructs.bus import Announcements, Bus
+from infra.constructs.function import Function
+from infra.constructs.layers import Layers
+from infra.constructs.moratoria import FlagPipeline, Moratoria
+from infra.constructs.operations import Alarms, Dashboard
+from infra.constructs.stage import StageQueue
+from infra.stacks.state import State
+
+
+class Flow(Stack):
+    """The way of a photo, from the topology."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        config: Config,
+        *,
+        state: State,
+        embedder: str = "local",
+        endpoint: str = "",
+        vpc: ec2.IVpc | None = None,
+        **properties: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, description="Abeyance: the way of a photo", **properties)
+        bus = Bus(self, "Events", config)
+        queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
+        moratoria = Moratoria(self, "Moratoria", config)
+        ledger_queue = queues[topology.LEDGER.name].queue
+        settings = Settings(
+            **{name: made.bucket_name for name, made in state.buckets.by_setting.items()},
+            **{name: made.table_name for name, made in state.tables.by_setting.items()},
+            event_bus=bus.bus.event_bus_name,
+            ledger_queue=ledger_queue.queue_url,
+            pseudonym_key=f"secret:{state.pseudonym_key.secret_arn}",
+            flags=moratoria.setting,
+            embedder=embedder,
+            models=config.models_directory if config.emulator else "/opt/models",
+            detector_model=config.detector_model,
+            embedder_model=config.embedder_model,
+            retention_days=config.retention_days,
+        )
+        self._environment = {**settings.to_environment(), **_runtime(config)}
+        self._config, self._vpc = config, vpc
+        self._layers = Layers(self, "Layers", config)
+        self._extension = None if config.emulator else self._appconfig_extension()
+        made = {spec.name: self._function(spec) for spec in functions.FUNCTIONS}
+
+        alarms = Alarms(self, "Alarms", config, queues=queues, functions=made, undelivered=bus.undelivered)
+        # The flags function's policy names the profile, the profile the function; hence the order.
+        policies = {}
+        moratoria.complete(made["flags"].function, alarms.for_rollback)
+        world = permissions.World(
+            stack=self,
+            keys=state.keys.by_name,
+            buckets=state.buckets.by_setting,
+            tables=state.tables.by_setting,
+            pseudonym_key=state.pseudonym_key,
+            bus=bus.bus,
+            ledger_queue=ledger_queue,
+            flags=moratoria.flags_arn(),
+            endpoint=endpoint,
+            vector_index=state.vector_index,
+        )
+        for name, function in made.items():
+            own = [queues[name].receive_statement()] if name in queues else []
+            policies[name] = function.allow([*own, *permissions.of(name, world)])
+        moratoria.first_deployment.node.add_dependency(policies["flags"])
+        for name, queue in queues.items():
+            queue.subscribe(bus.bus, settings, bus.undelivered)
+            queue.feed(made[name], policies[name])
+
+        api = Api(self, "Api", config, made["api"].function)
+        announcements = Announcements(self, "Announcements", config, bus.bus)
+        FlagPipeline(
+            self,
+            "FlagPipeline",
+            config,
+            moratoria=moratoria,
+            announcements=announcements,
+            proposals=state.tables.by_setting["proposals_table"],
+            tenants=state.tables.by_setting["tenants_table"],
+            key=state.keys.by_name["records"],
+            ledger_queue=ledger_queue,
+        )
+        alarms.watch_api(api.rest)
+        Dashboard(self, "Dashboard", config, queues=queues, functions=made, api=api.rest)
+        #: What ``abeyance`` on an operator's machine must be told; ``make env`` prints it for a shell.
+        CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
+        CfnOutput(self, "ApiUrl", value=api.rest.url)
+        CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
+        CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)
+        CfnOutput(self, "AnnouncementRole", value=announcements.role.role_arn)
+
+    def _function(self, spec: functions.Function) -> Function:
+        return Function(
+            self,
+            f"{spec.name.capitalize()}Function",
+            self._config,
+            spec,
+            layers=self._layers,
+            environment=self._environment,
+            extension=self._extension,
+            vpc=self._vpc if spec.name in ("recognize", "api") else None,
+        )
+
+    def _appconfig_extension(self) -> lambda_.ILayerVersion:
+        """AWS's own layer, whose newest ARN in this region AWS publishes as a parameter."""
+        machine = "arm64" if self._config.architecture == "arm64" else "x86"
+        arn = ssm.StringParameter.value_for_string_parameter(
+            self, f"/aws/service/aws-appconfig/lambda-extension/{machine}/latest"
+        )
+        return lambda_.LayerVersion.from_layer_version_arn(self, "AppConfigExtension", arn)
+
+
+def _runtime(config: Config) -> dict[str, str]:
+    """Settings that are the runtime's and the extension's, not ours."""
+    poll = Settings().flags_poll_interval
+    runtime = {
+        "AWS_APPCONFIG_EXTENSION_POLL_INTERVAL_SECONDS": str(int(poll)),
+        # One flag at a time is what the agent logs by default, at every poll.
+        "AWS_APPCONFIG_EXTENSION_LOG_LEVEL": "error",
+    }
+    if config.emulator:
+        # Its functions run on this Python, which has what the runtime layers would bring.
+        runtime["PYTHONPATH"] = sysconfig.get_path("purelib")
+    if config.extension_port:
+        runtime["AWS_APPCONFIG_EXTENSION_HTTP_PORT"] = str(config.extension_port)
+    return runtime

@@ -1,0 +1,46 @@
+"""What outlives every deployment: keys, buckets, tables, the secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import aws_secretsmanager as secretsmanager
+
+from constructs import Construct
+from infra.config import Config
+from infra.constructs.function import role_name
+from infra.constructs.storage import Buckets, Keys, Tables, add_vector_index
+
+
+class State(Stack):
+    """Destroying it destroys evidence, so by default everything in it is retained."""
+
+    def __init__(self, scope: Construct, construct_id: str, config: Config, **properties: Any) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            termination_protection=config.removal == "retain",
+            description="Abeyance: buckets, tables, keys",
+            **properties,
+        )
+        removal = RemovalPolicy.RETAIN if config.removal == "retain" else RemovalPolicy.DESTROY
+        self.keys = Keys(self, "Keys", config, removal)
+        self.buckets = Buckets(self, "Buckets", config, self.keys, removal)
+        writer = self.format_arn(
+            service="iam", region="", resource="role", resource_name=role_name(config, "ledger", self.region)
+        )
+        self.tables = Tables(self, "Tables", config, self.keys, removal, writer)
+        self.vector_index = ""
+        if config.vector_index:
+            self.vector_index = add_vector_index(self.tables.by_setting["gallery_table"], config)
+        self.pseudonym_key = secretsmanager.Secret(
+            self,
+            "PseudonymKey",
+            description="Hides object keys in the ledger. Never rotate it: old entries would be lost to search",
+            encryption_key=self.keys.by_name["records"],
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_punctuation=True
+            ),
+            removal_policy=removal,
+        )
