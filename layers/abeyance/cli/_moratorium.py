@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abeyance.cli.output import Exit, fail
+from rich.table import Table
+
+from abeyance.cli.output import Exit, fail, table
 
 if TYPE_CHECKING:
     from abeyance.moratorium.document import FlagSet
@@ -121,6 +123,13 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
         fail(f"{path} cannot be read", Exit.USAGE)
     except ValueError:
         fail(f"{path} is not a ledger export; write one with: abeyance ledger export", Exit.USAGE)
+
+
+def listing(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table whose first column, the name to type into the next command, is never folded."""
+    result = table(title, columns, rows)
+    result.columns[0].no_wrap = True
+    return result
 
 
 def moment(text: str | None) -> datetime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from abeyance.cli import _moratorium as world
-from abeyance.cli.output import Exit, Json, console, fail, report, table
+from abeyance.cli.output import Exit, Json, console, fail, report
 
 if TYPE_CHECKING:
     from abeyance.moratorium.changes import Change
@@ -48,16 +48,20 @@ def list_flags(document: Document = None, at: At = None, as_json: Json = False) 
         }
         for flag in flags.flags
     ] + [{"key": key, "enabled": False, "state": "switched off"} for key in flags.disabled]
-    columns = ("key", "state", "effect", "binds", "starts", "until", "reason")
+    shown = [
+        (
+            str(row["key"]),
+            ": ".join(str(row[name]) for name in ("effect", "state") if name in row),
+            str(row.get("until", "")),
+            str(row.get("binds", "")),
+        )
+        for row in rows
+    ]
     report(
         {"version": flags.version, "digest": flags.digest, "flags": rows},
         as_json=as_json,
         show=lambda: console.print(
-            table(
-                f"Moratoria, {flags.version}",
-                columns,
-                [[str(row.get(name, "")) for name in columns] for row in rows],
-            )
+            world.listing(f"Moratoria, {flags.version}", ("key", "state", "until", "binds"), shown)
         ),
     )
 
@@ -128,7 +132,7 @@ def simulate(
         columns = ("seq", "as_of", "tenant", "action", "purpose", "before", "after", "direction")
         rows = [[str(getattr(entry, name)) for name in columns] for entry in result.differences[:200]]
         if rows:
-            console.print(table("What would have changed", columns, rows))
+            console.print(world.listing("What would have changed", columns, rows))
 
     report({"counts": counts, "simulation": result}, as_json=as_json, show=show)
 
@@ -154,7 +158,7 @@ def timeline(
         room = max(20, console.width - max((len(key) for key in keys), default=0) - 8)
         years = f"{starts.year}".ljust(room - 4) + f"{ends.year - 1}"
         rows = [(key, drawing.bar_text(found, key, starts, ends, room)) for key in keys]
-        console.print(table("Moratoria over time", ("flag", years), rows))
+        console.print(world.listing("Moratoria over time", ("flag", years), rows))
         console.print("█ in force   ▓ with exemptions   ▒ held past its end   · not in force")
         if svg is not None:
             console.print(f"Picture written to {svg}", markup=False)
@@ -176,7 +180,7 @@ def upcoming(
     found = boundaries(world.flags(document), now, now + timedelta(days=days))
     columns = ("at", "type", "flag", "boundary", "held")
     rows = [[str(getattr(entry, name)) for name in columns] for entry in found]
-    report(found, as_json=as_json, show=lambda: console.print(table("Announcements", columns, rows)))
+    report(found, as_json=as_json, show=lambda: console.print(world.listing("Announcements", columns, rows)))
 
 
 @app.command()
@@ -217,7 +221,7 @@ def _show_change(change: Change) -> None:
     )
     rows = [[entry.key, entry.what, str(entry.kind), ", ".join(entry.attributes)] for entry in change.flags]
     if rows:
-        console.print(table("Flag by flag", ("key", "what", "kind", "attributes"), rows))
+        console.print(world.listing("Flag by flag", ("key", "what", "kind", "attributes"), rows))
 
 
 @app.command()
@@ -310,7 +314,7 @@ def proposals(as_json: Json = False) -> None:
     found = [_public(proposal) for proposal in world.proposals().all()]
     columns = ("id", "state", "kind", "proposer", "approver", "proposed_at", "note")
     rows = [[str(entry[name]) for name in columns] for entry in found]
-    report(found, as_json=as_json, show=lambda: console.print(table("Proposals", columns, rows)))
+    report(found, as_json=as_json, show=lambda: console.print(world.listing("Proposals", columns, rows)))
 
 
 @app.command()
@@ -335,7 +339,7 @@ def presets(
     report(
         found,
         as_json=as_json,
-        show=lambda: console.print(table("Presets", ("id", "announced", "title", "flags"), rows)),
+        show=lambda: console.print(world.listing("Presets", ("id", "announced", "title", "flags"), rows)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from abeyance.cli import _moratorium as world
-from abeyance.cli.output import Exit, Json, console, fail, report, table
+from abeyance.cli.output import Exit, Json, console, fail, report
 
 if TYPE_CHECKING:
     from abeyance.moratorium.tenants import Status, Tenant
@@ -95,6 +95,8 @@ def _set(tenant: str, status: Status, as_json: bool) -> None:
 
 
 def _show(found: Sequence[Tenant]) -> None:
+    from abeyance.moratorium.vocabulary import ACTIONS
+
     columns = ("id", "sector", "place", "status", "actions", "purposes", "principals")
     rows = [
         (
@@ -102,10 +104,10 @@ def _show(found: Sequence[Tenant]) -> None:
             tenant.sector,
             tenant.jurisdiction,
             tenant.status,
-            ", ".join(tenant.actions),
+            "all" if set(tenant.actions) == ACTIONS else ", ".join(tenant.actions),
             ", ".join(tenant.purposes),
             ", ".join(tenant.principals),
         )
         for tenant in found
     ]
-    console.print(table("Tenants", columns, rows))
+    console.print(world.listing("Tenants", columns, rows))

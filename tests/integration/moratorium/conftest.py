@@ -37,12 +37,13 @@ def hosted(**values: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-one")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with mock_aws():
+        # moto sets credentials of its own when it starts.
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-one")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         yield
 
 

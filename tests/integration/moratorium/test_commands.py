@@ -1,0 +1,227 @@
+"""``abeyance moratoria`` and ``abeyance tenants`` as people type them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from abeyance.cli import _moratorium, moratoria, tenants
+from abeyance.moratorium.document import document_digest
+from abeyance.moratorium.presets import document as of_presets
+from abeyance.moratorium.presets import new_deployment
+
+from .conftest import hosted, value
+
+app = typer.Typer()
+app.add_typer(moratoria.app, name="moratoria")
+app.add_typer(tenants.app, name="tenants")
+
+
+@pytest.fixture
+def flags(tmp_path: Path, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(new_deployment()))
+    monkeypatch.setenv("ABEYANCE_FLAGS", f"file:{path}")
+    boto3.client("sqs").create_queue(
+        QueueName="abeyance-ledger.fifo",
+        Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"},
+    )
+    # A local endpoint makes the access key id the principal; moto answers without one.
+    monkeypatch.setattr(_moratorium, "principal", lambda: _who())
+    return path
+
+
+def _who() -> str:
+    return str(boto3.Session().get_credentials().access_key)
+
+
+def run(*arguments: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return json.loads(result.stdout) if result.stdout else None
+
+
+def says(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*arguments])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return " ".join(result.output.split())
+
+
+def write(path: Path, document: dict[str, Any]) -> str:
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+POLICE = (
+    *("tenants", "add", "springfield-police", "--sector", "law_enforcement", "--place", "US-IL"),
+    *("--action", "all", "--purpose", "investigation", "--purpose", "missing_children"),
+)
+
+
+def test_tenants(flags: Path) -> None:
+    added = run(*POLICE)
+    assert added["principals"] == ["springfield-police"]
+    assert "template_export" in added["actions"]
+    says(*POLICE, code=1)
+    run(
+        "tenants",
+        "add",
+        "x",
+        "--sector",
+        "police",
+        "--place",
+        "US",
+        "--action",
+        "all",
+        "--purpose",
+        "p",
+        code=2,
+    )
+    assert [tenant["id"] for tenant in run("tenants", "list")] == ["springfield-police"]
+    assert run("tenants", "suspend", "springfield-police")["status"] == "suspended"
+    asked = run("moratoria", "explain", "--tenant", "springfield-police", "--at", "2019-01-01", code=1)
+    assert asked["decision"]["clause"] == "suspended_tenant"
+    assert run("tenants", "resume", "springfield-police")["status"] == "active"
+    run("tenants", "suspend", "nobody", code=1)
+    assert "springfield-police" in says("tenants", "list")
+
+
+def test_explain_answers_in_words_and_by_exit_code(flags: Path) -> None:
+    run(*POLICE)
+    asked = ("moratoria", "explain", "--tenant", "springfield-police", "--purpose", "investigation")
+    denied = says(*asked, code=1)
+    assert "springfield-police (law enforcement, US-IL) may not search for investigation" in denied
+    assert "police_halt halts it" in denied
+    assert "It does not end by itself" in denied
+    assert run(*asked, "--at", "2020-06-09")["permitted"] is True
+    assert run(*asked, "--at", "2020-06-10", code=1)["decision"]["clause"] == "halted"
+    assert run(*asked, "--purpose", "fun", code=1)["decision"]["clause"] == "purpose_not_registered"
+    assert run("moratoria", "explain", "--tenant", "nobody", code=1)["decision"]["clause"] == "unknown_tenant"
+
+
+def test_explain_needs_no_tenant_for_a_what_if(flags: Path, tmp_path: Path) -> None:
+    draft = write(tmp_path / "draft.json", of_presets(["portland-2020"]))
+    asked = ("moratoria", "explain", "--sector", "public_accommodation", "--document", draft, "--at")
+    assert run(*asked, "2020-12-31", "--place", "US-OR-PORTLAND")["permitted"] is True
+    assert run(*asked, "2021-01-01", "--place", "US-OR-PORTLAND", code=1)["permitted"] is False
+    assert run(*asked, "2021-01-01", "--place", "US-ME-PORTLAND")["permitted"] is True
+    run("moratoria", "explain", "--sector", "commercial", code=2)
+    run(*asked, "tomorrow", "--place", "US", code=2)
+    run(*asked, "2021-01-01", "--place", "XX", code=2)
+
+
+def test_list_timeline_upcoming_and_presets(flags: Path, tmp_path: Path) -> None:
+    listed = run("moratoria", "list", "--at", "2026-01-01")
+    assert [(flag["key"], flag["state"]) for flag in listed["flags"]] == [("police_halt", "in force")]
+    assert "police_halt" in says("moratoria", "list")
+    picture = tmp_path / "timeline.svg"
+    everything = [preset["id"] for preset in run("moratoria", "presets")]
+    draft = tmp_path / "all.json"
+    draft.write_text(CliRunner().invoke(app, ["moratoria", "presets", *everything]).stdout)
+    drawn = run("moratoria", "timeline", "--document", str(draft), "--svg", str(picture))
+    assert len(drawn["spans"]) == 11
+    assert picture.read_text().startswith("<svg")
+    assert "█" in says("moratoria", "timeline", "--document", str(draft))
+    found = run("moratoria", "upcoming", "--document", str(draft), "--at", "2021-06-01", "--days", "30")
+    assert [entry["type"] for entry in found] == [
+        "Moratorium Ending",
+        "Moratorium Ending",
+        "Moratorium Ended",
+    ]
+    assert "amazon-police-2020" in says("moratoria", "presets")
+    run("moratoria", "presets", "none", code=2)
+
+
+def test_check_says_what_is_wrong_and_what_loosens(flags: Path, tmp_path: Path) -> None:
+    fine = write(tmp_path / "fine.json", of_presets(["police-halt", "ibm-2020"]))
+    assert run("moratoria", "check", fine)["change"]["kind"] == "tightening"
+    looser = write(tmp_path / "looser.json", hosted())
+    assert run("moratoria", "check", looser)["change"]["kind"] == "loosening"
+    wrong = write(tmp_path / "wrong.json", hosted(a=value(ends="2019-01-01T00:00:00Z")))
+    assert "later than starts" in run("moratoria", "check", wrong, code=1)["findings"][0]["message"]
+    assert "loosening" in says("moratoria", "check", looser)
+    run("moratoria", "check", str(tmp_path / "none.json"), code=2)
+
+
+def test_two_people_loosen_and_the_ledger_hears_of_it(
+    flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tighter = of_presets(["police-halt", "ibm-2020"])
+    done = run("moratoria", "propose", write(tmp_path / "tighter.json", tighter), "--note", "as ordered")
+    assert (done["state"], done["kind"], done["version"]) == ("published", "tightening", "1")
+    assert json.loads(flags.read_text()) == tighter
+
+    looser = write(tmp_path / "looser.json", hosted())
+    proposal = run("moratoria", "propose", looser)
+    assert (proposal["state"], proposal["kind"], proposal["proposer"]) == (
+        "proposed",
+        "loosening",
+        "officer-one",
+    )
+    approve = ("moratoria", "approve", proposal["id"])
+    assert "their own" in says(*approve, "--document", looser, code=1)
+    run(*approve, code=2)
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-two")
+    run(*approve, "--digest", "0" * 64, code=1)
+    done = run(*approve, "--digest", document_digest(hosted()))
+    assert (done["state"], done["approver"]) == ("published", "officer-two")
+    assert json.loads(flags.read_text()) == hosted()
+    assert [entry["state"] for entry in run("moratoria", "proposals")] == ["published"]
+
+    second = run("moratoria", "propose", write(tmp_path / "again.json", tighter), "--wait")
+    assert run("moratoria", "withdraw", second["id"])["state"] == "withdrawn"
+
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName="abeyance-ledger.fifo")["QueueUrl"]
+    heard = [
+        json.loads(message["Body"])["type"]
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    ]
+    assert heard == [
+        "moratorium.tightened",
+        "moratorium.proposed",
+        "moratorium.approved",
+        "moratorium.published",
+        "moratorium.proposed",
+        "moratorium.withdrawn",
+    ]
+
+
+def test_simulate_reads_an_export(flags: Path, tmp_path: Path) -> None:
+    run(*POLICE)
+    asked = ("moratoria", "explain", "--tenant", "springfield-police", "--purpose", "investigation", "--at")
+    lines = [{"chain": "c", "format": "abeyance-ledger-1"}]
+    for number, (day, code) in enumerate((("2020-06-09", 0), ("2020-06-10", 1)), start=1):
+        body = run(*asked, day, code=code)["decision"]
+        lines.append({"seq": number, "id": f"d{number}", "type": "decision", "body": body})
+    export = tmp_path / "ledger.jsonl"
+    export.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    earlier = write(tmp_path / "draft.json", of_presets(["ibm-2020"]))
+    result = run("moratoria", "simulate", str(export), "--draft", earlier)
+    assert result["counts"]["newly_denied"] == 1
+    assert result["simulation"]["replayed"] == 2
+    none = write(tmp_path / "none.json", hosted())
+    assert run("moratoria", "simulate", str(export), "--draft", none)["counts"]["newly_permitted"] == 1
+    assert "1 newly denied" in says("moratoria", "simulate", str(export), "--draft", earlier)
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{")
+    run("moratoria", "simulate", str(broken), "--draft", none, code=2)
+
+
+def test_no_flags_is_not_an_answer(flags: Path) -> None:
+    flags.unlink()
+    run("moratoria", "list", code=3)
+    run("moratoria", "explain", "--sector", "commercial", "--place", "DE", code=3)
+
+
+def test_who_is_asking(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _moratorium.principal().startswith("arn:aws:sts::")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert _moratorium.principal() == "officer-one"
