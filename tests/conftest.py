@@ -14,6 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder of photos to measure on; tests that need it skip without",
     )
+    parser.addoption("--uploads", type=int, default=60, help="photos of the crash test; 500 for the full one")
 
 
 @pytest.fixture(scope="session")
