@@ -49,12 +49,13 @@ def _parts(settings: Settings) -> tuple[Access, Tools]:
 
 def eyes(settings: Settings) -> Eyes:
     """Detector, embedder and scale of this deployment. What describes attributes is to be given here."""
-    from abeyance.vision.models import load_detector, load_embedder, load_scale
+    from abeyance.vision.models.store import load_detector, load_embedder
+    from abeyance.vision.similarity import SimilarityScale
 
     return Eyes(
         functools.cache(lambda: load_detector(settings.detector_model, settings.models)),
         functools.cache(lambda: load_embedder(settings.embedder_model, settings.models)),
-        functools.cache(lambda: load_scale(settings.embedder_model, settings.models)),
+        functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model])),
     )
 
 

@@ -17,6 +17,7 @@ from abeyance.vision.similarity import SimilarityScale
 
 #: Most faces of one photo, the largest.
 MAX_FACES: Final = 100
+_NO_CHIPS: Final = np.empty((0, 112, 112, 3), np.uint8)
 #: Members of FaceDetail that are always there; every other one is an attribute that must be asked for.
 DEFAULT_ATTRIBUTES: Final = frozenset({"DEFAULT"})
 #: The service's names of our five points. It counts sides as the viewer sees them, the detector as the person does.
@@ -38,6 +39,8 @@ class Seen:
     """One face of a photo."""
 
     face: Face
+    #: (112, 112, 3) uint8 RGB, aligned.
+    chip: NDArray[np.uint8]
     #: FaceDetail, as the service writes it.
     detail: Mapping[str, Any]
     #: Why the quality filter sets it aside; empty if it does not.
@@ -48,14 +51,6 @@ class Seen:
         """left, top, width, height as shares of the upright photo."""
         box = self.detail["BoundingBox"]
         return box["Left"], box["Top"], box["Width"], box["Height"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """A photo that was looked at: (h, w, 3) uint8 RGB, and its faces, largest first."""
-
-    pixels: NDArray[np.uint8]
-    faces: tuple[Seen, ...]
 
 
 class Eyes:
@@ -88,35 +83,30 @@ class Eyes:
         *,
         quality: str = "NONE",
         wanted: frozenset[str] = DEFAULT_ATTRIBUTES,
-    ) -> Sight:
-        """Find and describe the faces of an encoded photo; raises ``ImageRejected``."""
+    ) -> tuple[Seen, ...]:
+        """Find and describe the faces of an encoded photo, largest first; raises ``ImageRejected``."""
+        from abeyance.vision.alignment import align
         from abeyance.vision.image import decode
-        from abeyance.vision.quality import QualityFilter, assess, reasons
+        from abeyance.vision.quality import assess, reasons
 
         with timings.measure("decode"):
             pixels = decode(data)
         with timings.measure("detect"):
             faces = self._detector().detect(pixels, max_faces=MAX_FACES)
         with timings.measure("describe"):
-            judged = [assess(pixels, face) for face in faces]
-            why = [
-                tuple(map(str, reasons(quality_, face, pixels.shape, QualityFilter(quality))))
-                for quality_, face in zip(judged, faces, strict=True)
-            ]
+            chips = align(pixels, np.stack([face.landmarks for face in faces])) if faces else _NO_CHIPS
             more = self._describe(pixels, faces, wanted)
-            details = [
-                {**_detail(pixels.shape, face, quality_), **extra}
-                for face, quality_, extra in zip(faces, judged, more, strict=True)
-            ]
-        return Sight(pixels, tuple(Seen(*parts) for parts in zip(faces, details, why, strict=True)))
+            seen = []
+            for face, chip, extra in zip(faces, chips, more, strict=True):
+                judged = assess(pixels, face, chip)
+                why = tuple(map(str, reasons(judged, face, quality)))
+                seen.append(Seen(face, chip, {**_detail(pixels.shape, face, judged), **extra}, why))
+        return tuple(seen)
 
-    def templates(self, sight: Sight, faces: Sequence[Seen], timings: Timings) -> NDArray[np.float32]:
-        """Templates of some faces of a photo, (n, d) float32, unit length."""
-        from abeyance.vision.alignment import align
-
+    def templates(self, faces: Sequence[Seen], timings: Timings) -> NDArray[np.float32]:
+        """Templates of faces, (n, d) float32, unit length."""
         with timings.measure("embed"):
-            chips = align(sight.pixels, np.stack([seen.face.landmarks for seen in faces]))
-            return self._embedder().embed(chips)
+            return self._embedder().embed(np.stack([seen.chip for seen in faces]))
 
     def similarity(self, cosine: float) -> float:
         """0 to 100, as the service writes it."""

@@ -25,20 +25,20 @@ def index_faces(call: Call, tools: Tools) -> dict[str, Any]:
     params = call.params
     model = deployed_model(call, tools)
     data = tools.photos.read(params["Image"], call.grant.tenant)
-    sight = tools.eyes.look(
+    seen_faces = tools.eyes.look(
         data,
         call.timings,
         quality=params.get("QualityFilter", "AUTO"),
         wanted=wanted(params.get("DetectionAttributes")),
     )
-    good = [number for number, seen in enumerate(sight.faces) if not seen.reasons]
+    good = [number for number, seen in enumerate(seen_faces) if not seen.reasons]
     chosen = good[: min(params.get("MaxFaces", MAX_FACES), MAX_FACES)]
     external = params.get("ExternalImageId", "")
     photo = f"{call.grant.tenant}/{params['CollectionId']}/{hashlib.sha256(data).hexdigest()}"
     image_id = str(uuid.uuid5(_FACES, photo))
     new: list[NewFace] = []
     if chosen:
-        templates = tools.eyes.templates(sight, [sight.faces[number] for number in chosen], call.timings)
+        templates = tools.eyes.templates([seen_faces[number] for number in chosen], call.timings)
         new = [
             NewFace(
                 id=str(uuid.uuid5(_FACES, f"{photo}/{external}/{number}")),
@@ -46,22 +46,20 @@ def index_faces(call: Call, tools: Tools) -> dict[str, Any]:
                 template=template,
                 image_id=image_id,
                 external_image_id=external,
-                box=sight.faces[number].box,
-                confidence=sight.faces[number].face.confidence,
-                quality=_quality(sight.faces[number]),
+                box=seen_faces[number].box,
+                confidence=seen_faces[number].face.confidence,
+                quality=_quality(seen_faces[number]),
             )
             for number, template in zip(chosen, templates, strict=True)
         ]
     with call.timings.measure("gallery"):
         stored = {face.id: face for face in tools.gallery.index(call.ref, new)} if new else {}
     left = [
-        (seen, seen.reasons or ("EXCEEDS_MAX_FACES",))
-        for n, seen in enumerate(sight.faces)
-        if n not in chosen
+        (seen, seen.reasons or ("EXCEEDS_MAX_FACES",)) for n, seen in enumerate(seen_faces) if n not in chosen
     ]
     return {
         "FaceRecords": [
-            {"Face": wire_face(stored[face.id]), "FaceDetail": sight.faces[number].detail}
+            {"Face": wire_face(stored[face.id]), "FaceDetail": seen_faces[number].detail}
             for face, number in zip(new, chosen, strict=True)
             if face.id in stored
         ],

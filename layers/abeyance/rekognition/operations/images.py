@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, invalid
-from abeyance.rekognition.eyes import DEFAULT_ATTRIBUTES, Sight
+from abeyance.rekognition.eyes import DEFAULT_ATTRIBUTES, Seen
 from abeyance.rekognition.operations.tools import Tools
 
 #: Similarity from which CompareFaces calls it a match, where the request says nothing.
@@ -22,21 +22,19 @@ def wanted(attributes: Sequence[str] | None) -> frozenset[str]:
 def detect_faces(call: Call, tools: Tools) -> dict[str, Any]:
     """Every face, described."""
     data = tools.photos.read(call.params["Image"], call.grant.tenant)
-    sight = tools.eyes.look(data, call.timings, wanted=wanted(call.params.get("Attributes")))
-    return {"FaceDetails": [seen.detail for seen in sight.faces]}
+    faces = tools.eyes.look(data, call.timings, wanted=wanted(call.params.get("Attributes")))
+    return {"FaceDetails": [seen.detail for seen in faces]}
 
 
 def compare_faces(call: Call, tools: Tools) -> dict[str, Any]:
     """The largest face of one photo against every face of another."""
     threshold = call.threshold("SimilarityThreshold", SIMILARITY)
-    source, target = _sight(call, tools, "SourceImage"), _sight(call, tools, "TargetImage")
-    probe = _good(source)[0]
-    others = _good(target)
-    template = tools.eyes.templates(source, [probe], call.timings)[0]
-    templates = tools.eyes.templates(target, others, call.timings)
+    probe = _good(call, tools, "SourceImage")[0]
+    others = _good(call, tools, "TargetImage")
+    template, *templates = tools.eyes.templates([probe, *others], call.timings)
     compared = [
-        (tools.eyes.similarity(cosine), seen.detail)
-        for cosine, seen in zip((templates @ template).tolist(), others, strict=True)
+        (tools.eyes.similarity(float(template @ other)), seen.detail)
+        for other, seen in zip(templates, others, strict=True)
     ]
     matches = sorted((pair for pair in compared if pair[0] >= threshold), key=lambda pair: -pair[0])
     return {
@@ -51,13 +49,10 @@ def compare_faces(call: Call, tools: Tools) -> dict[str, Any]:
     }
 
 
-def _sight(call: Call, tools: Tools, name: str) -> Sight:
+def _good(call: Call, tools: Tools, name: str) -> list[Seen]:
     data = tools.photos.read(call.params[name], call.grant.tenant)
-    return tools.eyes.look(data, call.timings, quality=call.params.get("QualityFilter", "NONE"))
-
-
-def _good(sight: Sight) -> list[Any]:
-    faces = [seen for seen in sight.faces if not seen.reasons]
+    quality = call.params.get("QualityFilter", "NONE")
+    faces = [seen for seen in tools.eyes.look(data, call.timings, quality=quality) if not seen.reasons]
     if not faces:
         raise invalid(NO_FACE)
     return faces

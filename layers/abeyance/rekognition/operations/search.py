@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from abeyance.gallery.model import Kind
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, ApiError, invalid
-from abeyance.rekognition.eyes import Seen, Sight
+from abeyance.rekognition.eyes import Seen
 from abeyance.rekognition.operations.tools import Tools, deployed_model, wire_face
 
 #: Similarity from which a candidate is answered, where the request says nothing.
@@ -39,11 +39,10 @@ def search_faces(call: Call, tools: Tools) -> dict[str, Any]:
 def search_faces_by_image(call: Call, tools: Tools) -> dict[str, Any]:
     """Faces that match the largest face of a photo."""
     model = deployed_model(call, tools)
-    sight = _sight(call, tools)
-    probe = next((seen for seen in sight.faces if not seen.reasons), None)
+    probe = next((seen for seen in _faces(call, tools) if not seen.reasons), None)
     if probe is None:
         raise invalid(NO_FACE)
-    template = tools.eyes.templates(sight, [probe], call.timings)[0]
+    template = tools.eyes.templates([probe], call.timings)[0]
     return {
         "SearchedFaceBoundingBox": probe.detail["BoundingBox"],
         "SearchedFaceConfidence": probe.detail["Confidence"],
@@ -77,15 +76,15 @@ def search_users(call: Call, tools: Tools) -> dict[str, Any]:
 def search_users_by_image(call: Call, tools: Tools) -> dict[str, Any]:
     """Users that match the largest face of a photo; without a face that will do, nobody."""
     model = deployed_model(call, tools)
-    sight = _sight(call, tools)
-    good = [seen for seen in sight.faces if not seen.reasons]
+    faces = _faces(call, tools)
+    good = [seen for seen in faces if not seen.reasons]
     answer: dict[str, Any] = {
         "UserMatches": [],
         "FaceModelVersion": model,
-        "UnsearchedFaces": [_unsearched(seen) for seen in sight.faces if seen not in good[:1]],
+        "UnsearchedFaces": [_unsearched(seen) for seen in faces if seen not in good[:1]],
     }
     if good:
-        template = tools.eyes.templates(sight, good[:1], call.timings)[0]
+        template = tools.eyes.templates(good[:1], call.timings)[0]
         answer["SearchedFace"] = {"FaceDetail": good[0].detail}
         answer["UserMatches"] = _user_matches(call, tools, template, model)
     return answer
@@ -138,7 +137,7 @@ def _candidates(
     return [pair for pair in scored if pair[1] >= threshold][:limit]
 
 
-def _sight(call: Call, tools: Tools) -> Sight:
+def _faces(call: Call, tools: Tools) -> tuple[Seen, ...]:
     data = tools.photos.read(call.params["Image"], call.grant.tenant)
     return tools.eyes.look(data, call.timings, quality=call.params.get("QualityFilter", "NONE"))
 
