@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from abeyance.gallery.core import Core, new_generation, page_start, page_token
 from abeyance.gallery.errors import CollectionExists, CollectionNotFound, InvalidInput
 from abeyance.gallery.items import END, Meta, purge_key
 from abeyance.gallery.model import Collection, CollectionRef, Page
-from abeyance.gallery.table import PARTITION, SORT, Conflict, Delete, Put
+from abeyance.gallery.table import PARTITION, SORT, Conflict, Delete, Objects, Put, Table
+
+#: Changes in a segment.
+SPAN = 16_384
 
 
 class Collections(Core):
-    """The part of :class:`~abeyance.gallery.port.Gallery` on whole collections."""
+    """The part of :class:`~abeyance.gallery.port.Gallery` on whole collections.
+
+    Parameters
+    ----------
+    span
+        Changes in a snapshot segment of a collection that is created here.
+    """
+
+    def __init__(self, table: Table, objects: Objects, *, span: int = SPAN, **rest: Any) -> None:
+        super().__init__(table, objects, **rest)
+        self._span = span
 
     def create_collection(self, ref: CollectionRef, *, model: str, dimension: int) -> Collection:
         if not model or dimension < 1:
             raise InvalidInput("a collection needs the identity of its model and the length of its templates")
-        meta = Meta(ref, new_generation(), model, dimension, self.now())
+        meta = Meta(ref, new_generation(), model, dimension, self.now(), self._span)
         try:
             self.table.transact([Put(meta.item(), absent=True)])
         except Conflict:

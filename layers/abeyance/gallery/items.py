@@ -51,6 +51,8 @@ class Meta:
     model: str
     dimension: int
     created: str
+    #: Changes in a segment.
+    span: int
     seq: int = 0
     faces: int = 0
     users: int = 0
@@ -93,6 +95,7 @@ class Meta:
             "model": self.model,
             "dimension": self.dimension,
             "created": self.created,
+            "span": self.span,
             "seq": self.seq,
             "faces": self.faces,
             "users": self.users,

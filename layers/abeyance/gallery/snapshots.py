@@ -46,8 +46,6 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-#: Changes in a segment.
-SPAN = 16_384
 #: Of this many of the latest seqs, an item may belong to a transaction that is still being written.
 WINDOW = 256
 #: Segments that are loaded at the same time.
@@ -59,18 +57,12 @@ class Snapshots(Collections):
 
     Parameters
     ----------
-    span
-        Changes in a segment. Never change it for a table that is in use.
     auto_compact
         Writers make segments when there are enough changes for one.
     """
 
-    def __init__(
-        self, table: Table, objects: Objects, *, span: int = SPAN, auto_compact: bool = True, **rest: Any
-    ) -> None:
+    def __init__(self, table: Table, objects: Objects, *, auto_compact: bool = True, **rest: Any) -> None:
         super().__init__(table, objects, **rest)
-        self.span = span
-        self._window = min(WINDOW, span)
         self._auto_compact = auto_compact
         self._compacting = threading.Lock()
 
@@ -80,7 +72,7 @@ class Snapshots(Collections):
             if after.seq == meta.seq:
                 return Changes(False, after, meta.model, meta.dimension)
             # Further behind than a segment, segments are quicker.
-            if after.seq >= meta.covered or meta.seq - after.seq < self.span:
+            if after.seq >= meta.covered or meta.seq - after.seq < meta.span:
                 log = self._read_log(meta, after.seq)
                 if len(log.seen) == meta.seq - after.seq:
                     return _changes(meta, log.blocks(), log.dead, reset=False)
@@ -89,7 +81,7 @@ class Snapshots(Collections):
     def compact(self, ref: CollectionRef) -> int:
         self.settle(ref)
         written = 0
-        while (meta := self.meta(ref)).seq - meta.covered >= self.span + self._window:
+        while (meta := self.meta(ref)).seq - meta.covered >= meta.span + _window(meta):
             if not self._write_segment(meta):
                 break
             written += 1
@@ -97,7 +89,7 @@ class Snapshots(Collections):
 
     def tend(self, ref: CollectionRef, meta: Meta, seq: int) -> None:
         """After a write: make segments if it is time. Never fails; the write is done, and the log is enough."""
-        if not self._auto_compact or seq - meta.covered < self.span + self._window:
+        if not self._auto_compact or seq - meta.covered < meta.span + _window(meta):
             return
         if not self._compacting.acquire(blocking=False):
             return
@@ -113,10 +105,10 @@ class Snapshots(Collections):
         meta = self.meta(ref)
         if meta.uploading:
             # Left by a crash, or by a writer at work, which then notices and goes on.
-            self._remove_others(meta, meta.covered // self.span, "")
+            self._remove_others(meta, meta.covered // meta.span, "")
         while meta.pending:
             pending = np.array(sorted(meta.pending), dtype=np.int64)
-            for number in np.unique((pending - 1) // self.span):
+            for number in np.unique((pending - 1) // meta.span):
                 self._rewrite(meta, int(number), pending)
             done = Update(meta.key, discard={"pending": meta.pending}, expect={"generation": meta.generation})
             self._retry(self.table.transact, [done])
@@ -133,7 +125,7 @@ class Snapshots(Collections):
     def _read_log(self, meta: Meta, after: int) -> Log:
         """The log after a seq; what is missing in it has expired."""
         log = Log(meta.dimension).take(self._query_log(meta, after + 1, meta.seq))
-        recent = range(max(after, meta.seq - self._window) + 1, meta.seq + 1)
+        recent = range(max(after, meta.seq - _window(meta)) + 1, meta.seq + 1)
         self._take_settled(meta, log, set(recent).difference(log.seen))
         return log
 
@@ -146,7 +138,7 @@ class Snapshots(Collections):
     def _load(self, meta: Meta) -> Changes:
         """The whole collection, from segments and the log behind them."""
         items = {int(item[SORT][2:]): item for item in self.table.query(meta.pk, "G#", f"G#{END}")}
-        numbers = range(meta.covered // self.span)
+        numbers = range(meta.covered // meta.span)
         with ThreadPoolExecutor(PARALLEL) as pool:
             loading = pool.map(lambda number: self._segment(meta, number, items.get(number))[0], numbers)
             log = self._read_log(meta, meta.covered)
@@ -175,17 +167,17 @@ class Snapshots(Collections):
         return Header(
             generation=meta.generation,
             number=number,
-            first=number * self.span + 1,
-            last=(number + 1) * self.span,
+            first=number * meta.span + 1,
+            last=(number + 1) * meta.span,
             model=meta.model,
             dimension=meta.dimension,
         )
 
     def _write_segment(self, meta: Meta) -> bool:
         """Make the next segment; false when another writer did, or erasures kept coming."""
-        header = self._header(meta, meta.covered // self.span)
+        header = self._header(meta, meta.covered // meta.span)
         blocks = Log(meta.dimension).take(self._query_log(meta, header.first, header.last)).blocks()
-        since = meta.seq - self._window
+        since = meta.seq - _window(meta)
         try:
             self.table.transact([Update(meta.key, set={"uploading": 1}, expect=_unmoved(meta))])
         except Conflict:
@@ -269,6 +261,10 @@ class Snapshots(Collections):
             except Conflict:
                 self.pause(attempt)
         raise GalleryBusy("others are changing the same items; try again after a moment")
+
+
+def _window(meta: Meta) -> int:
+    return min(WINDOW, meta.span)
 
 
 def _unmoved(meta: Meta) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""What only DynamoDB and S3 do: pages, leftovers, cancelled transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+
+from abeyance.gallery.errors import GalleryBusy
+from abeyance.gallery.model import CollectionRef, NewFace
+from abeyance.gallery.search import Searcher
+from abeyance.gallery.store import DynamoGallery, DynamoTable
+from abeyance.gallery.table import Conflict, Delete, Put, Update
+
+STAFF = CollectionRef("acme", "staff")
+MakeFace = Callable[..., NewFace]
+
+
+class Odd:
+    """A client that answers some calls in its own way."""
+
+    def __init__(self, client: Any, **answers: Callable[..., Any]) -> None:
+        self.client = client
+        self.answers = answers
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.answers:
+            return lambda **request: self.answers[name](getattr(self.client, name), request)
+        return getattr(self.client, name)
+
+
+@pytest.fixture
+def table(aws: tuple[Any, Any]) -> DynamoTable:
+    return DynamoTable(aws[0], "gallery")
+
+
+def test_values_come_back_as_they_were(table: DynamoTable) -> None:
+    item = {
+        "pk": "p",
+        "sk": "s",
+        "text": "é",
+        "number": -7,
+        "real": 0.1,
+        "bytes": b"\0\xff",
+        "list": ["b", "a"],
+        "none": [],
+        "set": frozenset({3, 1}),
+    }
+    table.transact([Put(item)])
+    assert table.get(("p", "s")) == item
+    assert table.get_many([("p", "s"), ("p", "other")]) == {("p", "s"): item}
+    assert table.get_settled([("p", "s"), ("p", "other")]) == {("p", "s"): item}
+
+
+def test_updates_change_what_they_say(table: DynamoTable) -> None:
+    key = ("p", "s")
+    table.transact([Put({"pk": "p", "sk": "s", "a": 1, "b": 2})])
+    more = {"set": {"c": 3}, "unset": ("b",), "add": {"d": frozenset({1, 2})}, "expect": {"a": 1, "x": None}}
+    table.transact([Update(key, **more), Put({"pk": "p", "sk": "t"}, absent=True)])
+    table.transact([Update(key, discard={"d": frozenset({1})})])
+    assert table.get(key) == {"pk": "p", "sk": "s", "a": 1, "c": 3, "d": frozenset({2})}
+    table.transact([Update(key, discard={"d": frozenset({2})})])
+    assert "d" not in (table.get(key) or {})
+    for operations in (
+        [Update(key, set={"z": 1}, expect={"a": 2})],
+        [Put({"pk": "p", "sk": "t"}, absent=True)],
+        [Delete(key, expect={"a": 2})],
+        [Put({"pk": "p", "sk": "new"}), Update(key, set={"z": 1}, expect={"a": None})],
+    ):
+        with pytest.raises(Conflict):
+            table.transact(operations)
+    assert table.get(("p", "new")) is None
+
+
+def test_a_query_goes_on_over_pages(table: DynamoTable) -> None:
+    big = b"x" * 300_000
+    for number in range(12):
+        table.transact([Put({"pk": "p", "sk": f"s{number:02}", "v": big})])
+    assert [item["sk"] for item in table.query("p", "s", "s~")] == [f"s{n:02}" for n in range(12)]
+    assert [item["sk"] for item in table.query("p", "s03", "s09", limit=5)] == [
+        f"s{n:02}" for n in range(3, 8)
+    ]
+    assert next(iter(table.query("p", "s00", "s00", attributes=("sk",)))) == {"sk": "s00"}
+
+
+def test_what_is_left_unprocessed_is_asked_for_again(aws: tuple[Any, Any]) -> None:
+    def half_read(call: Callable[..., Any], request: dict[str, Any]) -> Any:
+        keys = request["RequestItems"]["gallery"]["Keys"]
+        some, rest = keys[: len(keys) // 2 or 1], keys[len(keys) // 2 or 1 :]
+        answer = call(RequestItems={"gallery": {"Keys": some, "ConsistentRead": True}})
+        return answer | {"UnprocessedKeys": {"gallery": {"Keys": rest}} if rest else {}}
+
+    def half_write(call: Callable[..., Any], request: dict[str, Any]) -> Any:
+        deletes = request["RequestItems"]["gallery"]
+        some, rest = deletes[: len(deletes) // 2 or 1], deletes[len(deletes) // 2 or 1 :]
+        return call(RequestItems={"gallery": some}) | {"UnprocessedItems": {"gallery": rest} if rest else {}}
+
+    table = DynamoTable(Odd(aws[0], batch_get_item=half_read, batch_write_item=half_write), "gallery")
+    keys = [("p", f"s{n}") for n in range(60)]
+    for pk, sk in keys:
+        table.transact([Put({"pk": pk, "sk": sk})])
+    assert len(table.get_many(keys)) == 60
+    table.delete_many(keys)
+    assert table.get_many(keys) == {}
+
+
+def _cancelled(*codes: str) -> Callable[..., Any]:
+    def answer(call: Any, request: Any) -> Any:
+        raise call.__self__.exceptions.TransactionCanceledException(
+            {
+                "Error": {"Code": "TransactionCanceledException", "Message": ""},
+                "CancellationReasons": [{"Code": code} for code in codes],
+            },
+            "TransactWriteItems",
+        )
+
+    return answer
+
+
+def test_a_conflict_is_tried_again_and_then_said(aws: tuple[Any, Any], new_face: MakeFace) -> None:
+    dynamodb, s3 = aws
+    waits: list[float] = []
+    DynamoGallery(dynamodb, "gallery", s3, "gallery").create_collection(
+        STAFF, model="test@000000000000", dimension=8
+    )
+    client = dynamodb._client
+    busy = Odd(client, transact_write_items=_cancelled("None", "TransactionConflict"))
+    gallery = DynamoGallery(busy, "gallery", s3, "gallery", sleep=waits.append)
+    with pytest.raises(GalleryBusy):
+        gallery.index(STAFF, [new_face("x")])
+    assert len(waits) == 7
+    assert all(0 <= wait <= 0.02 * 2 ** (n + 2) for n, wait in enumerate(waits))
+
+
+def test_a_transaction_that_can_never_go_through_is_not_tried_again(
+    aws: tuple[Any, Any], new_face: MakeFace
+) -> None:
+    dynamodb, s3 = aws
+    DynamoGallery(dynamodb, "gallery", s3, "gallery").create_collection(
+        STAFF, model="test@000000000000", dimension=8
+    )
+    waits: list[float] = []
+    broken = Odd(dynamodb._client, transact_write_items=_cancelled("None", "ValidationError"))
+    gallery = DynamoGallery(broken, "gallery", s3, "gallery", sleep=waits.append)
+    with pytest.raises(ClientError):
+        gallery.index(STAFF, [new_face("x")])
+    assert waits == []
+
+
+def test_a_log_item_that_a_query_does_not_show_yet_is_waited_for(
+    aws: tuple[Any, Any], new_face: MakeFace
+) -> None:
+    """DynamoDB may show META as a transaction left it before it shows the transaction's other items."""
+    dynamodb, s3 = aws
+
+    def without_the_last(call: Callable[..., Any], request: dict[str, Any]) -> Any:
+        answer = call(**request)
+        log = [item for item in answer["Items"] if item["sk"]["S"].startswith("S#")]
+        return answer | {"Items": [item for item in answer["Items"] if item not in log[-2:]]}
+
+    gallery = DynamoGallery(Odd(dynamodb, query=without_the_last), "gallery", s3, "gallery")
+    gallery.create_collection(STAFF, model="test@000000000000", dimension=8)
+    faces = [new_face(f"{n}") for n in range(5)]
+    warm = Searcher(gallery)
+    warm.refresh(STAFF)
+    gallery.index(STAFF, faces)
+    gallery.delete_faces(STAFF, [faces[0].id])
+    for searcher in (warm, Searcher(gallery)):
+        found = searcher.search(STAFF, np.ones((1, 8)), limit=99)[0]
+        assert {c.face_id for c in found} == {face.id for face in faces[1:]}
+
+
+def test_long_templates_fit(aws: tuple[Any, Any], new_face: MakeFace) -> None:
+    dynamodb, s3 = aws
+    gallery = DynamoGallery(dynamodb, "gallery", s3, "gallery")
+    gallery.create_collection(STAFF, model="test@000000000000", dimension=512)
+    faces = [new_face(f"{n}", dimension=512) for n in range(300)]
+    for start in range(0, 300, 100):
+        gallery.index(STAFF, faces[start : start + 100])
+    assert len(gallery.list_faces(STAFF).items) == 300
+    found = Searcher(gallery).search(STAFF, faces[7].template[None], limit=1)[0]
+    assert found[0].face_id == faces[7].id
