@@ -1,32 +1,25 @@
 """AWS on this machine: one loopback URL served by moto, and the system's resources made from the topology.
 
-moto stands in for AWS itself, never for our own logic. Where it says something else than AWS does, it is put
-right here: S3's events to EventBridge, and writes to DynamoDB that must not interleave.
+moto stands in for AWS itself, never for our own logic; :mod:`abeyance.local.moto` puts right where it differs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from moto.core.utils import unix_time
-from moto.events.models import events_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.s3 import notifications
 from werkzeug.serving import make_server
 
+from abeyance.local.moto import HOST, put_right
 from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
 
-HOST = "127.0.0.1"
 REGION = "us-east-1"
 
 WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -80,14 +73,15 @@ class LocalAws:
     def __init__(self, port: int = 0, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.front = Front()
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients_lock = threading.Lock()
         self._server = make_server(HOST, port, self.front, threaded=True, request_handler=_QuietHandler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="local-aws", daemon=True)
         self.endpoint = f"http://{HOST}:{self._server.server_port}"
 
     def start(self) -> None:
         """Serve, and create every bucket, table, rule and queue."""
-        _restart_moto()
-        notifications._send_event_bridge_message = send_as_s3_does
+        put_right()
         self._thread.start()
         create_resources(self.client, self.settings)
 
@@ -98,21 +92,18 @@ class LocalAws:
         self._server.server_close()
 
     def client(self, service: str, principal: str = "local") -> Any:
-        """A boto3 client for the local URL."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id=principal,
-            aws_secret_access_key="local",  # noqa: S106 - moto asks for one and ignores it
-            config=Config(retries={"mode": "standard"}, max_pool_connections=32),
-        )
-
-
-def _restart_moto() -> None:
-    from moto.moto_api._internal.models import moto_api_backend
-
-    moto_api_backend.reset()
+        """A boto3 client for the local URL; the same one every time, since making one takes long."""
+        with self._clients_lock:
+            if (service, principal) not in self._clients:
+                self._clients[service, principal] = boto3.client(
+                    service,
+                    endpoint_url=self.endpoint,
+                    region_name=REGION,
+                    aws_access_key_id=principal,
+                    aws_secret_access_key="local",  # noqa: S106 - moto asks for one and ignores it
+                    config=Config(retries={"mode": "standard"}, max_pool_connections=32),
+                )
+            return self._clients[service, principal]
 
 
 def create_resources(client: Callable[[str], Any], settings: Settings) -> None:
@@ -167,62 +158,3 @@ def _create_stage(sqs: Any, eventbridge: Any, settings: Settings, stage: topolog
 def _arn(sqs: Any, url: str) -> str:
     arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return arn
-
-
-def _sequencers() -> Iterator[str]:
-    """Ever later S3 sequencers, 16 hexadecimal digits."""
-    last = 0
-    for _ in itertools.count():
-        last = max(last + 1, time.time_ns())
-        yield f"{last:016X}"
-
-
-_SEQUENCERS = _sequencers()
-_SEQUENCER_LOCK = threading.Lock()
-
-
-def send_as_s3_does(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
-    """Send S3's event to EventBridge in AWS's own form and order, in place of moto's sender.
-
-    moto 5.2.5 says ``eTag`` and ``ObjectCreated`` where S3 says ``etag`` and ``PutObject``, and gives every event
-    the same sequencer.
-    """
-    kind = str(getattr(event_name, "value", event_name))
-    deleted = "ObjectRemoved" in kind
-    if not deleted and "ObjectCreated" not in kind:
-        return
-    with _SEQUENCER_LOCK:
-        thing: dict[str, Any] = {"key": key.name, "sequencer": next(_SEQUENCERS)}
-    if not deleted:
-        thing |= {"size": key.size, "etag": key.etag.strip('"')}
-    if bucket.is_versioned:
-        thing["version-id"] = key.version_id
-    detail = {
-        "version": "0",
-        "bucket": {"name": bucket.name},
-        "object": thing,
-        "request-id": uuid.uuid4().hex[:16].upper(),
-        "requester": account_id,
-        "source-ip-address": HOST,
-        "reason": "DeleteObject" if deleted else _reason(kind),
-    }
-    if deleted:
-        detail["deletion-type"] = "Permanently Deleted"
-    event = {
-        "version": "0",
-        "id": str(uuid.uuid4()),
-        "detail-type": "Object Deleted" if deleted else "Object Created",
-        "source": "aws.s3",
-        "account": account_id,
-        "time": unix_time(),
-        "region": bucket.region_name,
-        "resources": [bucket.arn],
-        "detail": detail,
-    }
-    for rule in list(events_backends[account_id][bucket.region_name].event_buses["default"].rules.values()):
-        rule.send_to_targets(event, transform_input=False)
-
-
-def _reason(kind: str) -> str:
-    what = kind.rsplit(":", 1)[-1]
-    return what if what == "CompleteMultipartUpload" else f"{what}Object"

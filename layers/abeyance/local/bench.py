@@ -56,7 +56,9 @@ def measure(photos: Sequence[bytes], progress: Callable[[int], None] | None = No
         s3 = system.client("s3")
         start = time.perf_counter()
         for number, photo in enumerate(photos):
-            s3.put_object(Bucket=system.settings.uploads_bucket, Key=f"acme/search/bench/all-{number}", Body=photo)
+            s3.put_object(
+                Bucket=system.settings.uploads_bucket, Key=f"acme/search/bench/all-{number}", Body=photo
+            )
         system.drain(600)
         together = time.perf_counter() - start
     median, bare = statistics.median(latencies), statistics.median(models)
@@ -74,7 +76,9 @@ def measure(photos: Sequence[bytes], progress: Callable[[int], None] | None = No
 def sample_photos(count: int) -> list[bytes]:
     """Photos of the demonstration, decodable and with a face."""
     prepare()
-    portraits: list[Path] = [p for n, p in sorted(fetch_samples("white-house-portraits").items()) if n.endswith("jpg")]
+    portraits: list[Path] = [
+        p for n, p in sorted(fetch_samples("white-house-portraits").items()) if n.endswith("jpg")
+    ]
     scraps = [p for n, p in sorted(fetch_samples("csu-scrapshots").items()) if n.endswith(".pgm")]
     bodies = [path.read_bytes() for path in portraits if "partial" not in path.name]
     return (bodies + [as_png(path) for path in scraps])[:count]

@@ -108,7 +108,13 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     police, missing = _agencies()
     bad = list(_bad())
     first = [*gallery, *portraits, *(photo for photo in missing if "/index/" in photo.key)]
-    second = [*probes, *portrait_probes, *bad, *police, *(photo for photo in missing if "/search/" in photo.key)]
+    second = [
+        *probes,
+        *portrait_probes,
+        *bad,
+        *police,
+        *(photo for photo in missing if "/search/" in photo.key),
+    ]
     _upload(system, first, "Indexing", steps)
     _upload(system, second, "Searching", steps)
     seconds = time.perf_counter() - start
@@ -251,7 +257,9 @@ def _upload(system: LocalSystem, photos: Sequence[Photo], what: str, steps: Step
 
 
 def _results(system: LocalSystem, photos: Sequence[Photo]) -> int:
-    pages = system.client("s3").get_paginator("list_objects_v2").paginate(Bucket=system.settings.results_bucket)
+    pages = (
+        system.client("s3").get_paginator("list_objects_v2").paginate(Bucket=system.settings.results_bucket)
+    )
     there = {found["Key"] for page in pages for found in page.get("Contents", [])}
     return sum(f"{photo.key}.json" in there for photo in photos)
 

@@ -103,7 +103,9 @@ def kill_each_in_turn(system: LocalSystem) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twice_in_random_order_with_crashes_is_the_same_as_once(uploads: tuple[Uploads, Uploads], tmp_path: Path) -> None:
+def test_twice_in_random_order_with_crashes_is_the_same_as_once(
+    uploads: tuple[Uploads, Uploads], tmp_path: Path
+) -> None:
     clean = run(uploads, twice=False, seed=0)
     stormy = run(uploads, twice=True, seed=1)
     assert clean["waiting"] == stormy["waiting"]

@@ -20,7 +20,9 @@ Upload = Callable[..., dict[str, Any]]
 
 
 def gallery(system: LocalSystem) -> DynamoGallery:
-    return DynamoGallery(system.client("dynamodb"), "abeyance-gallery", system.client("s3"), "abeyance-gallery")
+    return DynamoGallery(
+        system.client("dynamodb"), "abeyance-gallery", system.client("s3"), "abeyance-gallery"
+    )
 
 
 def ledger(system: LocalSystem) -> LedgerStore:
@@ -51,7 +53,9 @@ def test_one_photo_is_indexed_and_another_of_the_same_person_matches(
 def test_the_uploader_may_ask_for_more_or_for_less(
     system: LocalSystem, upload: Upload, portraits: dict[str, Path]
 ) -> None:
-    upload("acme/index/threshold/obama.jpg", portraits["obama.jpg"].read_bytes(), external_image_id="person:44")
+    upload(
+        "acme/index/threshold/obama.jpg", portraits["obama.jpg"].read_bytes(), external_image_id="person:44"
+    )
     upload("acme/index/threshold/biden.jpg", portraits["biden.jpg"].read_bytes())
     body = portraits["obama2.jpg"].read_bytes()
     everybody = upload("acme/search/threshold/all.jpg", body, face_match_threshold="0")
@@ -115,7 +119,9 @@ def test_deleting_the_photo_deletes_its_faces_its_chips_and_its_result(
     system.drain(60)
     assert gallery(system).describe(ref).face_count == 0
     assert result(system, key) is None
-    found = upload("acme/search/leaving/again.jpg", portraits["obama2.jpg"].read_bytes(), face_match_threshold="0")
+    found = upload(
+        "acme/search/leaving/again.jpg", portraits["obama2.jpg"].read_bytes(), face_match_threshold="0"
+    )
     assert found["faces"][0]["matches"] == []
     deleted = [entry for entry in ledger(system).read() if entry.type == "Faces Deleted"]
     assert deleted[-1].body["count"] == 1

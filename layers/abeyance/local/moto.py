@@ -1,0 +1,126 @@
+"""Where moto says or does something else than AWS, put right: S3's events, and DynamoDB's transactions."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from moto.core.utils import unix_time
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import Table
+from moto.events.models import events_backends
+from moto.moto_api._internal.models import moto_api_backend
+from moto.s3 import notifications
+
+HOST = "127.0.0.1"
+
+
+def put_right() -> None:
+    """Empty moto's AWS and make it behave, in this process, as the rest of this module says."""
+    moto_api_backend.reset()
+    notifications._send_event_bridge_message = send_as_s3_does  # type: ignore[assignment]
+    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign]
+    Table.__deepcopy__ = lambda table, _: table  # type: ignore[attr-defined]
+
+
+_transact_write_items = DynamoDBBackend.transact_write_items
+
+
+def transact_write_items(backend: DynamoDBBackend, actions: list[dict[str, Any]]) -> None:
+    """All or nothing, keeping a copy of the items that the transaction touches.
+
+    moto 5.2.5 copies every table whole, once an action, so that each transaction takes longer than the last;
+    with tables that "copy" as themselves its own rollback does nothing, and this one does it.
+    """
+    before = [_item(backend, next(iter(action.values()))) for action in actions]
+    try:
+        _transact_write_items(backend, actions)
+    except BaseException:
+        for rows, key, item in before:
+            if rows is None:
+                continue
+            if item is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = item
+        raise
+
+
+def _item(backend: DynamoDBBackend, action: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Where the item of an action lies: the dictionary, the key in it, and a copy of what is there or None."""
+    table = backend.tables.get(action["TableName"])
+    if table is None:
+        return None, None, None
+    key = action.get("Key") or action["Item"]
+    hash_key, range_key = (
+        DynamoType(key[name]) if name else None for name in (table.hash_key_attr, table.range_key_attr)
+    )
+    if range_key is None:
+        return table.items, hash_key, copy.deepcopy(table.items.get(hash_key))
+    rows = table.items[hash_key]
+    return rows, range_key, copy.deepcopy(rows.get(range_key))
+
+
+def _sequencers() -> Iterator[str]:
+    """Ever later S3 sequencers, 16 hexadecimal digits."""
+    last = 0
+    for _ in itertools.count():
+        last = max(last + 1, time.time_ns())
+        yield f"{last:016X}"
+
+
+_SEQUENCERS = _sequencers()
+_SEQUENCER_LOCK = threading.Lock()
+
+
+def send_as_s3_does(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
+    """Send S3's event to EventBridge in AWS's own form and order, in place of moto's sender.
+
+    moto 5.2.5 says ``eTag`` and ``ObjectCreated`` where S3 says ``etag`` and ``PutObject``, and gives every event
+    the same sequencer.
+    """
+    kind = str(getattr(event_name, "value", event_name))
+    deleted = "ObjectRemoved" in kind
+    if not deleted and "ObjectCreated" not in kind:
+        return
+    with _SEQUENCER_LOCK:
+        thing: dict[str, Any] = {"key": key.name, "sequencer": next(_SEQUENCERS)}
+    if not deleted:
+        thing |= {"size": key.size, "etag": key.etag.strip('"')}
+    if bucket.is_versioned:
+        thing["version-id"] = key.version_id
+    detail = {
+        "version": "0",
+        "bucket": {"name": bucket.name},
+        "object": thing,
+        "request-id": uuid.uuid4().hex[:16].upper(),
+        "requester": account_id,
+        "source-ip-address": HOST,
+        "reason": "DeleteObject" if deleted else _reason(kind),
+    }
+    if deleted:
+        detail["deletion-type"] = "Permanently Deleted"
+    event = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Object Deleted" if deleted else "Object Created",
+        "source": "aws.s3",
+        "account": account_id,
+        "time": unix_time(),
+        "region": bucket.region_name,
+        "resources": [bucket.arn],
+        "detail": detail,
+    }
+    for rule in list(events_backends[account_id][bucket.region_name].event_buses["default"].rules.values()):
+        rule.send_to_targets(event, transform_input=False)
+
+
+def _reason(kind: str) -> str:
+    what = kind.rsplit(":", 1)[-1]
+    return what if what == "CompleteMultipartUpload" else f"{what}Object"
