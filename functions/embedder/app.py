@@ -189,9 +189,10 @@ class App:
         _, batcher = self._endpoint.serving()
         future = batcher.submit(chips)
         # Who has hung up must not take the model's time from those who wait.
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone: asyncio.Future[None] = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait([future, gone], return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [future, gone]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not future.done():
                 raise ClientGone
             return npy.encode(future.result())

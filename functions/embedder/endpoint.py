@@ -119,7 +119,7 @@ class Endpoint:
     async def _run(self) -> None:
         try:
             await self._open()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Whatever the libraries below raise: without a model there is nothing to serve.
             log.critical("the model cannot be opened", extra={"because": str(error)})
             self._stop(error)

@@ -15,11 +15,16 @@ from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models.manifest import Preprocessing
 
 #: Operators whose every floating-point input and output may be float16 alike. With any other, the graph stays as it is.
+# fmt: off
 HALF = frozenset(
-    "Add AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Dropout Flatten Gather Gemm "
-    "GlobalAveragePool Identity LeakyRelu MatMul MaxPool Mul PRelu Pad ReduceMean Relu Reshape Shape Sigmoid Slice "
-    "Softmax Squeeze Sub Transpose Unsqueeze".split()
+    {
+        "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "Div",
+        "Dropout", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "Identity", "LeakyRelu", "MatMul",
+        "MaxPool", "Mul", "PRelu", "Pad", "ReduceMean", "Relu", "Reshape", "Shape", "Sigmoid", "Slice",
+        "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    }
 )
+# fmt: on
 _LARGEST = float(np.finfo(np.float16).max)
 
 

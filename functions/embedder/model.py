@@ -188,7 +188,7 @@ def _gpu_session(graph: bytes, providers: Sequence[str], *, half: bool, batch: i
 
 def _ladder(batch: int) -> tuple[int, ...]:
     """Powers of two up to ``batch``, and ``batch``: the only sizes that run, so each is tuned once, at warm-up."""
-    return tuple(size for size in (2**power for power in range(12)) if size < batch) + (batch,)
+    return (*(size for size in (2**power for power in range(12)) if size < batch), batch)
 
 
 def _padded(session: Any, sizes: Sequence[int]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -201,6 +201,7 @@ def _padded(session: Any, sizes: Sequence[int]) -> Callable[[NDArray[np.uint8]],
             chips = full
         (raw,) = session.run(["templates"], {"chips": np.ascontiguousarray(chips)})
         templates: NDArray[np.float32] = raw[:count]
-        return templates / np.maximum(np.linalg.norm(templates, axis=1, keepdims=True), 1e-12)
+        templates /= np.maximum(np.linalg.norm(templates, axis=1, keepdims=True), 1e-12)
+        return templates
 
     return run
