@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.pipeline import assemble
+from abeyance.pipeline import assemble, topology
 from abeyance.pipeline.stage import answer
 
 record = assemble.record()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Append an SQS FIFO batch to the ledger."""
+    """Append an SQS FIFO batch to the ledger; or, when the schedule asks, write a checkpoint of it."""
+    if event.get("task") == topology.CHECKPOINT.task:
+        return assemble.checkpoint()
     return answer(event, record)

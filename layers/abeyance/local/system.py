@@ -15,7 +15,9 @@ from typing import Any, Self
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from abeyance.local.api import Api, mount
 from abeyance.local.aws import LocalAws, environment
+from abeyance.local.timekeeper import Timekeeper
 from abeyance.local.worker import FunctionError, Worker
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
@@ -135,6 +137,8 @@ class LocalSystem:
         settings = msgspec.structs.replace(settings or Settings(), flags=f"file:{self.flags}")
         self.aws = LocalAws(port, settings)
         self.pollers: dict[str, Poller] = {}
+        self.services: list[Api] = []
+        self._timekeeper: Timekeeper | None = None
 
     @property
     def endpoint(self) -> str:
@@ -158,8 +162,15 @@ class LocalSystem:
             for poller in self.pollers.values():
                 for worker in poller.workers:
                     worker.ready()
-            for poller in self.pollers.values():
-                poller.start()
+            self.services = [mount(self.aws)]
+            self._timekeeper = Timekeeper(
+                self.client("events"),
+                self.settings.event_bus,
+                self.flags,
+                self.pollers[topology.LEDGER.name].workers[0],
+            )
+            for running in (*self.pollers.values(), *self.services, self._timekeeper):
+                running.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -168,8 +179,10 @@ class LocalSystem:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for poller in self.pollers.values():
-            poller.stop()
+        if self._timekeeper:
+            self._timekeeper.stop()
+        for running in (*self.pollers.values(), *self.services):
+            running.stop()
         self.aws.stop()
         self._folder.cleanup()
 

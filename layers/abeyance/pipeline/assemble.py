@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from abeyance.pipeline.aws import DynamoUploads, EventBridgeBus, S3Objects, client
 from abeyance.pipeline.settings import Settings
@@ -70,6 +70,17 @@ def record() -> RecordDecisions:
 
     settings = Settings.from_environment()
     return RecordDecisions(LedgerStore(client("dynamodb"), settings.ledger_table), _pseudonym_key(settings))
+
+
+def checkpoint() -> dict[str, Any]:
+    """Write a checkpoint of this environment's ledger; its origin and size, or nothing for an empty ledger."""
+    from abeyance.ledger.checkpoints import Checkpointer
+    from abeyance.ledger.store import LedgerStore
+
+    settings = Settings.from_environment()
+    store = LedgerStore(client("dynamodb"), settings.ledger_table)
+    written = Checkpointer(client("s3"), settings.ledger_bucket).checkpoint(store)
+    return {"origin": written.origin, "size": written.size} if written else {}
 
 
 def guard(settings: Settings) -> Guard:

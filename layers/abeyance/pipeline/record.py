@@ -13,6 +13,7 @@ from abeyance.ledger.chain import Record, normalise, refusal
 from abeyance.ledger.errors import Inadmissible
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.store import LedgerStore
+from abeyance.moratorium.boundaries import Boundary, BoundaryType
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event
 from abeyance.pipeline.stage import Message
@@ -38,10 +39,22 @@ class RecordDecisions:
         try:
             if "detail-type" not in envelope:
                 return msgspec.convert(envelope, Record)  # queued by a synchronous caller, see LedgerQueue
+            if envelope["detail-type"] in BOUNDARIES:
+                return _boundary(envelope["detail"])
             event = events.parse(envelope["detail-type"], envelope["detail"])
         except (msgspec.ValidationError, TypeError):
             return _unreadable(envelope)
         return Record(id=event.id, type=event.detail_type, time=event.time, body=entry_body(event, self._key))
+
+
+#: Announcements of moratoria that start or end.
+BOUNDARIES = frozenset(map(str, BoundaryType))
+
+
+def _boundary(detail: Any) -> Record:
+    boundary = msgspec.convert(detail, Boundary)
+    body = msgspec.to_builtins(boundary)
+    return Record(id=f"boundary:{boundary.id}", type=str(boundary.type), time=boundary.at, body=body)
 
 
 def _admissible(record: Record) -> Record:

@@ -131,6 +131,22 @@ LEDGER = Stage(
 STAGES = (GATE, DETECT, RECOGNIZE, LEDGER)
 
 
+class Schedule(msgspec.Struct, frozen=True):
+    """A task that a function does now and then; it is invoked with ``{"task": <name>}``."""
+
+    task: str
+    function: str
+    every_minutes: int
+
+
+#: Writes down, where nobody can change it, how far the chain is and what its tree's root is.
+CHECKPOINT = Schedule("checkpoint", "ledger", 15)
+#: Brings the schedules of moratoria that start and end in step with the flags.
+ANNOUNCE = Schedule("announce", "flags", 60)
+
+SCHEDULES = (CHECKPOINT, ANNOUNCE)
+
+
 class Table(msgspec.Struct, frozen=True):
     """A DynamoDB table with string keys, billed on demand."""
 

@@ -187,3 +187,41 @@ def test_everything_is_on_the_ledger_and_the_ledger_holds(system: LocalSystem) -
 
 def test_nothing_is_left_in_any_queue(system: LocalSystem) -> None:
     assert set(system.waiting().values()) == {0}
+
+
+def test_an_edge_of_a_moratorium_is_announced_once_and_recorded(system: LocalSystem) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    edge = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=3)
+    document = json.loads(system.flags.read_text())
+    document["values"]["police_halt"]["ends"] = f"{edge:%Y-%m-%dT%H:%M:%SZ}"
+    before = system.flags.read_text()
+    system.flags.write_text(json.dumps(document))
+    try:
+        deadline = datetime.now(UTC) + timedelta(seconds=15)
+        found: list[Any] = []
+        while not found and datetime.now(UTC) < deadline:
+            system.drain(30)
+            found = [entry for entry in ledger(system).read(limit=10_000) if entry.type == "Moratorium Ending"]
+    finally:
+        system.flags.write_text(before)
+    (entry,) = found
+    assert entry.body["flag"] == "police_halt"
+    assert entry.body["lead_seconds"] == 86400
+    assert entry.body["held"] is True
+
+
+def test_a_checkpoint_covers_the_ledger(system: LocalSystem) -> None:
+    from abeyance.ledger.checkpoints import Checkpointer
+
+    system._timekeeper.checkpoint()
+    store = ledger(system)
+    head = store.head()
+    assert head is not None
+    checkpoint = Checkpointer(system.client("s3"), "abeyance-ledger").latest(head.header.origin)
+    assert checkpoint is not None
+    assert (checkpoint.size, checkpoint.head) == (head.seq, head.hash)
+    report = verify_store(store, checkpoints=[checkpoint])
+    assert report is not None
+    assert report.ok
+    assert report.checkpointed == head.seq

@@ -1,0 +1,90 @@
+"""What EventBridge Scheduler does in AWS: announcements of moratoria in their time, and checkpoints of the ledger."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from abeyance.local.worker import FunctionError, Worker
+from abeyance.moratorium.boundaries import boundaries
+from abeyance.moratorium.document import parse
+from abeyance.moratorium.errors import FlagsError
+from abeyance.pipeline import topology
+
+log = logging.getLogger("abeyance.local")
+
+#: Seconds between two looks at the clock.
+TICK = 1.0
+
+
+class Timekeeper:
+    """Puts the events of moratoria that start and end on the bus when their time comes, and asks for checkpoints."""
+
+    def __init__(
+        self,
+        eventbridge: Any,
+        bus: str,
+        flags: Path,
+        ledger: Worker,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._eventbridge = eventbridge
+        self._bus = bus
+        self._flags = flags
+        self._ledger = ledger
+        self._clock = clock
+        self._announced = clock()
+        self._checkpointed = time.monotonic()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="timekeeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and leave a checkpoint of what the ledger came to."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.checkpoint()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TICK):
+            self.announce()
+            if time.monotonic() - self._checkpointed > 60 * topology.CHECKPOINT.every_minutes:
+                self.checkpoint()
+
+    def announce(self) -> None:
+        """Announce what became due since the last call. Unreadable flags are announced when they can be read again."""
+        now = self._clock()
+        try:
+            due = boundaries(parse(self._flags.read_bytes()), self._announced, now)
+        except (OSError, FlagsError):
+            return
+        entries = [
+            {
+                "EventBusName": self._bus,
+                "Source": topology.SOURCE,
+                "DetailType": str(boundary.type),
+                "Detail": msgspec.json.encode(boundary).decode(),
+            }
+            for boundary in due
+        ]
+        for start in range(0, len(entries), 10):
+            self._eventbridge.put_events(Entries=entries[start : start + 10])
+        self._announced = now
+
+    def checkpoint(self) -> None:
+        """Ask the ledger function for a checkpoint."""
+        self._checkpointed = time.monotonic()
+        try:
+            self._ledger.invoke({"task": topology.CHECKPOINT.task})
+        except FunctionError as error:
+            log.warning("no checkpoint: %s", error)
