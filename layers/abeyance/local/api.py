@@ -21,7 +21,7 @@ TIMEOUT: Final = 29.0
 MAX_BODY: Final = 16 * 1024 * 1024
 ACCOUNT: Final = "123456789012"
 
-_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^/, ]+)/")
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/[^/,\s]+/aws4_request\b")
 #: What API Gateway itself answers when a function fails.
 _BROKEN = b'{"message": "Internal server error"}'
 

@@ -68,7 +68,9 @@ class Api:
             region_name=REGION,
             aws_access_key_id=principal,
             aws_secret_access_key="any",
-            config=Config(parameter_validation=checked, retries={"total_max_attempts": 1}, max_pool_connections=16),
+            config=Config(
+                parameter_validation=checked, retries={"total_max_attempts": 1}, max_pool_connections=16
+            ),
         )
         client.meta.events.register("before-parse.rekognition", self._check_raw)
         client.meta.events.register("after-call.rekognition", self._check_parsed)
@@ -104,7 +106,9 @@ class Api:
         assert set(body) == {"__type", "Code", "Logref", "Message"}
         modelled = {shape.name for shape in operation_model.error_shapes} | {"SerializationException"}
         assert body["__type"] in modelled, body
-        assert response_dict["status_code"] == (500 if body["__type"] in ("InternalServerError", "ThrottlingException") else 400)
+        assert response_dict["status_code"] == (
+            500 if body["__type"] in ("InternalServerError", "ThrottlingException") else 400
+        )
         assert body["__type"] != "InternalServerError", body
 
     @staticmethod

@@ -48,6 +48,18 @@ def side_by_side(*photos: bytes) -> bytes:
     return body.getvalue()
 
 
+def crowd(photo: bytes, columns: int, rows: int) -> bytes:
+    """The same face many times."""
+    face = Image.open(io.BytesIO(photo)).convert("RGB")
+    face.thumbnail((130, 130))
+    whole = Image.new("RGB", (columns * face.width, rows * face.height))
+    for place in range(columns * rows):
+        whole.paste(face, (place % columns * face.width, place // columns * face.height))
+    body = io.BytesIO()
+    whole.save(body, "JPEG", quality=95)
+    return body.getvalue()
+
+
 class TestCollections:
     def test_life(self, api: Any) -> None:
         client = api.client()
@@ -148,7 +160,10 @@ class TestIndex:
     def test_adds_what_it_found(self, api: Any, faces: str, photos: Photos) -> None:
         client = api.client()
         answer = client.index_faces(
-            CollectionId=faces, Image={"Bytes": photos("obama.jpg")}, ExternalImageId="staff:7", DetectionAttributes=[]
+            CollectionId=faces,
+            Image={"Bytes": photos("obama.jpg")},
+            ExternalImageId="staff:7",
+            DetectionAttributes=[],
         )
         (record,) = answer["FaceRecords"]
         assert record["Face"]["ExternalImageId"] == "staff:7"
@@ -245,7 +260,9 @@ class TestObjects:
             with pytest.raises(client.exceptions.InvalidS3ObjectException):
                 client.detect_faces(Image={"S3Object": where})
 
-    @pytest.mark.parametrize("image", [{}, {"S3Object": {"Name": "acme/x"}}, {"S3Object": {"Bucket": "uploads"}}])
+    @pytest.mark.parametrize(
+        "image", [{}, {"S3Object": {"Name": "acme/x"}}, {"S3Object": {"Bucket": "uploads"}}]
+    )
     def test_incomplete(self, api: Any, image: dict[str, Any]) -> None:
         client = api.client()
         with pytest.raises(client.exceptions.InvalidParameterException):
@@ -311,11 +328,15 @@ class TestListFaces:
         )
         assert [len(page["Faces"]) for page in pages] == [2, 2, 1]
         assert [face["FaceId"] for page in pages for face in page["Faces"]] == ids
-        some = client.list_faces(CollectionId=faces, FaceIds=[ids[3], ids[1], str(uuid.uuid4())], MaxResults=1)
+        some = client.list_faces(
+            CollectionId=faces, FaceIds=[ids[3], ids[1], str(uuid.uuid4())], MaxResults=1
+        )
         assert [face["FaceId"] for face in some["Faces"]] == [ids[1]]
         named = [ids[3], ids[1], ids[4]]
         first = client.list_faces(CollectionId=faces, FaceIds=named, MaxResults=2)
-        rest = client.list_faces(CollectionId=faces, FaceIds=named, MaxResults=2, NextToken=first["NextToken"])
+        rest = client.list_faces(
+            CollectionId=faces, FaceIds=named, MaxResults=2, NextToken=first["NextToken"]
+        )
         assert [face["FaceId"] for face in (*first["Faces"], *rest["Faces"])] == sorted(named)
         assert "NextToken" not in rest
         with pytest.raises(client.exceptions.InvalidPaginationTokenException):
@@ -349,14 +370,19 @@ class TestUsers:
         assert made["AssociatedFaces"] == [{"FaceId": obama}]
         assert made["UserStatus"] == "ACTIVE"
         more = client.associate_faces(
-            CollectionId=faces, UserId="barack", FaceIds=[obama, obama2, biden, str(uuid.uuid4())], UserMatchThreshold=60
+            CollectionId=faces,
+            UserId="barack",
+            FaceIds=[obama, obama2, biden, str(uuid.uuid4())],
+            UserMatchThreshold=60,
         )
         assert more["AssociatedFaces"] == [{"FaceId": obama2}]
         refused = {face["FaceId"]: face for face in more["UnsuccessfulFaceAssociations"]}
         assert refused[biden]["Reasons"] == ["LOW_MATCH_CONFIDENCE"]
         assert refused[biden]["Confidence"] < 60
         client.associate_faces(CollectionId=faces, UserId="joe", FaceIds=[biden])
-        other = client.associate_faces(CollectionId=faces, UserId="barack", FaceIds=[biden], UserMatchThreshold=0)
+        other = client.associate_faces(
+            CollectionId=faces, UserId="barack", FaceIds=[biden], UserMatchThreshold=0
+        )
         (why,) = other["UnsuccessfulFaceAssociations"]
         assert (why["Reasons"], why["UserId"]) == (["ASSOCIATED_TO_A_DIFFERENT_USER"], "joe")
 
@@ -416,13 +442,22 @@ class TestUsers:
                 client.search_users(CollectionId=faces, **missing)
 
     def test_one_hundred_faces(self, api: Any, faces: str, photos: Photos) -> None:
+        """A photo gives its hundred largest faces, and a user has a hundred at most."""
         client = api.client()
         client.create_user(CollectionId=faces, UserId="many")
-        ids = [index(api, faces, photos("biden.jpg"), ExternalImageId=f"n{n}") for n in range(101)]
-        answer = client.associate_faces(CollectionId=faces, UserId="many", FaceIds=ids[:100])
+        found = client.index_faces(
+            CollectionId=faces,
+            Image={"Bytes": crowd(photos("biden.jpg"), 11, 10)},
+            QualityFilter="NONE",
+            MaxFaces=200,
+        )
+        assert len(found["FaceRecords"]) == 100
+        ids = [record["Face"]["FaceId"] for record in found["FaceRecords"]]
+        answer = client.associate_faces(CollectionId=faces, UserId="many", FaceIds=ids)
         assert len(answer["AssociatedFaces"]) == 100
+        one_more = index(api, faces, photos("biden.jpg"))
         with pytest.raises(client.exceptions.ServiceQuotaExceededException):
-            client.associate_faces(CollectionId=faces, UserId="many", FaceIds=ids[100:])
+            client.associate_faces(CollectionId=faces, UserId="many", FaceIds=[one_more])
 
 
 def test_no_other_operation_is_here(api: Any, photos: Photos) -> None:
