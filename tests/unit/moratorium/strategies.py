@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from abeyance.moratorium.decide import Request
 from abeyance.moratorium.tenants import Tenant
 
+#: For laws; machines under load are slow without being wrong.
+MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PLACES = ("US", "US-CA", "US-CA-OAKLAND", "US-CA-SAN_FRANCISCO", "US-OR", "DE")
 SECTORS = ("law_enforcement", "city_department", "commercial")
 ACTIONS = ("detect", "search", "index")

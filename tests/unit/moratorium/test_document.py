@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import abeyance.moratorium
@@ -215,7 +215,7 @@ def agree(document: dict[str, Any]) -> None:
         assert complaint, next(iter(VALIDATOR.iter_errors(text))).message
 
 
-@settings(max_examples=150, deadline=None)
+@s.MANY
 @given(st.dictionaries(s.KEYS, st.one_of(s.values(), st.just({"enabled": False})), max_size=3))
 def test_schema_and_parser_accept_generated_documents(values) -> None:
     document = hosted(**values)
@@ -237,7 +237,7 @@ junk = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(s.MANY, max_examples=400)
 @given(s.values(), st.data())
 def test_schema_and_parser_agree_on_damaged_documents(flag, data) -> None:
     document = hosted(a=flag)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from abeyance.moratorium.boundaries import Boundary, BoundaryType, boundaries, synchronize
@@ -70,17 +70,13 @@ def test_words_do_not_change_ids_and_dates_do() -> None:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@s.MANY
 @given(s.value_documents(), st.lists(st.integers(-400, 400), min_size=2, max_size=6))
 def test_windows_laid_end_to_end_announce_everything_once(flags, hours) -> None:
     compiled = parse(flags)
     marks = sorted({s.day(5) + timedelta(hours=hour) for hour in hours})
     whole = boundaries(compiled, marks[0], marks[-1])
-    pieces = [
-        entry
-        for start, end in pairwise(marks)
-        for entry in boundaries(compiled, start, end)
-    ]
+    pieces = [entry for start, end in pairwise(marks) for entry in boundaries(compiled, start, end)]
     assert pieces == whole
     assert len({entry.id for entry in whole}) == len(whole)
 
@@ -120,7 +116,7 @@ def test_spans_of_the_presets() -> None:
     assert ("san_francisco_2019", Phase.IN_FORCE, "2019-05-14", "") in found
 
 
-@settings(max_examples=150, deadline=None)
+@s.MANY
 @given(s.values(), s.moments)
 def test_a_flag_is_in_a_span_exactly_when_it_is_in_force(flag, when) -> None:
     flags = parse({"a": flag})
@@ -199,7 +195,7 @@ def test_simulation_sees_changed_terms_and_skips_what_was_never_decided() -> Non
     assert (result.decisions, result.skipped, result.differences) == (2, 2, ())
 
 
-@settings(max_examples=100, deadline=None)
+@s.MANY
 @given(s.value_documents(), s.requests(), s.moments)
 def test_a_document_changes_none_of_its_own_decisions(flags, request_, when) -> None:
     from abeyance.moratorium.decide import decide
