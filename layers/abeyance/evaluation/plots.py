@@ -1,0 +1,153 @@
+"""Plots as SVG for the page they stand on: text stays text, and two of them on a page do not mix their names."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from abeyance.evaluation.demographics import Differential, Matrix
+from abeyance.evaluation.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK, _SOFT, _ACCENT, _WARN = "#1c2127", "#5b6570", "#0b5c8a", "#b3452c"
+_numbers = itertools.count(1)
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "abeyance",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _SOFT,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "grid.color": "#e3e7ea",
+}
+
+
+def det_curve(fmr: Sequence[float], fnmr: Sequence[float], points: Sequence[tuple[str, float, float]]) -> str:
+    """FNMR over FMR on log scales; ``points`` are (label, FMR, FNMR) to mark."""
+    with _plot(7.2, 4.6) as (axes, done):
+        shown = [(x, y) for x, y in zip(fmr, fnmr, strict=True) if x > 0 and y > 0]
+        if shown:
+            axes.plot(*zip(*shown, strict=True), color=_ACCENT, lw=2)
+        for label, x, y in points:
+            if x > 0 and y > 0:
+                axes.plot([x], [y], "o", color=_WARN)
+                axes.annotate(label, (x, y), textcoords="offset points", xytext=(7, 6), color=_WARN)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("False-match rate: strangers taken for one person")
+        axes.set_ylabel("False non-match rate: one person taken for two")
+        axes.grid(visible=True, which="major")
+        return done()
+
+
+def lines(
+    series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str, *, log: bool = False
+) -> str:
+    """Named lines."""
+    with _plot(7.2, 4.0) as (axes, done):
+        for (name, xs, ys), colour in zip(series, itertools.cycle([_ACCENT, _WARN, "#4f7f3a", "#7a5195"])):
+            axes.plot(xs, ys, label=name, color=colour, lw=2, marker="o", ms=3)
+        if log:
+            axes.set_yscale("log")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(visible=True)
+        if len(series) > 1:
+            axes.legend(frameon=False)
+        return done()
+
+
+def intervals(found: Differential, x: str) -> str:
+    """Every group's rate with its interval, worst on top; groups that are not judged are pale."""
+    rows = sorted((row for row in found.groups if row.rate.trials), key=lambda row: row.rate.value)[-30:]
+    with _plot(7.2, 1.1 + 0.27 * max(2, len(rows))) as (axes, done):
+        positive = [row.rate.low for row in rows if row.rate.low > 0]
+        floor = min(positive, default=1e-6) / 2
+        for place, row in enumerate(rows):
+            colour = _ACCENT if row.judged else "#b9c2ca"
+            axes.plot([max(row.rate.low, floor), row.rate.high], [place, place], color=colour, lw=2.5)
+            axes.plot([max(row.rate.value, floor)], [place], "o", color=colour, ms=6)
+        axes.set_yticks(range(len(rows)), [row.group for row in rows])
+        axes.tick_params(axis="y", length=0, colors=_INK)
+        if found.measure == "fmr":
+            axes.set_xscale("log")
+        axes.set_xlabel(x)
+        axes.grid(visible=True, axis="x")
+        return done()
+
+
+def heat(found: Matrix, title: str) -> str:
+    """FMR within and across groups, as colours of log10 with the number in every cell where there is room."""
+    size = len(found.groups)
+    values = np.array([[np.nan if v is None else v for v in row] for row in found.fmr], np.float64)
+    logs = np.log10(np.where(values > 0, values, np.nan))
+    with _plot(2.6 + 0.52 * size, 2.0 + 0.42 * size) as (axes, done):
+        axes.imshow(np.ma.masked_invalid(logs), cmap="YlOrRd", aspect="auto")
+        axes.set_xticks(range(size), found.groups, rotation=50, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), found.groups)
+        axes.tick_params(length=0, colors=_INK)
+        axes.set_title(title, fontsize=10, loc="left")
+        limits = np.nanmin(logs, initial=0), np.nanmax(logs, initial=-9)
+        middle = limits[0] + 0.65 * (limits[1] - limits[0])
+        for row, column in np.ndindex(size, size):
+            value = values[row, column]
+            if size <= 16 and not np.isnan(value):
+                dark = value > 0 and logs[row, column] > middle
+                text = "0" if value == 0 else f"{1e4 * value:.1f}" if value < 0.1 else f"{1e4 * value:.0f}"
+                axes.text(
+                    column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else _INK
+                )
+        return done()
+
+
+class _plot:  # noqa: N801  a context, named as it is read
+    """``with _plot(width, height) as (axes, done)``: ``done()`` gives the SVG. Inches."""
+
+    def __init__(self, width: float, height: float) -> None:
+        try:
+            import matplotlib as mpl
+        except ImportError as error:
+            raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
+        self._context = mpl.rc_context(_SETTINGS)
+        self._size = (width, height)
+
+    def __enter__(self) -> tuple[Axes, Any]:
+        from matplotlib.figure import Figure
+
+        self._context.__enter__()
+        figure = Figure(self._size, layout="constrained")
+        axes = figure.add_subplot()
+
+        def done() -> str:
+            content = io.StringIO()
+            figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+            return _tidy(content.getvalue())
+
+        return axes, done
+
+    def __exit__(self, *problem: Any) -> None:
+        self._context.__exit__(*problem)
+
+
+def _tidy(svg: str) -> str:
+    """Only the element, sized by the page, with names of its own."""
+    prefix = f"p{next(_numbers)}-"
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) width="([0-9.]+)pt"', r'\1 style="max-width:\2pt" role="img"', svg, count=1)
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    return re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
