@@ -113,6 +113,7 @@ class App:
         try:
             body = await self._invoke(dict(scope["headers"]), receive)
             status = 200
+            self._endpoint.answered += 1
             return 200, npy.MEDIA_TYPE, body
         except Refused as refusal:
             status = refusal.status

@@ -59,6 +59,8 @@ class Endpoint:
         self.metrics = Metrics()
         self.model: Model | None = None
         self.batcher: Batcher | None = None
+        #: Requests that were answered with templates.
+        self.answered = 0
         self._open_model = open_model
         self._stop = stop
         self._draining = False

@@ -92,4 +92,6 @@ def main(arguments: list[str] | None = None) -> int:
     server.endpoint = endpoint
     log.info("listening", extra={"host": settings.host, "port": settings.port, "model": settings.model})
     server.run()
+    left = endpoint.batcher.pending if endpoint.batcher else 0
+    log.info("ended", extra={"answered": endpoint.answered, "unanswered_chips": left})
     return UNUSABLE if failure else 0

@@ -55,7 +55,9 @@ def run(work: Callable[[Model, Batcher], Coroutine[Any, Any, None]], **how: Any)
 def test_what_waits_is_cut_into_full_batches_across_requests() -> None:
     async def work(model: Model, batcher: Batcher) -> None:
         model.gate.clear()
-        futures = [batcher.submit(marked(*marks)) for marks in ([1], [2, 3, 4], [5, 6], [7], [8, 9, 10, 11, 12])]
+        futures = [
+            batcher.submit(marked(*marks)) for marks in ([1], [2, 3, 4], [5, 6], [7], [8, 9, 10, 11, 12])
+        ]
         model.gate.set()
         answers = await asyncio.gather(*futures)
         assert [list(answer[:, 0]) for answer in answers] == [[1], [2, 3, 4], [5, 6], [7], [8, 9, 10, 11, 12]]
@@ -177,7 +179,10 @@ def test_everybody_gets_his_own_back(
     sizes: list[int], batch: int, workers: int, spread: bool, linger: float
 ) -> None:
     async def work(model: Model, batcher: Batcher) -> None:
-        sent = [marked(*[number] * size) if size else np.empty((0, 112, 112, 3), np.uint8) for number, size in enumerate(sizes)]
+        sent = [
+            marked(*[number] * size) if size else np.empty((0, 112, 112, 3), np.uint8)
+            for number, size in enumerate(sizes)
+        ]
         answers = await asyncio.gather(*(batcher.submit(chips) for chips in sent))
         for number, (size, answer) in enumerate(zip(sizes, answers, strict=True)):
             assert answer.shape == (size, 2)

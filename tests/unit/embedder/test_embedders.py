@@ -103,7 +103,8 @@ def test_what_will_be_refused_again_is_not(tiny: ModelEntry, status: int, reason
 
 
 @pytest.mark.parametrize(
-    "says", [Answer(404, "", PAGE), Answer(403, "", b""), Answer(301, "", b""), Unreachable("no right", again=False)]
+    "says",
+    [Answer(404, "", PAGE), Answer(403, "", b""), Answer(301, "", b""), Unreachable("no right", again=False)],
 )
 def test_a_wrong_address_is_said_at_once(tiny: ModelEntry, says: Answer | Exception) -> None:
     wire = Wire(tiny, says)
