@@ -6,7 +6,14 @@ from infra import nodejs
 
 nodejs.use()
 
-from aws_cdk import App, Environment, Tags, Validations  # noqa: E402
+from aws_cdk import (  # noqa: E402
+    App,
+    CliCredentialsStackSynthesizer,
+    DefaultStackSynthesizer,
+    Environment,
+    Tags,
+    Validations,
+)
 from cdk_nag import AwsSolutionsChecks  # noqa: E402
 
 from infra.config import Config  # noqa: E402
@@ -19,8 +26,10 @@ def build(app: App) -> dict[str, Flow | State]:
     config = Config.from_context(app.node.try_get_context)
     environment = Environment(account=config.account or None, region=config.region or None)
     prefix = config.name.capitalize()
-    state = State(app, f"{prefix}State", config, env=environment)
-    flow = Flow(app, f"{prefix}Flow", config, state=state, env=environment)
+    # An emulator knows no roles but those of the functions; what publishes there is whoever deploys.
+    publisher = CliCredentialsStackSynthesizer if config.emulator else DefaultStackSynthesizer
+    state = State(app, f"{prefix}State", config, env=environment, synthesizer=publisher())
+    flow = Flow(app, f"{prefix}Flow", config, state=state, env=environment, synthesizer=publisher())
     Tags.of(app).add("application", config.name)
     return {"state": state, "flow": flow}
 

@@ -20,7 +20,6 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from infra.constructs.storage import key_of
@@ -43,7 +42,8 @@ class World(msgspec.Struct, frozen=True):
     keys: Mapping[str, kms.IKey]
     buckets: Mapping[str, s3.IBucket]
     tables: Mapping[str, dynamodb.ITable]
-    pseudonym_key: secretsmanager.ISecret
+    #: ARN of the secret.
+    pseudonym_key: str
     bus: events.IEventBus
     ledger_queue: sqs.IQueue
     #: ARN of the flags as AppConfig's data plane names them.
@@ -203,7 +203,7 @@ def _secret(world: World) -> iam.PolicyStatement:
     return iam.PolicyStatement(
         sid="PseudonymKey",
         actions=["secretsmanager:GetSecretValue"],
-        resources=[world.pseudonym_key.secret_arn],
+        resources=[world.pseudonym_key],
     )
 
 

@@ -81,7 +81,6 @@ class Buckets(Construct):
                 enforce_ssl=True,
                 minimum_tls_version=1.2,
                 object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-                event_bridge_enabled=bucket.events,
                 versioned=bucket.versioned or bucket.object_lock,
                 object_lock_enabled=bucket.object_lock or None,
                 object_lock_default_retention=(
@@ -94,6 +93,8 @@ class Buckets(Construct):
                 server_access_logs_prefix=f"{bucket.setting.removesuffix('_bucket')}/",
                 removal_policy=removal,
             )
+            if bucket.events:
+                _send_events(made)
             _refuse_other_encryption(made, key)
             self.by_setting[bucket.setting] = made
 
@@ -185,6 +186,15 @@ def _append_only(table: dynamodb.Table, writer: str) -> None:
             resources=["*"],
             conditions={"ArnNotEquals": {"aws:PrincipalArn": writer}},
         )
+    )
+
+
+def _send_events(bucket: s3.Bucket) -> None:
+    """Events to EventBridge, as a property of the bucket: the library's own way is a function with a wide role."""
+    resource = bucket.node.default_child
+    assert isinstance(resource, s3.CfnBucket)
+    resource.add_property_override(
+        "NotificationConfiguration.EventBridgeConfiguration.EventBridgeEnabled", True
     )
 
 

@@ -50,7 +50,7 @@ class Flow(Stack):
             **{name: made.table_name for name, made in state.tables.by_setting.items()},
             event_bus=bus.bus.event_bus_name,
             ledger_queue=ledger_queue.queue_url,
-            pseudonym_key=f"secret:{state.pseudonym_key.secret_arn}",
+            pseudonym_key=f"secret:{state.pseudonym_key}",
             flags=moratoria.setting,
             embedder=embedder,
             models=config.models_directory if config.emulator else "/opt/models",

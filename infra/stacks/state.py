@@ -34,7 +34,7 @@ class State(Stack):
         self.vector_index = ""
         if config.vector_index:
             self.vector_index = add_vector_index(self.tables.by_setting["gallery_table"], config)
-        self.pseudonym_key = secretsmanager.Secret(
+        pseudonym_key = secretsmanager.Secret(
             self,
             "PseudonymKey",
             description="Hides object keys in the ledger. Never rotate it: old entries would be lost to search",
@@ -44,3 +44,7 @@ class State(Stack):
             ),
             removal_policy=removal,
         )
+        resource = pseudonym_key.node.default_child
+        assert isinstance(resource, secretsmanager.CfnSecret)
+        #: Its ARN; ``Ref`` is the same in AWS, but only the name on an emulator.
+        self.pseudonym_key = resource.attr_id

@@ -1,0 +1,283 @@
+"""An emulator of AWS in a virtual environment of its own, on the loopback interface only, for one test run.
+
+What stands in for AWS here is the emulator's: event delivery, queues, function execution, IAM evaluation. What is
+ours is everything else: the same templates, the same functions and the same policies as in an account.
+"""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROOT = Path(__file__).resolve().parents[2]
+ACCOUNT, REGION = "000000000000", "eu-central-1"
+#: ``/proc/net/tcp`` says this of a socket that listens.
+_LISTENING = "0A"
+
+
+def install() -> Path:
+    """The emulator's Python, installed on first use from a list with hashes."""
+    home = ROOT / ".cache" / "emulator-venv"
+    lock = ROOT / "requirements" / "emulator.txt"
+    done = home / ".installed"
+    if not done.is_file() or done.read_bytes() != lock.read_bytes():
+        shutil.rmtree(home, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=120)
+        python = home / "bin" / "python"
+        subprocess.run(
+            [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "-qq",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "-r",
+                str(lock),
+            ],
+            check=True,
+            timeout=600,
+        )
+        done.write_bytes(lock.read_bytes())
+    return home / "bin" / "python"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that lives as long as the test, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return paths
+
+
+class Emulator:
+    """The emulator's process. Use it as a context manager; leaving it ends the process and its workers."""
+
+    def __init__(self, folder: Path, *, enforce_iam: bool) -> None:
+        self.port = free_port()
+        # TLS, because our policies refuse anything else, here as there.
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.certificate, self._key = certificate(folder)
+        self.log = folder / "emulator.log"
+        self._folder = folder
+        self._enforce_iam = enforce_iam
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Emulator:
+        python = install()
+        environment = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("AWS_", "ABEYANCE_"))
+            },
+            "BIND_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "GATEWAY_PORT": str(self.port),
+            "MINISTACK_REGION": REGION,
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(self.certificate),
+            "MINISTACK_SSL_KEY": str(self._key),
+            "AUTH": str(self._enforce_iam).lower(),
+            "STATE_DIR": str(self._folder / "state"),
+            "S3_DATA_DIR": str(self._folder / "s3"),
+            "AWS_DEFAULT_REGION": REGION,
+            "OMP_NUM_THREADS": "1",
+        }
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(python.with_name("ministack"))],
+                env=environment,
+                cwd=self._folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._await_ready(60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        # Its own session: the workers go with it, and nothing else does.
+        for number, grace in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+            try:
+                os.killpg(self._process.pid, number)
+                self._process.wait(grace)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        if self._process.poll() is None:
+            self._process.wait(10)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of the emulator needs in its environment."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CA_BUNDLE": str(self.certificate),
+            "NODE_EXTRA_CA_CERTS": str(self.certificate),
+        }
+
+    def processes(self) -> list[int]:
+        """Ids of the emulator and of its workers."""
+        assert self._process is not None
+        group = self._process.pid
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group:
+                found.append(int(entry.name))
+        return found
+
+    def listening(self) -> set[str]:
+        """Addresses, in the kernel's hexadecimal, on which the emulator and its workers listen."""
+        inodes = set()
+        for process in self.processes():
+            for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+                try:
+                    target = str(descriptor.readlink())
+                except OSError:
+                    continue
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
+        addresses = set()
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENING and fields[9] in inodes:
+                    addresses.add(fields[1].split(":")[0])
+        return addresses
+
+    def memory(self) -> dict[str, int]:
+        """Most bytes that a process of each function has held, and the emulator itself."""
+        peaks: dict[str, int] = {}
+        for process in self.processes():
+            try:
+                status = Path(f"/proc/{process}/status").read_text()
+                variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            names = [
+                text.decode()[25:] for text in variables if text.startswith(b"AWS_LAMBDA_FUNCTION_NAME=")
+            ]
+            name = names[0] if names else "emulator"
+            for line in status.splitlines():
+                if line.startswith("VmHWM:"):
+                    peaks[name] = max(peaks.get(name, 0), int(line.split()[1]) * 1024)
+        return peaks
+
+    def _await_ready(self, seconds: float) -> None:
+        assert self._process is not None
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                break
+            try:
+                context = ssl.create_default_context(cafile=str(self.certificate))
+                with urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=2, context=context):
+                    return
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError(f"the emulator did not start:\n{self.log.read_text()[-2000:]}")
+
+
+class AppConfigExtension:
+    """What AWS's AppConfig extension does in a function's sandbox: flags over HTTP on loopback, asked for anew
+    every time. An emulator cannot run AWS's layer."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        extension = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body, version = extension._flags(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Configuration-Version", version)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = int(self._server.server_address[1])
+
+    def __enter__(self) -> AppConfigExtension:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _flags(self, path: str) -> tuple[bytes, str]:
+        _, _, application, _, environment, _, profile = path.split("/")
+        token = self._client.start_configuration_session(
+            ApplicationIdentifier=application,
+            EnvironmentIdentifier=environment,
+            ConfigurationProfileIdentifier=profile,
+        )["InitialConfigurationToken"]
+        answer = self._client.get_latest_configuration(ConfigurationToken=token)
+        return answer["Configuration"].read(), answer.get("VersionLabel", "")

@@ -1,0 +1,240 @@
+"""A real deployment, used as its users use it, in the order of this file; it ends with its destruction."""
+
+from __future__ import annotations
+
+import copy
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests.e2e.conftest import Deployment, cdk
+from tests.e2e.emulator import ACCOUNT
+
+from abeyance.ledger.store import LedgerStore
+from abeyance.ledger.verify import verify_store
+from abeyance.local.samples import fetch_samples
+from abeyance.moratorium.publish import AppConfigPublisher
+from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.pipeline import topology
+
+pytestmark = pytest.mark.timeout(1500)
+
+ACTIONS = ("detect", "analyze", "compare", "index", "search")
+
+
+@pytest.fixture(scope="module")
+def photos() -> dict[str, bytes]:
+    """Three photos of one president, one of another."""
+    return {name: path.read_bytes() for name, path in fetch_samples("white-house-portraits").items()}
+
+
+def test_listens_on_loopback_only(deployment: Deployment) -> None:
+    assert deployment.emulator.listening() == {"0100007F"}
+
+
+def test_register_tenants(deployment: Deployment) -> None:
+    registry = DynamoTenants(deployment.client("dynamodb"), deployment.settings.tenants_table)
+    for name, sector, purpose in (
+        ("acme", "commercial", "access_control"),
+        ("springfield-police", "law_enforcement", "criminal_investigation"),
+    ):
+        registry.add(
+            Tenant(
+                id=name,
+                sector=sector,
+                jurisdiction="US-IL",
+                actions=ACTIONS,
+                purposes=(purpose,),
+                principals=(f"arn:aws:iam::{ACCOUNT}:role/{name}",),
+            )
+        )
+    assert {tenant.id for tenant in registry.all()} == {"acme", "springfield-police"}
+
+
+def test_photo_is_indexed_and_found(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    started = time.monotonic()
+    key = "acme/index/staff/first.jpg"
+    indexed = deployment.ask(key, photos["obama.jpg"], purpose="access_control")
+    deployment.figures["cold_upload_to_result_s"] = time.monotonic() - started
+    assert indexed["event"] == "Faces Indexed"
+    assert len(indexed["faces"]) == 1
+    warm = []
+    for number, name in enumerate(("obama2.jpg", "biden.jpg", "obama2.jpg", "biden.jpg")):
+        started = time.monotonic()
+        found = deployment.ask(f"acme/search/staff/{number}.jpg", photos[name], purpose="access_control")
+        warm.append(time.monotonic() - started)
+        assert found["event"] == "Faces Matched"
+        matches = [match["face_id"] for face in found["faces"] for match in face["matches"]]
+        assert matches == ([indexed["faces"][0]["face_id"]] if name == "obama2.jpg" else [])
+    deployment.figures["warm_upload_to_result_s"] = sorted(warm)[len(warm) // 2]
+
+
+def test_police_upload_is_halted_undecoded(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    answer = deployment.ask(
+        "springfield-police/search/staff/suspect.jpg", photos["obama2.jpg"], purpose="criminal_investigation"
+    )
+    assert answer["event"] == "Upload Halted"
+    assert answer["decision"]["fault"] == ""
+    assert answer["decision"]["reason"]
+
+
+def test_poison_ends_as_rejection(deployment: Deployment) -> None:
+    body = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(body, "JPEG")
+    for name, poison in (
+        ("text.jpg", b"no photo"),
+        ("short.jpg", body.getvalue()[:200]),
+        ("blank.jpg", body.getvalue()),
+    ):
+        answer = deployment.ask(f"acme/index/staff/{name}", poison, purpose="access_control")
+        assert answer["event"] == "Upload Rejected", name
+
+
+@pytest.mark.parametrize(
+    ("function", "action", "resource", "decision"),
+    [
+        ("gate", "kms:Decrypt", "photos", "explicitDeny"),
+        ("gate", "s3:GetObject", "uploads_bucket", "allowed"),
+        ("gate", "dynamodb:GetItem", "gallery_table", "implicitDeny"),
+        ("detect", "kms:Decrypt", "templates", "implicitDeny"),
+        ("recognize", "dynamodb:Query", "gallery_table", "allowed"),
+        ("recognize", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
+        ("ledger", "dynamodb:PutItem", "ledger_table", "allowed"),
+        ("ledger", "dynamodb:DeleteItem", "ledger_table", "implicitDeny"),
+        ("ledger", "dynamodb:GetItem", "gallery_table", "implicitDeny"),
+        ("flags", "appconfig:StartDeployment", "*", "implicitDeny"),
+    ],
+)
+def test_deployed_roles_keep_the_promises(
+    deployment: Deployment, function: str, action: str, resource: str, decision: str
+) -> None:
+    region = deployment.client("s3").meta.region_name
+    named = getattr(deployment.settings, resource, resource)
+    if resource.endswith("_bucket"):
+        arn = f"arn:aws:s3:::{named}/acme/index/staff/first.jpg"
+    elif resource.endswith("_table"):
+        arn = f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{named}"
+    else:
+        arn = resource if resource == "*" else _key(deployment, resource)
+    answer = deployment.client("iam").simulate_principal_policy(
+        PolicySourceArn=f"arn:aws:iam::{ACCOUNT}:role/abeyance-{function}-{region}",
+        ActionNames=[action],
+        ResourceArns=[arn],
+    )
+    assert answer["EvaluationResults"][0]["EvalDecision"] == decision
+
+
+def test_flipped_flag_halts_the_next_upload(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    publisher = AppConfigPublisher(
+        deployment.client("appconfig"),
+        *deployment.settings.flags.removeprefix("appconfig:").split("/"),
+        tighten=deployment.outputs["TightenStrategy"],
+        loosen=deployment.outputs["LoosenStrategy"],
+    )
+    now = publisher.current()
+    document = copy.deepcopy(now.document)
+    (name, value), *_ = document["values"].items()
+    document["flags"]["all-stop"] = {**document["flags"][name], "name": "All stop"}
+    document["values"]["all-stop"] = {
+        **value,
+        "sectors": ["all"],
+        "jurisdictions": ["all"],
+        "actions": ["all"],
+        "reason": "The auditor asked for a stop.",
+    }
+    for optional in ("exempt_tenants", "exempt_purposes", "exempt_until"):
+        document["values"]["all-stop"].pop(optional, None)
+    started = time.monotonic()
+    publisher.publish(document, base=now.flags.digest, gradual=False, note="end-to-end test")
+    number = 0
+    while time.monotonic() - started < 60:
+        key = f"acme/search/staff/after-{number}.jpg"
+        answer = deployment.ask(key, photos["obama2.jpg"], purpose="access_control")
+        if answer["event"] in ("Upload Halted", "Recognition Halted"):
+            break
+        number += 1
+        time.sleep(1)
+    deployment.figures["flag_to_halt_s"] = time.monotonic() - started
+    assert answer["decision"]["reason"] == "The auditor asked for a stop."
+    assert answer["decision"]["fault"] == ""
+
+
+def test_deleted_photo_takes_its_faces_along(deployment: Deployment) -> None:
+    s3, dynamodb = deployment.client("s3"), deployment.client("dynamodb")
+    s3.delete_object(Bucket=deployment.settings.uploads_bucket, Key="acme/index/staff/first.jpg")
+
+    def deleted() -> bool:
+        item = dynamodb.get_item(
+            TableName=deployment.settings.uploads_table,
+            Key={"object": {"S": f"{deployment.settings.uploads_bucket}/acme/index/staff/first.jpg"}},
+        )["Item"]
+        return bool(item["state"]["S"] == "Faces Deleted")
+
+    _eventually(deleted, 60)
+
+
+def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
+    store = LedgerStore(deployment.client("dynamodb"), deployment.settings.ledger_table)
+    expected = {
+        "Upload Permitted",
+        "Upload Halted",
+        "Upload Rejected",
+        "Faces Detected",
+        "Faces Indexed",
+        "Faces Matched",
+        "Faces Deleted",
+    }
+    _eventually(lambda: expected <= {entry.type for entry in store.read()}, 60)
+    report = verify_store(store)
+    assert report is not None
+    assert report.ok, report
+    assert "obama" not in " ".join(str(entry.body) for entry in store.read())
+
+
+def test_nothing_was_given_up_on(deployment: Deployment) -> None:
+    sqs = deployment.client("sqs")
+    for stage in topology.STAGES:
+        url = sqs.get_queue_url(QueueName=stage.dead_letter_queue)["QueueUrl"]
+        counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        assert counts["Attributes"]["ApproximateNumberOfMessages"] == "0", stage.name
+    for name, peak in deployment.emulator.memory().items():
+        deployment.figures[f"peak_mb_{name}"] = peak / 1e6
+
+
+def test_destroy(deployment: Deployment) -> None:
+    s3 = deployment.client("s3")
+    for bucket in s3.list_buckets()["Buckets"]:
+        if bucket["Name"].startswith("abeyance"):
+            _empty(s3, bucket["Name"])
+    deployment.figures["destroy_s"] = cdk(
+        deployment.emulator, "destroy", "--all", "--force", *deployment.context
+    )
+    left = deployment.client("cloudformation").list_stacks(
+        StackStatusFilter=["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_FAILED"]
+    )["StackSummaries"]
+    assert [stack["StackName"] for stack in left] == ["CDKToolkit"]
+
+
+def _key(deployment: Deployment, protects: str) -> str:
+    kms = deployment.client("kms")
+    for key in kms.list_keys()["Keys"]:
+        found = kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
+        if protects in found.get("Description", ""):
+            return str(found["Arn"])
+    raise AssertionError(f"there is no key for {protects}")
+
+
+def _empty(s3: Any, bucket: str) -> None:
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for found in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            s3.delete_object(Bucket=bucket, Key=found["Key"], VersionId=found["VersionId"])
+
+
+def _eventually(condition: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.3)
