@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from abeyance.cli import demo, ledger, moratoria, serve, tenants
+from abeyance.cli import demo, ledger, models, moratoria, serve, tenants
 
 app = typer.Typer(
     name="abeyance",
@@ -15,6 +15,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
+app.add_typer(models.app, name="models")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(ledger.app, name="ledger")

@@ -60,7 +60,7 @@ class Front:
             return answer
 
 
-class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
+class _QuietHandler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_request(self, *args: Any, **kwargs: Any) -> None:
@@ -144,7 +144,7 @@ def _create_stage(sqs: Any, eventbridge: Any, settings: Settings, stage: topolog
     redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": stage.max_receives}
     attributes = {"VisibilityTimeout": str(stage.visibility_timeout), "RedrivePolicy": json.dumps(redrive)}
     queue = sqs.create_queue(QueueName=stage.queue, Attributes={**attributes, **fifo})["QueueUrl"]
-    target = {"Id": stage.name, "Arn": _arn(sqs, queue)}
+    target: dict[str, Any] = {"Id": stage.name, "Arn": _arn(sqs, queue)}
     if stage.fifo:
         target["SqsParameters"] = {"MessageGroupId": stage.name}
     for number, subscription in enumerate(stage.consumes):

@@ -24,8 +24,8 @@ HOST = "127.0.0.1"
 def put_right() -> None:
     """Empty moto's AWS and make it behave, in this process, as the rest of this module says."""
     moto_api_backend.reset()
-    notifications._send_event_bridge_message = send_as_s3_does  # type: ignore[assignment]
-    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign]
+    notifications._send_event_bridge_message = send_as_s3_does
+    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
     Table.__deepcopy__ = lambda table, _: table  # type: ignore[attr-defined]
 
 
@@ -106,7 +106,7 @@ def send_as_s3_does(account_id: str, bucket: Any, event_name: str, key: Any) -> 
     }
     if deleted:
         detail["deletion-type"] = "Permanently Deleted"
-    event = {
+    event: Any = {
         "version": "0",
         "id": str(uuid.uuid4()),
         "detail-type": "Object Deleted" if deleted else "Object Created",

@@ -169,8 +169,9 @@ class LocalSystem:
                 self.flags,
                 self.pollers[topology.LEDGER.name].workers[0],
             )
-            for running in (*self.pollers.values(), *self.services, self._timekeeper):
-                running.start()
+            for poller in self.pollers.values():
+                poller.start()
+            self._timekeeper.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -181,8 +182,10 @@ class LocalSystem:
     ) -> None:
         if self._timekeeper:
             self._timekeeper.stop()
-        for running in (*self.pollers.values(), *self.services):
-            running.stop()
+        for service in self.services:
+            service.stop()
+        for poller in self.pollers.values():
+            poller.stop()
         self.aws.stop()
         self._folder.cleanup()
 

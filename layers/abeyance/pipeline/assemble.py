@@ -89,8 +89,12 @@ def guard(settings: Settings) -> Guard:
     from abeyance.moratorium.source import source_from
     from abeyance.moratorium.tenants import DynamoTenants
 
+    deployed = settings.flags.startswith("appconfig:")
     source = source_from(
-        settings.flags, max_age=settings.flags_max_age, poll_interval=settings.flags_poll_interval
+        settings.flags,
+        client=client("appconfigdata") if deployed else None,
+        max_age=settings.flags_max_age,
+        poll_interval=settings.flags_poll_interval,
     )
     tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
     return Guard(source, tenants, max_age=settings.flags_max_age)
