@@ -8,23 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from abeyance.gallery.matrix import Rows
+from abeyance.gallery.kernels import rounded
+from abeyance.gallery.matrix import Matrix, Rows
 from abeyance.gallery.model import Candidate, Kind
 from abeyance.gallery.port import Block
 
 
 def search(
-    blocks: Sequence[Rows], kind: Kind, probes: npt.NDArray[np.float32], limit: int, min_cosine: float
+    matrix: Matrix, kind: Kind, probes: npt.NDArray[np.float32], limit: int, min_cosine: float
 ) -> list[list[Candidate]]:
     """The ``limit`` best templates for each probe.
 
-    The first pass is float32 and rounds by at most a known bound; whatever could be among the best within
-    that bound is scored again in float64. So results do not depend on how rows lie in blocks, nor on the
-    linear algebra library: cosines are exact before they are rounded to float32, and ties go by id.
+    The first pass multiplies rounded vectors. With x = X + e and p = P + f, rounded and rest,
+    ``x.p - X.P = e.p + X.f``, so for unit vectors it is off by at most ``|e| + (1 + |e|) |f|``. Whatever could
+    be among the best within that bound is scored again in float64. So results do not depend on the kernel,
+    nor on how rows lie in blocks: cosines are exact before they are rounded to float32, and ties go by id.
 
     Parameters
     ----------
-    blocks
+    matrix
         Where to look.
     kind
         Of what the ids are.
@@ -40,51 +42,58 @@ def search(
     list of list of Candidate
         For each probe, best first.
     """
+    kernel = matrix.kernel
     exact = probes.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-    unit = exact.astype(np.float32)
-    # Rounding of a float32 dot product of unit vectors, of the norms and of the probe; generously.
-    bound = (probes.shape[1] + 8) * float(np.finfo(np.float32).eps)
-    best: list[_Best] = [_Best(limit, min_cosine, bound) for _ in probes]
-    for number, rows in enumerate(blocks):
-        scores = np.dot(unit, rows.templates.T)
-        scores *= rows.scale
-        if len(rows.dead):
-            scores[:, rows.dead] = -np.inf
-        # One comparison for all probes finds the few rows that matter, if any.
-        floors = np.array([[b.floor] for b in best], dtype=np.float32)
-        for probe in np.flatnonzero((scores >= floors).any(axis=1)):
-            best[probe].take(number, scores[probe])
-    return [b.exactly(blocks, kind, probe) for b, probe in zip(best, exact, strict=True)]
+    scales = np.abs(exact).max(axis=1) / (kernel.levels or 1) if kernel.levels else np.ones(len(exact))
+    steps, errors = rounded((exact / scales[:, None]).astype(np.float32), kernel, 1.0)
+    packed = kernel.pack(steps)
+    # Rounding of float32 arithmetic, generously.
+    slack = (exact.shape[1] + 16) * float(np.finfo(np.float32).eps)
+    best = [_Best(limit, min_cosine) for _ in exact]
+    for number, rows in enumerate(matrix.blocks):
+        scores = kernel.dots(rows.fast, packed)
+        step = rows.scale * scales
+        bounds = rows.error + (1 + rows.error) * errors * scales + slack
+        # In the kernel's own numbers, so that most blocks are done after one comparison.
+        floors = (np.array([b.floor for b in best]) - bounds) / step
+        if kernel.levels:
+            floors = np.floor(floors).clip(-(2**31), 2**31 - 1)
+        hits = scores >= floors.astype(scores.dtype)
+        hits[rows.dead] = False
+        for probe in np.flatnonzero(hits.any(axis=0)):
+            found = np.flatnonzero(hits[:, probe])
+            best[probe].take(number, found, scores[found, probe] * step[probe], float(bounds[probe]))
+    return [b.exactly(matrix.blocks, kind, probe) for b, probe in zip(best, exact, strict=True)]
 
 
 class _Best:
     """Rows that may be among the best for one probe."""
 
-    def __init__(self, limit: int, min_cosine: float, bound: float) -> None:
+    def __init__(self, limit: int, min_cosine: float) -> None:
         self._limit = limit
         self._min = min_cosine
-        self._bound = bound
-        self._found: list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
-        self._top = np.empty(0, dtype=np.float32)
-        #: Rows whose fast score is below this are not among the best.
-        self.floor = max(min_cosine - bound, -2.0)
+        self._found: list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
+        self._lowest = np.empty(0, dtype=np.float64)
+        #: A row whose cosine is below this for certain is not among the best.
+        self.floor = max(min_cosine, -2.0)
 
-    def take(self, block: int, scores: npt.NDArray[np.float32]) -> None:
-        """Take in the fast scores of a block."""
-        rows = np.flatnonzero(scores >= self.floor)
-        self._found.append((block, rows, scores[rows]))
-        top = np.concatenate([self._top, scores[rows]])
-        if len(top) >= self._limit:
-            top = np.partition(top, len(top) - self._limit)[-self._limit :]
-            self.floor = max(self.floor, float(top[0]) - 2 * self._bound)
-        self._top = top
+    def take(
+        self, block: int, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], bound: float
+    ) -> None:
+        """Take in rows of a block with their fast cosines, which are off by at most ``bound``."""
+        self._found.append((block, rows, scores + bound))
+        lowest = np.concatenate([self._lowest, scores - bound])
+        if len(lowest) >= self._limit:
+            lowest = np.partition(lowest, len(lowest) - self._limit)[-self._limit :]
+            self.floor = max(self.floor, float(lowest[0]))
+        self._lowest = lowest
 
     def exactly(self, blocks: Sequence[Rows], kind: Kind, probe: npt.NDArray[np.float64]) -> list[Candidate]:
         """The best, by their exact cosines."""
         found: list[tuple[float, bytes]] = []
-        for number, rows, scores in self._found:
-            rows = rows[scores >= self.floor]
+        for number, rows, highest in self._found:
+            rows = rows[highest >= self.floor]
             block = blocks[number]
             cosines = _cosines(block.templates[rows], probe)
             keep = cosines >= self._min

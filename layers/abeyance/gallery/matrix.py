@@ -7,12 +7,13 @@ views that it took while another thread goes on appending.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from abeyance.gallery.kernels import Kernel, best_kernel, rounded
 from abeyance.gallery.port import Block
 
 #: Rows of a full block: large enough that calls cost nothing, small enough that its scores stay in the cache.
@@ -34,17 +35,23 @@ class Rows:
     ids
         (n, w) uint8, as in :class:`~abeyance.gallery.port.Block`.
     templates
-        (n, d) float32 with exactly the float16 values stored.
+        (n, d) float16, as stored.
+    fast
+        (n, d) of the kernel's dtype: templates of unit length, rounded.
     scale
-        (n,) float32, 1 / length of the template.
+        What one step of ``fast`` is worth.
+    error
+        Longest difference between a unit template and its rounded one.
     dead
         (m,) int64, rows that are erased.
     """
 
     seqs: npt.NDArray[np.int64]
     ids: npt.NDArray[np.uint8]
-    templates: npt.NDArray[np.float32]
-    scale: npt.NDArray[np.float32]
+    templates: npt.NDArray[np.float16]
+    fast: npt.NDArray[Any]
+    scale: float
+    error: float
     dead: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -52,7 +59,7 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        return sum(_base(a).nbytes for a in (self.seqs, self.ids, self.templates, self.scale))
+        return sum(_base(a).nbytes for a in (self.seqs, self.ids, self.templates, self.fast))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +71,7 @@ class Matrix:
     """
 
     blocks: tuple[Rows, ...] = ()
+    kernel: Kernel = field(default_factory=best_kernel)
 
     def __len__(self) -> int:
         return sum(len(rows) - len(rows.dead) for rows in self.blocks)
@@ -80,13 +88,13 @@ class Matrix:
             start = 0
             while start < len(block.seqs):
                 if not blocks or len(blocks[-1]) >= ROWS:
-                    blocks.append(_room(min(len(block.seqs) - start, ROWS), block))
+                    blocks.append(_room(min(len(block.seqs) - start, ROWS), block, self.kernel))
                 take = min(len(block.seqs) - start, ROWS - len(blocks[-1]))
-                blocks[-1] = _extended(blocks[-1], block, start, start + take)
+                blocks[-1] = _extended(blocks[-1], block, slice(start, start + take), self.kernel)
                 start += take
         if dead is not None:
             blocks = [_without(rows, dead) for rows in blocks]
-        return Matrix(tuple(rows for rows in blocks if len(rows)))
+        return Matrix(tuple(rows for rows in blocks if len(rows)), self.kernel)
 
 
 def _without(rows: Rows, dead: npt.NDArray[np.int64]) -> Rows:
@@ -103,38 +111,70 @@ def _base(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.base if isinstance(array.base, np.ndarray) else array
 
 
-def _room(rows: int, like: Block) -> Rows:
+def _room(rows: int, like: Block, kernel: Kernel) -> Rows:
     """An empty block with room for so many rows."""
+    width, dimension = like.ids.shape[1], like.templates.shape[1]
     return Rows(
         np.empty(rows, dtype=np.int64)[:0],
-        np.empty((rows, like.ids.shape[1]), dtype=np.uint8)[:0],
-        np.empty((rows, like.templates.shape[1]), dtype=np.float32)[:0],
-        np.empty(rows, dtype=np.float32)[:0],
+        np.empty((rows, width), dtype=np.uint8)[:0],
+        np.empty((rows, dimension), dtype=np.float16)[:0],
+        np.empty((rows, dimension), dtype=kernel.dtype)[:0],
+        0.0,
+        0.0,
         _NONE,
     )
 
 
-def _extended(rows: Rows, block: Block, start: int, stop: int) -> Rows:
-    old, new = len(rows), len(rows) + stop - start
-    columns = []
-    for column in (rows.seqs, rows.ids, rows.templates, rows.scale):
-        room = _base(column)
-        if len(room) < new:
-            bigger = np.empty((min(ROWS, max(2 * new, FIRST_ROWS)), *room.shape[1:]), dtype=room.dtype)
-            bigger[:old] = column
-            room = bigger
-        columns.append(room)
-    seqs, ids, templates, scale = columns
-    seqs[old:new] = block.seqs[start:stop]
-    ids[old:new] = block.ids[start:stop]
-    added = templates[old:new]
-    added[...] = block.templates[start:stop]
-    lengths = np.sqrt(np.einsum("ij,ij->i", added, added))
-    scale[old:new] = 1 / np.maximum(lengths, np.float32(1e-6))
-    return Rows(seqs[:new], ids[:new], templates[:new], scale[:new], rows.dead)
+def _extended(rows: Rows, block: Block, part: slice, kernel: Kernel) -> Rows:
+    old, new = len(rows), len(rows) + part.stop - part.start
+    seqs, ids, templates = (_grown(c, old, new) for c in (rows.seqs, rows.ids, rows.templates))
+    seqs[old:new] = block.seqs[part]
+    ids[old:new] = block.ids[part]
+    templates[old:new] = block.templates[part]
+    units = unit(templates[old:new])
+    highest = float(np.abs(units).max())
+    if kernel.levels and highest > rows.scale * kernel.levels:
+        # A template does not fit the steps of this block: round all of it anew, with a little to spare, into
+        # memory of its own, since searches may be reading the old.
+        scale = highest * (1.1 if old else 1.0) / kernel.levels
+        units = unit(templates[:new])
+        fast, errors = rounded(units, kernel, scale)
+        room = np.empty((len(templates), fast.shape[1]), dtype=kernel.dtype)
+        room[:new] = fast
+        return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, float(errors.max()), rows.dead)
+    scale = rows.scale if kernel.levels else 1.0
+    room = _grown(rows.fast, old, new)
+    room[old:new], errors = rounded(units, kernel, scale)
+    error = max(rows.error, float(errors.max()))
+    return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, error, rows.dead)
+
+
+def _grown(column: npt.NDArray[Any], old: int, new: int) -> npt.NDArray[Any]:
+    """The memory behind a column, with room for ``new`` rows; its first ``old`` are the column's."""
+    room = _base(column)
+    if len(room) >= new:
+        return room
+    bigger = np.empty((min(ROWS, max(2 * new, FIRST_ROWS)), *room.shape[1:]), dtype=room.dtype)
+    bigger[:old] = column
+    return bigger
+
+
+def unit(templates: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """(n, d) float32 of unit length."""
+    vectors = templates.astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    vectors /= np.maximum(lengths, np.float32(1e-6))[:, None]
+    return vectors
 
 
 def _rebuilt(rows: Rows) -> Rows:
     keep = np.ones(len(rows), dtype=bool)
     keep[rows.dead] = False
-    return Rows(rows.seqs[keep], rows.ids[keep], rows.templates[keep], rows.scale[keep], _NONE)
+    return replace(
+        rows,
+        seqs=rows.seqs[keep],
+        ids=rows.ids[keep],
+        templates=rows.templates[keep],
+        fast=rows.fast[keep],
+        dead=_NONE,
+    )

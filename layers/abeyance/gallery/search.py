@@ -111,8 +111,7 @@ class Searcher:
         lengths = np.linalg.norm(probes, axis=1)
         if not (np.isfinite(lengths).all() and (lengths > 0).all()):
             raise InvalidInput("a probe is finite and not zero")
-        blocks = view.matrices[kind].blocks
-        return exact.search(blocks, kind, probes, limit, min_cosine) if len(probes) else []
+        return exact.search(view.matrices[kind], kind, probes, limit, min_cosine) if len(probes) else []
 
     def refresh(self, ref: CollectionRef) -> int:
         """Bring a collection into memory and up to date; returns its seq. For warming up."""
