@@ -1,0 +1,200 @@
+"""docs/rekognition.md says what is so: its tables are held against the code, row by row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abeyance.gallery.model import UserStatus
+from abeyance.rekognition import extract, gateway, photos, wire
+from abeyance.rekognition.call import Timings
+from abeyance.rekognition.errors import FAULTS, IMAGES, NAMES
+from abeyance.rekognition.eyes import LANDMARKS
+from abeyance.rekognition.operations import OPERATIONS, collections, faces, images, search, users
+from abeyance.rekognition.operations.tools import version_number
+from abeyance.vision.models.manifest import Manifest
+
+PAGE = (Path(__file__).parents[3] / "docs" / "rekognition.md").read_text(encoding="utf-8")
+MODEL = wire.model()
+
+
+def table(heading: str) -> dict[str, tuple[str, ...]]:
+    """Rows of the first table whose header begins with ``heading``, by their first cell."""
+    lines = PAGE[PAGE.index(f"| {heading} |") :].splitlines() + [""]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
+    return {first: tuple(rest) for first, *rest in rows[2:]}
+
+
+def test_actions_of_every_operation() -> None:
+    rows = table("operation")
+    assert set(rows) == set(OPERATIONS)
+    for name, (told,) in rows.items():
+        entry = OPERATIONS[name]
+        more = {"Attributes": ["ALL"], "DetectionAttributes": ["ALL"]}
+        plain, all_ = entry.actions({}), entry.actions(more)
+        assert told.split(";")[0] == (", ".join(plain) or "none")
+        assert ("analyze" in told) == (plain != all_)
+
+
+def test_shapes_of_our_own_operations() -> None:
+    lines = PAGE[PAGE.index("| operation | takes | returns |") :].splitlines()
+    rows = {cells[1].strip(): cells for line in lines[2:4] if (cells := line.split("|"))}
+    for name, cells in rows.items():
+        operation = MODEL.operations[name]
+        assert sorted(cells[2].strip().split(", ")) == sorted(MODEL.shapes[operation.input]["members"])
+        assert sorted(cells[3].strip().split(", ")) == sorted(MODEL.shapes[operation.output]["members"])
+
+
+def test_errors() -> None:
+    rows = {error for (error,) in table("happens").values()}
+    ours = {*NAMES.values(), *IMAGES.values(), "AccessDeniedException", "InvalidS3ObjectException"}
+    assert rows == ours | {"SerializationException", "UnknownOperationException"}
+    assert {"InternalServerError", "ThrottlingException"} == FAULTS
+    assert photos.MAX_OBJECT_BYTES == 15 * 1024 * 1024
+    assert MODEL.shapes["ImageBlob"]["max"] == 5 * 1024 * 1024
+
+
+def operations(ours: str) -> None:
+    everything = extract.published()["operations"]
+    assert len(everything) >= 75
+    assert f"the {len(set(OPERATIONS) & set(everything))} on faces" in ours
+
+
+def model_version(ours: str) -> None:
+    identity = Manifest.load()["sface-2021dec"].identity
+    assert re.fullmatch(r"[a-z0-9-]+@[0-9a-f]{12}", identity)
+    assert version_number(identity) == str(int(identity.split("@")[1], 16))
+    assert re.fullmatch(MODEL.shapes["IndexFacesModelVersion"]["pattern"], version_number(identity))
+
+
+def similarity(ours: str) -> None:
+    assert Manifest.load()["sface-2021dec"].calibration is not None
+
+
+def attributes(ours: str) -> None:
+    assert images.wanted(["DEFAULT", "SMILE"]) == {"SMILE"}
+
+
+def landmarks(ours: str) -> None:
+    assert tuple(re.findall(r"`(\w+)`", ours)) == LANDMARKS
+    assert set(LANDMARKS) <= set(MODEL.shapes["LandmarkType"]["enum"])
+    assert len(MODEL.shapes["LandmarkType"]["enum"]) == 30
+
+
+def image_formats(ours: str) -> None:
+    import io
+
+    from PIL import Image
+
+    from abeyance.vision.errors import ImageRejected
+    from abeyance.vision.image import decode
+
+    for name in ("JPEG", "PNG", "WEBP"):
+        body = io.BytesIO()
+        Image.new("RGB", (90, 90)).save(body, name)
+        assert decode(body.getvalue()).shape == (90, 90, 3)
+    body = io.BytesIO()
+    Image.new("RGB", (90, 90)).save(body, "BMP")
+    with pytest.raises(ImageRejected):
+        decode(body.getvalue())
+
+
+def image_bytes(ours: str) -> None:
+    # Lambda's 6 MB hold the body as a JSON string in the event, and the body holds the image as base64.
+    assert 4.4e6 < 6 * 1024 * 1024 * 3 / 4 - 100_000 < 4.7e6
+
+
+def image_source(ours: str) -> None:
+    assert photos._belongs("acme/x", "acme")
+    assert not photos._belongs("globex/x", "acme")
+
+
+def orientation(ours: str) -> None:
+    source = Path(wire.__file__).parent
+    assert not [path for path in source.rglob("*.py") if "OrientationCorrection" in path.read_text()]
+
+
+def invalid_parameters(ours: str) -> None:
+    assert "ValidationException" not in MODEL.shapes
+    assert all("InvalidParameterException" in operation.errors for operation in MODEL.operations.values())
+
+
+def unknown_members(ours: str) -> None:
+    _, violations = MODEL.check({"NoSuchMember": 1}, "ListCollectionsRequest")
+    assert len(violations) == 1
+
+
+def tags(ours: str) -> None:
+    _, violations = MODEL.check({"CollectionId": "a", "Tags": {"aws:x": "y"}}, "CreateCollectionRequest")
+    assert violations
+    assert "Tags" not in Path(collections.__file__).read_text().replace("Tags are checked, and not kept", "")
+
+
+def candidates(ours: str) -> None:
+    assert ours.startswith(f"{search.MAX_FACES} ")
+    assert search.MAX_USERS == search.MAX_FACES
+
+
+def page_size(ours: str) -> None:
+    assert (faces.PAGE, collections.PAGE, users.PAGE) == (1000, 1000, 500)
+
+
+def templates(ours: str) -> None:
+    assert set(OPERATIONS) - set(extract.OPERATIONS) == set(re.findall(r"[A-Z]\w+Template", ours))
+
+
+def user_status(ours: str) -> None:
+    assert set(UserStatus) <= set(MODEL.shapes["UserStatus"]["enum"])
+
+
+def timing(ours: str) -> None:
+    assert "total;dur=" in Timings().header()
+
+
+def elsewhere(ours: str) -> None:
+    """Consistency is held by test_freshness, re-indexing by test_operations: both over HTTP."""
+    tests = Path(__file__).parents[2] / "integration" / "rekognition"
+    assert "def test_nothing_is_stale" in (tests / "test_freshness.py").read_text()
+    assert "def test_may_come_back_after_deletion" in (tests / "test_operations.py").read_text()
+
+
+CHECKS: Mapping[str, Callable[[str], Any]] = {
+    "operations": operations,
+    "model version": model_version,
+    "similarity": similarity,
+    "attributes": attributes,
+    "landmarks": landmarks,
+    "image formats": image_formats,
+    "image bytes": image_bytes,
+    "image source": image_source,
+    "orientation": orientation,
+    "invalid parameters": invalid_parameters,
+    "unknown members": unknown_members,
+    "tags": tags,
+    "candidates": candidates,
+    "page size": page_size,
+    "consistency": elsewhere,
+    "re-indexing": elsewhere,
+    "user status": user_status,
+    "templates": templates,
+    "timing": timing,
+}
+
+
+@pytest.mark.parametrize("row", sorted(table("what") | dict.fromkeys(CHECKS, ("", ""))))
+def test_differences(row: str) -> None:
+    """Every row has a check, and every check a row."""
+    rows = table("what")
+    assert row in rows
+    assert row in CHECKS
+    CHECKS[row](rows[row][1])
+
+
+def test_the_rest_of_the_page() -> None:
+    assert gateway.PURPOSE_HEADER in PAGE
+    assert gateway.UNSPECIFIED in PAGE
+    assert str(wire.EXTRAS_FILE).endswith(re.findall(r"`layers/abeyance/(rekognition/sdk/.*?json)`", PAGE)[0])
