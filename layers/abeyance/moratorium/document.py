@@ -31,6 +31,7 @@ from abeyance.moratorium.vocabulary import (
     ALL,
     FLAG_KEY,
     INSTANT,
+    INVOLVES,
     SECTORS,
     is_jurisdiction,
     is_purpose,
@@ -178,7 +179,7 @@ class FlagSet:
         self._binding: dict[tuple[str, str, str], tuple[Row, ...]] = {}
 
     def binding(self, action: str, sector: str, place: str) -> tuple[Row, ...]:
-        """Rows of the flags that name this action, this sector and an overlapping place, sorted by key.
+        """Rows of the flags that name the action or one that it involves, the sector, and an overlapping place, by key.
 
         Time and exemptions are left to the caller. Remembered per place, since few places ask often; raises
         ``KeyError`` for words outside the vocabulary.
@@ -190,7 +191,7 @@ class FlagSet:
             rows = tuple(
                 flag.row
                 for flag in self.flags
-                if (flag.actions is None or action in flag.actions)
+                if (flag.actions is None or flag.actions & INVOLVES[action])
                 and (flag.sectors is None or sector in flag.sectors)
                 and (flag.jurisdictions is None or any(overlap(one, place) for one in flag.jurisdictions))
             )

@@ -60,6 +60,18 @@ class Sector(StrEnum):
 
 
 ACTIONS = frozenset(str(action) for action in Action)
+
+#: What an action does on its way. A flag that halts one of these halts the action too: where no face may be detected,
+#: none can be searched for.
+INVOLVES: dict[str, frozenset[str]] = {
+    "detect": frozenset({"detect"}),
+    "analyze": frozenset({"analyze", "detect"}),
+    "compare": frozenset({"compare", "detect"}),
+    "index": frozenset({"index", "detect"}),
+    "search": frozenset({"search", "detect"}),
+    "template_search": frozenset({"template_search", "search"}),
+    "template_export": frozenset({"template_export"}),
+}
 SECTORS = frozenset(str(sector) for sector in Sector)
 
 # Patterns stay inside what JSON Schema (ECMA 262), AppConfig and Python's re read alike: no classes such as

@@ -18,7 +18,7 @@ from abeyance.moratorium import model, vocabulary
 from abeyance.moratorium.document import document_digest, parse
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.presets import document as of_presets
-from abeyance.moratorium.presets import presets
+from abeyance.moratorium.presets import new_deployment, presets
 from abeyance.moratorium.schema import attribute_definitions, definition, json_schema
 from abeyance.moratorium.validate import check, check_change
 
@@ -395,3 +395,21 @@ def test_every_way_to_loosen_is_seen(edit: dict[str, Any]) -> None:
     assert check_change(hosted(a=value(**edit)), base, approved=lambda *_: False, as_of=NOW)
     back = parse(hosted(a=value(**edit)))
     assert check_change(hosted(a=value()), back, approved=lambda *_: False, as_of=NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("halted", "action", "binds"),
+    [
+        ("detect", "search", True),
+        ("detect", "analyze", True),
+        ("search", "template_search", True),
+        ("search", "detect", False),
+        ("search", "index", False),
+        ("detect", "template_export", False),
+    ],
+)
+def test_a_flag_on_what_an_action_involves_binds_the_action(halted: str, action: str, binds: bool) -> None:
+    document = new_deployment()
+    document["values"]["police_halt"] |= {"actions": [halted], "sectors": ["all"]}
+    flags = parse(document)
+    assert bool(flags.binding(action, "commercial", "US")) is binds
