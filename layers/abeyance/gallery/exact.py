@@ -45,8 +45,11 @@ def search(
     kernel = matrix.kernel
     exact = probes.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-    scales = np.abs(exact).max(axis=1) / (kernel.levels or 1) if kernel.levels else np.ones(len(exact))
-    steps, errors = rounded((exact / scales[:, None]).astype(np.float32), kernel, 1.0)
+    scales, errors = np.ones(len(exact)), np.zeros(len(exact))
+    steps = np.empty(exact.shape, dtype=kernel.dtype)
+    for n, probe in enumerate(exact):
+        scales[n] = np.abs(probe).max() / kernel.levels if kernel.levels else 1.0
+        errors[n] = rounded(probe[None].astype(np.float32), kernel, scales[n], steps[n : n + 1])
     packed = kernel.pack(steps)
     # Rounding of float32 arithmetic, generously.
     slack = (exact.shape[1] + 16) * float(np.finfo(np.float32).eps)
@@ -54,7 +57,7 @@ def search(
     for number, rows in enumerate(matrix.blocks):
         scores = kernel.dots(rows.fast, packed)
         step = rows.scale * scales
-        bounds = rows.error + (1 + rows.error) * errors * scales + slack
+        bounds = rows.error + (1 + rows.error) * errors + slack
         # In the kernel's own numbers, so that most blocks are done after one comparison.
         floors = (np.array([b.floor for b in best]) - bounds) / step
         if kernel.levels:

@@ -82,24 +82,29 @@ def best_kernel() -> Kernel:
         return Float32()
 
 
-def rounded(
-    vectors: npt.NDArray[np.float32], kernel: Kernel, scale: float
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-    """Vectors in the kernel's numbers, and how far each is from what it was.
+def rounded(vectors: npt.NDArray[np.float32], kernel: Kernel, scale: float, into: npt.NDArray[Any]) -> float:
+    """Write vectors in the kernel's numbers; they are spoilt by it.
 
     Parameters
     ----------
     vectors
-        (n, d) float32.
+        (n, d) float32, none of it beyond the kernel's levels times ``scale``.
     scale
-        What one step of the rounded numbers is worth; 1 for a kernel without levels.
+        What one step of the rounded numbers is worth; not used by a kernel without levels.
+    into
+        (n, d) of the kernel's dtype.
 
     Returns
     -------
-    tuple
-        (n, d) of the kernel's dtype, and (n,) float32: the length of each difference.
+    float
+        Length of the longest difference between a vector and what was written.
     """
     if not kernel.levels:
-        return vectors.astype(kernel.dtype), np.zeros(len(vectors), dtype=np.float32)
-    steps = np.clip(np.rint(vectors / np.float32(scale)), -kernel.levels, kernel.levels)
-    return steps.astype(kernel.dtype), np.linalg.norm(vectors - steps * np.float32(scale), axis=1)
+        into[...] = vectors
+        return 0.0
+    vectors *= np.float32(1 / scale)
+    steps = np.rint(vectors)
+    # Rounding in the line above may reach one step beyond the last.
+    into[...] = np.clip(steps, -kernel.levels, kernel.levels, out=steps)
+    vectors -= steps
+    return float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max())) * scale

@@ -18,6 +18,10 @@ from abeyance.gallery.port import Block
 
 #: Rows of a full block: large enough that calls cost nothing, small enough that its scores stay in the cache.
 ROWS = 16_384
+#: Rows that are rounded at a time, so that all steps of that happen in the cache.
+CHUNK = 1024
+#: The steps of a block go this far beyond the templates that it begins with, so that later ones fit.
+MARGIN = 1.2
 #: Rows that the first block of a small collection has room for.
 FIRST_ROWS = 256
 
@@ -89,7 +93,7 @@ class Matrix:
             while start < len(block.seqs):
                 if not blocks or len(blocks[-1]) >= ROWS:
                     blocks.append(_room(min(len(block.seqs) - start, ROWS), block, self.kernel))
-                take = min(len(block.seqs) - start, ROWS - len(blocks[-1]))
+                take = min(len(block.seqs) - start, ROWS - len(blocks[-1]), CHUNK)
                 blocks[-1] = _extended(blocks[-1], block, slice(start, start + take), self.kernel)
                 start += take
         if dead is not None:
@@ -132,20 +136,17 @@ def _extended(rows: Rows, block: Block, part: slice, kernel: Kernel) -> Rows:
     ids[old:new] = block.ids[part]
     templates[old:new] = block.templates[part]
     units = unit(templates[old:new])
-    highest = float(np.abs(units).max())
+    highest = float(max(units.max(), -units.min()))
     if kernel.levels and highest > rows.scale * kernel.levels:
-        # A template does not fit the steps of this block: round all of it anew, with a little to spare, into
-        # memory of its own, since searches may be reading the old.
-        scale = highest * (1.1 if old else 1.0) / kernel.levels
-        units = unit(templates[:new])
-        fast, errors = rounded(units, kernel, scale)
-        room = np.empty((len(templates), fast.shape[1]), dtype=kernel.dtype)
-        room[:new] = fast
-        return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, float(errors.max()), rows.dead)
+        # A template does not fit the steps of this block: round all of it anew, into memory of its own, since
+        # searches may be reading the old.
+        scale = highest * MARGIN / kernel.levels
+        room = np.empty((len(templates), units.shape[1]), dtype=kernel.dtype)
+        error = rounded(unit(templates[:new]) if old else units, kernel, scale, room[:new])
+        return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, error, rows.dead)
     scale = rows.scale if kernel.levels else 1.0
     room = _grown(rows.fast, old, new)
-    room[old:new], errors = rounded(units, kernel, scale)
-    error = max(rows.error, float(errors.max()))
+    error = max(rows.error, rounded(units, kernel, scale, room[old:new]))
     return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, error, rows.dead)
 
 
@@ -163,7 +164,7 @@ def unit(templates: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
     """(n, d) float32 of unit length."""
     vectors = templates.astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    vectors /= np.maximum(lengths, np.float32(1e-6))[:, None]
+    vectors *= (1 / np.maximum(lengths, np.float32(1e-6)))[:, None]
     return vectors
 
 
