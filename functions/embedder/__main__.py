@@ -1,4 +1,4 @@
-"""``python -m embedder [serve]``."""
+"""``python -m embedder [serve | bare]``."""
 
 from __future__ import annotations
 

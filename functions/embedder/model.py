@@ -39,6 +39,8 @@ class Model:
         See :class:`embedder.batcher.Batcher`.
     warm_up
         Batch sizes to run before the endpoint says that it is ready.
+    bare
+        For a batch size, ONNX Runtime's run alone on input that is ready: what a server is measured against.
     """
 
     identity: str
@@ -51,6 +53,7 @@ class Model:
     spread: bool
     capacity: int
     warm_up: tuple[int, ...]
+    bare: Callable[[int], Callable[[], Any]]
 
 
 def choose_providers(wanted: str, available: Sequence[str]) -> list[str]:
@@ -112,7 +115,10 @@ def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
     # Past a few chips the activations no longer fit the caches, and the same chips take longer.
     batch = settings.batch or 4
     workers = settings.workers or max(1, cpus() // settings.threads)
-    embedder = OnnxEmbedder(open_session(path, threads=settings.threads), entry, batch=batch)
+    session = open_session(path, threads=settings.threads)
+    embedder = OnnxEmbedder(session, entry, batch=batch)
+    given, side = session.get_inputs()[0], entry.preprocessing.width
+    shape = (3, side, side) if entry.preprocessing.layout == "NCHW" else (side, side, 3)
     return Model(
         identity=embedder.identity,
         dimension=embedder.dimension,
@@ -124,6 +130,7 @@ def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
         spread=True,
         capacity=settings.capacity or max(512, settings.max_chips),
         warm_up=(1, batch),
+        bare=lambda count: _bare(session, given.name, np.zeros((count, *shape), np.float32)),
     )
 
 
@@ -154,6 +161,7 @@ def _on_gpu(path: Path, entry: ModelEntry, providers: Sequence[str], settings: S
         spread=False,
         capacity=settings.capacity or max(32 * batch, settings.max_chips),
         warm_up=sizes,
+        bare=lambda count: _bare(session, "chips", np.zeros((count, 112, 112, 3), np.uint8)),
     )
 
 
@@ -184,6 +192,10 @@ def _gpu_session(graph: bytes, providers: Sequence[str], *, half: bool, batch: i
     except Exception as error:
         # onnxruntime raises a dozen types without a common base.
         raise ModelUnusable(f"onnxruntime cannot open the model on {providers[0]}: {error}") from error
+
+
+def _bare(session: Any, name: str, values: NDArray[Any]) -> Callable[[], Any]:
+    return lambda: session.run(None, {name: values})
 
 
 def _ladder(batch: int) -> tuple[int, ...]:

@@ -59,8 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
     SageMaker starts the container with the argument ``serve``; ECS with none.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if given == ["bare"]:
+        from .bare import main as bare
+
+        return bare()
     if given not in ([], ["serve"]):
-        sys.stderr.write("usage: python -m embedder [serve]\nSettings come from the environment.\n")
+        sys.stderr.write("usage: python -m embedder [serve | bare]\nSettings come from the environment.\n")
         return 2
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())

@@ -220,7 +220,7 @@ def run(chips):
     if (folder / "fail").exists(): raise RuntimeError("CUDA error: device lost")
     while (folder / "hang").exists(): time.sleep(0.02)
     return np.ones((len(chips), 4), np.float32) / 2
-server.open_model = lambda settings: Model("fragile@0", 4, "CPU", "fp32", run, 4, 1, False, 512, (1,))
+server.open_model = lambda settings: Model("fragile@0", 4, "CPU", "fp32", run, 4, 1, False, 512, (1,), None)
 sys.exit(server.main([]))
 """
     )

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedder.batcher import Batcher, ModelFailed, Overloaded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from embedder.batcher import Batcher, ModelFailed, Overloaded
 
 
 def marked(*marks: int) -> np.ndarray:

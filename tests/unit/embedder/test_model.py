@@ -8,17 +8,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from embedder import model as served
-from embedder.endpoint import probe_chips
-from embedder.graph import serving_graph
-from embedder.model import CPU, CUDA, TENSORRT, choose_providers, open_model
-from embedder.settings import Settings, cpus, manifest_beside_model
 
 from abeyance.evaluation import synthetic
 from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.errors import ModelError, ModelUnusable
 from abeyance.vision.models.manifest import ModelEntry, Preprocessing
 from abeyance.vision.session import open_session
+from embedder import model as served
+from embedder.endpoint import probe_chips
+from embedder.graph import serving_graph
+from embedder.model import CPU, CUDA, TENSORRT, choose_providers, open_model
+from embedder.settings import Settings, cpus, manifest_beside_model
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""Load for the embedding endpoint that costs the machine next to nothing: a few connections and bodies made once.
+
+Plain sockets on one event loop, no HTTP library: on a machine where server and load share the processor, whatever the
+load costs is taken from what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from abeyance.pipeline import npy
+
+
+@dataclass(slots=True)
+class Load:
+    """What a number of clients saw.
+
+    Attributes
+    ----------
+    seconds
+        How long they asked.
+    chips
+        Chips that were answered with templates.
+    latencies
+        Of each request that was, in seconds.
+    answers
+        Requests by status; 0 for a connection that broke.
+    processor
+        Processor seconds that the clients themselves took.
+    """
+
+    seconds: float = 0.0
+    chips: int = 0
+    latencies: list[float] = field(default_factory=list)
+    answers: Counter[int] = field(default_factory=Counter)
+    processor: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Chips a second."""
+        return self.chips / self.seconds if self.seconds else 0.0
+
+    @property
+    def errors(self) -> int:
+        """Requests that were not answered with templates."""
+        return self.answers.total() - self.answers[200]
+
+    def percentile(self, share: float) -> float:
+        """Latency in milliseconds below which ``share`` percent of the requests were; 0.0 if there were none."""
+        return float(np.percentile(self.latencies, share)) * 1000 if self.latencies else 0.0
+
+
+def request(chips: int, seed: int = 0) -> tuple[int, bytes]:
+    """A request to /invocations with ``chips`` chips of noise, as the bytes that go over the wire."""
+    body = npy.encode(np.random.default_rng(seed).integers(0, 256, (chips, *npy.CHIP), dtype=np.uint8))
+    head = (
+        "POST /invocations HTTP/1.1\r\nHost: embedder\r\n"
+        f"Content-Type: {npy.MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return chips, head.encode() + body
+
+
+def closed_loop(port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float) -> Load:
+    """Each client asks again as soon as it has its answer: the most that the endpoint gives."""
+    return _run(port, requests, clients, seconds, 0.0)
+
+
+def paced(
+    port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float, rate: float
+) -> Load:
+    """Requests start so that ``rate`` chips a second are asked for, as long as a client is free to start one."""
+    return _run(port, requests, clients, seconds, rate)
+
+
+def _run(port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float, rate: float) -> Load:
+    load = Load()
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    asyncio.run(_Clients(port, requests, seconds, rate, load).run(clients))
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    load.processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return load
+
+
+class _Clients:
+    def __init__(
+        self, port: int, requests: Sequence[tuple[int, bytes]], seconds: float, rate: float, load: Load
+    ) -> None:
+        self._port = port
+        self._requests = requests
+        self._seconds = seconds
+        self._rate = rate
+        self._load = load
+        self._next = 0
+        self._due = 0.0
+        self._end = 0.0
+
+    async def run(self, clients: int) -> None:
+        began = time.perf_counter()
+        self._end, self._due = began + self._seconds, began
+        await asyncio.gather(*(self._client() for _ in range(clients)))
+        self._load.seconds = time.perf_counter() - began
+
+    async def _client(self) -> None:
+        connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        while time.perf_counter() < self._end:
+            chips, content = self._requests[self._next % len(self._requests)]
+            self._next += 1
+            if self._rate:
+                pause = self._due - time.perf_counter()
+                # Time lost to a slow answer is not made up for with a burst.
+                self._due = max(self._due, time.perf_counter() - 1.0) + chips / self._rate
+                if pause > 0:
+                    await asyncio.sleep(pause)
+            began = time.perf_counter()
+            try:
+                connection = connection or await asyncio.open_connection("127.0.0.1", self._port)
+                status = await _ask(*connection, content)
+            except (OSError, EOFError, ValueError):
+                status, connection = 0, None
+                await asyncio.sleep(0.05)
+            self._load.answers[status] += 1
+            if status == 200:
+                self._load.latencies.append(time.perf_counter() - began)
+                self._load.chips += chips
+            elif status:
+                await asyncio.sleep(0.05)
+        if connection:
+            connection[1].close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> int:
+    writer.write(content)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+    await reader.readexactly(length)
+    return int(head.split(b" ", 2)[1])
