@@ -164,20 +164,20 @@ def pose(landmarks: NDArray[np.float32]) -> tuple[float, float, float]:
     depth: expect errors of some ten degrees, most in pitch, where faces differ most.
     """
     points = landmarks.astype(np.float64)
-    points -= points.mean(axis=0)
+    # Eyes and corners of the mouth lie on lines across the head, which nodding and turning leave level.
+    along = points[1] - points[0] + points[4] - points[3]
+    roll = np.arctan2(along[1], along[0])
+    level = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    points = (points - points.mean(axis=0)) @ level
     # points ~ HEAD @ projection, and the nearest scaled rotation to that.
     projection = (_HEAD_INVERSE @ points).T
     u, scales, v = np.linalg.svd(projection, full_matrices=False)
     if scales[0] < 1e-9:
         return 0.0, 0.0, 0.0
     across, down = u @ v
-    roll = np.arctan2(down[0], across[0])
-    # A head looks along -z at rest. Where it looks now, once the photo is turned so that the head is not
-    # tilted:
-    right = -across[2] * np.cos(roll) - down[2] * np.sin(roll)
-    up = down[2] * np.cos(roll) - across[2] * np.sin(roll)
+    # Where the head looks: along -z at rest.
     towards = across[0] * down[1] - across[1] * down[0]
-    yaw, pitch = np.arctan2(right, towards), np.arcsin(np.clip(up, -1, 1))
+    yaw, pitch = np.arctan2(-across[2], towards), np.arcsin(np.clip(down[2], -1, 1))
     return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
 
 

@@ -35,7 +35,7 @@ class SimilarityScale:
         cosines, similarities = points[:, 0], points[:, 1]
         if (
             len(points) < 2
-            or (np.diff(points, axis=0) <= 0).any()
+            or not (np.diff(points, axis=0) > 0).all()
             or not (cosines[0] >= -1 and cosines[-1] <= 1)
             or (similarities[0], similarities[-1]) != (0, 100)
         ):

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from abeyance.vision.detector import Detector, Face
+from abeyance.vision.models.manifest import Manifest
+from abeyance.vision.models.store import locate
+
+
+def overlap(a: Face, b: Face) -> float:
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
+    w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
+    h = max(0.0, min(ay + ah, by + bh) - max(ay, by))
+    return w * h / (aw * ah + bw * bh - w * h)
+
+
+def resized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def head(astronaut: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(170, 150, 3) around the astronaut's face."""
+    return astronaut[40:210, 150:300]
+
+
+def test_one_face_with_its_points_in_the_right_places(
+    detector: Detector, astronaut: NDArray[np.uint8]
+) -> None:
+    (face,) = detector.detect(astronaut)
+    x, y, w, h = face.box
+    assert 170 < x < 190
+    assert 55 < y < 75
+    assert 0.9 < face.confidence <= 1
+    assert face.landmarks.shape == (5, 2)
+    assert face.landmarks.dtype == np.float32
+    right_eye, left_eye, nose, right_mouth, left_mouth = face.landmarks
+    # The person's right eye is on the left of the photo.
+    assert x < right_eye[0] < nose[0] < left_eye[0] < x + w
+    assert right_mouth[0] < left_mouth[0]
+    assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1]) < y + h
+
+
+def test_every_portrait_has_one_face(detector: Detector, portraits: Mapping[str, NDArray[np.uint8]]) -> None:
+    assert {name: len(detector.detect(pixels)) for name, pixels in portraits.items()} == dict.fromkeys(
+        portraits, 1
+    )
+
+
+@pytest.mark.parametrize("shape", [(80, 80), (33, 481), (1, 1), (480, 640)])
+def test_no_face_where_there_is_none(detector: Detector, shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert detector.detect(noise) == []
+    assert detector.detect(np.zeros_like(noise)) == []
+
+
+@pytest.mark.parametrize("side", [700, 1300, 2600])
+def test_a_face_that_fills_a_large_photo_is_found(
+    detector: Detector, astronaut: NDArray[np.uint8], side: int
+) -> None:
+    close = head(astronaut)
+    large = resized(close, side * 150 // 170, side)
+    (face,) = detector.detect(large)
+    (expected,) = detector.detect(close)
+    scale = side / 170
+    assert np.abs(np.array(face.box) / scale - expected.box).max() < 6
+    assert np.abs(face.landmarks / scale - expected.landmarks).max() < 3
+
+
+def test_a_single_look_finds_no_huge_face_and_two_do(models: Path, astronaut: NDArray[np.uint8]) -> None:
+    large = resized(head(astronaut), 1500, 1700)
+    model = locate(Manifest.load()["yunet-2023mar"], models)
+    assert not Detector(model, longest_side=0).detect(large)
+    assert len(Detector(model).detect(large)) == 1
+
+
+def test_small_faces_of_a_large_photo_are_found(detector: Detector, astronaut: NDArray[np.uint8]) -> None:
+    """A face of a fiftieth of the longest side, in 12 megapixels."""
+    photo = np.full((3000, 4000, 3), 128, np.uint8)
+    photo[1200:1370, 2500:2650] = head(astronaut)
+    (face,) = detector.detect(photo)
+    (expected,) = detector.detect(head(astronaut))
+    assert np.abs(np.array(face.box) - expected.box - [2500, 1200, 0, 0]).max() < 12
+
+
+def crowd(astronaut: NDArray[np.uint8], rows: int, columns: int, size: int) -> NDArray[np.uint8]:
+    tile = resized(head(astronaut), size * 150 // 170, size)
+    return np.tile(tile, (rows, columns, 1))
+
+
+def test_three_hundred_faces_and_the_hundred_largest(
+    detector: Detector, astronaut: NDArray[np.uint8]
+) -> None:
+    photo = crowd(astronaut, 15, 20, 72)
+    assert len(detector.detect(photo, max_faces=1000)) > 270
+    faces = detector.detect(photo)
+    assert len(faces) == 100
+    areas = [face.area for face in faces]
+    assert areas == sorted(areas, reverse=True)
+    assert all(overlap(a, b) <= 0.3 for i, a in enumerate(faces) for b in faces[:i])
+    assert len(detector.detect(photo, max_faces=3)) == 3
+
+
+def test_faces_of_twenty_pixels(detector: Detector, astronaut: NDArray[np.uint8]) -> None:
+    """The box is two thirds of the tile."""
+    photo = np.full((480, 640, 3), 100, np.uint8)
+    tile = resized(head(astronaut), 32, 36)
+    photo[200:236, 300:332] = tile
+    (face,) = detector.detect(photo, min_confidence=0.6)
+    assert 16 < face.box[2] < 24
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_faces_cut_by_the_border(detector: Detector, astronaut: NDArray[np.uint8], side: str) -> None:
+    # A fifth of the face is missing.
+    cut = {
+        "left": astronaut[:, 200:],
+        "right": astronaut[:, :248],
+        "top": astronaut[85:],
+        "bottom": astronaut[:155],
+    }[side]
+    (face,) = detector.detect(cut)
+    assert face.landmarks.shape == (5, 2)
+
+
+def test_more_confidence_means_fewer_faces(detector: Detector, astronaut: NDArray[np.uint8]) -> None:
+    photo = crowd(astronaut, 6, 8, 40)
+    counts = [len(detector.detect(photo, min_confidence=c)) for c in (0.3, 0.6, 0.8, 0.95, 1.0)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 0
+
+
+def test_threads_share_a_detector(detector: Detector, portraits: Mapping[str, NDArray[np.uint8]]) -> None:
+    small = [resized(p, 300, 400) for p in portraits.values()] * 4
+    alone = [detector.detect(p) for p in small]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(detector.detect, small))
+    assert [[f.box for f in faces] for faces in together] == [[f.box for f in faces] for faces in alone]
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+    ],
+)
+def test_other_pixels_are_refused(detector: Detector, pixels: NDArray[np.uint8]) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        detector.detect(pixels)
