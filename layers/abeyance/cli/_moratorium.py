@@ -81,15 +81,16 @@ def proposals() -> Proposals:
     def places() -> frozenset[str]:
         return frozenset(tenant.jurisdiction for tenant in tenants().all())
 
-    return Proposals(client("dynamodb"), known.proposals_table, publisher, _recorder(known), places=places)
+    return Proposals(client("dynamodb"), known.proposals_table, publisher, recorder(), places=places)
 
 
-def _recorder(known: Settings) -> Callable[[str, dict[str, Any]], None]:
+def recorder() -> Callable[[str, dict[str, Any]], None]:
+    """Queues an entry of a type and a body for the ledger; raises ``LedgerUnavailable`` if that is not confirmed."""
     from abeyance.ledger.chain import Record
     from abeyance.ledger.queue import LedgerQueue
 
     sqs = client("sqs")
-    queue = LedgerQueue(sqs, sqs.get_queue_url(QueueName=known.ledger_queue)["QueueUrl"])
+    queue = LedgerQueue(sqs, sqs.get_queue_url(QueueName=settings().ledger_queue)["QueueUrl"])
 
     def record(kind: str, body: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def demo(
-    page: Annotated[
-        Path, typer.Option(help="Where to write the page with the faces side by side.")
-    ] = Path("abeyance-demo.html"),
+    page: Annotated[Path, typer.Option(help="Where to write the page with the faces side by side.")] = Path(
+        "abeyance-demo.html"
+    ),
     as_json: Json = False,
 ) -> None:
     """Run real photos through the whole system on this machine and show what came of them.
@@ -32,7 +32,11 @@ def demo(
     with progress() as bar:
         fetching = bar.add_task("Fetching models and photos", total=None)
         try:
-            prepare(lambda what, done, total: bar.update(fetching, description=what, completed=done, total=total or None))
+            prepare(
+                lambda what, done, total: bar.update(
+                    fetching, description=what, completed=done, total=total or None
+                )
+            )
         except ModelError as error:
             fail(str(error))
         bar.remove_task(fetching)
@@ -64,7 +68,13 @@ def _summary(found: Demonstration) -> dict[str, object]:
                 "reason": outcome.result.get("reason", ""),
                 "candidates": outcome.candidates,
             }
-            for outcome in (*found.scrapshots, *found.portraits, *found.bad, *found.police, *found.missing_children)
+            for outcome in (
+                *found.scrapshots,
+                *found.portraits,
+                *found.bad,
+                *found.police,
+                *found.missing_children,
+            )
         },
         "ledger": found.ledger,
     }

@@ -21,7 +21,9 @@ def add(
     tenant: Annotated[str, typer.Argument(help="Its id: a-z, 0-9 and -.")],
     sector: Annotated[str, typer.Option(help="What it is, such as commercial or law_enforcement.")],
     place: Annotated[str, typer.Option(help="Where it works: US, US-CA, US-CA-SAN_FRANCISCO.")],
-    action: Annotated[list[str], typer.Option(help="What it may ask for; once for each, or all.")],
+    action: Annotated[
+        list[str], typer.Option(help="What it may ask for; once for each, or all (templates apart).")
+    ],
     purpose: Annotated[list[str], typer.Option(help="What for; once for each.")],
     principal: Annotated[
         list[str] | None,
@@ -32,18 +34,22 @@ def add(
     """Register a tenant."""
     from abeyance.moratorium.errors import TenantExists
     from abeyance.moratorium.tenants import Tenant, canonical_principal
-    from abeyance.moratorium.vocabulary import ACTIONS, is_known_place
+    from abeyance.moratorium.vocabulary import is_known_place
 
     try:
         new = Tenant(
             id=tenant,
             sector=sector,
             jurisdiction=place,
-            actions=tuple(sorted(ACTIONS)) if "all" in action else tuple(dict.fromkeys(action)),
+            actions=_USUAL if "all" in action else tuple(dict.fromkeys(action)),
             purposes=tuple(dict.fromkeys(purpose)),
             principals=tuple(dict.fromkeys(canonical_principal(name) for name in principal or [tenant])),
         )
-        world.tenants().add(new)
+        registry = world.tenants()
+        if registry.get(new.id) is not None:
+            raise TenantExists("a tenant of this id is already registered")
+        _record("Tenant Registered", new)
+        registry.add(new)
     except ValueError as error:
         fail(str(error), Exit.USAGE)
     except TenantExists as error:
@@ -87,16 +93,35 @@ def resume(
 def _set(tenant: str, status: Status, as_json: bool) -> None:
     from abeyance.moratorium.errors import TenantUnknown
 
+    registry = world.tenants()
+    known = registry.get(tenant)
+    if known is None:
+        fail("no tenant of this id is registered", Exit.NO)
+    _record("Tenant Suspended" if status == "suspended" else "Tenant Resumed", known)
     try:
-        changed = world.tenants().set_status(tenant, status)
+        changed = registry.set_status(tenant, status)
     except TenantUnknown as error:
         fail(str(error), Exit.NO)
     report(changed, as_json=as_json, show=lambda: _show([changed]))
 
 
-def _show(found: Sequence[Tenant]) -> None:
-    from abeyance.moratorium.vocabulary import ACTIONS
+#: What ``all`` stands for. Templates that leave or enter the system have to be asked for by name.
+_USUAL = ("analyze", "compare", "detect", "index", "search")
 
+
+def _record(kind: str, tenant: Tenant) -> None:
+    """Put a change of the registry on the ledger before it is made; without a ledger nothing is changed."""
+    import msgspec
+
+    from abeyance.ledger.errors import LedgerUnavailable
+
+    try:
+        world.recorder()(kind, {"tenant": msgspec.to_builtins(tenant), "by": world.principal()})
+    except LedgerUnavailable as error:
+        fail(f"nothing was changed, because it cannot be recorded: {error}")
+
+
+def _show(found: Sequence[Tenant]) -> None:
     columns = ("id", "sector", "place", "status", "actions", "purposes", "principals")
     rows = [
         (
@@ -104,7 +129,7 @@ def _show(found: Sequence[Tenant]) -> None:
             tenant.sector,
             tenant.jurisdiction,
             tenant.status,
-            "all" if set(tenant.actions) == ACTIONS else ", ".join(tenant.actions),
+            ", ".join(tenant.actions),
             ", ".join(tenant.purposes),
             ", ".join(tenant.principals),
         )
