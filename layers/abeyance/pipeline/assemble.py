@@ -14,11 +14,15 @@ from abeyance.pipeline.settings import Settings
 from abeyance.pipeline.stage import Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from abeyance.moratorium.guard import Guard
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.gate import Gate
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
+    from abeyance.vision.embedder import Embedder
+    from abeyance.vision.similarity import SimilarityScale
 
 
 def gate() -> Gate:
@@ -45,9 +49,6 @@ def recognize() -> Recognize:
     from abeyance.gallery.search import Searcher
     from abeyance.gallery.store import DynamoGallery
     from abeyance.pipeline.recognize import Recognize
-    from abeyance.vision.models.manifest import Manifest
-    from abeyance.vision.models.store import load_embedder
-    from abeyance.vision.similarity import SimilarityScale
 
     settings = Settings.from_environment()
     gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
@@ -58,8 +59,8 @@ def recognize() -> Recognize:
         _outbox("recognize", settings),
         gallery,
         Searcher(gallery),
-        functools.cache(lambda: load_embedder(settings.embedder_model, settings.models)),
-        functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model])),
+        embedder(settings),
+        similarity_scale(settings),
     )
 
 
@@ -81,6 +82,28 @@ def checkpoint() -> dict[str, Any]:
     store = LedgerStore(client("dynamodb"), settings.ledger_table)
     written = Checkpointer(client("s3"), settings.ledger_bucket).checkpoint(store)
     return {"origin": written.origin, "size": written.size} if written else {}
+
+
+def embedder(settings: Settings) -> Callable[[], Embedder]:
+    """The deployment's embedder, in this process or at its endpoint; opened by the first call."""
+    from abeyance.pipeline.embedders import embedder_from
+
+    return functools.cache(
+        lambda: embedder_from(
+            settings.embedder,
+            settings.embedder_model,
+            settings.models,
+            sagemaker_runtime=lambda: client("sagemaker-runtime"),
+        )
+    )
+
+
+def similarity_scale(settings: Settings) -> Callable[[], SimilarityScale]:
+    """What similarity means with the deployment's embedder."""
+    from abeyance.vision.models.manifest import Manifest
+    from abeyance.vision.similarity import SimilarityScale
+
+    return functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model]))
 
 
 def guard(settings: Settings) -> Guard:
