@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.gallery.core import Core, new_generation, page_start, page_token
-from abeyance.gallery.errors import CollectionExists, CollectionNotFound, InvalidInput
+from abeyance.gallery.core import ATTEMPTS, Core, new_generation, page_start, page_token
+from abeyance.gallery.errors import CollectionExists, CollectionNotFound, GalleryBusy, InvalidInput
 from abeyance.gallery.items import END, Meta, purge_key
 from abeyance.gallery.model import Collection, CollectionRef, Page
 from abeyance.gallery.table import PARTITION, SORT, Conflict, Delete, Objects, Put, Table
@@ -54,22 +54,26 @@ class Collections(Core):
         return Page(items, page_token(listing, items[-1].ref.name) if len(found) > limit else "")
 
     def delete_collection(self, ref: CollectionRef) -> None:
-        meta = self.find_meta(ref)
-        if meta is not None:
-            pk, sk = purge_key(ref, meta.generation)
-            try:
-                self.table.transact(
-                    [
-                        Delete(meta.key, expect={"generation": meta.generation}),
-                        Put({PARTITION: pk, SORT: sk, "since": self.now()}),
-                    ]
-                )
-            except Conflict:
-                # Somebody deleted it first, or changed it this moment; look again.
-                return self.delete_collection(ref)
-        if not self._purge(ref.tenant, f"D#{ref.name}#") and meta is None:
+        existed = self._unlist(ref)
+        if not self._purge(ref.tenant, f"D#{ref.name}#") and not existed:
             raise CollectionNotFound("there is no collection of that name")
-        return None
+
+    def _unlist(self, ref: CollectionRef) -> bool:
+        """Take a collection out of the listing and note that its items are to be removed."""
+        for attempt in range(ATTEMPTS):
+            meta = self.find_meta(ref)
+            if meta is None:
+                return False
+            pk, sk = purge_key(ref, meta.generation)
+            note = Put({PARTITION: pk, SORT: sk, "since": self.now()})
+            try:
+                self.table.transact([Delete(meta.key, expect={"generation": meta.generation}), note])
+            except Conflict:
+                # Somebody deleted it first, or is changing it this moment.
+                self.pause(attempt)
+            else:
+                return True
+        raise GalleryBusy("others are changing the collection; try again after a moment")
 
     def sweep(self, tenant: str) -> int:
         """Finish the deletions of a tenant's collections that were interrupted; returns how many."""

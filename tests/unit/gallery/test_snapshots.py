@@ -263,3 +263,28 @@ def _expire(gallery: InMemoryGallery) -> None:
     table: Any = gallery.table
     for pk, partition in table._partitions.items():
         table.delete_many([(pk, sk) for sk, item in partition.items() if "expires" in item])
+
+
+class TestDeletion:
+    def test_a_deletion_that_a_crash_interrupted_is_finished_by_the_next(
+        self, gallery: InMemoryGallery, new_face: MakeFace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gallery.index(STAFF, [new_face(f"{n}") for n in range(30)])
+        gallery.compact(STAFF)
+
+        def crash(keys: Any) -> None:
+            raise Crash
+
+        monkeypatch.setattr(gallery.objects, "delete", crash)
+        with pytest.raises(Crash):
+            gallery.delete_collection(STAFF)
+        monkeypatch.undo()
+        assert gallery.list_collections("acme").items == ()
+        # The name is free, and what is left of the old one does not touch the new.
+        gallery.create_collection(STAFF, model="test@000000000000", dimension=8)
+        face = new_face("new")
+        gallery.index(STAFF, [face])
+        assert gallery.sweep("acme") == 1
+        assert bodies(gallery) == []
+        assert found(gallery, face) == [face.id]
+        assert gallery.sweep("acme") == 0
