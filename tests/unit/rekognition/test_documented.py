@@ -24,7 +24,7 @@ MODEL = wire.model()
 
 def table(heading: str) -> dict[str, tuple[str, ...]]:
     """Rows of the first table whose header begins with ``heading``, by their first cell."""
-    lines = PAGE[PAGE.index(f"| {heading} |") :].splitlines() + [""]
+    lines = [*PAGE[PAGE.index(f"| {heading} |") :].splitlines(), ""]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
     return {first: tuple(rest) for first, *rest in rows[2:]}
 
