@@ -325,10 +325,11 @@ def _watch(
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        # A file may be gone again by now.
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+    # os.walk passes over folders that are gone again by now, as Path.rglob does not.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(parent) / name).stat().st_size
     return total
 
 
