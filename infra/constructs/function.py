@@ -75,7 +75,6 @@ class Function(Construct):
             system_log_level_v2=lambda_.SystemLogLevel.INFO,
             vpc=vpc,
         )
-        self.function.node.add_dependency(self.role)
 
     def allow(self, statements: Sequence[iam.PolicyStatement]) -> iam.Policy:
         """Attach the function's one policy; whatever starts the function should depend on it."""

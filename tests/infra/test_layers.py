@@ -1,0 +1,91 @@
+"""What the layers hold, and that a function finds in them what it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from infra.config import ROOT, Config
+
+from abeyance.pipeline.settings import Settings
+from infra import functions, layers
+
+
+@pytest.mark.parametrize("name", ["gate", "ledger", "flags"])
+def test_blind_function_works_without_pixels(name: str) -> None:
+    """It starts from its own layer alone, and nothing of vision is there to be imported."""
+    layer = layers.folder("decide", Config())
+    assert not (layer / "python" / "abeyance" / "vision").exists()
+    code = (
+        "import sys; import handler; "
+        "heavy = {'numpy', 'onnxruntime', 'PIL', 'abeyance.vision', 'abeyance.gallery'} & sys.modules.keys(); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    _import(code, name, layer)
+
+
+@pytest.mark.parametrize("name", ["detect", "recognize"])
+def test_seeing_function_works_from_its_layer(name: str) -> None:
+    _import("import handler", name, layers.folder("abeyance", Config()))
+
+
+def _import(code: str, name: str, layer: Path) -> None:
+    settings = Settings(flags="appconfig:abeyance/live/moratoria").to_environment()
+    path = [str(layer / "python"), str(ROOT / "functions" / name), sysconfig.get_path("purelib")]
+    answer = subprocess.run(
+        # -S: without the site's .pth files, of which one says where the repository is.
+        [sys.executable, "-S", "-c", code],
+        env={
+            **os.environ,
+            **settings,
+            "PYTHONPATH": os.pathsep.join(path),
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+def test_layers_of_every_function_fit() -> None:
+    """Every layer is there for some function, and no function carries more layers than Lambda takes."""
+    for spec in functions.FUNCTIONS:
+        assert len(spec.layers) + spec.decides <= 5
+    assert {kind for spec in functions.FUNCTIONS for kind in spec.layers} == {
+        "base",
+        "vision",
+        "models",
+        "decide",
+        "abeyance",
+    }
+
+
+def test_same_sources_make_the_same_layer() -> None:
+    config = Config()
+    assert layers.digest_of("decide", config) == layers.digest_of("decide", Config())
+    assert layers.digest_of("decide", config) != layers.digest_of("abeyance", config)
+    assert layers.digest_of("base", config) != layers.digest_of("base", Config(architecture="x86_64"))
+
+
+def test_pinned_lists_have_no_addresses_and_every_hash() -> None:
+    for name in ("base", "vision"):
+        lines = (ROOT / "layers" / "runtime" / f"{name}.txt").read_text().splitlines()
+        pins = [line for line in lines if line and not line.startswith((" ", "#"))]
+        assert pins
+        assert all("==" in pin for pin in pins)
+        assert not any("http" in line for line in lines)
+        assert sum("--hash=sha256:" in line for line in lines) >= len(pins)
+
+
+def test_config_names_the_choice_that_is_wrong() -> None:
+    given = {"embedder": "tpu"}
+    with pytest.raises(ValueError, match="embedder"):
+        Config.from_context(given.get)
+    with pytest.raises(ValueError, match="models_directory"):
+        Config.from_context({"emulator": "true"}.get)

@@ -1,0 +1,196 @@
+"""What the policies promise: docs/operations.md, "Who may do what"."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
+
+from infra.suppressions import WILDCARDS, WITHOUT_RESOURCE
+from tests.infra.policies import Templates, may, owners_of, roles, statements, text
+
+
+def logical(templates: Templates, kind: str, start: str) -> str:
+    """``<LogicalId>`` of the one resource of a kind whose id starts so."""
+    (found,) = {
+        name
+        for template in templates.values()
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == kind and name.startswith(start)
+    }
+    return f"<{found}>"
+
+
+@pytest.fixture(scope="module")
+def world(templates: Templates) -> dict[str, str]:
+    found = {
+        name: logical(templates, "AWS::DynamoDB::Table", f"Tables{name}") for name in ("Gallery", "Ledger")
+    }
+    found |= {
+        f"{name}Bucket": logical(templates, "AWS::S3::Bucket", f"Buckets{name}")
+        for name in ("Gallery", "Uploads")
+    }
+    return found | {
+        name: logical(templates, "AWS::KMS::Key", f"Keys{name}") for name in ("Photos", "Templates")
+    }
+
+
+def of(templates: Templates, *functions: str) -> set[str]:
+    return {roles(templates)[function] for function in functions}
+
+
+def test_gate_sees_heads_and_cannot_decrypt(templates: Templates, world: dict[str, str]) -> None:
+    (gate,) = of(templates, "gate")
+    assert may(gate, "s3:GetObject", f"{world['UploadsBucket']}/acme/index/staff/a.jpg", templates)
+    assert not may(gate, "kms:Decrypt", world["Photos"], templates)
+    denied = [found for found in statements(templates) if found.owner == gate and found.effect == "Deny"]
+    assert [(found.actions, found.resources, found.conditions) for found in denied] == [
+        (("kms:Decrypt",), (world["Photos"],), {})
+    ]
+    assert owners_of("kms:Decrypt", world["Photos"], templates) == of(templates, "detect", "recognize", "api")
+
+
+def test_uploads_cannot_choose_another_key(templates: Templates, world: dict[str, str]) -> None:
+    """Else an uploader could hand the gate a photo that it can read."""
+    state = templates["AbeyanceState"]["Resources"]
+    (policy,) = [
+        resource["Properties"]["PolicyDocument"]["Statement"]
+        for resource in state.values()
+        if resource["Type"] == "AWS::S3::BucketPolicy"
+        and text(resource["Properties"]["Bucket"], templates) == world["UploadsBucket"]
+    ]
+    refused = {
+        found["Sid"]: found["Condition"] for found in policy if found["Effect"] == "Deny" and "Sid" in found
+    }
+    header = "s3:x-amz-server-side-encryption"
+    assert refused["OnlyKms"] == {"StringNotEquals": {header: "aws:kms"}, "Null": {header: "false"}}
+    assert (
+        text(refused["OnlyOurKey"]["StringNotEquals"][f"{header}-aws-kms-key-id"], templates)
+        == world["Photos"]
+    )
+    assert refused["NoKeyOfTheirOwn"] == {"Null": {f"{header}-customer-algorithm": "false"}}
+
+
+def test_head_needs_no_decryption() -> None:
+    """The API's own words: only with checksum mode does HEAD need the key, and botocore turns it on for GET only."""
+    import botocore.session
+
+    s3 = botocore.session.get_session().get_service_model("s3")
+    assert "requestValidationModeMember" in s3.operation_model("GetObject").http_checksum
+    assert not s3.operation_model("HeadObject").http_checksum
+
+
+@pytest.mark.parametrize(
+    ("action", "what"),
+    [
+        ("dynamodb:GetItem", "Gallery"),
+        ("dynamodb:Query", "Gallery"),
+        ("dynamodb:Scan", "Gallery"),
+        ("dynamodb:BatchGetItem", "Gallery"),
+        ("kms:Decrypt", "Templates"),
+    ],
+)
+def test_only_recognize_and_api_read_templates(
+    templates: Templates, world: dict[str, str], action: str, what: str
+) -> None:
+    assert owners_of(action, world[what], templates) <= of(templates, "recognize", "api")
+    assert owners_of("s3:GetObject", f"{world['GalleryBucket']}/x", templates) == of(
+        templates, "recognize", "api"
+    )
+
+
+def test_only_the_ledger_writes_the_ledger(templates: Templates, world: dict[str, str]) -> None:
+    assert owners_of("dynamodb:PutItem", world["Ledger"], templates) == of(templates, "ledger")
+    for action in (
+        "UpdateItem",
+        "DeleteItem",
+        "BatchWriteItem",
+        "DeleteTable",
+        "UpdateTable",
+        "PartiQLDelete",
+    ):
+        assert owners_of(f"dynamodb:{action}", world["Ledger"], templates) == set(), action
+
+
+def test_nobody_at_all_changes_the_ledger(templates: Templates) -> None:
+    """The table's own policy, which also binds roles that are not in these templates."""
+    (table,) = [
+        resource["Properties"]
+        for name, resource in templates["AbeyanceState"]["Resources"].items()
+        if resource["Type"] == "AWS::DynamoDB::Table" and name.startswith("TablesLedger")
+    ]
+    history, writer = table["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    assert history["Effect"] == writer["Effect"] == "Deny"
+    assert history["Principal"] == writer["Principal"] == {"AWS": "*"}
+    assert {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} <= set(history["Action"])
+    assert "Condition" not in history
+    assert writer["Action"] == "dynamodb:PutItem"
+    named = text(writer["Condition"]["ArnNotEquals"]["aws:PrincipalArn"], templates)
+    assert named.endswith(":iam::111122223333:role/abeyance-ledger-eu-central-1")
+    assert table["DeletionProtectionEnabled"] is True
+
+
+def test_only_the_flag_pipeline_deploys_configuration(templates: Templates) -> None:
+    allowed = {
+        found.owner
+        for found in statements(templates)
+        for action in found.actions
+        if found.effect == "Allow"
+        and re.match(r"appconfig:(\*|Start(Deployment|\*)|Stop|Create|Update|Delete|Put)", action)
+        and action != "appconfig:StartConfigurationSession"
+    }
+    assert allowed == {logical(templates, "AWS::IAM::ManagedPolicy", "FlagPipeline")}
+    (pipeline,) = [
+        resource["Properties"]
+        for resource in templates["AbeyanceFlow"]["Resources"].values()
+        if resource["Type"] == "AWS::IAM::ManagedPolicy"
+    ]
+    assert not pipeline.keys() & {"Roles", "Users", "Groups"}
+
+
+def test_no_wildcards_but_those_with_a_reason(templates: Templates) -> None:
+    for found in statements(templates):
+        for action in found.actions:
+            assert "*" not in action, found
+        for resource in found.resources:
+            if resource == "*":
+                assert set(found.actions) <= WITHOUT_RESOURCE, found
+            elif "*" in resource:
+                assert any(re.search(pattern, resource) for pattern in WILDCARDS), found
+
+
+def test_each_function_has_a_role_of_its_own_and_no_managed_policy(templates: Templates) -> None:
+    own = roles(templates)
+    assert len(set(own.values())) == len(own)
+    for template in templates.values():
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::IAM::Role":
+                assert "ManagedPolicyArns" not in resource["Properties"]
+
+
+def test_keys_are_used_through_one_service_only(templates: Templates) -> None:
+    for found in statements(templates):
+        if found.effect == "Allow" and any(action.startswith("kms:") for action in found.actions):
+            assert "kms:ViaService" in found.conditions["StringEquals"], found
+
+
+def test_buckets_are_private_encrypted_and_tls_only(templates: Templates) -> None:
+    resources: dict[str, Any] = templates["AbeyanceState"]["Resources"]
+    buckets = {name: found for name, found in resources.items() if found["Type"] == "AWS::S3::Bucket"}
+    assert len(buckets) == 6
+    for name, bucket in buckets.items():
+        assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}, name
+        (policy,) = [
+            found["Properties"]["PolicyDocument"]["Statement"]
+            for found in resources.values()
+            if found["Type"] == "AWS::S3::BucketPolicy" and found["Properties"]["Bucket"] == {"Ref": name}
+        ]
+        assert any(
+            statement["Effect"] == "Deny"
+            and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+            for statement in policy
+        ), name
+        assert bucket["DeletionPolicy"] == "Retain"

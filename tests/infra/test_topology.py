@@ -1,0 +1,180 @@
+"""The templates say what the topology says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.infra.policies import Templates, text
+
+from abeyance.moratorium.presets import new_deployment
+from abeyance.pipeline import topology
+from abeyance.pipeline.settings import Settings
+from infra import functions
+
+
+@pytest.fixture(scope="module")
+def flow(templates: Templates) -> dict[str, dict[str, Any]]:
+    resources: dict[str, dict[str, Any]] = templates["AbeyanceFlow"]["Resources"]
+    return resources
+
+
+def _of(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {name: found["Properties"] for name, found in resources.items() if found["Type"] == kind}
+
+
+def _function(flow: dict[str, dict[str, Any]], name: str) -> tuple[str, dict[str, Any]]:
+    (found,) = [
+        (logical, properties)
+        for logical, properties in _of(flow, "AWS::Lambda::Function").items()
+        if properties["FunctionName"] == f"abeyance-{name}"
+    ]
+    return found
+
+
+@pytest.mark.parametrize("stage", topology.STAGES, ids=lambda stage: stage.name)
+def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates: Templates) -> None:
+    queues = {found["QueueName"]: (name, found) for name, found in _of(flow, "AWS::SQS::Queue").items()}
+    logical, queue = queues[stage.queue]
+    dead, _ = queues[stage.dead_letter_queue]
+    assert queue["VisibilityTimeout"] == stage.visibility_timeout
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == stage.max_receives
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [dead, "Arn"]}
+    assert queue.get("FifoQueue", False) == stage.fifo
+
+    name, function = _function(flow, stage.name)
+    assert (function["Timeout"], function["MemorySize"]) == (stage.timeout, stage.memory)
+    (mapping,) = [
+        found
+        for found in _of(flow, "AWS::Lambda::EventSourceMapping").values()
+        if text(found["EventSourceArn"], templates) == f"<{logical}>"
+    ]
+    assert mapping["FunctionName"] == {"Ref": name}
+    assert mapping["BatchSize"] == stage.batch_size
+    assert mapping.get("MaximumBatchingWindowInSeconds", 0) == stage.batch_window
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": stage.max_concurrency}
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+    rules = [
+        rule
+        for rule in _of(flow, "AWS::Events::Rule").values()
+        if text(rule["Targets"][0]["Arn"], templates) == f"<{logical}>"
+    ]
+    assert len(rules) == len(stage.consumes)
+    settings = Settings(uploads_bucket=_bucket(templates))
+    for subscription in stage.consumes:
+        (rule,) = [found for found in rules if ("EventBusName" not in found) == subscription.default_bus]
+        pattern = json.loads(json.dumps(rule["EventPattern"]).replace("\\u003c", "<"))
+        if "detail" in pattern:
+            pattern["detail"]["bucket"]["name"] = [
+                text(value, templates) for value in pattern["detail"]["bucket"]["name"]
+            ]
+        assert pattern == subscription.pattern(settings)
+        (target,) = rule["Targets"]
+        assert target.get("SqsParameters") == ({"MessageGroupId": "ledger"} if stage.fifo else None)
+        assert text(target["DeadLetterConfig"]["Arn"], templates).startswith("<EventsUndelivered")
+
+
+def _bucket(templates: Templates) -> str:
+    (name,) = [
+        found
+        for found in templates["AbeyanceState"]["Resources"]
+        if found.startswith("BucketsUploads")
+        and templates["AbeyanceState"]["Resources"][found]["Type"] == "AWS::S3::Bucket"
+    ]
+    return f"<{name}>"
+
+
+@pytest.mark.parametrize("table", topology.TABLES, ids=lambda table: table.setting)
+def test_table(table: topology.Table, templates: Templates) -> None:
+    (found,) = [
+        properties
+        for name, properties in _of(templates["AbeyanceState"]["Resources"], "AWS::DynamoDB::Table").items()
+        if name.startswith("Tables" + table.setting.removesuffix("_table").capitalize())
+    ]
+    keys = {key["KeyType"]: key["AttributeName"] for key in found["KeySchema"]}
+    assert (keys["HASH"], keys.get("RANGE", "")) == (table.partition_key, table.sort_key)
+    assert found.get("TimeToLiveSpecification", {}).get("AttributeName", "") == table.ttl
+    assert found["BillingMode"] == "PAY_PER_REQUEST"
+    assert found["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    assert found["SSESpecification"]["SSEType"] == "KMS"
+
+
+@pytest.mark.parametrize("bucket", topology.BUCKETS, ids=lambda bucket: bucket.setting)
+def test_bucket(bucket: topology.Bucket, templates: Templates) -> None:
+    (found,) = [
+        properties
+        for name, properties in _of(templates["AbeyanceState"]["Resources"], "AWS::S3::Bucket").items()
+        if name.startswith("Buckets" + bucket.setting.removesuffix("_bucket").capitalize())
+    ]
+    events = found.get("NotificationConfiguration", {}).get("EventBridgeConfiguration", {})
+    assert events.get("EventBridgeEnabled", False) == bucket.events
+    assert found.get("ObjectLockEnabled", False) == bucket.object_lock
+    assert ("VersioningConfiguration" in found) == (bucket.versioned or bucket.object_lock)
+    (rule,) = found["LifecycleConfiguration"]["Rules"]
+    assert rule.get("ExpirationInDays") == (Settings().retention_days if bucket.expires else None)
+
+
+def test_every_setting_reaches_every_function(flow: dict[str, dict[str, Any]]) -> None:
+    for spec in functions.FUNCTIONS:
+        _, function = _function(flow, spec.name)
+        variables = function["Environment"]["Variables"]
+        assert Settings().to_environment().keys() <= variables.keys(), spec.name
+        assert variables["ABEYANCE_FLAGS"] == "appconfig:abeyance/live/moratoria"
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+        assert function["Architectures"] == ["arm64"]
+
+
+def test_blind_functions_carry_nothing_that_sees(flow: dict[str, dict[str, Any]]) -> None:
+    seeing = {
+        name
+        for name in _of(flow, "AWS::Lambda::LayerVersion")
+        if "Vision" in name or "Models" in name or "Abeyance" in name
+    }
+    assert len(seeing) == 3
+    for spec in functions.FUNCTIONS:
+        _, function = _function(flow, spec.name)
+        carried = {layer["Ref"] for layer in function["Layers"] if "Ref" in layer}
+        assert bool(carried & seeing) == (spec.name in ("detect", "recognize", "api")), spec.name
+
+
+def test_first_flags_are_the_presets(flow: dict[str, dict[str, Any]]) -> None:
+    """A change here is deployed over an operator's flags when a stack is updated. Think before you accept it."""
+    (version,) = _of(flow, "AWS::AppConfig::HostedConfigurationVersion").values()
+    assert json.loads(version["Content"]) == new_deployment()
+    (profile,) = _of(flow, "AWS::AppConfig::ConfigurationProfile").values()
+    assert profile["Type"] == "AWS.AppConfig.FeatureFlags"
+    assert [validator["Type"] for validator in profile["Validators"]] == ["LAMBDA"]
+
+
+def test_tighten_at_once_loosen_gradually(flow: dict[str, dict[str, Any]]) -> None:
+    strategies = {found["Name"]: found for found in _of(flow, "AWS::AppConfig::DeploymentStrategy").values()}
+    tighten, loosen = strategies["abeyance-tighten"], strategies["abeyance-loosen"]
+    assert (
+        tighten["DeploymentDurationInMinutes"],
+        tighten["FinalBakeTimeInMinutes"],
+        tighten["GrowthFactor"],
+    ) == (0, 0, 100)
+    assert loosen["DeploymentDurationInMinutes"] >= 30
+    assert loosen["FinalBakeTimeInMinutes"] >= 30
+    (environment,) = _of(flow, "AWS::AppConfig::Environment").values()
+    assert len(environment["Monitors"]) == 4
+
+
+def test_api_takes_signed_requests_only(flow: dict[str, dict[str, Any]]) -> None:
+    (method,) = _of(flow, "AWS::ApiGateway::Method").values()
+    assert (method["HttpMethod"], method["AuthorizationType"]) == ("POST", "AWS_IAM")
+
+
+def test_vector_index(synthesise: Any) -> None:
+    templates = synthesise(vector_index="true")
+    (table,) = [
+        found
+        for name, found in _of(templates["AbeyanceState"]["Resources"], "AWS::DynamoDB::Table").items()
+        if "VectorIndexes" in found
+    ]
+    (index,) = table["VectorIndexes"]
+    assert (index["Dimensions"], index["DistanceFunction"]) == (128, "COSINE")
+    policies = json.dumps(templates["AbeyanceFlow"])
+    assert policies.count("dynamodb:SearchVectors") == 2
