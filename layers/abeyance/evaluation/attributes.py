@@ -34,8 +34,8 @@ def attribute_accuracy(
     truth, said, groups
         One of each per face; ``said`` is "" where the model did not answer.
     """
-    from fairlearn.metrics import MetricFrame
-    from sklearn.metrics import accuracy_score
+    from fairlearn.metrics import MetricFrame  # type: ignore[import-untyped]
+    from sklearn.metrics import accuracy_score  # type: ignore[import-untyped]
 
     answered = np.array([bool(word) for word in said], bool)
     published = np.array([word.casefold() for word in truth])[answered]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.clusters import Spread
 from abeyance.evaluation.demographics import overall_rate, within_rates
 from abeyance.evaluation.errors import DataInvalid, TooFew
 from abeyance.evaluation.intervals import Rate, clustered_rate, draw, wilson
@@ -85,6 +87,35 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     cleaning: Cleaning
     sensitivity: tuple[Cleaning, ...]
     costs: tuple[Cost, ...]
+    #: Calibration by clusters beside the plain scale, where it was asked for.
+    clusters: tuple[Spread, ...] = ()
+
+
+def block(found: Result, source: str, grouping: str) -> dict[str, Any]:
+    """The ``calibration`` of a model in the manifest: knots, and in words what they rest on."""
+    words = [
+        f"{found.people} photos of {source}, {found.pairs} pairs of strangers, {found.pairs_within_groups} of them "
+        f"within groups by {grouping}"
+        + (
+            ""
+            if found.cleaning.level is None
+            else f" ({found.cleaning.photos_left_out} photos left out as repeated people, cosine "
+            f"{found.cleaning.level:g} and more)"
+        )
+        + "."
+    ]
+    for anchor in found.anchors:
+        worst = next(row for row in anchor.groups if row.group == anchor.worst).fmr
+        words.append(
+            f"{anchor.similarity:g}: cosine {anchor.threshold:.4f} ({anchor.threshold_low:.3f} to "
+            f"{anchor.threshold_high:.3f}), FMR {worst.value:.2e} ({worst.low:.1e} to {worst.high:.1e}, "
+            f"{worst.count} of {worst.trials} pairs) in the worst group, {anchor.worst}; "
+            f"{anchor.within.value:.2e} within all groups, {anchor.overall.value:.2e} of all pairs."
+        )
+    for cost in found.costs:
+        missed = ", ".join(f"{100 * rate.value:.2f} % at {key}" for key, rate in cost.fnmr.items())
+        words.append(f"Missed of {cost.pairs} mated pairs of {cost.source}: {missed}.")
+    return {"knots": [list(knot) for knot in found.knots], "provenance": " ".join(words)}
 
 
 def components(count: int, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -99,7 +99,7 @@ def fit(vectors: NDArray[np.float32], clusters: int, seed: int = 1) -> Clustered
     TooFew
         If there are fewer than 20 templates for each cluster.
     """
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 
     if len(vectors) < 20 * clusters:
         raise TooFew(

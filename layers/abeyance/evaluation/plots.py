@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _INK, _SOFT, _ACCENT, _WARN = "#1c2127", "#5b6570", "#0b5c8a", "#b3452c"
 _numbers = itertools.count(1)
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "abeyance",
     "font.family": "sans-serif",
@@ -123,7 +123,7 @@ class _plot:  # noqa: N801  a context, named as it is read
         self._context = mpl.rc_context(_SETTINGS)
         self._size = (width, height)
 
-    def __enter__(self) -> tuple[Axes, Any]:
+    def __enter__(self) -> tuple[Axes, Callable[[], str]]:
         from matplotlib.figure import Figure
 
         self._context.__enter__()

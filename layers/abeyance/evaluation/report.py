@@ -101,13 +101,20 @@ def write(page: Page, kind: str, result: msgspec.Struct, path: Path, when: datet
 
 def envelope(kind: str, result: msgspec.Struct) -> dict[str, Any]:
     """What ``--json`` prints and a report's JSON holds: kind, version, result."""
-    plain: Any = msgspec.to_builtins(result)
+    plain: Any = msgspec.to_builtins(result, enc_hook=_plain)
     return {"kind": kind, "schema": SCHEMA, "result": _finite(plain)}
 
 
 def encode(kind: str, result: msgspec.Struct) -> bytes:
     """:func:`envelope` as JSON."""
     return msgspec.json.format(msgspec.json.encode(envelope(kind, result)), indent=2)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise NotImplementedError(type(value).__name__)
 
 
 def _finite(value: Any) -> Any:

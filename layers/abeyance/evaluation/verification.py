@@ -162,6 +162,14 @@ def det(mated: NDArray[np.float64], histogram: NDArray[np.int64], points: int = 
     )
 
 
+def equal_error_rate(mated: NDArray[np.float64], histogram: NDArray[np.int64]) -> float:
+    """Where FMR and FNMR are equal: the mean of the two at the threshold where they are nearest."""
+    fmr = rate_curve(histogram)
+    fnmr = np.searchsorted(np.sort(mated), np.asarray(edge(np.arange(len(fmr))))) / max(1, len(mated))
+    nearest = int(np.argmin(np.abs(fmr - fnmr)))
+    return float((fmr[nearest] + fnmr[nearest]) / 2)
+
+
 def operating_points(
     mated: NDArray[np.float64],
     mated_people: NDArray[np.int64],
