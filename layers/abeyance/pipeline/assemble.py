@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from abeyance.pipeline.gate import Gate
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
+    from abeyance.vision.detector import Detector
     from abeyance.vision.embedder import Embedder
     from abeyance.vision.similarity import SimilarityScale
 
@@ -37,11 +38,11 @@ def gate() -> Gate:
 def detect() -> Detect:
     """The detection stage of this environment; its model is loaded when the first photo comes."""
     from abeyance.pipeline.detect import Detect
-    from abeyance.vision.models.store import load_detector
 
     settings = Settings.from_environment()
-    detector = functools.cache(lambda: load_detector(settings.detector_model, settings.models))
-    return Detect(S3Objects(client("s3")), _outbox("detect", settings), detector, settings.chips_bucket)
+    return Detect(
+        S3Objects(client("s3")), _outbox("detect", settings), detector(settings), settings.chips_bucket
+    )
 
 
 def recognize() -> Recognize:
@@ -70,7 +71,7 @@ def record() -> RecordDecisions:
     from abeyance.pipeline.record import RecordDecisions
 
     settings = Settings.from_environment()
-    return RecordDecisions(LedgerStore(client("dynamodb"), settings.ledger_table), _pseudonym_key(settings))
+    return RecordDecisions(LedgerStore(client("dynamodb"), settings.ledger_table), pseudonym_key(settings))
 
 
 def checkpoint() -> dict[str, Any]:
@@ -82,6 +83,17 @@ def checkpoint() -> dict[str, Any]:
     store = LedgerStore(client("dynamodb"), settings.ledger_table)
     written = Checkpointer(client("s3"), settings.ledger_bucket).checkpoint(store)
     return {"origin": written.origin, "size": written.size} if written else {}
+
+
+def detector(settings: Settings) -> Callable[[], Detector]:
+    """The deployment's detector; opened by the first call."""
+
+    def load() -> Detector:
+        from abeyance.vision.models.store import load_detector
+
+        return load_detector(settings.detector_model, settings.models)
+
+    return functools.cache(load)
 
 
 def embedder(settings: Settings) -> Callable[[], Embedder]:
@@ -132,7 +144,8 @@ def _uploads(settings: Settings) -> DynamoUploads:
     return DynamoUploads(client("dynamodb"), settings.uploads_table, settings.retention_days, time.time)
 
 
-def _pseudonym_key(settings: Settings) -> bytes:
+def pseudonym_key(settings: Settings) -> bytes:
+    """What hides the keys of objects in the ledger; raises ``ValueError`` if the setting names none."""
     kind, _, value = settings.pseudonym_key.partition(":")
     if kind == "text" and value:
         return value.encode()

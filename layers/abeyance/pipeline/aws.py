@@ -12,6 +12,7 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from abeyance.ledger.queue import CLIENT_OPTIONS
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import Head, ObjectGone, Record
@@ -19,14 +20,23 @@ from abeyance.pipeline.ports import Head, ObjectGone, Record
 #: EventBridge takes at most ten entries in one call.
 ENTRIES_PER_CALL = 10
 
+_PATIENT: dict[str, Any] = {
+    "connect_timeout": 3,
+    "read_timeout": 20,
+    "retries": {"mode": "standard", "total_max_attempts": 4},
+}
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
 
 
 @functools.cache
 def client(service: str) -> Any:
-    """A boto3 client that gives up early enough for the queue to try again, made once a process."""
-    config = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
-    return boto3.client(service, config=config)
+    """A boto3 client, made once a process.
+
+    It gives up early enough for a queue to try again; and the one for SQS, on which a caller waits for the ledger,
+    within seconds.
+    """
+    options = CLIENT_OPTIONS if service == "sqs" else _PATIENT
+    return boto3.client(service, config=Config(**options))
 
 
 class S3Objects:

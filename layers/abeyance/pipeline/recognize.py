@@ -165,7 +165,7 @@ class Recognize:
                 image_id=str(uuid.uuid5(_FACES, upload.photo)),
                 external_image_id=detected.permitted.external_image_id,
                 box=(face.box.left, face.box.top, face.box.width, face.box.height),
-                confidence=face.confidence,
+                confidence=face.confidence / 100,
                 quality=msgspec.to_builtins(face.quality),
             )
             for face in kept

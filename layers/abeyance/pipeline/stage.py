@@ -50,7 +50,7 @@ class Outbox:
         self._results_bucket = results_bucket
 
     def repeat(self, upload: Upload) -> bool:
-        """Whether there is nothing to do: the stage has settled the upload (and says so again), or a later event has come."""
+        """Whether nothing is to do: the stage has settled the upload, and says so again, or a later event has come."""
         record = self._uploads.get(upload)
         if record is None:
             return True

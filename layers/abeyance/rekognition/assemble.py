@@ -35,7 +35,7 @@ def _parts(settings: Settings) -> tuple[Access, Tools]:
         stages.guard(settings),
         DynamoTenants(client("dynamodb"), settings.tenants_table),
         _LazyQueue(settings.ledger_queue),
-        lambda text: pseudonym(stages._pseudonym_key(settings), text),
+        lambda text: pseudonym(stages.pseudonym_key(settings), text),
     )
     gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
     return access, Tools(
@@ -49,14 +49,7 @@ def _parts(settings: Settings) -> tuple[Access, Tools]:
 
 def eyes(settings: Settings) -> Eyes:
     """Detector, embedder and scale of this deployment. What describes attributes is to be given here."""
-    from abeyance.vision.models.store import load_detector, load_embedder
-    from abeyance.vision.similarity import SimilarityScale
-
-    return Eyes(
-        functools.cache(lambda: load_detector(settings.detector_model, settings.models)),
-        functools.cache(lambda: load_embedder(settings.embedder_model, settings.models)),
-        functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model])),
-    )
+    return Eyes(stages.detector(settings), stages.embedder(settings), stages.similarity_scale(settings))
 
 
 def _embedding(settings: Settings) -> Embedding:

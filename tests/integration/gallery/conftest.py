@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,13 +11,12 @@ import boto3
 import numpy as np
 import pytest
 from moto import mock_aws
-from moto.dynamodb.models import DynamoDBBackend
-from moto.dynamodb.models.dynamo_type import DynamoType
 
 from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import NewFace
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.store import DynamoGallery, create_table
+from abeyance.local.moto import put_right
 
 
 @pytest.fixture
@@ -32,48 +29,6 @@ def new_face() -> Callable[..., NewFace]:
         return NewFace(id=str(face_id), model=model, template=vector / np.linalg.norm(vector), **rest)  # type: ignore[arg-type]
 
     return make
-
-
-def transact_on_copies(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-    """moto's own transaction, on copies of only the items that it names.
-
-    moto 5.2.5 copies the whole table once for every operation, to put it back if one fails; a hundred
-    operations on a thousand items take seconds.
-    """
-    real = backend.tables
-    touched: dict[str, list[tuple[str, str]]] = {}
-    for entry in transact_items:
-        operation = next(iter(entry.values()))
-        key = operation.get("Key") or operation["Item"]
-        touched.setdefault(operation["TableName"], []).append((key["pk"]["S"], key["sk"]["S"]))
-    shadows = {}
-    for name, keys in touched.items():
-        table = shadows[name] = copy.copy(real[name])
-        table.__class__ = type("Shadow", (type(table),), {"__deepcopy__": lambda self, memo: self})
-        table.items = defaultdict(dict)
-        for pk, sk in keys:
-            held = real[name].items.get(_typed(pk), {}).get(_typed(sk))
-            if held is not None:
-                table.items[_typed(pk)][_typed(sk)] = copy.deepcopy(held)
-    backend.tables = {**real, **shadows}
-    try:
-        _moto_transact(backend, transact_items)
-    finally:
-        backend.tables = real
-    for name, keys in touched.items():
-        for pk, sk in keys:
-            item = shadows[name].items[_typed(pk)].get(_typed(sk))
-            if item is None:
-                real[name].items[_typed(pk)].pop(_typed(sk), None)
-            else:
-                real[name].items[_typed(pk)][_typed(sk)] = item
-
-
-_moto_transact = DynamoDBBackend.transact_write_items
-
-
-def _typed(text: str) -> DynamoType:
-    return DynamoType({"S": text})
 
 
 class OneAtATime:
@@ -101,8 +56,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setattr(DynamoDBBackend, "transact_write_items", transact_on_copies)
     with mock_aws():
+        put_right()
         lock = threading.RLock()
         dynamodb = OneAtATime(boto3.client("dynamodb", "us-east-1"), lock)
         s3 = OneAtATime(boto3.client("s3", "us-east-1"), lock)

@@ -50,7 +50,7 @@ def wire_face(face: Face) -> dict[str, Any]:
         "ImageId": face.image_id or None,
         "ExternalImageId": face.external_image_id or None,
         # Shares are stored; a percentage, by somebody who read it otherwise, is taken for what it is.
-        "Confidence": percent(face.confidence if face.confidence <= 1 else face.confidence / 100),
+        "Confidence": percent(face.confidence),
         "IndexFacesModelVersion": version_number(face.model),
         "UserId": face.user_id or None,
     }
