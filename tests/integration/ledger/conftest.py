@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto import mock_aws
+from moto.dynamodb.models.table import Table
 
 from abeyance.ledger.chain import Record
 from abeyance.ledger.queue import CLIENT_OPTIONS
@@ -102,6 +105,23 @@ def queue_url(sqs: Any) -> str:
         QueueName="abeyance-ledger.fifo", Attributes={"FifoQueue": "true", "VisibilityTimeout": "30"}
     )
     return str(made["QueueUrl"])
+
+
+@pytest.fixture
+def quick_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let moto prepare for a rollback by copying what an append can change, and no more.
+
+    moto 5 copies the whole table, each item of it, once for every action of a transaction, so that a ledger of
+    thousands of entries takes minutes. An append only adds items and replaces the head.
+    """
+
+    def what_can_change(table: Table, memo: dict[int, Any]) -> Table:
+        twin = copy.copy(table)
+        twin.items = defaultdict(dict, table.items)
+        twin.items.update({key: dict(table.items[key]) for key in ("head", "entries") if key in table.items})
+        return twin
+
+    monkeypatch.setattr(Table, "__deepcopy__", what_can_change, raising=False)
 
 
 @pytest.fixture
