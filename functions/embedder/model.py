@@ -171,6 +171,7 @@ def _gpu_session(graph: bytes, providers: Sequence[str], *, half: bool, batch: i
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, where they are not the system's
     cache = Path(tempfile.gettempdir()) / "abeyance-tensorrt"
+    cache.mkdir(exist_ok=True)
     options = {
         TENSORRT: {
             "trt_fp16_enable": half,

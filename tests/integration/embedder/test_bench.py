@@ -11,7 +11,19 @@ from typer.testing import CliRunner
 
 from abeyance.cli.bench import app
 
-QUICK = ["embedder", "--random", "tiny", "--seconds", "0.2", "--rounds", "1", "--batches", "1,4", "--clients", "1,4"]
+QUICK = [
+    "embedder",
+    "--random",
+    "tiny",
+    "--seconds",
+    "0.2",
+    "--rounds",
+    "1",
+    "--batches",
+    "1,4",
+    "--clients",
+    "1,4",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +34,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_report_hangs_together(tmp_path: Path, cache: Path) -> None:
     outcome = CliRunner().invoke(app, [*QUICK, "--chips", "2", "--json", "--out", str(tmp_path / "out")])
-    assert outcome.exit_code in (0, 1), outcome.output  # whether the goal is reached is not this test's matter
+    assert outcome.exit_code in (0, 1), (
+        outcome.output
+    )  # whether the goal is reached is not this test's matter
     document = json.loads(outcome.stdout)
     assert document["model"].startswith("loadtest-random-tiny@")
     assert document["device"]["provider"] == "CPU"
@@ -36,7 +50,7 @@ def test_the_report_hangs_together(tmp_path: Path, cache: Path) -> None:
     (headline,) = document["headlines"]
     assert headline["share"] == pytest.approx(headline["server"] / headline["bare"])
     assert json.loads((tmp_path / "out" / "bench-loadtest-random-tiny.json").read_text()) == document
-    drawing = ElementTree.parse(tmp_path / "out" / "bench-loadtest-random-tiny.svg").getroot()  # noqa: S314
+    drawing = ElementTree.parse(tmp_path / "out" / "bench-loadtest-random-tiny.svg").getroot()
     assert drawing.tag.endswith("svg")
     assert all("nan" not in (element.get("points") or "") for element in drawing.iter())
     assert {path.name for path in cache.rglob("*.onnx")} >= {"loadtest-random-tiny.generated.onnx"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ from abeyance.vision.session import open_session
 from .conftest import Server
 
 Serve = Callable[..., Server]
+NPY = {"content_type": npy.MEDIA_TYPE}
 
 
 def chips(count: int, seed: int = 0) -> np.ndarray:
@@ -63,15 +66,15 @@ def _chunks() -> Any:
         ("POST", "/ping", b"", {}, 405, "METHOD"),
         ("POST", "/invocations", b"{}", {"content_type": "application/json"}, 415, "MEDIA_TYPE"),
         ("POST", "/invocations", b"{}", {}, 415, "MEDIA_TYPE"),
-        ("POST", "/invocations", b"x", {"content_type": npy.MEDIA_TYPE, "content_encoding": "gzip"}, 415, "CONTENT_ENCODING"),
-        ("POST", "/invocations", b"", {"content_type": npy.MEDIA_TYPE}, 400, "BAD_NPY"),
-        ("POST", "/invocations", b"hello", {"content_type": npy.MEDIA_TYPE}, 400, "BAD_NPY"),
-        ("POST", "/invocations", npy.encode(chips(1)[0]), {"content_type": npy.MEDIA_TYPE}, 400, "BAD_SHAPE"),
-        ("POST", "/invocations", npy.encode(np.zeros((1, 112, 112, 3))), {"content_type": npy.MEDIA_TYPE}, 400, "BAD_DTYPE"),
-        ("POST", "/invocations", npy.encode(chips(2))[:-9], {"content_type": npy.MEDIA_TYPE}, 400, "BAD_LENGTH"),
-        ("POST", "/invocations", npy.encode(np.zeros((129, 1), np.uint8)), {"content_type": npy.MEDIA_TYPE}, 400, "BAD_SHAPE"),
-        ("POST", "/invocations", b"x" * 6_000_000, {"content_type": npy.MEDIA_TYPE}, 413, "TOO_LARGE"),
-        ("POST", "/invocations", _chunks, {"content_type": npy.MEDIA_TYPE}, 413, "TOO_LARGE"),
+        ("POST", "/invocations", b"x", {**NPY, "content_encoding": "gzip"}, 415, "CONTENT_ENCODING"),
+        ("POST", "/invocations", b"", NPY, 400, "BAD_NPY"),
+        ("POST", "/invocations", b"hello", NPY, 400, "BAD_NPY"),
+        ("POST", "/invocations", npy.encode(chips(1)[0]), NPY, 400, "BAD_SHAPE"),
+        ("POST", "/invocations", npy.encode(np.zeros((1, 112, 112, 3))), NPY, 400, "BAD_DTYPE"),
+        ("POST", "/invocations", npy.encode(chips(2))[:-9], NPY, 400, "BAD_LENGTH"),
+        ("POST", "/invocations", npy.encode(np.zeros((129, 1), np.uint8)), NPY, 400, "BAD_SHAPE"),
+        ("POST", "/invocations", b"x" * 6_000_000, NPY, 413, "TOO_LARGE"),
+        ("POST", "/invocations", _chunks, NPY, 413, "TOO_LARGE"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_told_why(
@@ -158,7 +161,8 @@ def test_a_body_that_never_comes_does_not_hold_its_place(serve: Serve) -> None:
 def test_what_nobody_waits_for_is_not_embedded(serve: Serve) -> None:
     server = serve(workers=1, batch=1).start()
     body = npy.encode(chips(128))
-    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: {npy.MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: {npy.MEDIA_TYPE}\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port)) as impatient:
             impatient.sendall(head.encode() + body)
@@ -225,9 +229,6 @@ sys.exit(server.main([]))
 """
     )
     server = serve(probe=0.3, stuck=1.0)
-    import subprocess
-    import sys
-
     server.process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=server._environment)
     server.wait_for(200)
     for fault in ("fail", "hang"):
