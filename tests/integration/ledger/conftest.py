@@ -84,7 +84,8 @@ def make_store(dynamodb: Any) -> Any:
 
 @pytest.fixture
 def store(make_store: Any) -> LedgerStore:
-    return make_store()
+    made: LedgerStore = make_store()
+    return made
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def filled(store: LedgerStore, s3: Any) -> LedgerStore:
     """Two days of decisions and events."""
     records = []
     for n in range(1, 11):
-        body = {
+        body: dict[str, Any] = {
             "tenant": "portland-pd" if n % 2 else "thorn",
             "outcome": "deny" if n % 2 else "permit",
             "action": "search",
@@ -52,7 +52,7 @@ def filled(store: LedgerStore, s3: Any) -> LedgerStore:
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, Any]:
     os.umask(0o022)
-    made = run_json("keygen", "witness.example/w1", "--out", tmp_path / "witness.key")
+    made: dict[str, Any] = run_json("keygen", "witness.example/w1", "--out", tmp_path / "witness.key")
     assert stat.S_IMODE((tmp_path / "witness.key").stat().st_mode) == 0o600
     return made
 

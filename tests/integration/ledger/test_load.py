@@ -60,7 +60,8 @@ def consume(
     store: LedgerStore, sqs: Any, url: str, done: threading.Event, room: threading.Semaphore
 ) -> list[Entry]:
     """One consumer as Lambda is one: batches of ten, and now and then it dies before it can delete them."""
-    chance, entries = random.Random(1), []
+    chance = random.Random(1)
+    entries: list[Entry] = []
     while True:
         finished = done.is_set()
         got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])

@@ -95,7 +95,7 @@ def test_a_proof_without_its_parts_does_not_hold(header: Header, entries: list[E
     for kind in ("inclusion", "consistency"):
         proof = Proof(
             format="abeyance-ledger-proof-1", kind=kind, checkpoint=str(at(header, entries)), path=()
-        )  # type: ignore[arg-type]
+        )
         assert not check_proof(msgspec.json.encode(proof)).ok
         assert not check_proof(msgspec.json.encode(msgspec.structs.replace(proof, format="other"))).ok
 
