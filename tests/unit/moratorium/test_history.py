@@ -1,15 +1,17 @@
-"""The moratoria of 2019 to 2021, replayed from the presets."""
+"""The moratoria of 2019 to 2025, replayed from the presets."""
 
 from __future__ import annotations
 
 import re
 from datetime import date
 
+import msgspec
 import pytest
 
 from abeyance.moratorium.decide import Clause
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.presets import document, new_deployment, preset, presets
+from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.validate import check
 
 from .conftest import ask, tenant
@@ -202,6 +204,63 @@ def test_public_safety_guidance_restricts_and_never_lifts_the_review() -> None:
     assert ask(guidance, tenant("acme", "commercial", "US-WA"), "2020-06-10").clause is Clause.PERMITTED
 
 
+EU = flags("eu-ai-act-2025")
+MEMBERS = re.findall("..", "ATBEBGCYCZDEDKEEESFIFRGRHRHUIEITLTLULVMTNLPLPTROSESISK")
+
+
+@pytest.mark.parametrize("place", MEMBERS)
+@pytest.mark.parametrize(
+    ("sector", "action"),
+    [
+        ("education", "analyze"),
+        ("commercial", "analyze"),
+        ("law_enforcement", "search"),
+        ("law_enforcement_support", "template_search"),
+    ],
+)
+def test_the_eu_ai_act_binds_every_member_state_from_its_day(place: str, sector: str, action: str) -> None:
+    someone = tenant("someone", sector, place)
+    assert ask(EU, someone, "2025-02-01T23:59:59", action=action).permitted
+    decision = ask(EU, someone, "2025-02-02", action=action)
+    assert decision.clause is Clause.HALTED
+    assert "2024/1689" in decision.flags[0].source
+
+
+@pytest.mark.parametrize("place", ["CH", "GB", "NO", "TR", "US-WA"])
+def test_the_eu_ai_act_binds_nobody_elsewhere(place: str) -> None:
+    for sector, action in (("education", "analyze"), ("law_enforcement", "search")):
+        assert ask(EU, tenant("someone", sector, place), "2025-02-02", action=action).permitted
+
+
+def registered(someone: Tenant) -> Tenant:
+    """The tenant with every purpose that the preset knows, as if whoever registers tenants had checked them."""
+    known = {
+        purpose
+        for flag in preset("eu-ai-act-2025").flags.values()
+        for purpose in flag.value["exempt_purposes"]
+    }
+    return msgspec.structs.replace(someone, purposes=tuple(sorted(known | set(someone.purposes))))
+
+
+def test_emotions_in_education_are_inferred_for_medicine_and_safety_alone() -> None:
+    school = registered(tenant("school", "education", "SE"))
+    for purpose in ("medical_reasons", "safety_reasons"):
+        assert ask(EU, school, "2025-02-02", action="analyze", purpose=purpose).clause is Clause.EXEMPTED
+    assert not ask(EU, school, "2025-02-02", action="analyze", purpose="outside_workplace").permitted
+    assert ask(EU, school, "2025-02-02", action="detect").permitted
+    shop = registered(tenant("shop", "commercial", "SE"))
+    assert ask(EU, shop, "2025-02-02", action="analyze", purpose="outside_workplace").permitted
+
+
+def test_police_identify_in_real_time_for_the_exceptions_of_the_law_alone() -> None:
+    police = registered(tenant("police", "law_enforcement", "DE-BE"))
+    for purpose in ("missing_persons", "human_trafficking", "threat_to_life", "serious_crime_suspect"):
+        assert ask(EU, police, "2025-02-02", action="search", purpose=purpose).permitted
+    assert not ask(EU, police, "2025-02-02", action="search", purpose="access_control").permitted
+    assert ask(EU, police, "2025-02-02", action="compare").permitted
+    assert ask(EU, tenant("shop", "commercial", "DE"), "2025-02-02", action="search").permitted
+
+
 def test_a_new_deployment_halts_police_until_further_notice() -> None:
     start = parse(new_deployment())
     assert not ask(start, POLICE, "2026-11-22").permitted
@@ -213,7 +272,7 @@ def test_a_new_deployment_halts_police_until_further_notice() -> None:
 @pytest.mark.parametrize("found", presets(), ids=lambda found: found.id)
 def test_every_preset_is_valid_by_itself_and_says_where_it_is_from(found) -> None:
     assert check(document([found.id])) == []
-    assert date.fromisoformat(found.announced).year in (2019, 2020, 2021)
+    assert date.fromisoformat(found.announced).year in (2019, 2020, 2021, 2024)
     assert found.links
     assert all(link.startswith("https://") for link in found.links)
     for flag in found.flags.values():
@@ -226,7 +285,7 @@ def test_every_preset_is_valid_by_itself_and_says_where_it_is_from(found) -> Non
 def test_presets_combine_and_name_what_is_wrong() -> None:
     everything = document([found.id for found in presets()])
     assert check(everything) == []
-    assert len(parse(everything).flags) == 11
+    assert len(parse(everything).flags) == 17
     with pytest.raises(KeyError, match="there are"):
         preset("amazon")
     with pytest.raises(ValueError, match="two presets"):
