@@ -94,6 +94,10 @@ def _recognize(world: World) -> Iterator[iam.PolicyStatement]:
     yield _read_flags(world)
 
 
+def _review(world: World) -> Iterator[iam.PolicyStatement]:
+    yield from _items(world, "reviews_table", "dynamodb:PutItem")
+
+
 def _ledger(world: World) -> Iterator[iam.PolicyStatement]:
     # A transaction's conditional puts are PutItem; nothing here changes or deletes.
     yield from _items(world, "ledger_table", *_READ, "dynamodb:PutItem")
@@ -219,6 +223,7 @@ _POLICIES = {
     "gate": _gate,
     "detect": _detect,
     "recognize": _recognize,
+    "review": _review,
     "ledger": _ledger,
     "api": _api,
     "flags": _flags,

@@ -22,7 +22,7 @@ from infra.constructs.stage import StageQueue
 
 NAMESPACE = "Abeyance"
 #: Seconds that a message may wait. The ledger's lag is how long a decision may be unprovable.
-OLDEST = {"gate": 300, "detect": 900, "recognize": 1800, "ledger": 300}
+OLDEST = {"gate": 300, "detect": 900, "recognize": 1800, "review": 300, "ledger": 300}
 _FIVE = Duration.minutes(5)
 
 

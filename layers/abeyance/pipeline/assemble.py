@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from abeyance.pipeline.gate import Gate
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
+    from abeyance.pipeline.review import EnqueueReviews
     from abeyance.vision.detector import Detector
     from abeyance.vision.embedder import Embedder
     from abeyance.vision.similarity import SimilarityScale
@@ -62,6 +63,16 @@ def recognize() -> Recognize:
         Searcher(gallery),
         embedder(settings),
         similarity_scale(settings),
+    )
+
+
+def review() -> EnqueueReviews:
+    """What puts reviews into the queue of this environment."""
+    from abeyance.pipeline.review import EnqueueReviews
+
+    settings = Settings.from_environment()
+    return EnqueueReviews(
+        client("dynamodb"), settings.reviews_table, keep_seconds=settings.retention_days * 86400
     )
 
 

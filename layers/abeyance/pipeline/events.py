@@ -207,6 +207,30 @@ class FacesMatched(Event, frozen=True, kw_only=True):
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("faces", "unsearched")
 
 
+class MatchesReleased(Event, frozen=True, kw_only=True):
+    """People have looked, and every one of them saw the same person in the candidates that are in ``faces``."""
+
+    #: Decided again when the last of them had looked.
+    decision: Decision
+    model: str
+    threshold: float
+    faces: tuple[SearchedFace, ...]
+    #: How many people looked at each candidate, and how many candidates are not released.
+    reviewers: int
+    withheld: int
+
+    withheld_from_ledger: ClassVar[tuple[str, ...]] = ("faces",)
+
+
+class MatchesWithheld(Event, frozen=True, kw_only=True):
+    """No candidate is released. ``reason`` is NOT_CONFIRMED, HALTED or GONE (nothing was left to decide about)."""
+
+    decision: Decision
+    reason: str
+    reviewers: int
+    withheld: int
+
+
 class FacesAnalyzed(Event, frozen=True, kw_only=True):
     """The faces were described; no template was made."""
 
@@ -231,6 +255,8 @@ EVENTS: tuple[type[Event], ...] = (
     RecognitionHalted,
     FacesIndexed,
     FacesMatched,
+    MatchesReleased,
+    MatchesWithheld,
     FacesAnalyzed,
     FacesDeleted,
 )

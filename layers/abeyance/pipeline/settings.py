@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gallery_table: str = "abeyance-gallery"
     ledger_table: str = "abeyance-ledger"
     proposals_table: str = "abeyance-proposals"
+    reviews_table: str = "abeyance-reviews"
     event_bus: str = "abeyance"
     ledger_queue: str = "abeyance-ledger.fifo"
     #: What hides the keys of objects in the ledger: ``text:<secret>``, or ``secret:<ARN in Secrets Manager>``.
@@ -35,6 +36,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flags_max_age: float = 300.0
     #: Flags are asked for again after this many seconds.
     flags_poll_interval: float = 15.0
+    #: Who signs in to the console: nobody, ``loopback`` (a choice of roles on this machine), or
+    #: ``oidc:<issuer> <client id> <address of the console>``.
+    console_identity: str = "nobody"
+    #: What signs the console's sessions: ``text:<secret>`` or ``secret:<ARN>``; empty, and each process makes its own.
+    console_key: str = ""
     #: ``local`` (in the function), ``http:<url>`` (ECS) or ``sagemaker:<endpoint name>``.
     embedder: str = "local"
     #: Directory with the manifest's converted models; empty means the user's cache.

@@ -83,6 +83,8 @@ ENDS = (
     events.RecognitionHalted,
     events.FacesIndexed,
     events.FacesMatched,
+    events.MatchesReleased,
+    events.MatchesWithheld,
     events.FacesAnalyzed,
 )
 

@@ -7,6 +7,7 @@ deployed. Names of resources come from :class:`~abeyance.pipeline.settings.Setti
 
     S3 Object Created/Deleted -> gate -> Upload Permitted -> detect -> Faces Detected -> recognize -> Faces Matched ...
                                    \\-> Upload Withdrawn -------------------------------^
+    Faces Matched, where people must look -> review -> Matches Released | Matches Withheld
     every event of ours -> ledger (FIFO)
 """
 
@@ -118,6 +119,14 @@ RECOGNIZE = Stage(
     max_concurrency=20,
 )
 
+#: Puts what people have to look at into their queue. They judge in the console, which emits what they decided.
+REVIEW = Stage(
+    name="review",
+    consumes=(Subscription(SOURCE, (events.FacesMatched.detail_type,)),),
+    emits=(events.MatchesReleased, events.MatchesWithheld),
+    batch_size=10,
+)
+
 #: One message group, so one writer at a time.
 LEDGER = Stage(
     name="ledger",
@@ -128,7 +137,7 @@ LEDGER = Stage(
     max_concurrency=2,
 )
 
-STAGES = (GATE, DETECT, RECOGNIZE, LEDGER)
+STAGES = (GATE, DETECT, RECOGNIZE, REVIEW, LEDGER)
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -164,6 +173,7 @@ TABLES = (
     Table("gallery_table", "pk", "sk", ttl="expires"),
     Table("ledger_table", "pk", "sk"),
     Table("proposals_table", "pk", "sk"),
+    Table("reviews_table", "pk", "sk", ttl="expires"),
 )
 
 

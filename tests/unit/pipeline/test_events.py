@@ -72,6 +72,19 @@ EXAMPLES: list[events.Event] = [
         ),
         **COMMON,
     ),
+    events.MatchesReleased(
+        id="mr:1",
+        decision=DECISION,
+        model="m@1",
+        threshold=80,
+        faces=(events.SearchedFace(face=FACE, matches=()),),
+        reviewers=2,
+        withheld=1,
+        **COMMON,
+    ),
+    events.MatchesWithheld(
+        id="mw:1", decision=DECISION, reason="NOT_CONFIRMED", reviewers=1, withheld=3, **COMMON
+    ),
     events.FacesAnalyzed(id="a:1", decision=DECISION, faces=(FACE,), **COMMON),
     events.FacesDeleted(id="x:1", count=2, **COMMON),
 ]
