@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,8 @@ from abeyance.gallery.port import Gallery
 from abeyance.gallery.store import DynamoGallery, create_table
 from abeyance.local.moto import put_right
 
+from ..one_at_a_time import OneAtATime
+
 
 @pytest.fixture
 def new_face() -> Callable[..., NewFace]:
@@ -31,25 +32,6 @@ def new_face() -> Callable[..., NewFace]:
     return make
 
 
-class OneAtATime:
-    """A boto3 client whose calls into moto do not overlap: DynamoDB is atomic, moto's threads are not."""
-
-    def __init__(self, client: Any, lock: threading.RLock) -> None:
-        self._client = client
-        self._lock = lock
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if name == "exceptions" or not callable(found):
-            return found
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self._lock:
-                return found(*args, **kwargs)
-
-        return call
-
-
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
     """DynamoDB and S3 clients of moto, with an empty table ``gallery`` and an empty bucket ``gallery``."""
@@ -58,9 +40,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         put_right()
-        lock = threading.RLock()
-        dynamodb = OneAtATime(boto3.client("dynamodb", "us-east-1"), lock)
-        s3 = OneAtATime(boto3.client("s3", "us-east-1"), lock)
+        dynamodb, s3 = (OneAtATime(boto3.client(name, "us-east-1")) for name in ("dynamodb", "s3"))
         create_table(dynamodb, "gallery")
         s3.create_bucket(Bucket="gallery")
         yield dynamodb, s3

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,33 +10,15 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto import mock_aws
-from moto.dynamodb.models.table import Table
 
 from abeyance.ledger.chain import Record
 from abeyance.ledger.queue import CLIENT_OPTIONS
 from abeyance.ledger.store import LedgerStore, table_definition
+from abeyance.local.moto import put_right
+
+from ..one_at_a_time import OneAtATime
 
 TABLE, BUCKET, REGION = "abeyance-ledger", "abeyance-ledger", "us-east-1"
-
-
-class OneAtATime:
-    """A client for many threads on moto, whose DynamoDB is not atomic between threads as the real one is.
-
-    Every call runs alone; between two calls of one thread the others go on, which is where races are.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._client, name)
-
-        def call(**arguments: Any) -> Any:
-            with self._lock:
-                return operation(**arguments)
-
-        return call if callable(operation) else operation
 
 
 def a_record(number: int | str, **body: Any) -> Record:
@@ -60,6 +39,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
+        put_right()
         yield
 
 
@@ -106,23 +86,6 @@ def queue_url(sqs: Any) -> str:
         QueueName="abeyance-ledger.fifo", Attributes={"FifoQueue": "true", "VisibilityTimeout": "30"}
     )
     return str(made["QueueUrl"])
-
-
-@pytest.fixture
-def quick_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let moto prepare for a rollback by copying what an append can change, and no more.
-
-    moto 5 copies the whole table, each item of it, once for every action of a transaction, so that a ledger of
-    thousands of entries takes minutes. An append only adds items and replaces the head.
-    """
-
-    def what_can_change(table: Table, memo: dict[int, Any]) -> Table:
-        twin = copy.copy(table)
-        twin.items = defaultdict(dict, table.items)
-        twin.items.update({key: dict(table.items[key]) for key in ("head", "entries") if key in table.items})
-        return twin
-
-    monkeypatch.setattr(Table, "__deepcopy__", what_can_change, raising=False)
 
 
 @pytest.fixture
