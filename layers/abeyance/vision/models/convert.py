@@ -6,13 +6,14 @@ input before it is accepted, so nothing depends on the bytes that a version of `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.errors import ModelUnusable
+from abeyance.vision.models import tfjs
 from abeyance.vision.models.manifest import ModelEntry
 
 #: Largest difference between original and converted model that is accepted, relative to the largest output.
@@ -21,8 +22,8 @@ TOLERANCE = 1e-4
 _IR_VERSION = 9
 
 
-def convert(entry: ModelEntry, published: bytes) -> tuple[bytes, float]:
-    """Convert the published file of ``entry`` and check the result.
+def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> tuple[bytes, float]:
+    """Convert the published file of ``entry``, with its further files, and check the result.
 
     Returns
     -------
@@ -44,7 +45,10 @@ def convert(entry: ModelEntry, published: bytes) -> tuple[bytes, float]:
         raise ModelUnusable(
             f"converting {entry.name} needs the package onnx; install it with: pip install 'abeyance[models]'"
         ) from error
-    step, version, shape = _CONVERSIONS[entry.conversion.name]
+    if entry.conversion.name in _GRAPHS:
+        read, version = _GRAPHS[entry.conversion.name]
+    else:
+        step, version, shape = _CONVERSIONS[entry.conversion.name]
     if version != entry.conversion.version:
         raise ModelUnusable(
             f"{entry.name} asks for version {entry.conversion.version} of the conversion "
@@ -52,11 +56,17 @@ def convert(entry: ModelEntry, published: bytes) -> tuple[bytes, float]:
             "release"
         )
     try:
-        model = onnx.load_from_string(published)
-        converted = step(model)
+        if entry.conversion.name in _GRAPHS:
+            graph = read(published, *also)
+            converted = tfjs.write_onnx(graph)
+        else:
+            converted = step(onnx.load_from_string(published))
         onnx.checker.check_model(converted)
         written: bytes = converted.SerializeToString(deterministic=True)
-        difference = _difference(_runnable(onnx.load_from_string(published)), written, shape)
+        if entry.conversion.name in _GRAPHS:
+            difference = tfjs.difference(graph, written)
+        else:
+            difference = _difference(_runnable(onnx.load_from_string(published)), written, shape)
     except Exception as error:
         # Whatever onnx and ONNX Runtime make of a file that is not what the conversion is for: they have no
         # common base.
@@ -237,4 +247,10 @@ _CONVERSIONS: dict[str, tuple[Callable[[Any], Any], int, tuple[int, ...]]] = {
     "yunet-dynamic": (_yunet_dynamic, 1, (1, 3, 640, 640)),
     "sface-fold": (_sface_fold, 1, (1, 3, 112, 112)),
     "prelu": (_prelu, 1, (1, 3, 112, 112)),
+}
+
+#: The same for models that are not published as ONNX: name -> (from the file and its further files, version).
+_GRAPHS: dict[str, tuple[Callable[..., tfjs.Graph], int]] = {
+    "tfjs-mesh": (lambda weights, graph: tfjs.read_graph(graph, weights, ("output_contours",)), 1),
+    "tfjs-expression": (lambda weights, names: tfjs.expression_graph(names, weights), 1),
 }

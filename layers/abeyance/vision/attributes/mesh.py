@@ -1,0 +1,111 @@
+"""The face mesh: 468 points in three dimensions, and what follows from where they lie.
+
+The numbers of points are those of MediaPipe's face mesh (Kartynnik et al., Real-time facial surface geometry
+from monocular video on mobile GPUs, 2019). Its x and y are pixels of a square cut around the face, its z grows
+away from the camera, in about the same unit. Names count sides as the viewer sees them, as Rekognition does:
+``eyeLeft`` is on the left of the photo, the person's own right.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINTS: Final = 468
+#: Side of the square that the model sees, and how much of the photo it shows: 1.5 times the longer side of the box.
+SIDE: Final = 192
+MARGIN: Final = 1.5
+
+#: Rekognition's 30 landmarks as points of the mesh; an eye's centre and its pupil are the mean of its rim.
+LANDMARKS: Final[dict[str, tuple[int, ...]]] = {
+    "eyeLeft": (33, 133, 159, 145),
+    "eyeRight": (263, 362, 386, 374),
+    "mouthLeft": (61,),
+    "mouthRight": (291,),
+    "nose": (1,),
+    "leftEyeBrowLeft": (70,),
+    "leftEyeBrowRight": (107,),
+    "leftEyeBrowUp": (105,),
+    "rightEyeBrowLeft": (336,),
+    "rightEyeBrowRight": (300,),
+    "rightEyeBrowUp": (334,),
+    "leftEyeLeft": (33,),
+    "leftEyeRight": (133,),
+    "leftEyeUp": (159,),
+    "leftEyeDown": (145,),
+    "rightEyeLeft": (362,),
+    "rightEyeRight": (263,),
+    "rightEyeUp": (386,),
+    "rightEyeDown": (374,),
+    "noseLeft": (98,),
+    "noseRight": (327,),
+    "mouthUp": (0,),
+    "mouthDown": (17,),
+    "leftPupil": (33, 133, 159, 145),
+    "rightPupil": (263, 362, 386, 374),
+    "upperJawlineLeft": (127,),
+    "midJawlineLeft": (58,),
+    "chinBottom": (152,),
+    "midJawlineRight": (288,),
+    "upperJawlineRight": (356,),
+}
+
+#: Pairs that a head at rest has level, from the photo's left to its right.
+_ACROSS: Final = ((33, 263), (127, 356), (234, 454), (61, 291), (70, 300))
+#: From the forehead down to the chin, past everything that moves.
+_DOWN: Final = ((10, 152), (151, 200), (9, 199))
+#: Degrees: where frontal official portraits (median of 233) put the line down the face.
+_LEVEL: Final = 0.0
+
+#: Lids of each eye, upper and lower, and its corners.
+_LIDS: Final = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
+_CORNERS: Final = ((33, 133), (263, 362))
+#: Inner rims of the lips, upper and lower, and the inner corners.
+_LIPS: Final = ((82, 87), (13, 14), (312, 317))
+_LIP_CORNERS: Final = (78, 308)
+
+
+def pose(mesh: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees, signs as in :class:`abeyance.vision.quality.Quality`.
+
+    Parameters
+    ----------
+    mesh
+        (468, 3) points in a frame that is not turned against the photo.
+    """
+    across = np.mean([mesh[b] - mesh[a] for a, b in _ACROSS], axis=0)
+    down = np.mean([mesh[b] - mesh[a] for a, b in _DOWN], axis=0)
+    across, down = across / np.linalg.norm(across), down / np.linalg.norm(down)
+    roll = np.arctan2(across[1], across[0])
+    # As if the head were not tilted.
+    cosine, sine = np.cos(roll), np.sin(roll)
+    level = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
+    across, down = level @ across, level @ down
+    yaw = np.arctan2(across[2], across[0])
+    turned = np.cos(yaw) * down[2] - np.sin(yaw) * down[0]
+    pitch = np.arctan2(-turned, down[1])
+    return float(np.degrees(yaw)), float(np.degrees(pitch)) - _LEVEL, float(np.degrees(roll))
+
+
+def eyes_openness(mesh: NDArray[np.float32]) -> float:
+    """Distance of the lids over the width of the eye: of the eye that is better seen, or of both alike."""
+    widths = [float(np.linalg.norm(mesh[a] - mesh[b])) for a, b in _CORNERS]
+    heights = [float(np.mean([np.linalg.norm(mesh[a] - mesh[b]) for a, b in lids])) for lids in _LIDS]
+    return sum(heights) / max(sum(widths), 1e-6)
+
+
+def mouth_openness(mesh: NDArray[np.float32]) -> float:
+    """Distance of the lips' inner rims over the width of the mouth."""
+    left, right = _LIP_CORNERS
+    width = float(np.linalg.norm(mesh[left] - mesh[right]))
+    return float(np.mean([np.linalg.norm(mesh[a] - mesh[b]) for a, b in _LIPS])) / max(width, 1e-6)
+
+
+def landmarks(mesh: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
+    """The 30 landmarks by Rekognition's names, x and y in the frame of the mesh."""
+    return {
+        name: (float(mesh[list(points), 0].mean()), float(mesh[list(points), 1].mean()))
+        for name, points in LANDMARKS.items()
+    }

@@ -1,0 +1,453 @@
+"""From TensorFlow.js weights to ONNX: only the operations that our models use. Needs ``onnx``; not deployed.
+
+A graph is read once into plain nodes. One reading of them writes ONNX (channels first); another, in numpy and
+channels last as TensorFlow has it, is what the result is checked against: the two share no arithmetic.
+
+Sources: the tfjs-converter's model.json (weights manifest, quantisation) and TensorFlow's op definitions, in
+particular its SAME padding, which pads more at the end where the padding is odd.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.vision.errors import ModelUnusable
+
+Array = NDArray[Any]
+
+_OPSET, _IR_VERSION = 17, 9
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation; inputs are names of nodes, weights or the graph's input."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    #: (height, width) each; 1 where they mean nothing.
+    strides: tuple[int, int] = (1, 1)
+    kernel: tuple[int, int] = (1, 1)
+    same: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in an order in which they can be computed. Pictures are (n, height, width, channels)."""
+
+    input: str
+    #: height, width, channels
+    shape: tuple[int, int, int]
+    nodes: tuple[Node, ...]
+    weights: Mapping[str, Array]
+    #: name of the output -> name of the node
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_weights(manifest: Sequence[Mapping[str, Any]], content: bytes) -> dict[str, Array]:
+    """The weights of a weights manifest; quantised ones are ``q * scale + min`` as float32.
+
+    Raises
+    ------
+    ModelUnusable
+        If the file is shorter or longer than its manifest says, or stored in another way.
+    """
+    weights: dict[str, Array] = {}
+    place = 0
+    for entry in (weight for group in manifest for weight in group["weights"]):
+        quantised = entry.get("quantization")
+        stored = np.dtype(quantised["dtype"] if quantised else entry["dtype"])
+        if stored not in (np.uint8, np.uint16, np.float16, np.float32, np.int32):
+            raise ModelUnusable(f"weights stored as {stored} are not supported")
+        count = int(np.prod(entry["shape"], dtype=np.int64))
+        if place + count * stored.itemsize > len(content):
+            raise ModelUnusable("the file of weights is shorter than its manifest says")
+        values: Array = np.frombuffer(content, stored.newbyteorder("<"), count, place)
+        place += count * stored.itemsize
+        if quantised and "scale" in quantised:
+            values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
+        kept = np.int64 if entry["dtype"] == "int32" else np.float32
+        weights[entry["name"]] = values.astype(kept).reshape(entry["shape"])
+    if place != len(content):
+        raise ModelUnusable("the file of weights is longer than its manifest says")
+    return weights
+
+
+def read_graph(topology: bytes, content: bytes, dropped: Iterable[str] = ()) -> Graph:
+    """A tfjs graph model; ``dropped`` outputs, and what only they need, are left out."""
+    document = json.loads(topology)
+    weights = read_weights(document["weightsManifest"], content)
+    signature = document.get("signature") or document["userDefinedMetadata"]["signature"]
+    every = {node["name"]: node for node in document["modelTopology"]["node"]}
+    placeholder = next(node for node in every.values() if node["op"] == "Placeholder")
+    height, width, channels = (int(size["size"]) for size in placeholder["attr"]["shape"]["shape"]["dim"][1:])
+    outputs = {
+        name.partition(":")[0]: output["name"].partition(":")[0]
+        for name, output in signature["outputs"].items()
+        if name not in dropped
+    }
+    order: dict[str, Node] = {}
+
+    def visit(name: str) -> None:
+        if name in order or name in weights or name == placeholder["name"]:
+            return
+        node = every[name]
+        inputs = tuple(i.partition(":")[0] for i in node.get("input", ()) if not i.startswith("^"))
+        for i in inputs:
+            visit(i)
+        order[name] = _node(node, inputs)
+
+    for name in outputs.values():
+        visit(name)
+    return Graph(placeholder["name"], (height, width, channels), tuple(order.values()), weights, outputs)
+
+
+def _node(node: Mapping[str, Any], inputs: tuple[str, ...]) -> Node:
+    attributes = node.get("attr", {})
+
+    def pair(key: str) -> tuple[int, int]:
+        values = attributes.get(key, {}).get("list", {}).get("i") or [1, 1, 1, 1]
+        return int(values[1]), int(values[2])
+
+    def text(value: Mapping[str, Any]) -> str:
+        return base64.b64decode(value.get("s", "")).decode()
+
+    if text(attributes.get("data_format", {})) not in ("", "NHWC") or pair("dilations") != (1, 1):
+        raise ModelUnusable(f"{node['op']} with channels first or dilation is not supported")
+    op = node["op"]
+    if op == "_FusedConv2D":
+        fused = attributes["fused_ops"]["list"]["s"]
+        op = "+".join(["Conv2D", *(base64.b64decode(name).decode() for name in fused)])
+    op = {"AddV2": "Add"}.get(op, op)
+    if op not in _WRITERS:
+        raise ModelUnusable(f"the operation {op} is not supported")
+    return Node(
+        op,
+        node["name"],
+        inputs,
+        strides=pair("strides"),
+        kernel=pair("ksize"),
+        same=text(attributes.get("padding", {})) == "SAME",
+    )
+
+
+def expression_graph(manifest: bytes, content: bytes) -> Graph:
+    """The expression network of face-api, which is published as weights only.
+
+    Four dense blocks of four convolutions each: all depth-wise separable but the first one of all, stride 2 at
+    the head of a block, every convolution fed with the rectified sum of those before it in its block.
+    """
+    weights = read_weights(json.loads(manifest), content)
+    nodes: list[Node] = []
+
+    def add(op: str, name: str, *inputs: str, stride: int = 1, kernel: int = 1, same: bool = False) -> str:
+        nodes.append(Node(op, name, inputs, (stride, stride), (kernel, kernel), same))
+        return name
+
+    def convolution(x: str, name: str, stride: int) -> str:
+        if f"{name}/filters" in weights:
+            return add("Conv2D+BiasAdd", name, x, f"{name}/filters", f"{name}/bias", stride=stride, same=True)
+        deep = add(
+            "DepthwiseConv2dNative",
+            f"{name}/deep",
+            x,
+            f"{name}/depthwise_filter",
+            stride=stride,
+            same=True,
+        )
+        return add("Conv2D+BiasAdd", name, deep, f"{name}/pointwise_filter", f"{name}/bias")
+
+    x = "image"
+    for block in range(4):
+        head = f"dense{block}"
+        total = convolution(x, f"{head}/conv0", 2)
+        # The first convolution is rectified before it is summed, the others are not.
+        x = total = add("Relu", f"{head}/relu0", total)
+        for step in range(1, 4):
+            more = convolution(x, f"{head}/conv{step}", 1)
+            total = add("Add", f"{head}/sum{step}", total, more)
+            x = add("Relu", f"{head}/relu{step}", total)
+    pooled = add("AvgPool", "pool", x, stride=2, kernel=7)
+    weights["flat"] = np.array([-1, weights["fc/weights"].shape[0]])
+    flat = add("Reshape", "flatten", pooled, "flat")
+    last = add("MatMul+BiasAdd", "logits", flat, "fc/weights", "fc/bias")
+    add("Softmax", "softmax", last)
+    return Graph("image", (112, 112, 3), tuple(nodes), weights, {"probabilities": "softmax"})
+
+
+# ------------------------------------------------------------------------------------------ numpy
+
+
+def run(graph: Graph, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Compute the graph in numpy: slow and plain, for checks.
+
+    Parameters
+    ----------
+    images
+        (n, height, width, channels) float32.
+    """
+    values: dict[str, Array] = {**graph.weights, graph.input: images}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs]
+        op, *fused = node.op.split("+")
+        result = _COMPUTE[op](inputs, node)
+        extra = iter(inputs[2:])
+        for step in fused:
+            if step == "BiasAdd":
+                result = result + next(extra)
+            elif step == "Prelu":
+                result = _prelu([result, next(extra)], node)
+            else:
+                result = np.maximum(result, 0)
+        values[node.name] = result
+    return {name: values[node] for name, node in graph.outputs.items()}
+
+
+def _windows(x: Array, kernel: tuple[int, int], node: Node, fill: float) -> Array:
+    """(n, rows, columns, channels, kernel height, kernel width): what each position sees."""
+    if node.same:
+        pads = []
+        for size, k, stride in zip(x.shape[1:3], kernel, node.strides, strict=True):
+            total = max((-(-size // stride) - 1) * stride + k - size, 0)
+            pads.append((total // 2, total - total // 2))
+        x = np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    seen = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))
+    return seen[:, :: node.strides[0], :: node.strides[1]]
+
+
+def _conv(inputs: list[Array], node: Node) -> Array:
+    x, filters = inputs[:2]
+    seen = _windows(x, filters.shape[:2], node, 0.0)
+    return np.tensordot(seen, filters.transpose(2, 0, 1, 3), axes=3)
+
+
+def _depthwise(inputs: list[Array], node: Node) -> Array:
+    x, filters = inputs
+    seen = _windows(x, filters.shape[:2], node, 0.0)
+    result: Array = np.einsum("nrchij,ijhm->nrchm", seen, filters, optimize=True)
+    return result.reshape(*result.shape[:3], -1)
+
+
+def _prelu(inputs: list[Array], node: Node) -> Array:
+    x, slope = inputs
+    return np.where(x >= 0, x, x * slope)
+
+
+def _softmax(inputs: list[Array], node: Node) -> Array:
+    grown = np.exp(inputs[0] - inputs[0].max(axis=-1, keepdims=True))
+    return np.asarray(grown / grown.sum(axis=-1, keepdims=True))
+
+
+_COMPUTE: dict[str, Callable[[list[Array], Node], Array]] = {
+    "Conv2D": _conv,
+    "DepthwiseConv2dNative": _depthwise,
+    "MatMul": lambda i, _: i[0] @ i[1],
+    "Add": lambda i, _: i[0] + i[1],
+    "Relu": lambda i, _: np.maximum(i[0], 0),
+    "Prelu": _prelu,
+    "Sigmoid": lambda i, _: 1 / (1 + np.exp(-i[0])),
+    "Softmax": _softmax,
+    "MaxPool": lambda i, node: _windows(i[0], node.kernel, node, -np.inf).max(axis=(-2, -1)),
+    "AvgPool": lambda i, node: _windows(i[0], node.kernel, node, 0.0).mean(axis=(-2, -1)),
+    "Mean": lambda i, _: i[0].mean(axis=tuple(i[1].ravel())),
+    "Pad": lambda i, _: np.pad(i[0], i[1]),
+    "ConcatV2": lambda i, _: np.concatenate(i[:-1], axis=int(i[-1])),
+    "Reshape": lambda i, _: i[0].reshape(i[1]),
+    "Identity": lambda i, _: i[0],
+}
+
+
+# ------------------------------------------------------------------------------------------- onnx
+
+
+class _Writer:
+    """Collects ONNX nodes and constants."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.weights = graph.weights
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Array] = {}
+
+    def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, values: Array) -> str:
+        self.constants[name] = np.ascontiguousarray(values)
+        return name
+
+
+def _write_conv(w: _Writer, node: Node, *, deep: bool = False) -> None:
+    _, *fused = node.op.split("+")
+    filters = w.weights[node.inputs[1]]
+    height, width, channels, per_channel = filters.shape
+    if deep:
+        # TensorFlow keeps the outputs of one channel together, as ONNX does with its groups.
+        kernel = filters.transpose(2, 3, 0, 1).reshape(channels * per_channel, 1, height, width)
+    else:
+        kernel = filters.transpose(3, 2, 0, 1)
+    inputs = [node.inputs[0], w.constant(f"{node.name}/kernel", kernel)]
+    extra = list(node.inputs[2:])
+    if "BiasAdd" in fused:
+        inputs.append(w.constant(f"{node.name}/bias", w.weights[extra.pop(0)].ravel()))
+    steps = [step for step in fused if step != "BiasAdd"]
+    target = f"{node.name}/conv" if steps else node.name
+    w.add(
+        "Conv",
+        inputs,
+        target,
+        kernel_shape=[height, width],
+        strides=list(node.strides),
+        group=channels if deep else 1,
+        auto_pad="SAME_UPPER" if node.same else "VALID",
+    )
+    if steps == ["Prelu"]:
+        _write_slope(w, target, w.weights[extra[0]], node.name)
+    elif steps:
+        w.add("Relu", [target], node.name)
+
+
+def _write_slope(w: _Writer, x: str, slope: Array, y: str) -> None:
+    """``s * x + (1 - s) * relu(x)``: several times faster in ONNX Runtime than its PRelu."""
+    by_channel = slope.reshape(-1, 1, 1)
+    w.add("Relu", [x], f"{y}/positive")
+    w.add("Mul", [x, w.constant(f"{y}/slope", by_channel)], f"{y}/all")
+    w.add("Mul", [f"{y}/positive", w.constant(f"{y}/rest", 1 - by_channel)], f"{y}/more")
+    w.add("Add", [f"{y}/all", f"{y}/more"], y)
+
+
+def _write_pool(w: _Writer, node: Node, op: str) -> None:
+    w.add(
+        op,
+        node.inputs,
+        node.name,
+        kernel_shape=list(node.kernel),
+        strides=list(node.strides),
+        auto_pad="SAME_UPPER" if node.same else "VALID",
+    )
+
+
+def _write_pad(w: _Writer, node: Node) -> None:
+    pads = w.weights[node.inputs[1]][[0, 3, 1, 2]]
+    w.add("Pad", [node.inputs[0], w.constant(f"{node.name}/pads", pads.T.ravel())], node.name)
+
+
+def _write_reshape(w: _Writer, node: Node) -> None:
+    # The order of values is that of channels last.
+    last = w.add("Transpose", [node.inputs[0]], f"{node.name}/last", perm=[0, 2, 3, 1])
+    w.add("Reshape", [last, w.constant(f"{node.name}/shape", w.weights[node.inputs[1]])], node.name)
+
+
+def _write_concat(w: _Writer, node: Node) -> None:
+    if int(w.weights[node.inputs[-1]]) not in (3, -1):
+        raise ModelUnusable("only channels can be joined")
+    w.add("Concat", node.inputs[:-1], node.name, axis=1)
+
+
+def _write_mean(w: _Writer, node: Node) -> None:
+    if sorted(w.weights[node.inputs[1]].ravel()) != [1, 2]:
+        raise ModelUnusable("only the mean over height and width is supported")
+    w.add("ReduceMean", [node.inputs[0]], node.name, axes=[2, 3], keepdims=0)
+
+
+def _write_gemm(w: _Writer, node: Node) -> None:
+    constants = [w.constant(name, w.weights[name]) for name in node.inputs[1:]]
+    w.add("Gemm", [node.inputs[0], *constants], node.name)
+
+
+def _plain(op: str, **attributes: Any) -> Callable[[_Writer, Node], None]:
+    def write(w: _Writer, node: Node) -> None:
+        w.add(op, node.inputs, node.name, **attributes)
+
+    return write
+
+
+_WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
+    "Conv2D": _write_conv,
+    "Conv2D+BiasAdd": _write_conv,
+    "Conv2D+BiasAdd+Relu": _write_conv,
+    "Conv2D+BiasAdd+Prelu": _write_conv,
+    "DepthwiseConv2dNative": lambda w, node: _write_conv(w, node, deep=True),
+    "MatMul+BiasAdd": _write_gemm,
+    "Add": _plain("Add"),
+    "Relu": _plain("Relu"),
+    "Prelu": lambda w, node: _write_slope(w, node.inputs[0], w.weights[node.inputs[1]], node.name),
+    "Sigmoid": _plain("Sigmoid"),
+    "Softmax": _plain("Softmax", axis=-1),
+    "MaxPool": lambda w, node: _write_pool(w, node, "MaxPool"),
+    "AvgPool": lambda w, node: _write_pool(w, node, "AveragePool"),
+    "Mean": _write_mean,
+    "Pad": _write_pad,
+    "ConcatV2": _write_concat,
+    "Reshape": _write_reshape,
+    "Identity": _plain("Identity"),
+}
+
+
+def write_onnx(graph: Graph) -> Any:
+    """The graph as an ONNX model: one input (n, channels, height, width) float32 named ``image``.
+
+    Outputs have the names of :attr:`Graph.outputs`, and channels first where they are pictures.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    writer = _Writer(graph)
+    if graph.input != "image":
+        writer.add("Identity", ["image"], graph.input)
+    for node in graph.nodes:
+        _WRITERS[node.op](writer, node)
+    for name, node_name in graph.outputs.items():
+        if name != node_name:
+            writer.add("Identity", [node_name], name)
+    height, width, channels = graph.shape
+    return helper.make_model(
+        helper.make_graph(
+            writer.nodes,
+            "model",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", channels, height, width])],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
+                for name, shape in _output_shapes(graph).items()
+            ],
+            [numpy_helper.from_array(values, name) for name, values in sorted(writer.constants.items())],
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="abeyance",
+    )
+
+
+def _output_shapes(graph: Graph) -> dict[str, list[int]]:
+    values = run(graph, np.zeros((1, *graph.shape), np.float32))
+    return {
+        name: list((value.transpose(0, 3, 1, 2) if value.ndim == 4 else value).shape[1:])
+        for name, value in values.items()
+    }
+
+
+def difference(graph: Graph, model: bytes) -> float:
+    """Largest difference between numpy and ONNX Runtime on random images.
+
+    Relative to the largest value of the output, or to 1 where all are smaller: outputs are shares or pixels.
+    """
+    from abeyance.vision.session import open_session
+
+    session = open_session(model)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *graph.shape)).astype(np.float32)
+    have = session.run(list(graph.outputs), {"image": images.transpose(0, 3, 1, 2)})
+    worst = 0.0
+    for want, got in zip(run(graph, images).values(), have, strict=True):
+        wanted = want.transpose(0, 3, 1, 2) if want.ndim == 4 else want
+        if wanted.shape != got.shape:
+            return float("inf")
+        worst = max(worst, float(np.abs(wanted - got).max() / max(float(np.abs(wanted).max()), 1.0)))
+    return worst
