@@ -13,7 +13,7 @@ import typer
 from abeyance.cli.output import Exit, console, fail
 
 HINT = """
-  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=acme AWS_SECRET_ACCESS_KEY=local AWS_REGION=us-east-1
+  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=acme AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1
   aws s3 cp face.jpg s3://uploads/acme/index/staff/
   aws s3 cp other.jpg s3://uploads/acme/search/staff/
   aws s3 cp s3://results/acme/search/staff/other.jpg.json -
