@@ -22,17 +22,29 @@ from infra.stacks.flow import Flow  # noqa: E402
 from infra.stacks.state import State  # noqa: E402
 
 
-def build(app: App) -> dict[str, Flow | State]:
-    """Every stack of the deployment that the app's context describes."""
+def build(app: App) -> None:
+    """Add every stack of the deployment that the app's context describes."""
     config = Config.from_context(app.node.try_get_context)
     environment = Environment(account=config.account or None, region=config.region or None)
     prefix = config.name.capitalize()
     # An emulator knows no roles but those of the functions; what publishes there is whoever deploys.
     publisher = CliCredentialsStackSynthesizer if config.emulator else DefaultStackSynthesizer
     state = State(app, f"{prefix}State", config, env=environment, synthesizer=publisher())
-    flow = Flow(app, f"{prefix}Flow", config, state=state, env=environment, synthesizer=publisher())
+    embedding = None
+    if config.embedder != "local":
+        from infra.stacks.embedding import Embedding
+
+        embedding = Embedding(app, f"{prefix}Embedding", config, env=environment)
+    Flow(
+        app,
+        f"{prefix}Flow",
+        config,
+        state=state,
+        embedding=embedding,
+        env=environment,
+        synthesizer=publisher(),
+    )
     Tags.of(app).add("application", config.name)
-    return {"state": state, "flow": flow}
 
 
 def main() -> None:

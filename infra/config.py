@@ -46,8 +46,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     architecture: Literal["arm64", "x86_64"] = "arm64"
     #: See docs/deploy.md, "On an emulator". What it leaves out, the emulator does not have.
     emulator: bool = False
-    #: Port of the AppConfig extension; 0: where the extension listens by itself.
-    extension_port: int = 0
     #: With ``emulator``: folder of the converted models on this machine.
     models_directory: str = ""
 

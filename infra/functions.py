@@ -15,15 +15,12 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[Kind, ...]
     memory: int
     timeout: int
-    #: Whether it reads moratorium flags, and so carries the AppConfig extension.
-    decides: bool = False
 
 
 #: Those that see pixels or templates, and those that must not be able to.
 SEEING: tuple[Kind, ...] = ("base", "vision", "models", "abeyance")
 BLIND: tuple[Kind, ...] = ("base", "decide")
 
-_DECIDES = frozenset({"gate", "recognize"})
 _SEES = frozenset({"detect", "recognize"})
 
 STAGES = tuple(
@@ -32,13 +29,12 @@ STAGES = tuple(
         layers=SEEING if stage.name in _SEES else BLIND,
         memory=stage.memory,
         timeout=stage.timeout,
-        decides=stage.name in _DECIDES,
     )
     for stage in topology.STAGES
 )
 #: The Rekognition API. API Gateway waits no longer than 29 seconds.
-API = Function(name="api", layers=SEEING, memory=3008, timeout=29, decides=True)
-#: AppConfig's validator. It asks the data plane itself: the extension could answer from its cache.
+API = Function(name="api", layers=SEEING, memory=3008, timeout=29)
+#: AppConfig's validator, and what keeps the announcements of moratoria in step with the flags.
 FLAGS = Function(name="flags", layers=BLIND, memory=512, timeout=15)
 
 FUNCTIONS = (*STAGES, API, FLAGS)

@@ -178,11 +178,14 @@ def _model_files(config: Config) -> list[Path]:
 
 
 def _wanted(config: Config, entry: ModelEntry) -> bool:
-    """The detector and, unless a GPU makes the templates, the embedder that were chosen; every attribute model."""
+    """The detector and the embedder that were chosen, and every attribute model.
+
+    The embedder also where a GPU makes the templates: the API embeds single photos itself.
+    """
     if entry.role == "detector":
         return entry.name == config.detector_model
     if entry.role == "embedder":
-        return config.embedder == "local" and entry.name == config.embedder_model
+        return entry.name == config.embedder_model
     return True
 
 

@@ -11,7 +11,7 @@ Read it beside docs/operations.md, "Who may do what". Four promises are kept her
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from aws_cdk import Stack
@@ -48,8 +48,11 @@ class World(msgspec.Struct, frozen=True):
     ledger_queue: sqs.IQueue
     #: ARN of the flags as AppConfig's data plane names them.
     flags: str
-    #: ARN of the SageMaker endpoint; empty for none.
-    endpoint: str = ""
+    #: ARN of every schedule in the group of announcements, and of the role that they use.
+    announcements: str
+    announcer: str
+    #: ARNs of the SageMaker endpoint and its component; empty for none.
+    endpoint: Sequence[str] = ()
     vector_index: str = ""
 
 
@@ -101,6 +104,9 @@ def _review(world: World) -> Iterator[iam.PolicyStatement]:
 def _ledger(world: World) -> Iterator[iam.PolicyStatement]:
     # A transaction's conditional puts are PutItem; nothing here changes or deletes.
     yield from _items(world, "ledger_table", *_READ, "dynamodb:PutItem")
+    # Checkpoints, which Object Lock keeps from everybody, the writer included.
+    yield from _read_objects(world, "ledger_bucket")
+    yield from _put_objects(world, "ledger_bucket")
     yield _secret(world)
     yield _decrypt_secret(world)
 
@@ -121,6 +127,18 @@ def _flags(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _items(world, "proposals_table", "dynamodb:GetItem")
     yield from _items(world, "tenants_table", "dynamodb:GetItem", "dynamodb:Scan")
     yield _read_flags(world)
+    yield iam.PolicyStatement(
+        sid="Announce",
+        actions=["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule"],
+        resources=[world.announcements],
+    )
+    yield iam.PolicyStatement(sid="ListAnnouncements", actions=["scheduler:ListSchedules"], resources=["*"])
+    yield iam.PolicyStatement(
+        sid="AnnounceAs",
+        actions=["iam:PassRole"],
+        resources=[world.announcer],
+        conditions={"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
+    )
 
 
 def _gallery(world: World) -> Iterator[iam.PolicyStatement]:
@@ -134,7 +152,7 @@ def _gallery(world: World) -> Iterator[iam.PolicyStatement]:
         )
     if world.endpoint:
         yield iam.PolicyStatement(
-            sid="Embed", actions=["sagemaker:InvokeEndpoint"], resources=[world.endpoint]
+            sid="Embed", actions=["sagemaker:InvokeEndpoint"], resources=list(world.endpoint)
         )
 
 

@@ -53,12 +53,13 @@ RULES: tuple[tuple[str, str, str], ...] = (
             "Gallery8A22B053Arn3B3A1C31",
             "ResultsB59121EAArn03CB8BCE",
             "UploadsDA8F1F54Arn09F84EE9",
+            "LedgerFDEB804AArnCA7874F2",
         )
     ),
     (
         r"/FlagPipeline/Policy$",
         "AwsSolutions-IAM5[Resource::*]",
-        "ListApplications, ListDeploymentStrategies and ListSchedules take no resource.",
+        "ListApplications and ListDeploymentStrategies take no resource.",
     ),
     (
         r"/FlagPipeline/Policy$",
@@ -75,10 +76,66 @@ RULES: tuple[tuple[str, str, str], ...] = (
         "Deployments of one named environment; AppConfig numbers them.",
     ),
     (
-        r"/FlagPipeline/Policy$",
+        r"/FlagsFunction/Policy$",
         "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:scheduler:<AWS::Region>:<AWS::AccountId>:"
         "schedule/abeyance-moratoria/*]",
         "Schedules of one named group; they are named by their announcement.",
+    ),
+    (
+        r"/FlagsFunction/Policy$",
+        "AwsSolutions-IAM5[Resource::*]",
+        "ListSchedules takes no resource.",
+    ),
+    (
+        r"/(Recognize|Api)Function/NetworkPolicy$",
+        "AwsSolutions-IAM5[Resource::*]",
+        "Lambda makes the network interfaces, which have no name before.",
+    ),
+    (
+        r"/Ecs/Network/\w+/SecurityGroup$",
+        "AwsSolutions-EC23",
+        "Open to the network's own addresses only; the rule cannot resolve them, which are a reference.",
+    ),
+    (
+        r"/Ecs/InstanceRole/DefaultPolicy$",
+        "AwsSolutions-IAM5[Action::ecs:Submit*]",
+        "SubmitContainerStateChange and its two siblings: what an ECS instance tells its cluster.",
+    ),
+    (
+        r"/Ecs/InstanceRole/DefaultPolicy$",
+        "AwsSolutions-IAM5[Resource::*]",
+        "Discovering the endpoint to poll, and the registry's token, take no resource.",
+    ),
+    (
+        r"/Ecs/Task/ExecutionRole/DefaultPolicy$",
+        "AwsSolutions-IAM5[Resource::*]",
+        "A token for the registry takes no resource.",
+    ),
+    (
+        r"/Ecs/Group/ASG$",
+        "AwsSolutions-AS3",
+        "Instances come and go with the queue, by design; what fails shows in the queue's alarm.",
+    ),
+    (
+        r"/Ecs/Task$",
+        "AwsSolutions-ECS2",
+        "The variable is the public name of a model, not a secret.",
+    ),
+    (
+        r"/Ecs/Balancer$",
+        "AwsSolutions-ELB2",
+        "Two functions are its only clients; the network's flow log has their connections, and theirs the rest.",
+    ),
+    (
+        r"/SageMaker/Policy$",
+        "AwsSolutions-IAM5[Resource::*]",
+        "A token for the registry takes no resource.",
+    ),
+    (
+        r"/SageMaker/Policy$",
+        "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:"
+        "log-group:/aws/sagemaker/InferenceComponents/abeyance-embedder*]",
+        "The streams of one named log group.",
     ),
     (
         r"/Api/Rest/Default/POST$",
@@ -93,12 +150,20 @@ WILDCARDS = (
     r"/environment/<\w+>/deployment/\*$",
     r"/configurationprofile/<\w+>/hostedconfigurationversion/\*$",
     r":schedule/[\w-]+/\*$",
+    r":log-group:/aws/sagemaker/InferenceComponents/[\w-]+\*$",
 )
 #: Actions that take no resource, so that ``*`` is all that they can be given.
 WITHOUT_RESOURCE = frozenset(
     {
         "appconfig:ListApplications",
         "appconfig:ListDeploymentStrategies",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+        "ecr:GetAuthorizationToken",
         "scheduler:ListSchedules",
     }
 )

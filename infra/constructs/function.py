@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
@@ -15,6 +16,9 @@ from infra import functions
 from infra.config import ROOT, Config
 from infra.constructs.layers import Layers
 from infra.constructs.logs import retention
+
+if TYPE_CHECKING:
+    from infra.constructs.ecs import EcsEmbedder
 
 
 class Function(Construct):
@@ -29,8 +33,7 @@ class Function(Construct):
         *,
         layers: Layers,
         environment: Mapping[str, str],
-        extension: lambda_.ILayerVersion | None,
-        vpc: ec2.IVpc | None = None,
+        network: EcsEmbedder | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.spec = spec
@@ -49,9 +52,7 @@ class Function(Construct):
             description=f"What {name} may do",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         )
-        carried = list(layers.of(spec.layers))
-        if spec.decides and extension is not None:
-            carried.append(extension)
+        in_network = self._join_network() if network else None
         self.function = lambda_.Function(
             self,
             "Function",
@@ -65,7 +66,7 @@ class Function(Construct):
             memory_size=spec.memory,
             timeout=Duration.seconds(spec.timeout),
             environment=dict(environment),
-            layers=carried,
+            layers=layers.of(spec.layers),
             # The role is given without its policy below as a dependency, so that AppConfig's profile can name
             # the validator, and the validator's policy the profile.
             role=iam.Role.from_role_arn(self, "RoleAsIs", self.role.role_arn, mutable=False),
@@ -73,8 +74,38 @@ class Function(Construct):
             logging_format=lambda_.LoggingFormat.JSON,
             application_log_level_v2=lambda_.ApplicationLogLevel.INFO,
             system_log_level_v2=lambda_.SystemLogLevel.INFO,
-            vpc=vpc,
+            vpc=network.vpc if network else None,
+            vpc_subnets=(
+                ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED) if network else None
+            ),
+            security_groups=[network.callers] if network else None,
         )
+        if in_network:
+            # Lambda looks whether the role may when the function is made.
+            self.function.node.add_dependency(in_network)
+
+    def _join_network(self) -> iam.Policy:
+        """Lambda's own way into a network; these actions take no resource when they are asked for ahead."""
+        policy = iam.Policy(
+            self,
+            "NetworkPolicy",
+            statements=[
+                iam.PolicyStatement(
+                    sid="JoinNetwork",
+                    actions=[
+                        "ec2:CreateNetworkInterface",
+                        "ec2:DescribeNetworkInterfaces",
+                        "ec2:DescribeSubnets",
+                        "ec2:DeleteNetworkInterface",
+                        "ec2:AssignPrivateIpAddresses",
+                        "ec2:UnassignPrivateIpAddresses",
+                    ],
+                    resources=["*"],
+                )
+            ],
+        )
+        policy.attach_to_role(self.role)
+        return policy
 
     def allow(self, statements: Sequence[iam.PolicyStatement]) -> iam.Policy:
         """Attach the function's one policy; whatever starts the function should depend on it."""

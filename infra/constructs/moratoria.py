@@ -16,7 +16,6 @@ from aws_cdk import aws_sqs as sqs
 from abeyance.moratorium.presets import new_deployment
 from constructs import Construct
 from infra.config import Config
-from infra.constructs.bus import Announcements
 
 ENVIRONMENT = "live"
 PROFILE = "moratoria"
@@ -153,8 +152,8 @@ class Moratoria(Construct):
 class FlagPipeline(Construct):
     """The one policy that may change flags; attach it to the people who may, and to nobody else.
 
-    It carries what ``abeyance moratoria`` does: proposals, hosted versions, deployments, announcements, and a record
-    of each on the ledger. That loosening takes two of these people is checked by the validator, not by IAM.
+    It carries what ``abeyance moratoria`` does: proposals, hosted versions, deployments, and a record of each on the
+    ledger. That loosening takes two of these people is checked by the validator, not by IAM.
     """
 
     def __init__(
@@ -164,7 +163,6 @@ class FlagPipeline(Construct):
         config: Config,
         *,
         moratoria: Moratoria,
-        announcements: Announcements,
         proposals: dynamodb.ITable,
         tenants: dynamodb.ITable,
         key: kms.IKey,
@@ -241,20 +239,6 @@ class FlagPipeline(Construct):
                 ),
                 iam.PolicyStatement(
                     sid="RecordOnLedger", actions=["sqs:SendMessage"], resources=[ledger_queue.queue_arn]
-                ),
-                iam.PolicyStatement(
-                    sid="Announce",
-                    actions=["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule"],
-                    resources=[announcements.schedules_arn],
-                ),
-                iam.PolicyStatement(
-                    sid="ListAnnouncements", actions=["scheduler:ListSchedules"], resources=["*"]
-                ),
-                iam.PolicyStatement(
-                    sid="AnnounceAs",
-                    actions=["iam:PassRole"],
-                    resources=[announcements.role.role_arn],
-                    conditions={"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}},
                 ),
             ],
         )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sysconfig
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_cdk import CfnOutput, Stack
-from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_ssm as ssm
 
 from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
@@ -22,7 +19,11 @@ from infra.constructs.layers import Layers
 from infra.constructs.moratoria import FlagPipeline, Moratoria
 from infra.constructs.operations import Alarms, Dashboard
 from infra.constructs.stage import StageQueue
+from infra.constructs.tasks import Tasks
 from infra.stacks.state import State
+
+if TYPE_CHECKING:
+    from infra.stacks.embedding import Embedding
 
 
 class Flow(Stack):
@@ -35,9 +36,7 @@ class Flow(Stack):
         config: Config,
         *,
         state: State,
-        embedder: str = "local",
-        endpoint: str = "",
-        vpc: ec2.IVpc | None = None,
+        embedding: Embedding | None = None,
         **properties: Any,
     ) -> None:
         super().__init__(scope, construct_id, description="Abeyance: the way of a photo", **properties)
@@ -52,16 +51,21 @@ class Flow(Stack):
             ledger_queue=ledger_queue.queue_url,
             pseudonym_key=f"secret:{state.pseudonym_key}",
             flags=moratoria.setting,
-            embedder=embedder,
+            embedder=embedding.setting if embedding else "local",
             models=config.models_directory if config.emulator else "/opt/models",
             detector_model=config.detector_model,
             embedder_model=config.embedder_model,
             retention_days=config.retention_days,
         )
         self._environment = {**settings.to_environment(), **_runtime(config)}
-        self._config, self._vpc = config, vpc
+        self._config, self._embedding = config, embedding
         self._layers = Layers(self, "Layers", config)
-        self._extension = None if config.emulator else self._appconfig_extension()
+        announcements = Announcements(self, "Announcements", config, bus.bus)
+        self._announcing = {
+            "ABEYANCE_ANNOUNCEMENT_GROUP": announcements.group_name,
+            "ABEYANCE_ANNOUNCEMENT_ROLE": announcements.role.role_arn,
+            "ABEYANCE_EVENT_BUS_ARN": bus.bus.event_bus_arn,
+        }
         made = {spec.name: self._function(spec) for spec in functions.FUNCTIONS}
 
         alarms = Alarms(self, "Alarms", config, queues=queues, functions=made, undelivered=bus.undelivered)
@@ -77,7 +81,9 @@ class Flow(Stack):
             bus=bus.bus,
             ledger_queue=ledger_queue,
             flags=moratoria.flags_arn(),
-            endpoint=endpoint,
+            announcements=announcements.schedules_arn,
+            announcer=announcements.role.role_arn,
+            endpoint=embedding.sagemaker.arns if embedding and embedding.sagemaker else [],
             vector_index=state.vector_index,
         )
         for name, function in made.items():
@@ -88,14 +94,13 @@ class Flow(Stack):
             queue.subscribe(bus.bus, settings, bus.undelivered)
             queue.feed(made[name], policies[name])
 
+        Tasks(self, "Tasks", made, policies)
         api = Api(self, "Api", config, made["api"].function)
-        announcements = Announcements(self, "Announcements", config, bus.bus)
         FlagPipeline(
             self,
             "FlagPipeline",
             config,
             moratoria=moratoria,
-            announcements=announcements,
             proposals=state.tables.by_setting["proposals_table"],
             tenants=state.tables.by_setting["tenants_table"],
             key=state.keys.by_name["records"],
@@ -110,7 +115,6 @@ class Flow(Stack):
         CfnOutput(self, "ApiUrl", value=api.rest.url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)
-        CfnOutput(self, "AnnouncementRole", value=announcements.role.role_arn)
 
     def _function(self, spec: functions.Function) -> Function:
         return Function(
@@ -119,31 +123,12 @@ class Flow(Stack):
             self._config,
             spec,
             layers=self._layers,
-            environment=self._environment,
-            extension=self._extension,
-            vpc=self._vpc if spec.name in ("recognize", "api") else None,
+            environment={**self._environment, **(self._announcing if spec.name == "flags" else {})},
+            network=self._embedding.ecs if self._embedding and spec.name in ("recognize", "api") else None,
         )
-
-    def _appconfig_extension(self) -> lambda_.ILayerVersion:
-        """AWS's own layer, whose newest ARN in this region AWS publishes as a parameter."""
-        machine = "arm64" if self._config.architecture == "arm64" else "x86"
-        arn = ssm.StringParameter.value_for_string_parameter(
-            self, f"/aws/service/aws-appconfig/lambda-extension/{machine}/latest"
-        )
-        return lambda_.LayerVersion.from_layer_version_arn(self, "AppConfigExtension", arn)
 
 
 def _runtime(config: Config) -> dict[str, str]:
-    """Settings that are the runtime's and the extension's, not ours."""
-    poll = Settings().flags_poll_interval
-    runtime = {
-        "AWS_APPCONFIG_EXTENSION_POLL_INTERVAL_SECONDS": str(int(poll)),
-        # One flag at a time is what the agent logs by default, at every poll.
-        "AWS_APPCONFIG_EXTENSION_LOG_LEVEL": "error",
-    }
-    if config.emulator:
-        # Its functions run on this Python, which has what the runtime layers would bring.
-        runtime["PYTHONPATH"] = sysconfig.get_path("purelib")
-    if config.extension_port:
-        runtime["AWS_APPCONFIG_EXTENSION_HTTP_PORT"] = str(config.extension_port)
-    return runtime
+    """What is the runtime's affair and not ours."""
+    # An emulator's functions run on this Python, which has what the runtime layers would bring.
+    return {"PYTHONPATH": sysconfig.get_path("purelib")} if config.emulator else {}

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from tests.e2e.emulator import ACCOUNT, REGION, ROOT, AppConfigExtension, Emulator
+from tests.e2e.emulator import ACCOUNT, REGION, ROOT, Emulator
 
 from abeyance.pipeline.settings import Settings
 from abeyance.vision.models.manifest import Manifest
@@ -109,10 +109,7 @@ def deployment() -> Iterator[Deployment]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     models = fetch(Manifest.load().entries.values())[0].parent
-    with (
-        Emulator(folder, enforce_iam=True) as emulator,
-        AppConfigExtension(client(emulator, "appconfigdata")) as extension,
-    ):
+    with Emulator(folder, enforce_iam=True) as emulator:
         choices = {
             "emulator": "true",
             "nag": "false",
@@ -120,7 +117,6 @@ def deployment() -> Iterator[Deployment]:
             "account": ACCOUNT,
             "region": REGION,
             "models_directory": str(models),
-            "extension_port": str(extension.port),
         }
         context = [word for name, value in choices.items() for word in ("-c", f"{name}={value}")]
         context += ["-o", str(folder / "cdk.out")]

@@ -6,7 +6,6 @@ ours is everything else: the same templates, the same functions and the same pol
 
 from __future__ import annotations
 
-import http.server
 import os
 import shutil
 import signal
@@ -14,14 +13,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -239,45 +236,3 @@ class Emulator:
             except OSError:
                 time.sleep(0.2)
         raise RuntimeError(f"the emulator did not start:\n{self.log.read_text()[-2000:]}")
-
-
-class AppConfigExtension:
-    """What AWS's AppConfig extension does in a function's sandbox: flags over HTTP on loopback, asked for anew
-    every time. An emulator cannot run AWS's layer."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        extension = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body, version = extension._flags(self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Configuration-Version", version)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = int(self._server.server_address[1])
-
-    def __enter__(self) -> AppConfigExtension:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _flags(self, path: str) -> tuple[bytes, str]:
-        _, _, application, _, environment, _, profile = path.split("/")
-        token = self._client.start_configuration_session(
-            ApplicationIdentifier=application,
-            EnvironmentIdentifier=environment,
-            ConfigurationProfileIdentifier=profile,
-        )["InitialConfigurationToken"]
-        answer = self._client.get_latest_configuration(ConfigurationToken=token)
-        return answer["Configuration"].read(), answer.get("VersionLabel", "")

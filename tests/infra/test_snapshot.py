@@ -13,12 +13,19 @@ from tests.infra.conftest import Synthesise
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
-CHOICES: dict[str, dict[str, str]] = {"local": {}}
+IMAGE = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/abeyance-embedder:1"
+CHOICES: dict[str, dict[str, str]] = {
+    "local": {},
+    "sagemaker": {"embedder": "sagemaker", "embedder_image": IMAGE},
+    "ecs": {"embedder": "ecs", "embedder_image": IMAGE},
+}
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_templates_are_as_reviewed(name: str, synthesise: Synthesise) -> None:
     for stack, template in synthesise(**CHOICES[name]).items():
+        if name != "local" and stack != "AbeyanceEmbedding":
+            continue
         path = SNAPSHOTS / f"{name}-{stack}.json"
         template = {name: part for name, part in template.items() if name not in ("Rules", "Parameters")}
         now = json.dumps(normalised(template), indent=1, sort_keys=True) + "\n"

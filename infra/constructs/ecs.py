@@ -1,0 +1,194 @@
+"""The embedder on ECS: GPU instances of one's own, as many as the queue in front is deep, down to none."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_applicationautoscaling as scaling
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+
+from abeyance.pipeline import topology
+from constructs import Construct
+from infra.config import Config
+from infra.constructs.image import Image
+from infra.constructs.logs import retention
+
+PORT = 8080
+#: Services that functions and instances call; nothing here has a way to the internet.
+_INTERFACES = {
+    "Events": ec2.InterfaceVpcEndpointAwsService.EVENTBRIDGE,
+    "Flags": ec2.InterfaceVpcEndpointAwsService.APPCONFIGDATA,
+    "Queues": ec2.InterfaceVpcEndpointAwsService.SQS,
+    "Secrets": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
+    "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+    "Images": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+    "Registry": ec2.InterfaceVpcEndpointAwsService.ECR,
+    "Ecs": ec2.InterfaceVpcEndpointAwsService.ECS,
+    "EcsAgent": ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
+    "EcsTelemetry": ec2.InterfaceVpcEndpointAwsService.ECS_TELEMETRY,
+}
+
+
+class EcsEmbedder(Construct):
+    """A service behind an internal load balancer in a network without a way out."""
+
+    def __init__(self, scope: Construct, construct_id: str, config: Config, image: Image) -> None:
+        super().__init__(scope, construct_id)
+        self._config = config
+        self.vpc = self._network()
+        #: The group of the functions that may call.
+        self.callers = ec2.SecurityGroup(
+            self,
+            "Callers",
+            vpc=self.vpc,
+            description="Functions that call the embedder",
+            allow_all_outbound=True,
+        )
+        service = self._service(image)
+        balancer = elb.ApplicationLoadBalancer(
+            self,
+            "Balancer",
+            vpc=self.vpc,
+            internet_facing=False,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            drop_invalid_header_fields=True,
+            deletion_protection=config.removal == "retain",
+        )
+        listener = balancer.add_listener("Http", port=PORT, protocol=elb.ApplicationProtocol.HTTP, open=False)
+        listener.add_targets(
+            "Embedders",
+            port=PORT,
+            protocol=elb.ApplicationProtocol.HTTP,
+            targets=[service],
+            deregistration_delay=Duration.seconds(30),
+            health_check=elb.HealthCheck(
+                path="/ping", interval=Duration.seconds(10), healthy_threshold_count=2
+            ),
+        )
+        balancer.connections.allow_from(self.callers, ec2.Port.tcp(PORT), "Functions that embed")
+        self._scale(service)
+        self.setting = f"http://{balancer.load_balancer_dns_name}:{PORT}"
+
+    def _network(self) -> ec2.Vpc:
+        vpc = ec2.Vpc(
+            self,
+            "Network",
+            max_azs=2,
+            nat_gateways=0,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(name="isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
+            ],
+            restrict_default_security_group=False,
+        )
+        flow_log = logs.LogGroup(self, "FlowLog", retention=retention(self._config.log_days))
+        vpc.add_flow_log("Flows", destination=ec2.FlowLogDestination.to_cloud_watch_logs(flow_log))
+        vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
+        vpc.add_gateway_endpoint("DynamoDb", service=ec2.GatewayVpcEndpointAwsService.DYNAMODB)
+        for name, service in _INTERFACES.items():
+            vpc.add_interface_endpoint(name, service=service)
+        return vpc
+
+    def _service(self, image: Image) -> ecs.Ec2Service:
+        cluster = ecs.Cluster(
+            self, "Cluster", vpc=self.vpc, container_insights_v2=ecs.ContainerInsights.ENABLED
+        )
+        template = ec2.LaunchTemplate(
+            self,
+            "Template",
+            instance_type=ec2.InstanceType(self._config.gpu_instance),
+            machine_image=ecs.EcsOptimizedImage.amazon_linux2(ecs.AmiHardwareType.GPU),
+            require_imdsv2=True,
+            http_put_response_hop_limit=1,
+            user_data=ec2.UserData.for_linux(),
+            role=iam.Role(
+                self,
+                "InstanceRole",
+                description="What a GPU instance may do: join its cluster",
+                assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            ),
+            security_group=ec2.SecurityGroup(
+                self, "Instances", vpc=self.vpc, description="GPU instances", allow_all_outbound=True
+            ),
+            block_devices=[
+                ec2.BlockDevice(device_name="/dev/xvda", volume=ec2.BlockDeviceVolume.ebs(60, encrypted=True))
+            ],
+        )
+        group = autoscaling.AutoScalingGroup(
+            self,
+            "Group",
+            vpc=self.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            launch_template=template,
+            min_capacity=0,
+            max_capacity=self._config.max_gpus,
+            new_instances_protected_from_scale_in=False,
+        )
+        provider = ecs.AsgCapacityProvider(
+            self,
+            "Capacity",
+            auto_scaling_group=group,
+            enable_managed_termination_protection=False,
+        )
+        cluster.add_asg_capacity_provider(provider)
+        # The provider drains by itself (managed draining); the library's older way is a function with a wide role.
+        for name in ("DrainECSHook", "LifecycleHookDrainHook"):
+            group.node.try_remove_child(name)
+        task = ecs.Ec2TaskDefinition(self, "Task", network_mode=ecs.NetworkMode.AWS_VPC)
+        task.add_container(
+            "embedder",
+            image=image.container,
+            memory_limit_mib=8192,
+            gpu_count=1,
+            environment={"ABEYANCE_EMBEDDER_MODEL": self._config.embedder_model},
+            port_mappings=[ecs.PortMapping(container_port=PORT)],
+            readonly_root_filesystem=True,
+            stop_timeout=Duration.seconds(30),
+            logging=ecs.LogDrivers.aws_logs(
+                stream_prefix="embedder",
+                log_group=logs.LogGroup(self, "Log", retention=retention(self._config.log_days)),
+            ),
+        )
+        return ecs.Ec2Service(
+            self,
+            "Service",
+            cluster=cluster,
+            task_definition=task,
+            desired_count=0,
+            min_healthy_percent=0,
+            capacity_provider_strategies=[
+                ecs.CapacityProviderStrategy(capacity_provider=provider.capacity_provider_name, weight=1)
+            ],
+            circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            enable_execute_command=False,
+        )
+
+    def _scale(self, service: ecs.Ec2Service) -> None:
+        """By what waits, not by load: the queue is what the photos' owners wait for."""
+        waiting = cloudwatch.Metric(
+            namespace="AWS/SQS",
+            metric_name="ApproximateNumberOfMessagesVisible",
+            dimensions_map={"QueueName": topology.RECOGNIZE.queue},
+            statistic="Maximum",
+            period=Duration.minutes(1),
+            region=Stack.of(self).region,
+        )
+        most = self._config.max_gpus
+        tasks = service.auto_scale_task_count(min_capacity=0, max_capacity=most)
+        tasks.scale_on_metric(
+            "Waiting",
+            metric=waiting,
+            adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
+            scaling_steps=[
+                scaling.ScalingInterval(upper=0, change=0),
+                scaling.ScalingInterval(lower=1, upper=1000, change=1),
+                scaling.ScalingInterval(lower=1000, change=most),
+            ],
+            cooldown=Duration.minutes(15),
+            evaluation_periods=1,
+        )

@@ -1,0 +1,70 @@
+"""The embedding endpoint scales to nothing, and only those that embed reach it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.infra.conftest import Synthesise
+from tests.infra.policies import Templates, roles, statements
+from tests.infra.test_snapshot import CHOICES
+
+pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
+
+
+def _only(templates: Templates, stack: str, kind: str) -> dict[str, Any]:
+    (found,) = [
+        resource["Properties"]
+        for resource in templates[stack]["Resources"].values()
+        if resource["Type"] == kind
+    ]
+    return dict(found)
+
+
+def test_sagemaker_scales_to_zero_and_back(synthesise: Synthesise) -> None:
+    templates = synthesise(**CHOICES["sagemaker"])
+    target = _only(templates, "AbeyanceEmbedding", "AWS::ApplicationAutoScaling::ScalableTarget")
+    assert (target["MinCapacity"], target["ScalableDimension"]) == (
+        0,
+        "sagemaker:inference-component:DesiredCopyCount",
+    )
+    (variant,) = _only(templates, "AbeyanceEmbedding", "AWS::SageMaker::EndpointConfig")["ProductionVariants"]
+    assert variant["ManagedInstanceScaling"]["MinInstanceCount"] == 0
+    alarms = json.dumps(templates["AbeyanceEmbedding"])
+    assert "NoCapacityInvocationFailures" in alarms
+    for function in ("recognize", "api"):
+        policy = json.dumps(templates["AbeyanceFlow"]["Resources"])
+        assert "sagemaker:abeyance-embedder/abeyance-embedder" in policy, function
+
+
+def test_only_recognize_and_api_call_sagemaker(synthesise: Synthesise) -> None:
+    templates = synthesise(**CHOICES["sagemaker"])
+    own = roles(templates)
+    callers = {found.owner for found in statements(templates) if "sagemaker:InvokeEndpoint" in found.actions}
+    assert callers == {own["recognize"], own["api"]}
+
+
+def test_ecs_scales_by_the_queue_down_to_zero(synthesise: Synthesise) -> None:
+    templates = synthesise(**CHOICES["ecs"])
+    target = _only(templates, "AbeyanceEmbedding", "AWS::ApplicationAutoScaling::ScalableTarget")
+    assert target["MinCapacity"] == 0
+    group = _only(templates, "AbeyanceEmbedding", "AWS::AutoScaling::AutoScalingGroup")
+    assert group["MinSize"] == "0"
+    assert "abeyance-recognize" in json.dumps(templates["AbeyanceEmbedding"])
+    (container,) = _only(templates, "AbeyanceEmbedding", "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+    assert container["ResourceRequirements"] == [{"Type": "GPU", "Value": "1"}]
+
+
+def test_ecs_network_has_no_way_out(synthesise: Synthesise) -> None:
+    templates = synthesise(**CHOICES["ecs"])
+    kinds = {resource["Type"] for resource in templates["AbeyanceEmbedding"]["Resources"].values()}
+    assert not kinds & {"AWS::EC2::InternetGateway", "AWS::EC2::NatGateway"}
+    balancer = _only(templates, "AbeyanceEmbedding", "AWS::ElasticLoadBalancingV2::LoadBalancer")
+    assert balancer["Scheme"] == "internal"
+    inside = {
+        resource["Properties"]["FunctionName"]
+        for resource in templates["AbeyanceFlow"]["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function" and "VpcConfig" in resource["Properties"]
+    }
+    assert inside == {"abeyance-recognize", "abeyance-api"}
