@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -176,6 +177,9 @@ def legislators(
             help="Flags document; otherwise the flags in force, otherwise those of a new deployment."
         ),
     ] = None,
+    similarity: Annotated[
+        list[float] | None, typer.Option(help="A threshold to report beside 80 and 99. May be repeated.")
+    ] = None,
     pictures: Annotated[
         bool,
         typer.Option("--pictures", help="Put the faces of every false match in the report, side by side."),
@@ -214,6 +218,7 @@ def legislators(
             knots=bench.entry.calibration.knots if bench.entry.calibration else (),
             flags=_flags(flags),
             now=datetime.now(UTC),
+            also=similarity or [],
         )
     answer(
         "legislators",
@@ -330,7 +335,7 @@ def _renamed(photos: PhotoSet, pairs: list[str]) -> PhotoSet:
     )
 
 
-def _predictions(path: Path, photos: PhotoSet) -> dict[str, list[str]]:
+def _predictions(path: Path, photos: PhotoSet) -> dict[str, Sequence[str]]:
     """What a model said of each attribute that the photos have too, in their order."""
     from abeyance.evaluation.datasets import read_photos
 

@@ -155,7 +155,7 @@ def identification(
     ] = None,
     unknown: Annotated[
         Path | None,
-        typer.Option(help="Strangers to search for, none of them enrolled. Otherwise people with one photo."),
+        typer.Option(help="Strangers to search for, none enrolled. Otherwise people with one photo."),
     ] = None,
     images: Images = "",
     same_shot: SameShot = 0.95,

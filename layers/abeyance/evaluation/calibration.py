@@ -112,6 +112,12 @@ def block(found: Result, source: str, grouping: str) -> dict[str, Any]:
             f"{worst.count} of {worst.trials} pairs) in the worst group, {anchor.worst}; "
             f"{anchor.within.value:.2e} within all groups, {anchor.overall.value:.2e} of all pairs."
         )
+        if anchor.similarity >= 80:
+            each = ", ".join(
+                f"{row.group} {row.fmr.value:.1e} ({row.fmr.low:.0e} to {row.fmr.high:.0e})"
+                for row in anchor.groups
+            )
+            words.append(f"By group at {anchor.similarity:g}: {each}.")
     for cost in found.costs:
         missed = ", ".join(f"{100 * rate.value:.2f} % at {key}" for key, rate in cost.fnmr.items())
         words.append(f"Missed of {cost.pairs} mated pairs of {cost.source}: {missed}.")
@@ -210,9 +216,9 @@ def calibrate(
             largest = int(measured.within.sum(axis=1).max(initial=0))
             raise TooFew(
                 f"similarity {similarity:g} stands for a false-match rate of {rate:g}, which takes "
-                f"{int(LEAST_EXPECTED / rate):,} pairs within a group; the largest group has {largest:,}",
+                f"{round(LEAST_EXPECTED / rate):,} pairs within a group; the largest group has {largest:,}",
                 have=largest,
-                need=int(LEAST_EXPECTED / rate),
+                need=round(LEAST_EXPECTED / rate),
             )
         worst = max(heard, key=lambda i: own[i] or 0.0)
         # Rounded up, so that the published number keeps what it promises.

@@ -114,7 +114,10 @@ def fit(vectors: NDArray[np.float32], clusters: int, seed: int = 1) -> Clustered
     for cluster in range(clusters):
         rows = np.flatnonzero(member == cluster)
         scores = vectors[rows] @ vectors.T if len(rows) else vectors[:1] @ vectors.T
-        scores[np.arange(len(rows)), rows] = np.nan
+        # A pair within the cluster is there twice, and a template with itself is no pair.
+        inside = scores[:, rows]
+        inside[np.tril_indices(len(rows))] = np.nan
+        scores[:, rows] = inside
         values = np.sort(scores[~np.isnan(scores)])[::-1]
         at = np.clip((len(values) * 10**-_LEVELS).astype(int), 0, len(values) - 1)
         # Equal scores would make a step of no width.

@@ -282,7 +282,7 @@ def calibration(found: Result, spreads: Sequence[Spread] = ()) -> Page:
         )
     ]
     for anchor in found.anchors:
-        sections.append(
+        sections.append(  # noqa: PERF401
             Section(
                 f"Similarity {anchor.similarity:g}",
                 (f"Too small to have a say: {', '.join(anchor.unheard)}.",) if anchor.unheard else (),
@@ -403,8 +403,7 @@ def audit(found: Audit) -> Page:
         if at.fnmr:
             paragraphs.append(f"All mated pairs: FNMR {interval(at.fnmr)}.")
         sections.append(Section(f"Similarity {at.similarity:g} (cosine {at.cosine:.4f})", paragraphs))
-        for one in (*at.false_matches, *at.false_non_matches):
-            sections.append(_differential(one, at.similarity))
+        sections += [_differential(one, at.similarity) for one in (*at.false_matches, *at.false_non_matches)]
         figures = [
             Figure(
                 f"False matches per 10 000 pairs, within (diagonal) and across {' x '.join(one.attributes)}",
@@ -542,7 +541,8 @@ def legislators(found: Legislators, pictures: Sequence[Picture] = ()) -> Page:
             f"{p.similarity:g}, of the service then",
             "–"
             if p.share_of_false_matches is None
-            else f"{percent(p.share_of_false_matches, 0)} of false matches, {percent(p.share_of_probes or 0, 0)} of probes",
+            else f"{percent(p.share_of_false_matches, 0)} of false matches, "
+            f"{percent(p.share_of_probes or 0, 0)} of probes",
         )
         for p in found.published
     ]
@@ -570,7 +570,7 @@ def legislators(found: Legislators, pictures: Sequence[Picture] = ()) -> Page:
             ],
             ""
             if at.chance is None
-            else f"Chance alone would make the share of people of colour so large with probability {at.chance:.2g}.",
+            else f"Chance alone would make people of colour so large a part with probability {at.chance:.2g}.",
         )
         for at in found.thresholds
         for attribute, shares in at.groups.items()
@@ -582,15 +582,16 @@ def legislators(found: Legislators, pictures: Sequence[Picture] = ()) -> Page:
         f"{'permitted' if m.permitted else 'denied'}. {m.reason} "
     )
     if m.min_similarity is not None:
-        says += f"{'They ask for' if m.permitted else 'Were the halt lifted, they would ask for'} a similarity of at least {m.min_similarity:g}"
+        says += "They ask for" if m.permitted else "Were the halt lifted, they would ask for"
+        says += f" a similarity of at least {m.min_similarity:g}"
         says += f" and review by {m.human_review} people." if m.human_review else "."
     else:
         says += "No least similarity is asked for."
     curve = [(s, n) for s, _, n in found.curve]
     return Page(
         "The legislators test",
-        f"{number(found.probes)} public officials searched in a gallery of {number(found.gallery)} strangers. Nobody in "
-        "the gallery is one of them, so whoever is found is a false match.",
+        f"{number(found.probes)} public officials searched in a gallery of {number(found.gallery)} strangers. "
+        "Nobody in the gallery is one of them, so whoever is found is a false match.",
         [
             (f"{at.falsely_matched} of {found.probes}", f"officials falsely matched at {at.name}")
             for at in found.thresholds
@@ -599,10 +600,10 @@ def legislators(found: Legislators, pictures: Sequence[Picture] = ()) -> Page:
             Section(
                 "Beside the published tests",
                 (
-                    "The published tests used another model, another gallery and another scale: a similarity of 80 there "
-                    "is not one of 80 here. What can be compared is what the default setting does to people.",
-                    f"Nobody is falsely matched above similarity {found.clear_from:.1f} here. Twice as large a gallery makes "
-                    "about twice as many false matches.",
+                    "The published tests used another model, another gallery and another scale: a similarity of 80 "
+                    "there is not one of 80 here. What can be compared is what the default setting does to people.",
+                    f"Nobody is falsely matched above similarity {found.clear_from:.1f} here. Twice as large a gallery "
+                    "makes about twice as many false matches.",
                     says,
                 ),
                 (

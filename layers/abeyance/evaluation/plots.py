@@ -82,7 +82,13 @@ def intervals(found: Differential, x: str) -> str:
         axes.set_yticks(range(len(rows)), [row.group for row in rows])
         axes.tick_params(axis="y", length=0, colors=_INK)
         if found.measure == "fmr":
+            from matplotlib.ticker import LogLocator, NullFormatter
+
             axes.set_xscale("log")
+            low, high = axes.get_xlim()
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(x)
         axes.grid(visible=True, axis="x")
         return done()

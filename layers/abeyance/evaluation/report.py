@@ -22,6 +22,8 @@ from abeyance.evaluation.intervals import Rate
 
 #: Version of the JSON that lies beside a report. A key keeps its meaning within a version.
 SCHEMA = 1
+#: A space at which no line is broken.
+_JOINED = "\u00a0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,10 @@ def small(value: float | None) -> str:
     """A rate that may be tiny: 1.2e-5."""
     if value is None:
         return "–"
-    return "0" if value == 0 else f"{value:.2g}" if value >= 0.01 else f"{value:.1e}"
+    if value == 0 or value >= 0.01:
+        return f"{value:.2g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def interval(rate: Rate) -> str:
@@ -156,8 +161,8 @@ def interval(rate: Rate) -> str:
     if not rate.trials:
         return "–"
     if rate.value >= 0.001 or (rate.value == 0 and rate.high > 0.01):
-        return f"{percent(rate.value)} ({percent(rate.low)} – {percent(rate.high)})"
-    return f"{small(rate.value)} ({small(rate.low)} – {small(rate.high)})"
+        return f"{percent(rate.value)} ({percent(rate.low)} – {percent(rate.high)})".replace(" ", _JOINED)
+    return f"{small(rate.value)} ({small(rate.low)} – {small(rate.high)})".replace(" ", _JOINED)
 
 
 def number(value: int) -> str:

@@ -436,15 +436,17 @@ def search_legislators(
     knots: Sequence[tuple[float, float]],
     flags: FlagSet,
     now: datetime,
+    also: Sequence[float] = (),
 ) -> legislators.Legislators:
-    """The legislators test at 80, at 99, and at what the active flags ask of the police."""
+    """The legislators test at 80, at 99, at what the active flags ask of the police, and at ``also``."""
     cosines, similarities = np.array(knots).T
 
     def cosine(similarity: float) -> float:
         return float(np.interp(similarity, similarities, cosines))
 
     moratorium = police_search(flags, now)
-    thresholds = [("80, the default", 80.0, cosine(80.0)), ("99", 99.0, cosine(99.0))]
+    thresholds = [(f"{similarity:g}", similarity, cosine(similarity)) for similarity in also]
+    thresholds += [("80, the default", 80.0, cosine(80.0)), ("99", 99.0, cosine(99.0))]
     if moratorium.min_similarity is not None:
         asked = moratorium.min_similarity
         thresholds.append(("asked of the police by the active flags", asked, cosine(asked)))

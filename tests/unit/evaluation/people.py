@@ -1,0 +1,94 @@
+"""Made-up people for the tests: templates drawn at random, photos that are one colour each. They are nobody."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.vision.detector import Face
+
+DIMENSION = 32
+
+
+class OneFace:
+    """A detector that finds one face in every photo, except in black ones."""
+
+    def detect(
+        self, pixels: NDArray[np.uint8], *, min_confidence: float = 0.7, max_faces: int = 100
+    ) -> list[Face]:
+        if not pixels.any():
+            return []
+        height, width = pixels.shape[:2]
+        points = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32) * height / 112
+        return [Face(box=(width / 4, height / 4, width / 2, height / 2), landmarks=points, confidence=0.9)]
+
+
+class Colours:
+    """An embedder whose template hangs on the person that a photo's colour says, and a little on the photo."""
+
+    identity = "colours@000000000000"
+    dimension = DIMENSION
+
+    def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rows = []
+        for chip in chips:
+            person, photo, kind = (int(v) for v in chip[56, 56])
+            base = np.random.default_rng([kind]).standard_normal(DIMENSION)
+            own = np.random.default_rng([person, kind, 1]).standard_normal(DIMENSION)
+            noise = np.random.default_rng([person, photo, 2]).standard_normal(DIMENSION)
+            row = 0.7 * base + own + 0.5 * noise
+            rows.append(row / np.linalg.norm(row))
+        return np.array(rows, np.float32).reshape(-1, DIMENSION)
+
+
+def photo(path: Path, person: int, number: int, kind: int) -> Path:
+    """A photo of one colour: who, which, and of what group."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (112, 112), (person, number, kind)).save(path)
+    return path
+
+
+def population(folder: Path, count: int, *, first: int = 0) -> Path:
+    """``people.csv``: ``count`` people of four groups with two photos each."""
+    rows = []
+    for person in range(first, first + count):
+        kind = person % 4 + 1
+        for number in (1, 2):
+            photo(folder / f"{number}" / f"{person}.png", person, number, kind)
+        rows.append(
+            [person, ["red", "blue"][kind % 2], ["f", "m"][kind // 3], f"1/{person}.png", f"2/{person}.png"]
+        )
+    table = folder / "people.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["person_id", "race", "gender", "photo_a", "photo_b"], *rows])
+    return table
+
+
+def crowd(folder: Path, count: int, *, first: int = 0) -> Path:
+    """``faces.csv``: ``count`` strangers with one photo each."""
+    rows = []
+    for person in range(first, first + count):
+        kind = person % 4 + 1
+        photo(folder / "images" / f"{person}.png", person, 1, kind)
+        rows.append(
+            [
+                f"{person}.png",
+                ["red", "blue"][kind % 2],
+                ["f", "m"][kind // 3],
+                ["10-19", "20-29"][person % 2],
+            ]
+        )
+    table = folder / "faces.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "race", "gender", "age"], *rows])
+    return table
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
