@@ -1,5 +1,4 @@
-"""AppConfig validator: a document that may not be deployed is refused by raising, with all that is wrong
-with it."""
+"""Flags: refuses documents that may not be deployed, and keeps the announcements of moratoria in step with them."""
 
 from __future__ import annotations
 
@@ -14,6 +13,9 @@ from abeyance.moratorium.proposals import is_approved
 from abeyance.moratorium.source import deployed_flags, utc_now
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.moratorium.validate import check_change
+from abeyance.pipeline import assemble, topology
+from abeyance.pipeline.aws import client
+from abeyance.pipeline.settings import Settings
 
 
 class Refused(ValueError):
@@ -22,11 +24,7 @@ class Refused(ValueError):
 
 @cache
 def _world() -> tuple[Any, Any, Any]:
-    import boto3
-
-    from abeyance.pipeline.settings import Settings
-
-    return Settings.from_environment(), boto3.client("dynamodb"), boto3.client("appconfigdata")
+    return Settings.from_environment(), client("dynamodb"), client("appconfigdata")
 
 
 def _in_force(setting: str, client: Any) -> FlagSet:
@@ -36,9 +34,13 @@ def _in_force(setting: str, client: Any) -> FlagSet:
         return parse(new_deployment())
 
 
-def handler(event: dict[str, Any], _context: object) -> None:
-    """Validate ``event["content"]`` (base64) against the flags in force; return nothing, or raise
-    ``Refused``."""
+def handler(event: dict[str, Any], _context: object) -> dict[str, int] | None:
+    """As AppConfig's validator, check ``event["content"]`` (base64) against the flags in force.
+
+    Returns nothing, or raises ``Refused`` with all that is wrong. When the schedule asks, announcements are renewed.
+    """
+    if event.get("task") == topology.ANNOUNCE.task:
+        return assemble.announce()
     settings, dynamodb, appconfigdata = _world()
     registry = DynamoTenants(dynamodb, settings.tenants_table)
     findings = check_change(
@@ -50,3 +52,4 @@ def handler(event: dict[str, Any], _context: object) -> None:
     )
     if findings:
         raise Refused("\n".join(f"{finding.flag or 'document'}: {finding.message}" for finding in findings))
+    return None

@@ -96,6 +96,26 @@ def checkpoint() -> dict[str, Any]:
     return {"origin": written.origin, "size": written.size} if written else {}
 
 
+def announce() -> dict[str, int]:
+    """Bring the schedules of announcements in step with the deployed flags; how many were put and removed."""
+    from abeyance.moratorium.boundaries import SchedulerSchedule, synchronize
+    from abeyance.moratorium.source import deployed_flags, utc_now
+
+    settings = Settings.from_environment()
+    deployed = settings.flags.startswith("appconfig:")
+    flags = deployed_flags(settings.flags, client("appconfigdata") if deployed else None)
+    scheduler = client("scheduler")
+    # arn:<partition>:iam::<account>:role/...
+    _, partition, _, _, account, _ = settings.announcement_role.split(":", 5)
+    place = f"{scheduler.meta.region_name}:{account}"
+    bus = f"arn:{partition}:events:{place}:event-bus/{settings.event_bus}"
+    schedule = SchedulerSchedule(
+        scheduler, group=settings.announcement_group, bus=bus, role=settings.announcement_role
+    )
+    put, removed = synchronize(schedule, flags, utc_now())
+    return {"put": put, "removed": removed}
+
+
 def detector(settings: Settings) -> Callable[[], Detector]:
     """The deployment's detector; opened by the first call."""
 

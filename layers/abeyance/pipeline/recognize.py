@@ -159,7 +159,7 @@ class Recognize:
         kept = [face for face in detected.faces if face.chip >= 0]
         new = [
             NewFace(
-                id=str(uuid.uuid5(_FACES, f"{upload.tenant}/{upload.collection}/{upload.photo}/{face.chip}")),
+                id=face_id(upload, face.chip),
                 model=self._embedder().identity,
                 template=templates[face.chip],
                 image_id=str(uuid.uuid5(_FACES, upload.photo)),
@@ -266,6 +266,11 @@ class Recognize:
         return events.FacesDeleted(
             id=events.FacesDeleted.identify(upload), time=timestamp(), upload=upload, count=len(gone)
         )
+
+
+def face_id(upload: Upload, chip: int) -> str:
+    """Id of the gallery's face from one row of the upload's chips file: the same for every delivery of the photo."""
+    return str(uuid.uuid5(_FACES, f"{upload.tenant}/{upload.collection}/{upload.photo}/{chip}"))
 
 
 def review_key(upload: Upload) -> str:

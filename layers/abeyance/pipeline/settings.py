@@ -41,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     console_identity: str = "nobody"
     #: What signs the console's sessions: ``text:<secret>`` or ``secret:<ARN>``; empty, and each process makes its own.
     console_key: str = ""
+    #: EventBridge Scheduler's group of announcements of moratoria that start and end; empty on one machine.
+    announcement_group: str = ""
+    #: ARN of the role by which those schedules reach the bus.
+    announcement_role: str = ""
     #: ``local`` (in the function), ``http:<url>`` (ECS) or ``sagemaker:<endpoint name>``.
     embedder: str = "local"
     #: Directory with the manifest's converted models; empty means the user's cache.

@@ -67,7 +67,9 @@ class World:
         self.aws = aws
         self.flags = folder / "flags.json"
         self.flags.write_text(json.dumps(new_deployment()))
-        self.s3, self.dynamodb, self.bus = (Recording(aws.client(name)) for name in ("s3", "dynamodb", "events"))
+        self.s3, self.dynamodb, self.bus = (
+            Recording(aws.client(name)) for name in ("s3", "dynamodb", "events")
+        )
         self.sqs = aws.client("sqs")
         settings = aws.settings
         self.tenants = DynamoTenants(self.dynamodb, settings.tenants_table)
@@ -93,7 +95,8 @@ class World:
         messages = found.get("Messages", [])
         sqs_event = {
             "Records": [
-                {"messageId": m["MessageId"], "body": m["Body"], "attributes": m["Attributes"]} for m in messages
+                {"messageId": m["MessageId"], "body": m["Body"], "attributes": m["Attributes"]}
+                for m in messages
             ]
         }
         said = answer(sqs_event, work)
@@ -128,7 +131,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def throttled(operation: str) -> ClientError:
-    return ClientError({"Error": {"Code": "ProvisionedThroughputExceededException", "Message": "slow down"}}, operation)
+    return ClientError(
+        {"Error": {"Code": "ProvisionedThroughputExceededException", "Message": "slow down"}}, operation
+    )
 
 
 def down() -> EndpointConnectionError:
@@ -206,7 +211,9 @@ DENIED: dict[str, Callable[[World], None]] = {
     "tenants throttled": fail("dynamodb", "get_item", throttled("GetItem")),
     "tenants out of reach": fail("dynamodb", "get_item", down()),
     "tenants forbidden": fail(
-        "dynamodb", "get_item", ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "GetItem")
+        "dynamodb",
+        "get_item",
+        ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "GetItem"),
     ),
 }
 
@@ -244,7 +251,9 @@ WAITING: dict[str, Callable[[World], None]] = {
 
 @pytest.mark.parametrize("trouble", WAITING)
 @pytest.mark.parametrize("tenant", ["acme", "nobody"])
-def test_trouble_on_the_way_loses_nothing_and_doubles_nothing(world: World, trouble: str, tenant: str) -> None:
+def test_trouble_on_the_way_loses_nothing_and_doubles_nothing(
+    world: World, trouble: str, tenant: str
+) -> None:
     WAITING[trouble](world)
     world.put(f"{tenant}/search/staff/photo.jpg")
     first = world.gate()

@@ -202,7 +202,9 @@ def test_an_edge_of_a_moratorium_is_announced_once_and_recorded(system: LocalSys
         found: list[Any] = []
         while not found and datetime.now(UTC) < deadline:
             system.drain(30)
-            found = [entry for entry in ledger(system).read(limit=10_000) if entry.type == "Moratorium Ending"]
+            found = [
+                entry for entry in ledger(system).read(limit=10_000) if entry.type == "Moratorium Ending"
+            ]
     finally:
         system.flags.write_text(before)
     (entry,) = found
