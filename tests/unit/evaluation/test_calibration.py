@@ -97,7 +97,7 @@ def test_what_cannot_be_calibrated() -> None:
 
 def test_a_clustered_scale_is_a_false_match_rate() -> None:
     pytest.importorskip("sklearn")
-    vectors, labels = groups_of(300)
+    vectors, _ = groups_of(300)
     scale = fit(vectors, 3)
     found = scan(vectors, level=-1.0)
     clusters = scale.cluster(vectors)
