@@ -112,16 +112,16 @@ def _describe(
         x, y, w, h = face.box
         faces.append(
             DetectedFace(
-                box=Box(x / width, y / height, w / width, h / height),
+                box=Box(_share(x, width), _share(y, height), _share(w, width), _share(h, height)),
                 confidence=round(100 * face.confidence, 3),
                 quality=events.Quality(
-                    brightness=quality.brightness,
-                    sharpness=quality.sharpness,
-                    yaw=quality.yaw,
-                    pitch=quality.pitch,
-                    roll=quality.roll,
+                    brightness=round(quality.brightness, 3),
+                    sharpness=round(quality.sharpness, 3),
+                    yaw=round(quality.yaw, 3),
+                    pitch=round(quality.pitch, 3),
+                    roll=round(quality.roll, 3),
                 ),
-                landmarks=tuple((float(px) / width, float(py) / height) for px, py in face.landmarks),
+                landmarks=tuple((_share(px, width), _share(py, height)) for px, py in face.landmarks),
                 reasons=why,
                 chip=-1 if why else len(kept),
             )
@@ -129,6 +129,11 @@ def _describe(
         if not why:
             kept.append(face)
     return tuple(faces), kept
+
+
+def _share(pixels: float, whole: int) -> float:
+    """A share of the photo's side; six decimals are a hundredth of a pixel in the largest photo."""
+    return round(float(pixels) / whole, 6)
 
 
 def _rejected(upload: Upload, reason: str, message: str) -> Event:

@@ -43,22 +43,14 @@ class Gate:
             return
         deleted = message.envelope["detail-type"] == "Object Deleted"
         try:
-            event = self._withdraw(upload) if deleted else self._judge(upload)
+            event = _withdrawn(upload) if deleted else self._judge(upload)
         except ObjectGone:
             log.info(
                 "object is gone, or was replaced; its next event will come", extra={"message_id": message.id}
             )
             return
-        self._outbox.tell([self._outbox.settle(event)])
-
-    def _withdraw(self, upload: Upload) -> Event:
-        try:
-            upload = understand(upload)
-        except KeyNotUnderstood as error:
-            return _rejected(upload, error)
-        return events.UploadWithdrawn(
-            id=events.UploadWithdrawn.identify(upload), time=timestamp(), upload=upload
-        )
+        if event:
+            self._outbox.tell([self._outbox.settle(event)])
 
     def _judge(self, upload: Upload) -> Event:
         try:
@@ -85,6 +77,15 @@ class Gate:
             external_image_id=external_image_id(upload, head.metadata.get("external-image-id", "")),
             face_match_threshold=threshold,
         )
+
+
+def _withdrawn(upload: Upload) -> Event | None:
+    """The end of an upload; None if its key never said what it was, so that nothing can have come from it."""
+    try:
+        upload = understand(upload)
+    except KeyNotUnderstood:
+        return None
+    return events.UploadWithdrawn(id=events.UploadWithdrawn.identify(upload), time=timestamp(), upload=upload)
 
 
 def _threshold(head: Head) -> float | None:
