@@ -58,6 +58,15 @@ def similarity_transform(
     return matrix
 
 
+def tilt(landmarks: NDArray[np.float32]) -> float:
+    """How far a face is tilted in the photo, in degrees; positive is clockwise.
+
+    Eyes and corners of the mouth lie on lines across the head, which nodding and turning leave level.
+    """
+    along = landmarks[1] - landmarks[0] + landmarks[4] - landmarks[3]
+    return float(np.degrees(np.arctan2(along[1], along[0])))
+
+
 def align(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Cut out aligned faces.
 

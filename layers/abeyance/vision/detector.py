@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.vision.alignment import CHIP, TARGET, similarity_transform, tilt, warp
 from abeyance.vision.session import open_session
 
 _STRIDES = (8, 16, 32)
@@ -19,6 +20,15 @@ _MOST_CANDIDATES = 5000
 _FAR_SIDE = 640
 #: From this size on, in pixels of the first look, a face is located better from afar.
 _LARGE = 400
+#: Degrees of tilt, as drawn too level, from which on a face is looked at again, and those from which on that counts.
+_TILTED = 2.5
+_WORTH_IT = 9.0
+#: How often at most: each look finds about half of what is left of the tilt.
+_MOST_TURNS = 5
+#: Side of the picture that it is looked at in, where its points are put in it, and how certain it has to be.
+_PATCH = 160
+_PATCH_POINTS = TARGET * np.float32(0.8) + np.float32((_PATCH - 0.8 * CHIP) / 2)
+_PATCH_CONFIDENCE = 0.5
 
 #: Scores (n,), boxes (n, 4) as x, y, width, height, points (n, 5, 2); all float32.
 _Found: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -48,6 +58,9 @@ class Detector:
     because the network sees no face that fills more than some 600 pixels. The second look costs a fifth of
     the first, and is left out where the photo is no larger than that.
 
+    Tilted faces are looked at again, turned upright by what is known, because the network draws the points of a
+    tilted face too level: at 30 degrees it reports some 13, and a face aligned by that is recognised half as often.
+
     Parameters
     ----------
     model
@@ -55,13 +68,16 @@ class Detector:
     longest_side
         Pixels of the first look; a larger photo is scaled down for it. 0 looks once, at the photo as it is.
         Boxes and points are in pixels of the photo as given in any case.
+    straighten
+        Look again at tilted faces. It changes their points, not their boxes.
     """
 
-    def __init__(self, model: str | Path | Any, *, longest_side: int = 1280) -> None:
+    def __init__(self, model: str | Path | Any, *, longest_side: int = 1280, straighten: bool = True) -> None:
         self._session = open_session(model) if isinstance(model, str | Path) else model
         self._input = self._session.get_inputs()[0].name
         self._outputs = [f"{part}_{stride}" for stride in _STRIDES for part in ("cls", "obj", "bbox", "kps")]
         self._longest_side = longest_side
+        self._straighten = straighten
 
     def detect(
         self, pixels: NDArray[np.uint8], *, min_confidence: float = 0.7, max_faces: int = 100
@@ -97,7 +113,11 @@ class Detector:
         scores, boxes, points = found
         largest = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_faces]
         return [
-            Face(box=tuple(boxes[i].tolist()), landmarks=points[i], confidence=float(scores[i]))
+            Face(
+                box=tuple(boxes[i].tolist()),
+                landmarks=self._straightened(pixels, points[i]) if self._straighten else points[i],
+                confidence=float(scores[i]),
+            )
             for i in largest
         ]
 
@@ -110,6 +130,30 @@ class Detector:
         scores, boxes, points = _decode(outputs, seen.shape[0], seen.shape[1], min_confidence)
         kept = _suppress(boxes, np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES])
         return scores[kept], boxes[kept] * np.tile(scale, 2), points[kept] * scale
+
+    def _straightened(self, pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points of a tilted face, found in a small picture of it that is turned upright further each time."""
+        drawn = landmarks
+        if abs(tilt(drawn)) < _TILTED:
+            return drawn
+        for _ in range(_MOST_TURNS):
+            matrix = similarity_transform(landmarks[None], _PATCH_POINTS)[0]
+            if np.linalg.det(matrix[:, :2]) < 1e-12:
+                break
+            _, boxes, points = self._look(warp(pixels, matrix, _PATCH), _PATCH, _PATCH_CONFIDENCE)
+            # The face that is meant is in the middle and as large as it was made.
+            middles = boxes[:, :2] + boxes[:, 2:] / 2
+            meant = (
+                np.abs(middles - _PATCH / 2).max(axis=1) + np.abs(boxes[:, 3] - _PATCH * 0.6) < _PATCH * 0.4
+            )
+            if not meant.any():
+                break
+            upright = points[np.flatnonzero(meant)[0]]
+            landmarks = (upright - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+            if abs(tilt(upright)) < _TILTED / 2:
+                break
+        # A face that turns out to be nearly level was drawn well enough the first time.
+        return landmarks if abs(tilt(landmarks)) >= _WORTH_IT else drawn
 
 
 def _scaled(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:

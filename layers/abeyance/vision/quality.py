@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.vision.alignment import align
+from abeyance.vision.alignment import align, tilt
 from abeyance.vision.detector import Face
 
 
@@ -164,9 +164,7 @@ def pose(landmarks: NDArray[np.float32]) -> tuple[float, float, float]:
     depth: expect errors of some ten degrees, most in pitch, where faces differ most.
     """
     points = landmarks.astype(np.float64)
-    # Eyes and corners of the mouth lie on lines across the head, which nodding and turning leave level.
-    along = points[1] - points[0] + points[4] - points[3]
-    roll = np.arctan2(along[1], along[0])
+    roll = np.radians(tilt(landmarks))
     level = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     points = (points - points.mean(axis=0)) @ level
     # points ~ HEAD @ projection, and the nearest scaled rotation to that.

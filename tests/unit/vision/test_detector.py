@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
+from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import locate
 
@@ -127,6 +129,34 @@ def test_faces_cut_by_the_border(detector: Detector, astronaut: NDArray[np.uint8
     }[side]
     (face,) = detector.detect(cut)
     assert face.landmarks.shape == (5, 2)
+
+
+@pytest.mark.parametrize("angle", [-45, -30, 30, 45])
+def test_points_of_tilted_faces_are_where_they_belong(
+    models: Path, embedder: OnnxEmbedder, portraits: Mapping[str, NDArray[np.uint8]], angle: int
+) -> None:
+    """The network alone draws them too level, and templates suffer."""
+    model = locate(Manifest.load()["yunet-2023mar"], models)
+    straight, plain = Detector(model), Detector(model, straighten=False)
+    a = np.radians(angle)
+    turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+    errors, likeness = [], []
+    for name in ("obama", "biden", "obama3"):
+        pixels = resized(portraits[name], portraits[name].shape[1] // 3, portraits[name].shape[0] // 3)
+        upright = straight.detect(pixels)[0].landmarks
+        # Pillow turns counter-clockwise, and makes room for the corners.
+        turned = np.asarray(Image.fromarray(pixels).rotate(-angle, Image.Resampling.BICUBIC, expand=True))
+        expected = (upright - np.array(pixels.shape[1::-1]) / 2) @ turn + np.array(turned.shape[1::-1]) / 2
+        points = [d.detect(turned)[0].landmarks for d in (straight, plain)]
+        errors.append([np.linalg.norm(p - expected, axis=1).mean() for p in points])
+        chips = np.concatenate([align(turned, p) for p in points] + [align(pixels, upright)])
+        templates = embedder.embed(chips)
+        likeness.append(templates[:2] @ templates[2])
+    better, plain_error = np.mean(errors, axis=0)
+    assert better < 0.8 * plain_error
+    better, plain_likeness = np.mean(likeness, axis=0)
+    assert better > plain_likeness + 0.1
+    assert better > 0.6
 
 
 def test_more_confidence_means_fewer_faces(detector: Detector, astronaut: NDArray[np.uint8]) -> None:
