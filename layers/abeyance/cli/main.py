@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from abeyance.cli import demo, ledger, models, moratoria, serve, tenants
+from abeyance.cli import audit, bench, calibrate, demo, evaluate, ledger, models, moratoria, serve, tenants
 
 app = typer.Typer(
     name="abeyance",
@@ -19,6 +19,10 @@ app.add_typer(models.app, name="models")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(evaluate.app, name="evaluate")
+app.command("calibrate")(calibrate.calibrate)
+app.add_typer(audit.app, name="audit")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
