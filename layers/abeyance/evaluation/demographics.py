@@ -267,13 +267,14 @@ def _judge(
     sure = 1 - (1 - CONFIDENCE) / len(judged)
     lower = wilson(rows[worst].rate.value, rows[worst].rate.effective, sure)[0]
     upper = wilson(rows[best].rate.value, rows[best].rate.effective, sure)[1]
-    times = rows[worst].rate.value / rows[best].rate.value
+    ratio = rows[worst].rate.value / rows[best].rate.value
+    times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     if lower > upper:
         return "differs", (
-            f"The rate of {rows[worst].group} is {times:.3g} times that of {rows[best].group}, and the "
+            f"The rate of {rows[worst].group} is {times} times that of {rows[best].group}, and the "
             f"intervals lie apart." + more
         )
     return "no difference found", (
-        f"The rates of {rows[worst].group} and {rows[best].group} differ by a factor of {times:.3g}, which this "
+        f"The rates of {rows[worst].group} and {rows[best].group} differ by a factor of {times}, which this "
         "data cannot tell from chance. That is not a finding that they are equal." + more
     )

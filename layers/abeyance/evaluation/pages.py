@@ -569,7 +569,7 @@ def legislators(found: Legislators, pictures: Sequence[Picture] = ()) -> Page:
                 for g in shares
             ],
             ""
-            if at.chance is None
+            if at.chance is None or attribute != "race"
             else f"Chance alone would make people of colour so large a part with probability {at.chance:.2g}.",
         )
         for at in found.thresholds

@@ -86,7 +86,9 @@ def intervals(found: Differential, x: str) -> str:
 
             axes.set_xscale("log")
             low, high = axes.get_xlim()
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+            axes.xaxis.set_major_locator(
+                LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=12)
+            )
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(x)
