@@ -94,7 +94,7 @@ def demographics(
 
     Example: [bold]abeyance audit demographics --strangers faces.csv --mated members.csv --html audit.html[/]
     """
-    from abeyance.evaluation import pages
+    from abeyance.evaluation import pages_audit
     from abeyance.evaluation.audit import audit
     from abeyance.evaluation.datasets import read_photos
 
@@ -123,7 +123,7 @@ def demographics(
         found,
         as_json=as_json,
         html=html,
-        page=lambda: pages.audit(found),
+        page=lambda: pages_audit.audit(found),
         show=lambda: _show_audit(found),
     )
     ratios = [d.max_over_min or 0.0 for at in found.thresholds for d in at.false_matches]
@@ -199,9 +199,9 @@ def legislators(
     The published tests (28 of 535 members of Congress in 2018, 26 of 120 legislators of California in 2019)
     stand beside the result.
     """
-    from abeyance.evaluation import pages
+    from abeyance.evaluation import pages_audit
     from abeyance.evaluation.datasets import read_photos
-    from abeyance.evaluation.study import search_legislators
+    from abeyance.evaluation.officials import search_legislators
 
     with refusing():
         bench = Bench(model, detector, models, confidence=confidence, cache=cache, workers=workers)
@@ -225,7 +225,7 @@ def legislators(
         found,
         as_json=as_json,
         html=html,
-        page=lambda: pages.legislators(
+        page=lambda: pages_audit.legislators(
             found, _pictures(found, officials, strangers, bench) if pictures else ()
         ),
         show=lambda: _show_legislators(found),

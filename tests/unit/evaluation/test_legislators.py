@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from abeyance.evaluation.legislators import PUBLISHED, Moratorium, at_least, is_white, run
-from abeyance.evaluation.study import police_search
+from abeyance.evaluation.officials import police_search
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.presets import document, new_deployment
 
