@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
+    from abeyance.vision.attributes.describe import Attributes
     from abeyance.vision.detector import Detector
     from abeyance.vision.embedder import Embedder
     from abeyance.vision.similarity import SimilarityScale
@@ -42,7 +43,11 @@ def detect() -> Detect:
 
     settings = Settings.from_environment()
     return Detect(
-        S3Objects(client("s3")), _outbox("detect", settings), detector(settings), settings.chips_bucket
+        S3Objects(client("s3")),
+        _outbox("detect", settings),
+        detector(settings),
+        settings.chips_bucket,
+        attributes=functools.cache(lambda: attributes(settings)),
     )
 
 
@@ -147,6 +152,13 @@ def similarity_scale(settings: Settings) -> Callable[[], SimilarityScale]:
     from abeyance.vision.similarity import SimilarityScale
 
     return functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model]))
+
+
+def attributes(settings: Settings) -> Attributes:
+    """What describes faces beyond where they are; imported and opened only where that is asked for."""
+    from abeyance.vision.attributes.describe import load_attributes
+
+    return load_attributes(settings.models)
 
 
 def guard(settings: Settings) -> Guard:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from abeyance.pipeline import events, topology
-from abeyance.pipeline.events import Box, DetectedFace, Event, Upload
+from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement, Upload
 from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
 from abeyance.vision.alignment import align
@@ -17,6 +19,10 @@ from abeyance.vision.detector import Detector, Face
 from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.image import Limits, decode
 from abeyance.vision.quality import QualityFilter, assess, reasons
+
+if TYPE_CHECKING:
+    from abeyance.vision.attributes.describe import Attributes
+    from abeyance.vision.attributes.estimate import Answer, Estimate
 
 log = logging.getLogger("abeyance")
 
@@ -31,12 +37,14 @@ class Detect:
         detector: Callable[[], Detector],
         chips_bucket: str,
         limits: Limits | None = None,
+        attributes: Callable[[], Attributes] | None = None,
     ) -> None:
         self._objects = objects
         self._outbox = outbox
         self._detector = detector
         self._chips_bucket = chips_bucket
         self._limits = limits or Limits()
+        self._attributes = attributes
 
     def __call__(self, messages: Sequence[Message]) -> list[str]:
         """Settle every message; the ids of those to deliver again."""
@@ -79,6 +87,8 @@ class Detect:
             return _rejected(upload, "NO_FACE", "No face was found in the image.")
         quality_filter = QualityFilter.AUTO if upload.action == "index" else QualityFilter.NONE
         faces, kept = _describe(pixels, found, quality_filter)
+        if upload.action == "analyze" and self._attributes and found:
+            faces = _analysed(faces, self._attributes().judge(pixels, found))
         chips = align(pixels, np.stack([face.landmarks for face in kept])) if kept else _NO_CHIPS
         key = f"{upload.folder}{upload.identity}.npy"
         body = io.BytesIO()
@@ -134,6 +144,27 @@ def _describe(
 def _share(pixels: float, whole: int) -> float:
     """A share of the photo's side; six decimals are a hundredth of a pixel in the largest photo."""
     return round(float(pixels) / whole, 6)
+
+
+def _analysed(faces: Sequence[DetectedFace], judged: Sequence[Estimate]) -> tuple[DetectedFace, ...]:
+    """The faces with what may be said of them."""
+
+    def word(answer: Answer | None) -> Judgement | None:
+        return Judgement(answer.value, round(100 * answer.confidence, 3)) if answer else None
+
+    return tuple(
+        msgspec.structs.replace(
+            face,
+            attributes=FaceAttributes(
+                age_range=own.ages,
+                gender=word(own.gender),
+                emotions={name: round(100 * share, 3) for name, share in (own.expression or {}).items()},
+                smile=word(own.smile),
+                mouth_open=word(own.mouth_open),
+            ),
+        )
+        for face, own in zip(faces, judged, strict=True)
+    )
 
 
 def _rejected(upload: Upload, reason: str, message: str) -> Event:

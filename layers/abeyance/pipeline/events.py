@@ -74,6 +74,27 @@ class Quality(msgspec.Struct, frozen=True):
     roll: float
 
 
+class Judgement(msgspec.Struct, frozen=True):
+    """What a model says, and how sure it is, 0 to 100: of the answers given with 90, about 90 in 100 are right."""
+
+    value: str
+    confidence: float
+
+
+class FaceAttributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a face seems to be. Whatever no model tells, or none is sure enough of, is absent."""
+
+    #: Lowest and highest age in years.
+    age_range: tuple[int, int] | None = None
+    #: ``Female`` or ``Male``, as a stranger would guess.
+    gender: Judgement | None = None
+    #: How the face looks, not what anybody feels: Rekognition's names, 0 to 100.
+    emotions: dict[str, float] = {}
+    #: ``true`` or ``false``.
+    smile: Judgement | None = None
+    mouth_open: Judgement | None = None
+
+
 class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
     """A face that was found. ``landmarks`` are five (x, y) shares of the image, the subject's right eye first."""
 
@@ -85,6 +106,8 @@ class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     #: Which row of the chips file; -1 for a face that was set aside.
     chip: int = -1
+    #: Only where the upload's action is ``analyze``.
+    attributes: FaceAttributes | None = None
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):

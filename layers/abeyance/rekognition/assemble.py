@@ -48,7 +48,7 @@ def _parts(settings: Settings) -> tuple[Access, Tools]:
 
 
 def eyes(settings: Settings) -> Eyes:
-    """Detector, embedder and scale of this deployment. What describes attributes is to be given here."""
+    """Detector, embedder, scale and attribute models of this deployment."""
     return Eyes(stages.detector(settings), stages.embedder(settings), stages.similarity_scale(settings))
 
 

@@ -121,7 +121,17 @@ class Eyes:
     ) -> Sequence[Mapping[str, Any]]:
         if self._attributes is None or wanted <= DEFAULT_ATTRIBUTES or not faces:
             return [{} for _ in faces]
-        return self._attributes().describe(pixels, faces, wanted)
+        described: Sequence[Mapping[str, Any]] = written(self._attributes().describe(pixels, faces, wanted))
+        return described
+
+
+def written(value: Any) -> Any:
+    """A copy whose floats are in single precision, as the service writes them."""
+    if isinstance(value, float):
+        return single(value)
+    if isinstance(value, Mapping):
+        return {name: written(item) for name, item in value.items()}
+    return [written(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _detail(shape: tuple[int, ...], face: Face, quality: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     width: int = 0
     height: int = 0
     #: Name of the alignment that chips are cut with; see ``abeyance.vision.alignment``.
-    alignment: Literal["", "arcface-112", "dlib-0.2", "box", "box-1.5-upright"] = ""
+    alignment: Literal["", "arcface-112", "dlib-0.2", "box-1.2-upright", "box-1.5-upright"] = ""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,8 +103,9 @@ class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     provenance: str
     #: 0 to 100; an answer with less confidence is withheld.
     floor: float = 0.0
-    #: What logits are divided by.
+    #: What the logarithms of the classes' shares are divided by, and what is added to them then.
     temperature: float = 1.0
+    biases: tuple[float, ...] = ()
     #: (what the model says, what is true of it), both rising, 0 to 1.
     knots: tuple[tuple[float, float], ...] = ()
     #: (years that the model says, lowest, highest age of the range), all three rising.

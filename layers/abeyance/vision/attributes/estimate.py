@@ -1,0 +1,121 @@
+"""From what models answer to what may be said of a face, with confidences that are kept.
+
+Every number that turns the one into the other is in the model manifest (``confidence``), with the data that it
+was fitted to. A confidence of 0.9 means: of the answers given with about so much, about 90 % were right on
+photos of that kind. An answer below the manifest's floor is withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.vision.attributes import mesh as face_mesh
+from abeyance.vision.attributes.raw import Raw
+from abeyance.vision.models.manifest import Confidence, ModelEntry, Role
+
+#: Below this the mesh lies beside the face, and nothing is read from it.
+LEAST_PRESENCE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A word, and how sure it is, 0 to 1."""
+
+    value: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What may be said of one face; None where nothing may, or nobody asked."""
+
+    gender: Answer | None = None
+    #: Lowest and highest age in years.
+    ages: tuple[int, int] | None = None
+    #: Class -> share, 0 to 1, adding up to 1; the names are Rekognition's.
+    expression: Mapping[str, float] | None = None
+    smile: Answer | None = None
+    mouth_open: Answer | None = None
+    #: Yaw, pitch, roll in degrees, signs as in :class:`abeyance.vision.quality.Quality`.
+    pose: tuple[float, float, float] | None = None
+    #: The 30 landmarks by Rekognition's names, x and y in pixels of the photo.
+    landmarks: Mapping[str, tuple[float, float]] | None = None
+
+
+def estimate(raw: Raw, entries: Mapping[Role, ModelEntry | None], *, withhold: bool = True) -> Estimate:
+    """What may be said.
+
+    Parameters
+    ----------
+    entries
+        The manifest's entry of each model that was asked.
+    withhold
+        False also gives answers below the floor: for measuring what they are worth.
+    """
+
+    def confidence(role: Role) -> Confidence:
+        entry = entries.get(role)
+        return (entry.confidence if entry else None) or Confidence(provenance="")
+
+    def kept(answer: Answer, floor: float) -> Answer | None:
+        return answer if answer.confidence * 100 >= floor or not withhold else None
+
+    gender = ages = smile = expression = mouth = angles = points = None
+    if raw.female is not None:
+        how = confidence(Role.GENDER)
+        gender = kept(_either("Female", "Male", female_share(raw.female, how)), how.floor)
+    if raw.years is not None:
+        ages = age_range(raw.years, confidence(Role.AGE))
+    entry = entries.get(Role.EXPRESSION)
+    if raw.expression is not None and entry is not None:
+        how = confidence(Role.EXPRESSION)
+        shares = expression_shares(raw.expression, how)
+        named = dict(zip(entry.classes, shares.tolist(), strict=True))
+        if max(named.values()) * 100 >= how.floor or not withhold:
+            expression = named
+        smile = kept(_either("true", "false", named["HAPPY"]), how.floor)
+    if raw.mesh is not None and raw.mesh_presence >= LEAST_PRESENCE:
+        how = confidence(Role.MESH)
+        angles, points = face_mesh.pose(raw.mesh), face_mesh.landmarks(raw.mesh)
+        if how.knots:
+            share = openness_share(face_mesh.mouth_openness(raw.mesh), how)
+            mouth = kept(_either("true", "false", share), how.floor)
+    return Estimate(gender, ages, expression, smile, mouth, angles, points)
+
+
+def female_share(odds: float, how: Confidence) -> float:
+    """Share of women, 0 to 1, among faces that the model gives these odds (a logarithm)."""
+    said = 1 / (1 + np.exp(-odds))
+    return _along(float(said), how.knots) if how.knots else float(said)
+
+
+def age_range(years: float, how: Confidence) -> tuple[int, int]:
+    """Lowest and highest age of the range that the manifest gives for what the model says."""
+    table = np.array(how.ranges or [(0.0, 0.0, 0.0), (80.0, 80.0, 80.0)])
+    low, high = (float(np.interp(years, table[:, 0], table[:, column])) for column in (1, 2))
+    return int(np.floor(low)), int(np.ceil(high))
+
+
+def expression_shares(logarithms: NDArray[np.float64], how: Confidence) -> NDArray[np.float64]:
+    """(classes,) shares that add up to 1."""
+    scaled = logarithms / how.temperature + (np.array(how.biases) if how.biases else 0.0)
+    grown = np.exp(scaled - scaled.max())
+    return np.asarray(grown / grown.sum(), np.float64)
+
+
+def openness_share(gap: float, how: Confidence) -> float:
+    """Share of open mouths, 0 to 1, among those with this gap (:func:`mesh.mouth_openness`)."""
+    return _along(gap, how.knots)
+
+
+def _either(one: str, other: str, share: float) -> Answer:
+    return Answer(one, share) if share >= 0.5 else Answer(other, 1 - share)
+
+
+def _along(value: float, knots: tuple[tuple[float, float], ...]) -> float:
+    table = np.array(knots)
+    return float(np.interp(value, table[:, 0], table[:, 1]))
