@@ -184,9 +184,8 @@ def main() -> None:
         more = f"  model {ready:5.0f} ms" if ready is not None else ""
         parts = ", ".join(f"{name} {ms:.0f}" for name, ms in breakdown(spec, models)[:9])
         least, middle = min(passed), statistics.median(passed)
-        print(
-            f"{spec.name:10} {least:5.0f} ms (median {middle:.0f}, processor {min(used):.0f}){more}  {parts}"
-        )  # noqa: T201
+        line = f"{spec.name:10} {least:5.0f} ms (median {middle:.0f}, processor {min(used):.0f}){more}"
+        print(f"{line}  {parts}")  # noqa: T201
 
 
 if __name__ == "__main__":

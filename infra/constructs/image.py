@@ -30,7 +30,7 @@ class Image(Construct):
                 ),
             )
             self.uri = config.embedder_image
-            self.container = ecs.ContainerImage.from_ecr_repository(self.repository, tag)
+            self.container: ecs.ContainerImage = ecs.ContainerImage.from_ecr_repository(self.repository, tag)
         else:
             built = assets.DockerImageAsset(
                 self,

@@ -135,9 +135,9 @@ def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
     recorded = '$.message = "recorded"'
     for name, pattern, dimensions, value in (
         ("Decisions", recorded + ' && $.outcome = "*"', {"Outcome": "$.outcome"}, "1"),
-        ("Halts", recorded + ' && $.outcome = "deny" && $.fault = ""', {"Clause": "$.clause"}, "1"),
-        ("FaultsByKind", recorded + ' && $.fault = "?*"', {"Fault": "$.fault"}, "1"),
-        ("Faults", recorded + ' && $.fault = "?*"', {}, "1"),
+        ("Halts", recorded + ' && $.outcome = "deny" && $.fault = "none"', {"Clause": "$.clause"}, "1"),
+        ("FaultsByKind", recorded + ' && $.outcome = "deny" && $.fault != "none"', {"Fault": "$.fault"}, "1"),
+        ("Faults", recorded + ' && $.outcome = "deny" && $.fault != "none"', {}, "1"),
         ("LedgerLag", recorded + " && $.lag_ms >= 0", {}, "$.lag_ms"),
     ):
         logs.CfnMetricFilter(

@@ -44,9 +44,12 @@ class Flow(Stack):
         queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
         moratoria = Moratoria(self, "Moratoria", config)
         ledger_queue = queues[topology.LEDGER.name].queue
-        settings = Settings(
+        names: dict[str, Any] = {
             **{name: made.bucket_name for name, made in state.buckets.by_setting.items()},
             **{name: made.table_name for name, made in state.tables.by_setting.items()},
+        }
+        settings = Settings(
+            **names,
             event_bus=bus.bus.event_bus_name,
             ledger_queue=ledger_queue.queue_url,
             pseudonym_key=f"secret:{state.pseudonym_key}",

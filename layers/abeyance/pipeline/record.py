@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,6 +19,8 @@ from abeyance.moratorium.boundaries import Boundary, BoundaryType
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event
 from abeyance.pipeline.stage import Message
+
+log = logging.getLogger("abeyance")
 
 #: An event on our bus that is not of our contract. It is noted, because it must not hold up those behind it.
 UNREADABLE = "Unreadable Event"
@@ -32,7 +36,10 @@ class RecordDecisions:
     def __call__(self, messages: Sequence[Message]) -> list[str]:
         """Append all or none: an error is the invocation's, and the queue delivers the batch again in its order."""
         if messages:
-            self._store.append([_admissible(self._record(message.envelope)) for message in messages])
+            records = [_admissible(self._record(message.envelope)) for message in messages]
+            self._store.append(records)
+            for record in records:
+                log.info("recorded", extra=log_line(record, datetime.now(UTC)))
         return []
 
     def _record(self, envelope: Mapping[str, Any]) -> Record:
@@ -45,6 +52,19 @@ class RecordDecisions:
         except (msgspec.ValidationError, TypeError):
             return _unreadable(envelope)
         return Record(id=event.id, type=event.detail_type, time=event.time, body=entry_body(event, self._key))
+
+
+def log_line(record: Record, now: datetime) -> dict[str, Any]:
+    """What the log says of an entry; the deployment's metrics are counted from it, so nothing personal is in it."""
+    decision = record.body.get("decision")
+    line: dict[str, Any] = {"type": record.type}
+    if isinstance(decision, Mapping):
+        line |= {name: str(decision.get(name) or "none") for name in ("outcome", "clause", "fault")}
+    try:
+        line["lag_ms"] = round((now - datetime.fromisoformat(record.time)).total_seconds() * 1000)
+    except (ValueError, TypeError):
+        line["lag_ms"] = -1  # an entry without a time that can be read is still an entry
+    return line
 
 
 #: Announcements of moratoria that start or end.

@@ -1,0 +1,66 @@
+"""The log line that metrics are counted from is the line that the filters look for."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from tests.infra.policies import Templates
+
+from abeyance.ledger.chain import Record
+from abeyance.moratorium.decide import Decision
+from abeyance.pipeline.record import RecordDecisions
+from abeyance.pipeline.stage import Message
+
+
+class Store:
+    def append(self, records: Sequence[Record]) -> list[Any]:
+        return list(records)
+
+
+def _lines(caplog: pytest.LogCaptureFixture, decision: dict[str, Any]) -> list[dict[str, Any]]:
+    record = Record(id="api:1", type="decision", time="2026-01-01T00:00:00Z", body={"decision": decision})
+    with caplog.at_level(logging.INFO, "abeyance"):
+        RecordDecisions(Store(), b"key")([Message("1", 1, msgspec.to_builtins(record))])  # type: ignore[arg-type]
+    return [vars(found) for found in caplog.records if found.getMessage() == "recorded"]
+
+
+def _filters(templates: Templates) -> dict[str, str]:
+    return {
+        resource["Properties"]["MetricTransformations"][0]["MetricName"]: resource["Properties"][
+            "FilterPattern"
+        ]
+        for resource in templates["AbeyanceFlow"]["Resources"].values()
+        if resource["Type"] == "AWS::Logs::MetricFilter"
+    }
+
+
+def test_filters_find_what_the_ledger_logs(templates: Templates, caplog: pytest.LogCaptureFixture) -> None:
+    denied = msgspec.to_builtins(
+        Decision(outcome="deny", clause="moratorium", reason="", fault="flags_stale")
+    )
+    (line,) = _lines(caplog, denied)
+    filters = _filters(templates)
+    assert filters.keys() == {"Decisions", "Halts", "FaultsByKind", "Faults", "LedgerLag"}
+    for pattern in filters.values():
+        for field in re.findall(r"\$\.(\w+)", pattern):
+            assert field == "message" or field in line, field
+    assert (line["outcome"], line["fault"]) == ("deny", "flags_stale")
+    assert line["lag_ms"] > 0
+
+
+def test_a_halt_has_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = _lines(caplog, {"outcome": "deny", "clause": "moratorium", "fault": ""})
+    assert line["fault"] == "none"
+
+
+def test_line_holds_nothing_but_kinds_and_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    usual = set(vars(logging.makeLogRecord({})))
+    (line,) = _lines(
+        caplog, {"outcome": "permit", "clause": "none", "fault": "", "reason": "secret", "tenant": "acme"}
+    )
+    assert line.keys() - usual <= {"type", "outcome", "clause", "fault", "lag_ms", "message"}
