@@ -1,7 +1,8 @@
 """``python -m embedder bare``: the same model on the same device without a server, for the benchmark.
 
 Reads lines of JSON from standard input and answers each with one: ``{"batch": 4, "callers": 2, "seconds": 1}`` with
-chips a second, ``{"gemm": 2048}`` with the device's floating-point operations a second in a large matrix product.
+chips a second and processor seconds a chip, ``{"gemm": 2048, "seconds": 1}`` with the device's floating-point
+operations a second in a large matrix product.
 Between lines it sits still, so that a server can be measured in turn on the same machine.
 """
 
@@ -37,12 +38,13 @@ def main() -> int:
         if "gemm" in asked:
             _say({"flops": gemm(model, asked["gemm"], asked["seconds"])})
         else:
-            _say({"rate": loop(model, asked["batch"], asked["callers"], asked["seconds"])})
+            rate, processor = loop(model, asked["batch"], asked["callers"], asked["seconds"])
+            _say({"rate": rate, "processor": processor})
     return 0
 
 
-def loop(model: Model, batch: int, callers: int, seconds: float) -> float:
-    """Chips a second of ``callers`` threads that each do nothing but run the model on ``batch`` chips."""
+def loop(model: Model, batch: int, callers: int, seconds: float) -> tuple[float, float]:
+    """Chips a second, and processor seconds a chip, of ``callers`` threads that do nothing but run the model."""
     runs = [0] * callers
     end = [0.0]
     ready = threading.Barrier(callers + 1)
@@ -61,11 +63,12 @@ def loop(model: Model, batch: int, callers: int, seconds: float) -> float:
     began = time.perf_counter()
     end[0] = began + 3600  # until the barrier opens and the time is known
     ready.wait()
-    began = time.perf_counter()
+    began, before = time.perf_counter(), time.process_time()
     end[0] = began + seconds
     for thread in threads:
         thread.join()
-    return sum(runs) * batch / (time.perf_counter() - began)
+    chips = sum(runs) * batch
+    return chips / (time.perf_counter() - began), (time.process_time() - before) / max(chips, 1)
 
 
 def gemm(model: Model, size: int, seconds: float) -> float:

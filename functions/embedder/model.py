@@ -112,8 +112,8 @@ def open_model(settings: Settings) -> Model:
 def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
     if settings.precision == "fp16":
         raise ModelUnusable("fp16 gains nothing on a CPU; leave ABEYANCE_EMBEDDER_PRECISION at auto")
-    # Past a few chips the activations no longer fit the caches, and the same chips take longer.
-    batch = settings.batch or 4
+    # Past two chips or so the activations no longer fit the caches, and the same chips take longer.
+    batch = settings.batch or 2
     workers = settings.workers or max(1, cpus() // settings.threads)
     session = open_session(path, threads=settings.threads)
     embedder = OnnxEmbedder(session, entry, batch=batch)

@@ -198,7 +198,16 @@ def _show(measured: Report) -> None:
     console.print(
         table(
             f"In turn, at 16 clients (goal {measured.goal:.0%}; medians of {len(measured.headlines[0].rounds)})",
-            ("faces a request", "alone", "server", "share", "lowest to highest", "p50 ms", "p95 ms"),
+            (
+                "faces a request",
+                "alone",
+                "server",
+                "share",
+                "lowest to highest",
+                "by CPU time",
+                "p50 ms",
+                "p95 ms",
+            ),
             [
                 (
                     one.chips,
@@ -206,6 +215,7 @@ def _show(measured: Report) -> None:
                     f"{one.server:,.1f}",
                     f"{one.share:.1%}",
                     f"{min(r.share for r in one.rounds):.0%} to {max(r.share for r in one.rounds):.0%}",
+                    f"{one.cpu_share:.1%}",
                     f"{one.p50:,.1f}",
                     f"{one.p95:,.1f}",
                 )

@@ -240,8 +240,14 @@ def measure(
         bare = stack.enter_context(Process(command, "bare", environment, **given))
         about = bare.ask()
         on_cpu = about["provider"] == "CPU"
-        progress("the device's peak")
-        peak = bare.ask(gemm=2048 if on_cpu else 8192, seconds=plan.seconds)["flops"]
+
+        def peak() -> float:
+            progress("the device's peak")
+            # On a processor a product that is done before somebody else gets its turn.
+            flops: float = bare.ask(gemm=1024 if on_cpu else 8192, seconds=plan.seconds / 2)["flops"]
+            return flops
+
+        peaks = [peak()]
         loops: dict[int, tuple[Process, tuple[int, ...]]] = {1: (bare, (1, about["workers"]))}
         if on_cpu and about["cpus"] > 1:
             # The other way to use all cores: one caller, and ONNX Runtime's own threads.
@@ -250,6 +256,7 @@ def measure(
             threaded.ask()
         runs = _sweep(loops, plan, progress)
         best = max(runs, key=lambda run: run.faces_per_second)
+        peaks.append(peak())
 
         port = free_port()
         server = stack.enter_context(Process(command, "serve", environment, **given, port=port))
@@ -259,11 +266,12 @@ def measure(
             _compare(loops[best.threads][0], best, server, port, chips, plan, progress)
             for chips in plan.chips
         )
+        peaks.append(peak())
     return Report(
         model=about["model"],
-        device=Device(_device_name(on_cpu), about["provider"], about["precision"], about["cpus"], peak),
+        device=Device(_device_name(on_cpu), about["provider"], about["precision"], about["cpus"], max(peaks)),
         flops_per_face=flops_per_face,
-        roof=peak / flops_per_face,
+        roof=max(peaks) / flops_per_face,
         bare=tuple(runs),
         server=tuple(served),
         headlines=headlines,
