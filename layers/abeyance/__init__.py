@@ -1,1 +1,1 @@
-"""Abeyance: face recognition that can be stopped. Each sub-package is one room; pyproject.toml says who may import whom."""
+"""Face recognition that can be stopped. Each sub-package is a room; pyproject.toml says who may import whom."""

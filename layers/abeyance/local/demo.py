@@ -94,7 +94,8 @@ def prepare(progress: Progress | None = None) -> None:
     """Fetch the models and the sample photos; nothing to do the second time."""
     manifest = Manifest.load()
     settings = Settings()
-    fetch([manifest[settings.detector_model], manifest[settings.embedder_model]], progress=lambda _, *how: progress and progress(*how))
+    models = [manifest[settings.detector_model], manifest[settings.embedder_model]]
+    fetch(models, progress=lambda _, *how: progress(*how) if progress else None)
     for name in ("csu-scrapshots", "white-house-portraits", "astronaut"):
         fetch_samples(name, progress)
 

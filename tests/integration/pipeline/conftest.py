@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from abeyance.local.demo import prepare
 from abeyance.local.samples import fetch_samples
@@ -48,10 +47,10 @@ def upload(system: LocalSystem) -> Callable[..., dict[str, Any]]:
 
 def result(system: LocalSystem, key: str) -> dict[str, Any] | None:
     """The result document of an upload, if there is one."""
+    s3 = system.client("s3")
     try:
-        answer = system.client("s3").get_object(Bucket="results", Key=f"{key}.json")
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == "NoSuchKey"
+        answer = s3.get_object(Bucket="results", Key=f"{key}.json")
+    except s3.exceptions.NoSuchKey:
         return None
     document: dict[str, Any] = json.loads(answer["Body"].read())
     return document

@@ -1,4 +1,4 @@
-"""Whatever fails between an upload and a decision, the answer is no or right, it is on the ledger, and no pixel was read."""
+"""Whatever fails on the way to a decision: the answer is no or right, on the ledger, and no pixel was read."""
 
 from __future__ import annotations
 
