@@ -97,7 +97,7 @@ def age_range(years: float, how: Confidence) -> tuple[int, int]:
     """Lowest and highest age of the range that the manifest gives for what the model says."""
     table = np.array(how.ranges or [(0.0, 0.0, 0.0), (80.0, 80.0, 80.0)])
     low, high = (float(np.interp(years, table[:, 0], table[:, column])) for column in (1, 2))
-    return int(np.floor(low)), int(np.ceil(high))
+    return round(low), round(high)
 
 
 def expression_shares(logarithms: NDArray[np.float64], how: Confidence) -> NDArray[np.float64]:

@@ -57,7 +57,7 @@ _ACROSS: Final = ((33, 263), (127, 356), (234, 454), (61, 291), (70, 300))
 #: From the forehead down to the chin, past everything that moves.
 _DOWN: Final = ((10, 152), (151, 200), (9, 199))
 #: Degrees: where frontal official portraits (median of 233) put the line down the face.
-_LEVEL: Final = 0.0
+_LEVEL: Final = -7.3
 
 #: Lids of each eye, upper and lower, and its corners.
 _LIDS: Final = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
