@@ -21,7 +21,7 @@ def main() -> None:
     settings.pop("ABEYANCE_MODELS", None)
     for key, value in settings.items():
         print(f"export {key}={shlex.quote(value)}")  # noqa: T201
-    for key in ("ApiUrl", "TightenStrategy", "LoosenStrategy"):
+    for key in ("RekognitionUrl", "TightenStrategy", "LoosenStrategy"):
         print(f"# {key}: {outputs[key]}")  # noqa: T201
 
 

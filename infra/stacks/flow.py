@@ -115,7 +115,7 @@ class Flow(Stack):
         self.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W6001"]}})
         #: What ``abeyance`` on an operator's machine must be told; ``make env`` prints it for a shell.
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
-        CfnOutput(self, "ApiUrl", value=api.rest.url)
+        CfnOutput(self, "RekognitionUrl", value=api.rest.url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from PIL import Image
 from tests.e2e.conftest import Deployment, cdk
 from tests.e2e.emulator import ACCOUNT
@@ -21,6 +22,7 @@ from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.publish import AppConfigPublisher
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import topology
+from abeyance.rekognition.client import client as api_client
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -39,9 +41,15 @@ def test_listens_on_loopback_only(deployment: Deployment) -> None:
 
 def test_register_tenants(deployment: Deployment) -> None:
     registry = DynamoTenants(deployment.client("dynamodb"), deployment.settings.tenants_table)
-    for name, sector, purpose in (
-        ("acme", "commercial", "access_control"),
-        ("springfield-police", "law_enforcement", "criminal_investigation"),
+    caller = deployment.client("sts").get_caller_identity()["Arn"]
+    for name, sector, purpose, principal in (
+        ("acme", "commercial", "access_control", caller),
+        (
+            "springfield-police",
+            "law_enforcement",
+            "criminal_investigation",
+            f"arn:aws:iam::{ACCOUNT}:role/police",
+        ),
     ):
         registry.add(
             Tenant(
@@ -50,7 +58,7 @@ def test_register_tenants(deployment: Deployment) -> None:
                 jurisdiction="US-IL",
                 actions=ACTIONS,
                 purposes=(purpose,),
-                principals=(f"arn:aws:iam::{ACCOUNT}:role/{name}",),
+                principals=(principal,),
             )
         )
     assert {tenant.id for tenant in registry.all()} == {"acme", "springfield-police"}
@@ -72,6 +80,24 @@ def test_photo_is_indexed_and_found(deployment: Deployment, photos: dict[str, by
         matches = [match["face_id"] for face in found["faces"] for match in face["matches"]]
         assert matches == ([indexed["faces"][0]["face_id"]] if name == "obama2.jpg" else [])
     deployment.figures["warm_upload_to_result_s"] = sorted(warm)[len(warm) // 2]
+
+
+def test_rekognition_api_answers_signed_requests(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    """API Gateway, its IAM authorisation and the function behind, through boto3's own Rekognition client."""
+    identifier, stage = re.search(r"//([^.]+)\.[^/]+/(\w+)", deployment.outputs["RekognitionUrl"]).groups()
+    region = deployment.client("s3").meta.region_name
+    rekognition = api_client(
+        f"{deployment.emulator.url}/_aws/execute-api/{identifier}/{stage}",
+        region,
+        purpose="access_control",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        verify=str(deployment.emulator.certificate),
+        config=Config(read_timeout=60, retries={"total_max_attempts": 1}),
+    )
+    assert rekognition.list_collections()["CollectionIds"] == ["staff"]
+    found = rekognition.search_faces_by_image(CollectionId="staff", Image={"Bytes": photos["obama2.jpg"]})
+    assert len(found["FaceMatches"]) == 1
 
 
 def test_police_upload_is_halted_undecoded(deployment: Deployment, photos: dict[str, bytes]) -> None:
