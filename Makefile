@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-quick lint format lock clean
+.PHONY: help demo serve test test-quick lint format lock clean bench-embedder synth deploy destroy env e2e audit-infra coldstart
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -36,6 +36,33 @@ lint: $(VENV)/dev ## Check style, types and import contracts
 format: $(VENV)/dev ## Put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-embedder: $(VENV)/dev ## Measure the embedding endpoint: throughput, latency, roofline
+	$(BIN)/abeyance bench embedder $(BENCH_ARGS)
+
+##@ Deploy it
+synth: $(VENV)/dev ## Write the CloudFormation templates, checked by cdk-nag
+	$(BIN)/abeyance models fetch
+	$(BIN)/python -m infra.cdk synth --all --quiet $(CONTEXT)
+
+deploy: $(VENV)/dev ## Deploy to the AWS account of your credentials
+	$(BIN)/abeyance models fetch
+	$(BIN)/python -m infra.cdk deploy --all $(CONTEXT)
+
+destroy: $(VENV)/dev ## Take the deployment away again, all but its state
+	$(BIN)/python -m infra.cdk destroy --all $(CONTEXT)
+
+env: $(VENV)/dev ## Print the deployment's settings for your shell: eval "$$(make -s env)"
+	@$(BIN)/python -m infra.outputs
+
+e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
+	$(BIN)/python -m pytest tests/e2e
+
+audit-infra: $(VENV)/dev ## Check the templates with cdk-nag, cfn-lint and checkov
+	$(BIN)/python -m infra.audit
+
+coldstart: $(VENV)/dev ## Measure every function's cold start, broken down by import
+	$(BIN)/python -m infra.coldstart
 
 ##@ Keep it
 lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject.toml
