@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from abeyance.local.samples import as_png, fetch_samples
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector
 from abeyance.vision.embedder import OnnxEmbedder
@@ -91,6 +92,21 @@ def test_sample_photos(
         assert count > 0
         assert worst < 1
         assert lowest > 0.999
+
+
+def test_a_hundred_photos_of_people(
+    detector: Detector, embedder: OnnxEmbedder, reference: tuple[Any, Any]
+) -> None:
+    scrapshots = [
+        path for name, path in sorted(fetch_samples("csu-scrapshots").items()) if name.endswith(".pgm")
+    ]
+    faces = 0
+    for path in scrapshots[:100]:
+        count, worst, lowest = compare(decode(as_png(path)), detector, embedder, reference)
+        assert worst < 1, path.name
+        assert lowest > 0.999, path.name
+        faces += count
+    assert faces >= 95
 
 
 @pytest.mark.slow
