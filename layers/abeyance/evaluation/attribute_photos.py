@@ -24,7 +24,7 @@ from abeyance.vision.models.manifest import Role
 #: Classes of the expression model.
 EXPRESSIONS = 7
 #: Changes when a row means something else.
-_LAYOUT = "attributes-1"
+_LAYOUT = "attributes-2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

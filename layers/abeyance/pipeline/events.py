@@ -106,8 +106,8 @@ class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     #: Which row of the chips file; -1 for a face that was set aside.
     chip: int = -1
-    #: Only where the upload's action is ``analyze``.
-    attributes: FaceAttributes | None = None
+    #: Only there where the upload's action is ``analyze``.
+    attributes: FaceAttributes | msgspec.UnsetType = msgspec.UNSET
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):

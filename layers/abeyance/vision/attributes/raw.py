@@ -35,6 +35,10 @@ _YEARS = np.array([0.25, *range(1, 81)], np.float64)
 #: How much of the photo the expression model is shown, in longer sides of the box.
 _EXPRESSION_MARGIN = 1.2
 _EPSILON = 1e-6
+#: Degrees that a mesh may be tilted in its square before it is made again.
+_TILT = 6.0
+#: Presence from which a second mesh takes the place of the first in any case.
+_SEEN = 0.9
 
 Loader = Callable[[Role], tuple[Any, ModelEntry]]
 
@@ -102,7 +106,7 @@ class Networks:
                 years = (shares.mean(axis=0) @ _YEARS).tolist()
         if Role.EXPRESSION in roles and (opened := self._opened(Role.EXPRESSION)):
             side = opened[1].preprocessing.width
-            views = [_around(f, _EXPRESSION_MARGIN, side) for f in faces]
+            views = [_around(f, _EXPRESSION_MARGIN, side, pose(f.landmarks)[2]) for f in faces]
             shares = self._shares(Role.EXPRESSION, [cut(pixels, m, side) for m in views], roles)
             assert shares is not None
             expression = list(np.log(shares + 1e-8).mean(axis=0))
@@ -130,17 +134,36 @@ class Networks:
         opened = self._opened(Role.MESH)
         if opened is None:
             return [(None, 0.0)] * len(faces)
-        session, entry = opened
-        views = [_around(face, mesh.MARGIN, mesh.SIDE) for face in faces]
+        tilts = [pose(face.landmarks)[2] for face in faces]
+        found = self._mesh_pass(pixels, faces, tilts, *opened)
+        # The five points follow a tilted head only half way: where the mesh says so, look again, upright.
+        again = [i for i, (own, _) in enumerate(found) if abs(mesh.pose(own)[2] - tilts[i]) > _TILT]
+        better = self._mesh_pass(
+            pixels, [faces[i] for i in again], [mesh.pose(found[i][0])[2] for i in again], *opened
+        )
+        for i, other in zip(again, better, strict=True):
+            if other[1] >= found[i][1] or other[1] >= _SEEN:
+                found[i] = other
+        return list(found)
+
+    @staticmethod
+    def _mesh_pass(
+        pixels: NDArray[np.uint8],
+        faces: Sequence[Face],
+        tilts: Sequence[float],
+        session: Any,
+        entry: ModelEntry,
+    ) -> list[tuple[NDArray[np.float32], float]]:
+        if not faces:
+            return []
+        views = [_around(face, mesh.MARGIN, mesh.SIDE, tilt) for face, tilt in zip(faces, tilts, strict=True)]
         chips = np.stack([cut(pixels, view, mesh.SIDE) for view in views])
         points, presence = session.run(["output_mesh", "output_faceflag"], {"image": _tensor(chips, entry)})
-        found: list[tuple[NDArray[np.float32] | None, float]] = []
+        found = []
         for view, own, there in zip(views, points.reshape(-1, mesh.POINTS, 3), presence.ravel(), strict=True):
-            scale = float(np.hypot(*view[0, :2]))
             flat = back_to_photo(view, own[:, :2])
-            found.append(
-                (np.concatenate([flat, own[:, 2:] / scale], axis=1).astype(np.float32), float(there))
-            )
+            depth = own[:, 2:] / float(np.hypot(*view[0, :2]))
+            found.append((np.concatenate([flat, depth], axis=1).astype(np.float32), float(there)))
         return found
 
     def _opened(self, role: Role) -> tuple[Any, ModelEntry] | None:
@@ -154,10 +177,9 @@ class Networks:
             return self._open[role]
 
 
-def _around(face: Face, margin: float, side: int) -> NDArray[np.float32]:
-    """To a square around the box, turned so that the head is upright."""
+def _around(face: Face, margin: float, side: int, roll: float) -> NDArray[np.float32]:
+    """To a square around the box, turned so that a head tilted by ``roll`` degrees is upright."""
     x, y, width, height = face.box
-    roll = pose(face.landmarks)[2]
     return square_transform((x + width / 2, y + height / 2), margin * max(width, height), roll, side)
 
 

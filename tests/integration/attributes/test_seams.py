@@ -1,0 +1,188 @@
+"""Attributes where they are used: the API's answers, and the analyze action of the upload pipeline."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from abeyance.local.samples import fetch_samples
+from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.document import parse
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.tenants import Tenant
+from abeyance.pipeline import events
+from abeyance.pipeline.detect import Detect
+from abeyance.rekognition import wire
+from abeyance.rekognition.call import Timings
+from abeyance.rekognition.eyes import Eyes
+from abeyance.vision.attributes.describe import Attributes, load_attributes
+from abeyance.vision.detector import Detector
+from abeyance.vision.errors import PackageUnavailable
+from abeyance.vision.models.manifest import Manifest, Role
+from abeyance.vision.models.store import fetch, load_detector
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    try:
+        fetch([e for e in Manifest.load().entries.values() if e.role is not Role.EMBEDDER])
+    except PackageUnavailable as error:
+        pytest.skip(str(error))
+    return load_detector()
+
+
+@pytest.fixture(scope="module")
+def attributes(detector: Detector) -> Attributes:
+    return load_attributes()
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return fetch_samples("astronaut")["astronaut.png"].read_bytes()
+
+
+def unused() -> Any:
+    raise AssertionError("nobody asked for this")
+
+
+class TestApi:
+    def test_the_answer_is_one_that_the_service_could_give(
+        self, detector: Detector, attributes: Attributes, photo: bytes
+    ) -> None:
+        eyes = Eyes(lambda: detector, unused, unused, lambda: attributes)
+        (seen,) = eyes.look(photo, Timings(), wanted=frozenset({"ALL"}))
+        body = msgspec.json.decode(msgspec.json.encode({"FaceDetails": [seen.detail]}))
+        _, violations = wire.model().check(body, "DetectFacesResponse")
+        assert violations == []
+        assert {"BoundingBox", "Confidence", "Quality", "AgeRange", "Gender", "Emotions", "Smile"} < set(
+            seen.detail
+        )
+        assert len(seen.detail["Landmarks"]) == 30
+        assert not {"Beard", "Mustache", "Eyeglasses", "Sunglasses", "EyesOpen", "EyeDirection"} & set(
+            seen.detail
+        )
+        for number in _numbers(seen.detail):
+            assert number == wire.single(number)
+
+    def test_default_attributes_open_nothing(self, detector: Detector, photo: bytes) -> None:
+        eyes = Eyes(lambda: detector, unused, unused, unused)
+        (seen,) = eyes.look(photo, Timings(), wanted=frozenset({"DEFAULT"}))
+        assert set(seen.detail) == {"BoundingBox", "Landmarks", "Pose", "Quality", "Confidence"}
+
+    def test_some_attributes_leave_the_default_ones_as_they_are(
+        self, detector: Detector, attributes: Attributes, photo: bytes
+    ) -> None:
+        eyes = Eyes(lambda: detector, unused, unused, lambda: attributes)
+        (plain,) = eyes.look(photo, Timings())
+        (seen,) = eyes.look(photo, Timings(), wanted=frozenset({"GENDER"}))
+        assert seen.detail == {**plain.detail, "Gender": seen.detail["Gender"]}
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, Mapping):
+        return [n for item in value.values() for n in _numbers(item)]
+    if isinstance(value, list):
+        return [n for item in value for n in _numbers(item)]
+    return [value] if isinstance(value, float) else []
+
+
+class Kept:
+    """Objects and outbox of a stage, in memory."""
+
+    def __init__(self, photo: bytes) -> None:
+        self.photo = photo
+        self.told: list[events.Event] = []
+        self.stored: dict[str, bytes] = {}
+
+    def read(self, upload: events.Upload) -> bytes:
+        return self.photo
+
+    def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        self.stored[key] = body
+
+    def repeat(self, upload: events.Upload) -> bool:
+        return False
+
+    def settle(self, event: events.Event) -> events.Event:
+        return event
+
+    def tell(self, told: Sequence[events.Event]) -> None:
+        self.told += told
+
+
+class Arrived:
+    id, receives = "1", 1
+
+    def __init__(self, action: str) -> None:
+        tenant = Tenant(
+            id="acme",
+            sector="commercial",
+            jurisdiction="US-WA",
+            actions=(action,),
+            purposes=("access_control",),
+        )
+        request = Request(tenant=tenant, tenant_id="acme", action=action, purpose="access_control")
+        from datetime import UTC, datetime
+
+        self._event = events.UploadPermitted(
+            id="x",
+            time="2026-11-22T00:00:00Z",
+            upload=events.Upload(
+                bucket="uploads",
+                key=f"acme/{action}/a.jpg",
+                version="1",
+                sequencer="1",
+                tenant="acme",
+                action=action,
+            ),
+            decision=decide(request, parse(new_deployment()), datetime(2026, 11, 22, tzinfo=UTC)),
+            purpose="access_control",
+        )
+
+    def event(self) -> events.Event:
+        return self._event
+
+
+def detected(
+    photo: bytes, detector: Detector, action: str, load: Callable[[], Attributes]
+) -> events.FacesDetected:
+    kept = Kept(photo)
+    stage = Detect(kept, kept, lambda: detector, "chips", attributes=load)  # type: ignore[arg-type]
+    assert stage([Arrived(action)]) == []  # type: ignore[list-item]
+    (event,) = kept.told
+    assert isinstance(event, events.FacesDetected)
+    (chips,) = kept.stored.values()
+    assert len(np.load(io.BytesIO(chips))) == len(event.faces)
+    return event
+
+
+class TestPipeline:
+    def test_analyze_adds_attributes(self, detector: Detector, attributes: Attributes, photo: bytes) -> None:
+        event = detected(photo, detector, "analyze", lambda: attributes)
+        (face,) = event.faces
+        said = face.attributes
+        assert isinstance(said, events.FaceAttributes)
+        assert said.gender is not None
+        assert said.gender.value == "Female"
+        assert said.gender.confidence > 80
+        assert said.age_range is not None
+        assert max(said.emotions, key=lambda name: said.emotions[name]) == "HAPPY"
+        # What goes over the bus comes back the same, and a hundred faces fit into one event.
+        wired = msgspec.json.encode(event)
+        assert msgspec.json.decode(wired, type=events.FacesDetected) == event
+        assert 100 * len(msgspec.json.encode(face)) < 200_000
+
+    @pytest.mark.parametrize("action", ["index", "search"])
+    def test_no_other_action_does(self, detector: Detector, photo: bytes, action: str) -> None:
+        (face,) = detected(photo, detector, action, unused).faces
+        assert face.attributes is msgspec.UNSET
+        assert b"attributes" not in msgspec.json.encode(face)
+
+    def test_the_ledger_does_not_see_them(self) -> None:
+        assert "faces" in events.FacesAnalyzed.withheld_from_ledger
+        assert "faces" in events.FacesDetected.withheld_from_ledger
