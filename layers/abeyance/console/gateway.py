@@ -1,0 +1,40 @@
+"""Between API Gateway and WSGI: an event of an HTTP API (payload format 2.0) goes in, its answer comes out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a request. The body of the answer is base64 always, so that nothing depends on guessing what is text."""
+    http, headers = event["requestContext"]["http"], dict(event["headers"])
+    if event.get("cookies"):
+        headers["cookie"] = "; ".join(event["cookies"])
+    text = event.get("body") or ""
+    body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
+    headers.pop("content-length", None)
+    environ = EnvironBuilder(
+        path=event["rawPath"],
+        query_string=event.get("rawQueryString", ""),
+        base_url=f"{headers.get('x-forwarded-proto', 'https')}://{headers.get('host', 'localhost')}/",
+        method=http["method"],
+        headers=headers,
+        data=body,
+        environ_base={"REMOTE_ADDR": http["sourceIp"]},
+    ).get_environ()
+    response = Response.from_app(application, environ, buffered=True)
+    return {
+        "statusCode": response.status_code,
+        "headers": {name: value for name, value in response.headers if name.lower() != "set-cookie"},
+        "cookies": response.headers.getlist("Set-Cookie"),
+        "body": base64.b64encode(response.get_data()).decode(),
+        "isBase64Encoded": True,
+    }

@@ -1,0 +1,243 @@
+"""The console over moto's tables, queues and buckets, without any function behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from abeyance.console.assemble import parts
+from abeyance.console.web.app import create_app
+from abeyance.gallery.errors import CollectionExists
+from abeyance.gallery.model import CollectionRef, NewFace, Source
+from abeyance.gallery.store import DynamoGallery
+from abeyance.ledger.store import LedgerStore
+from abeyance.local.aws import LocalAws, environment
+from abeyance.local.tenants import TENANTS
+from abeyance.moratorium.decide import Clause, Decision
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.schema import definition
+from abeyance.moratorium.tenants import DynamoTenants
+from abeyance.pipeline import aws, events
+from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, SearchedFace, Upload
+from abeyance.pipeline.npy import encode
+from abeyance.pipeline.recognize import face_id, review_key
+from abeyance.pipeline.record import RecordDecisions
+from abeyance.pipeline.review import EnqueueReviews
+from abeyance.pipeline.settings import Settings
+from abeyance.pipeline.stage import Message, answer, timestamp
+
+STAFF = CollectionRef("acme", "staff")
+MODEL = "test-model@000000000000"
+
+
+def restrict(**attributes: Any) -> dict[str, Any]:
+    """A flags document: the police halt, and ``review`` that asks commercial searches for two reviewers."""
+    document = new_deployment()
+    document["flags"]["review"] = definition("Review", "People look.")
+    document["values"]["review"] = {
+        "enabled": True,
+        "effect": "restrict",
+        "actions": ["search"],
+        "sectors": ["commercial"],
+        "jurisdictions": ["all"],
+        "starts": "2020-01-01T00:00:00Z",
+        "on_expiry": "lift",
+        "human_review": 2,
+        "reason": "People look at every match.",
+        "source": "Test",
+        **attributes,
+    }
+    return document
+
+
+class World:
+    """Everything around the console, and what a test does with it."""
+
+    def __init__(self, local: LocalAws, flags: Path) -> None:
+        self.local = local
+        self.flags = flags
+        self.settings = msgspec.structs.replace(
+            local.settings, flags=f"file:{flags}", console_identity="loopback"
+        )
+        self.write_flags(restrict())
+        client = local.client
+        for tenant in TENANTS:
+            DynamoTenants(client("dynamodb"), self.settings.tenants_table).add(tenant)
+        self.gallery = DynamoGallery(
+            client("dynamodb"), self.settings.gallery_table, client("s3"), self.settings.gallery_bucket
+        )
+        self.ledger = LedgerStore(client("dynamodb"), self.settings.ledger_table)
+        self.uploads = aws.DynamoUploads(client("dynamodb"), self.settings.uploads_table, 30, lambda: 1e9)
+        self.parts = parts(self.settings)
+        self.app = create_app(self.parts)
+
+    def write_flags(self, document: dict[str, Any]) -> None:
+        self.flags.write_text(json.dumps(document))
+
+    def enrol(self, name: str, key: str = "acme/index/staff/a.png") -> str:
+        """A face in the gallery, with its chip; its id."""
+        upload = Upload(
+            bucket="uploads", key=key, version=name, sequencer="0A", tenant="acme", collection="staff"
+        )
+        random = np.random.default_rng(len(name))
+        template = random.normal(size=8).astype(np.float32)
+        with contextlib.suppress(CollectionExists):
+            self.gallery.create_collection(STAFF, model=MODEL, dimension=8)
+        made = NewFace(
+            id=face_id(upload, 0),
+            model=MODEL,
+            template=template / np.linalg.norm(template),
+            external_image_id=name,
+        )
+        self.gallery.index(STAFF, [made], source=Source("uploads", key, name, "0A"))
+        self.put_chips(upload)
+        return made.id
+
+    def put_chips(self, upload: Upload) -> None:
+        chips = np.full((1, 112, 112, 3), 127, np.uint8)
+        self.s3("put_object", Key=f"{upload.folder}{upload.identity}.npy", Body=encode(chips))
+
+    def s3(self, operation: str, **arguments: Any) -> Any:
+        arguments.setdefault("Bucket", self.settings.chips_bucket)
+        return getattr(self.local.client("s3"), operation)(**arguments)
+
+    def search(self, key: str, *candidates: str, reviewers: int = 2, similarity: float = 92.5) -> Upload:
+        """What recognition leaves when a search has to be reviewed, delivered to the queue of reviews twice."""
+        upload = Upload(
+            bucket="uploads",
+            key=key,
+            version="v",
+            sequencer="0B",
+            tenant="acme",
+            action="search",
+            collection="staff",
+        )
+        assert self.uploads.claim(upload)
+        face = DetectedFace(
+            box=events.Box(0.1, 0.1, 0.2, 0.2),
+            confidence=99.0,
+            quality=events.Quality(brightness=50, sharpness=50, yaw=0, pitch=0, roll=0),
+            landmarks=((0.1, 0.1),) * 5,
+            chip=0,
+        )
+        matched = FacesMatched(
+            id=FacesMatched.identify(upload),
+            time=timestamp(),
+            upload=upload,
+            decision=Decision(
+                outcome="permit",
+                clause=Clause.RESTRICTED,
+                reason="Restricted.",
+                tenant="acme",
+                action="search",
+                purpose="access_control",
+                human_review=reviewers,
+            ),
+            model=MODEL,
+            threshold=80.0,
+            faces=(
+                SearchedFace(
+                    face=face,
+                    matches=tuple(
+                        Match(face_id=one, similarity=similarity, external_image_id="Jane Doe")
+                        for one in candidates
+                    ),
+                ),
+            ),
+            reviewers=reviewers,
+        )
+        if candidates:
+            self.s3("put_object", Key=review_key(upload), Body=msgspec.json.encode(matched))
+        self.put_chips(upload)
+        hidden = msgspec.structs.replace(
+            matched, faces=tuple(msgspec.structs.replace(one, matches=()) for one in matched.faces)
+        )
+        enqueue = EnqueueReviews(self.local.client("dynamodb"), self.settings.reviews_table, 1e6)
+        envelope = {"detail-type": FacesMatched.detail_type, "detail": msgspec.to_builtins(hidden)}
+        assert enqueue([Message("m", 1, envelope), Message("n", 2, envelope)]) == []
+        return upload
+
+    def result(self, upload: Upload) -> dict[str, Any] | None:
+        """The result document, if there is one."""
+        try:
+            body = self.s3("get_object", Bucket=self.settings.results_bucket, Key=f"{upload.key}.json")[
+                "Body"
+            ]
+        except self.local.client("s3").exceptions.NoSuchKey:
+            return None
+        document: dict[str, Any] = json.loads(body.read())
+        return document
+
+    def settle_ledger(self) -> list[str]:
+        """Do what the ledger's function does; the types of all entries."""
+        sqs = self.local.client("sqs")
+        url = sqs.get_queue_url(QueueName=self.settings.ledger_queue)["QueueUrl"]
+        writer = RecordDecisions(self.ledger, b"for-one-machine-only")
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            records = [{"messageId": one["MessageId"], "body": one["Body"]} for one in messages]
+            assert answer({"Records": records}, writer) == {"batchItemFailures": []}
+            for one in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+        return [entry.type for entry in self.ledger.read()]
+
+    def browser(self, who: str = "") -> Browser:
+        """A browser without a screen, signed in as one of the local people."""
+        browser = Browser(self)
+        if who:
+            browser.get("/console/signin")
+            assert browser.post("/console/signin", person=f"{who}@local").status_code == 303
+        return browser
+
+
+class Browser:
+    """Remembers its cookies and the token of the last page, as a browser with the page open would."""
+
+    def __init__(self, world: World) -> None:
+        self.client = Client(world.app, use_cookies=True)
+        self.token = ""
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        answer = self.client.get(path, headers={"Host": "127.0.0.1:4566", **headers}, environ_base=HERE)
+        found = (
+            re.search(r'name="csrf" value="([^"]+)"', answer.text) if "html" in answer.content_type else None
+        )
+        if found:
+            self.token = found.group(1)
+        return answer
+
+    def post(self, path: str, headers: dict[str, str] | None = None, **form: str) -> TestResponse:
+        form.setdefault("csrf", self.token)
+        return self.client.post(
+            path, data=form, headers={"Host": "127.0.0.1:4566", **(headers or {})}, environ_base=HERE
+        )
+
+
+HERE = {"REMOTE_ADDR": "127.0.0.1"}
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A fresh one for each test."""
+    local = LocalAws(0, Settings())
+    local.start()
+    for name, value in environment(local.endpoint).items():
+        monkeypatch.setenv(name, value)
+    aws.client.cache_clear()
+    try:
+        yield World(local, tmp_path / "flags.json")
+    finally:
+        aws.client.cache_clear()
+        local.stop()
+
+
+__all__ = ["Browser", "World", "restrict", "uuid"]

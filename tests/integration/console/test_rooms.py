@@ -1,0 +1,231 @@
+"""Moratoria, proposals, the ledger and galleries, page by page."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from abeyance.console import books
+from abeyance.ledger.chain import Record
+from abeyance.ledger.checkpoints import Checkpointer
+from abeyance.ledger.export import ExportFile
+from abeyance.ledger.proofs import check_proof
+from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.source import utc_now
+from abeyance.moratorium.tenants import DynamoTenants
+
+from .conftest import World, restrict
+
+
+def decided(world: World, tenant: str, number: int = 1) -> None:
+    """Put decisions of this moment on the ledger."""
+    registered = DynamoTenants(world.local.client("dynamodb"), world.settings.tenants_table).get(tenant)
+    request = Request(tenant=registered, tenant_id=tenant, action="search", purpose="unspecified")
+    decision = decide(request, world.flags.read_bytes(), utc_now())
+    body = msgspec.to_builtins(decision)
+    now = utc_now().isoformat().replace("+00:00", "Z")
+    head = world.ledger.head()
+    first = head.seq if head else 0
+    world.ledger.append(
+        [Record(id=f"d:{first + n}", type="decision", time=now, body=body) for n in range(number)]
+    )
+
+
+def test_what_is_in_force_is_at_the_top_of_every_page(world: World) -> None:
+    for who, path in (("ada", "/console/review"), ("edda", "/console/ledger"), ("clara", "/console/nowhere")):
+        head = world.browser(who).get(path).text.split("<main", 1)[0]
+        assert "In force now: 2 moratoria" in head
+        assert "police_halt" in head
+        assert "until further notice" in head
+        assert "since <time>2020-06-10</time>" in head
+    world.flags.write_text("[]")
+    assert "Everything is denied." in world.browser("ada").get("/console/review").text
+
+
+def test_one_request_explained(world: World) -> None:
+    clara = world.browser("clara")
+    denied = clara.get(
+        "/console/moratoria/explain?tenant=springfield-police&action=search&purpose=unspecified"
+    )
+    assert "<h1>Denied</h1>" in denied.text
+    assert "police_halt halts it" in denied.text
+    before = clara.get("/console/moratoria/explain?tenant=springfield-police&action=search&at=2020-06-09")
+    assert "<h1>Permitted</h1>" in before.text
+    assert clara.get("/console/moratoria/explain?tenant=acme&action=search&at=tomorrow").status_code == 409
+    assert clara.get("/console/moratoria/timeline.svg").content_type.startswith("image/svg+xml")
+
+
+def test_two_principals_to_loosen(world: World) -> None:
+    decided(world, "springfield-police", 3)
+    decided(world, "acme")
+    clara, david = world.browser("clara"), world.browser("david")
+    draft = clara.get("/console/proposals/new?switch=police_halt&on=0")
+    assert "This <strong>loosens</strong>" in draft.text
+    assert "police_halt goes out of force. It was: halt everything by law enforcement" in draft.text
+    assert "3 newly permitted, 0 newly denied" in draft.text
+    assert "Put into force at once" not in draft.text
+    text = json.dumps(
+        {
+            **restrict(),
+            "values": {
+                **restrict()["values"],
+                "police_halt": {**restrict()["values"]["police_halt"], "enabled": False},
+            },
+        }
+    )
+    refused = clara.post("/console/proposals", document=text, note="because", do="at_once")
+    assert refused.status_code == 409
+    made = clara.post("/console/proposals", document=text, note="because", do="propose").location
+    assert "You proposed this" in clara.get(made).text
+    digest = clara.get(made).text.split('name="digest" value="')[1][:64]
+    own = clara.post(f"{made}/approve", digest=digest)
+    assert (own.status_code, "nobody approves their own" in own.text) == (409, True)
+    david.get(made)
+    assert david.post(f"{made}/approve", digest="0" * 64).status_code == 409
+    assert "police_halt" in world.browser("ada").get("/console/review").text
+    assert david.post(f"{made}/approve", digest=digest).status_code == 303
+    assert "published" in david.get(made).text
+    assert "police_halt" not in world.browser("ada").get("/console/review").text
+    types = world.settle_ledger()
+    assert [one for one in types if one.startswith("moratorium")] == [
+        "moratorium.proposed",
+        "moratorium.approved",
+        "moratorium.published",
+    ]
+
+
+def test_tightening_is_at_once(world: World) -> None:
+    world.write_flags(new_deployment())
+    clara = world.browser("clara")
+    draft = clara.get("/console/proposals/new?preset=san-francisco-2019")
+    assert "This <strong>tightens</strong>" in draft.text
+    document = json.dumps(restrict())
+    assert clara.post("/console/proposals", document=document, note="now", do="at_once").status_code == 303
+    assert "review" in clara.get("/console/moratoria?done=1").text
+    assert world.settle_ledger() == ["moratorium.tightened"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": "1"}', json.dumps(restrict(human_review="many"))]
+)
+def test_documents_that_are_none_are_told_why(world: World, text: str) -> None:
+    clara = world.browser("clara")
+    clara.get("/console/proposals")
+    assert "not valid" in clara.post("/console/proposals/look", document=text).text
+    assert clara.post("/console/proposals", document=text, note="x", do="propose").status_code == 409
+    assert clara.get("/console/proposals/new?switch=nothing&on=0").status_code == 409
+    assert clara.get("/console/proposals/new?preset=nothing").status_code == 409
+
+
+def test_a_withdrawn_proposal_stays_on_the_list(world: World) -> None:
+    clara = world.browser("clara")
+    clara.get("/console/proposals")
+    made = clara.post(
+        "/console/proposals", document=json.dumps(restrict(human_review=3)), note="x", do="propose"
+    ).location
+    clara.get(made)
+    assert clara.post(f"{made}/withdraw").status_code == 303
+    assert "withdrawn" in world.browser("edda").get("/console/proposals").text
+
+
+def test_the_ledger_is_searched_newest_first_and_page_by_page(world: World) -> None:
+    decided(world, "acme", 60)
+    decided(world, "springfield-police", 2)
+    edda = world.browser("edda")
+    first = edda.get("/console/ledger")
+    assert "The chain is whole." in first.text
+    assert first.text.count("<tr><td") == books.PAGE
+    assert "before=13" in first.text
+    older = edda.get("/console/ledger?before=13")
+    assert older.text.count("<tr><td") == 12
+    denied = edda.get("/console/ledger?outcome=deny&tenant=springfield-police&flag=police_halt&action=search")
+    assert denied.text.count("<tr><td") == 2
+    assert edda.get("/console/ledger?flag=nothing").text.count("<tr><td") == 0
+    assert edda.get("/console/ledger?before=abc").status_code == 200
+
+
+def test_an_entry_comes_with_a_proof_that_anybody_can_check(world: World) -> None:
+    decided(world, "acme", 5)
+    edda = world.browser("edda")
+    assert "Proven: entry 3 is on the ledger of 5 entries" in edda.get("/console/ledger/3").text
+    checkpointer = Checkpointer(world.local.client("s3"), world.settings.ledger_bucket)
+    known = checkpointer.checkpoint(world.ledger)
+    decided(world, "acme", 2)
+    for seq, size in ((3, 5), (6, 7)):
+        report = check_proof(edda.get(f"/console/ledger/{seq}/proof.json").data)
+        assert (report.ok, report.seq, report.size) == (True, seq, size)
+    assert check_proof(edda.get("/console/ledger/3/proof.json").data, against=known).ok
+    assert edda.get("/console/ledger/8").status_code == 404
+
+
+def test_an_export_is_whole(world: World, tmp_path: object) -> None:
+    decided(world, "acme", 5)
+    answer = world.browser("edda").get("/console/ledger/export")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    path = world.flags.with_name("export.jsonl")
+    path.write_bytes(answer.data)
+    assert len(list(ExportFile(path).entries())) == 5
+
+
+def test_a_tampered_ledger_is_red_and_says_where(world: World) -> None:
+    decided(world, "acme", 5)
+    client, table = world.local.client("dynamodb"), world.settings.ledger_table
+    key = next(
+        {"pk": item["pk"], "sk": item["sk"]}
+        for item in client.scan(TableName=table)["Items"]
+        if item["pk"]["S"] == "entries" and int(item["sk"]["S"]) == 3
+    )
+    line = client.get_item(TableName=table, Key=key)["Item"]["line"]["S"]
+    client.update_item(
+        TableName=table,
+        Key=key,
+        UpdateExpression="SET line = :line",
+        ExpressionAttributeValues={":line": {"S": line.replace('"permit"', '"denied"')}},
+    )
+    edda = world.browser("edda")
+    page = edda.get("/console/ledger").text
+    assert 'class="answer bad"' in page
+    assert "The chain is broken" in page
+    assert '<a href="/console/ledger/3">Entry 3</a>: altered' in page
+    assert "No proof can be given." in edda.get("/console/ledger/3").text
+    assert edda.get("/console/ledger/2/proof.json").status_code == 503
+
+
+def test_a_long_ledger_shows_its_last_verification(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "VERIFIED_AT_ONCE", 3)
+    decided(world, "acme", 4)
+    edda = world.browser("edda")
+    assert "It was not verified yet." in edda.get("/console/ledger").text
+    edda.post("/console/ledger/verify")
+    decided(world, "acme", 4)
+    page = edda.get("/console/ledger").text
+    assert "4 entries verified" in page
+
+
+def test_galleries_and_erasing_with_a_receipt(world: World) -> None:
+    world.enrol("jane")
+    clara, edda = world.browser("clara"), world.browser("edda")
+    assert ">staff</a>" in edda.get("/console/galleries").text
+    assert "Erase a person" not in edda.get("/console/galleries/acme/staff").text
+    assert "Erase a person" in clara.get("/console/galleries/acme/staff").text
+    address = "/console/galleries/acme/staff"
+    assert clara.post(f"{address}/find", by="external_image_id", name="nobody").status_code == 404
+    assert clara.post(f"{address}/find", by="anything", name="jane").status_code == 409
+    found = clara.post(f"{address}/find", by="external_image_id", name="jane").text
+    assert "1 face and 0 users" in found
+    assert "1 photo in the uploads bucket" in found
+    assert clara.post(f"{address}/erase", by="external_image_id", name="jane").status_code == 409
+    done = clara.post(f"{address}/erase", by="external_image_id", name="jane", sure="yes").text
+    receipt = done.split('<code class="long">')[1].split("<")[0]
+    world.settle_ledger()
+    assert world.ledger.find(receipt) is not None
+    assert clara.post(f"{address}/find", by="external_image_id", name="jane").status_code == 404
+
+
+def test_accuracy(world: World) -> None:
+    page = world.browser("edda").get("/console/accuracy").text
+    assert "Where the numbers come from" in page
+    assert "1 in 1\u202f000" in page
