@@ -49,7 +49,7 @@ def main() -> int:
         )
         failed |= _run(*command(), "synth", "--quiet", "--output", str(out), *context, *image, check=False)
         templates = [str(path) for path in sorted(out.glob("*.template.json"))]
-        failed |= _run(sys.executable, "-m", "cfnlint", *templates, check=False)
+        failed |= _run(str(Path(sys.executable).with_name("cfn-lint")), *templates, check=False)
         failed |= _run(
             str(checkov()),
             "--config-file",
