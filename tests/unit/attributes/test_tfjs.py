@@ -152,3 +152,18 @@ def test_the_published_models_were_equal_in_both_readings(models: Path) -> None:
         receipt = receipt_of(Manifest.load()[name], models)
         assert receipt is not None
         assert 0 < receipt.difference < 1e-5
+
+
+def test_no_weight_of_the_age_model_is_left_that_slows_it_down(models: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    from abeyance.vision.models.store import locate
+
+    model = onnx.load(str(locate(Manifest.load()["age-v1"], models)))
+    for tensor in model.graph.initializer:
+        values = np.abs(numpy_helper.to_array(tensor))
+        assert not ((values > 0) & (values < 1e-25)).any()
+    receipt = receipt_of(Manifest.load()["age-v1"], models)
+    assert receipt is not None
+    assert receipt.difference < 1e-6

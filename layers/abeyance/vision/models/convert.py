@@ -18,6 +18,8 @@ from abeyance.vision.models.manifest import ModelEntry
 
 #: Largest difference between original and converted model that is accepted, relative to the largest output.
 TOLERANCE = 1e-4
+#: Smaller weights are as good as none: a million of them would not move the last digit of any sum.
+_TINY = 1e-25
 #: The ONNX IR version that every opset of our models may stand in and that ONNX Runtime 1.17 and later reads.
 _IR_VERSION = 9
 
@@ -165,6 +167,23 @@ def _prelu(model: Any) -> Any:
     return _rebuild(model, list(model.graph.node), constants)
 
 
+def _flush_tiny(model: Any) -> Any:
+    """Weights too small to matter become zero.
+
+    Those that trained towards nothing end up denormal, below 1.2e-38, and processors multiply such numbers a
+    hundred times more slowly: of the age model's 27 ms, 26 went there.
+    """
+    from onnx import numpy_helper
+
+    for index, tensor in enumerate(model.graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and (tiny := np.abs(values) < _TINY).any():
+            model.graph.initializer[index].CopyFrom(
+                numpy_helper.from_array(np.where(tiny, np.float32(0), values), tensor.name)
+            )
+    return model
+
+
 def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArray[np.float32]:
     """``(q - zero) * scale`` with one scale and zero point per ``block_size`` values along ``axis``."""
     values, scale, zero = inputs
@@ -247,6 +266,7 @@ _CONVERSIONS: dict[str, tuple[Callable[[Any], Any], int, tuple[int, ...]]] = {
     "yunet-dynamic": (_yunet_dynamic, 1, (1, 3, 640, 640)),
     "sface-fold": (_sface_fold, 1, (1, 3, 112, 112)),
     "prelu": (_prelu, 1, (1, 3, 112, 112)),
+    "flush-tiny": (_flush_tiny, 1, (1, 3, 64, 64)),
 }
 
 #: The same for models that are not published as ONNX: name -> (from the file and its further files, version).

@@ -62,7 +62,9 @@ class Licence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Conversion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the published file becomes the one that runs. A change of the arithmetic is a new version."""
 
-    name: Literal["none", "yunet-dynamic", "sface-fold", "prelu", "tfjs-mesh", "tfjs-expression"] = "none"
+    name: Literal[
+        "none", "yunet-dynamic", "sface-fold", "prelu", "flush-tiny", "tfjs-mesh", "tfjs-expression"
+    ] = "none"
     version: int = 1
 
 
