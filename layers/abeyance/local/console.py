@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import queue
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -46,7 +48,9 @@ class Console:
             self._idle.put(worker)
 
     def start(self) -> None:
-        """There is nothing to start: it answers when it is asked."""
+        """Have the workers load their handler now, so that the first page does not wait for it."""
+        for worker in self.workers:
+            threading.Thread(target=_load, args=(worker,), name="console-start", daemon=True).start()
 
     def stop(self) -> None:
         """End the workers."""
@@ -81,6 +85,11 @@ class Console:
         pairs += [("Set-Cookie", cookie) for cookie in answer.get("cookies", [])]
         start_response(f"{answer['statusCode']} Console", [*pairs, ("Content-Length", str(len(body)))])
         return [body]
+
+
+def _load(worker: Worker) -> None:
+    with contextlib.suppress(FunctionError, OSError, ValueError):  # whoever asks for a page is told
+        worker.ready()
 
 
 def http_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
@@ -121,4 +130,5 @@ def mount(aws: LocalAws, workers: int = 2) -> Console:
     """Serve the console at the local URL; stop the returned application before ``aws``."""
     console = Console(aws, workers)
     aws.front.mount(console.matches, console)
+    console.start()
     return console

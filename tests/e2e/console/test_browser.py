@@ -1,0 +1,227 @@
+"""People at the console, end to end: real uploads, real functions, a real browser."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from abeyance.local.system import LocalSystem
+
+from .conftest import SCREENSHOTS, Visit, Visitor, put, result, wait_for
+
+pytestmark = pytest.mark.xdist_group("console")
+
+
+def placeholder(route: Any) -> None:
+    """A drawn face in place of a photographed one, for pictures that are kept."""
+    seed = zlib.crc32(route.request.url.rsplit("/", 1)[-1].encode()) % 40
+    picture = Image.new("RGB", (112, 112), (214, 218, 222))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((22, 8, 90, 108), fill=(222, 184, 150), outline=(120, 90, 70), width=2)
+    draw.pieslice((18, 0, 94, 76), 180, 360, fill=(70 + seed, 60, 50))
+    for left in (36, 64):
+        draw.ellipse((left, 46, left + 12, 54), fill="white", outline=(60, 50, 40))
+        draw.ellipse((left + 4, 47, left + 9, 53), fill=(50, 60, 80))
+    draw.line((56, 54, 52, 72, 58, 73), fill=(120, 90, 70), width=2)
+    draw.arc((42, 74, 70, 94), 20, 160, fill=(150, 60, 60), width=3)
+    body = io.BytesIO()
+    picture.save(body, "PNG")
+    route.fulfill(body=body.getvalue(), content_type="image/png")
+
+
+def judge_with_keys(visitor: Visitor, name: str) -> None:
+    """Nothing but the keyboard, from the queue to the judgement."""
+    page = visitor.page
+    if SCREENSHOTS:
+        page.route("**/probe.png", placeholder)
+        page.route("**/candidate.png", placeholder)
+    page.get_by_role("button", name="Next comparison").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/review/*/*")
+    assert "Is this one person?" in visitor.text()
+    for picture in page.locator("figure img").all():
+        assert picture.evaluate("one => one.complete && one.naturalWidth") == 112
+    visitor.picture(name)
+    page.locator("#main").focus()
+    page.keyboard.press("1")
+    assert page.get_by_label("Same person").is_checked()
+    page.keyboard.press("b")
+    page.keyboard.type("facial")
+    page.keyboard.press("Tab")
+    page.keyboard.type("123 looks alike")
+    assert page.get_by_label("Same person").is_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/review?none=1")
+
+
+def test_two_reviewers_judge_and_the_match_is_released(
+    system: LocalSystem, visit: Visit, portrait: bytes
+) -> None:
+    key = "acme/search/staff/<b>visitor</b>.png"
+    first = put(system, key, portrait)
+    assert (first["event"], first["reviewers"]) == ("Faces Matched", 2)
+    assert all(face["matches"] == [] for face in first["faces"])
+    ada = visit("Ada")
+    wait_for(lambda: "1 comparison waits" in (ada.page.reload() and ada.text()))
+    ada.picture("queue")
+    judge_with_keys(ada, "compare")
+    assert result(system, key)["event"] == "Faces Matched"
+    ben = visit("Ben")
+    judge_with_keys(ben, "compare-second")
+    released = result(system, key)
+    assert released["event"] == "Matches Released"
+    assert released["faces"][0]["matches"][0]["external_image_id"] == "worker.png"
+    system.drain(30)
+    edda = visit("Edda")
+    edda.go("/review")
+    assert "Matches Released" in edda.text()
+    edda.picture("reviews")
+    edda.page.locator("main a").first.click()
+    assert edda.text().count("facial features") == 2
+    edda.picture("outcome")
+    edda.go("/ledger?type=review.judged")
+    assert edda.page.locator("tbody tr").count() == 2
+
+
+def test_a_halt_is_lifted_by_two_and_the_next_upload_is_permitted(
+    system: LocalSystem, visit: Visit, portrait: bytes
+) -> None:
+    assert put(system, "springfield-police/index/cases/a.png", portrait)["event"] == "Upload Halted"
+    clara, david = visit("Clara"), visit("David")
+    clara.go("/proposals")
+    clara.picture("proposals")
+    clara.click("Switch off police_halt")
+    assert "This loosens" in clara.text()
+    assert "1 newly permitted" in clara.text()
+    clara.picture("draft")
+    clara.page.get_by_label("Why").fill("The council has decided so")
+    clara.click("Propose to another principal")
+    assert "somebody else has to approve" in clara.text()
+    address = clara.page.url
+    clara.click("Approve exactly this")
+    assert "nobody approves their own proposal" in clara.text()
+    clara.complaints.clear()  # the browser notes the refusal as an error of the network
+    assert "police_halt" in david.page.locator(".force").inner_text()
+    david.page.goto(address)
+    david.picture("proposal")
+    david.click("Approve exactly this")
+    assert "published" in david.text()
+    assert "police_halt" not in david.page.locator(".force").inner_text()
+    assert put(system, "springfield-police/index/cases/b.png", portrait)["event"] == "Faces Indexed"
+
+
+def test_somebody_is_erased_and_the_receipt_is_on_the_ledger(
+    system: LocalSystem, visit: Visit, portrait: bytes
+) -> None:
+    put(system, "acme/index/leavers/gone.png", portrait)
+    clara = visit("Clara")
+    clara.go("/galleries")
+    clara.picture("galleries")
+    clara.click("leavers")
+    clara.page.get_by_label("Named by").select_option("external_image_id")
+    clara.page.get_by_label("Name", exact=True).fill("gone.png")
+    clara.click("Look")
+    assert "1 face and 0 users" in clara.text()
+    clara.picture("erase")
+    clara.page.get_by_label("I mean it").check()
+    clara.click("Erase")
+    assert "The receipt is on the ledger" in clara.text()
+    clara.picture("erased")
+    system.drain(30)
+    edda = visit("Edda")
+    edda.go("/ledger?type=person.erased")
+    assert edda.page.locator("tbody tr").count() == 1
+
+
+PAGES = {
+    "signin": ("", "/signin"),
+    "queue": ("Ada", "/review"),
+    "overview": ("Clara", "/moratoria"),
+    "explained": (
+        "Clara",
+        "/moratoria/explain?tenant=icmec&action=search&purpose=missing_children&at=2026-01-01",
+    ),
+    "proposals": ("Clara", "/proposals"),
+    "draft": ("Clara", "/proposals/new?preset=portland-2020"),
+    "document": ("Clara", "/proposals/new"),
+    "collection": ("Clara", "/galleries/acme/staff"),
+    "galleries": ("Edda", "/galleries"),
+    "reviews": ("Edda", "/review"),
+    "ledger": ("Edda", "/ledger"),
+    "entry": ("Edda", "/ledger/2"),
+    "accuracy": ("Edda", "/accuracy"),
+}
+LOOKS: dict[str, dict[str, Any]] = {
+    "": {},
+    "-dark": {"color_scheme": "dark"},
+    "-phone": {"screen": {"width": 390, "height": 780}},
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_is_for_everybody_and_light(visit: Visit, look: str) -> None:
+    """axe-core finds nothing, nothing is wider than a phone, the first page is small and quick."""
+    axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
+    axe = axe_playwright.Axe()
+    visitors: dict[str, Visitor] = {}
+    for name, (who, path) in PAGES.items():
+        if who not in visitors:
+            visitors[who] = visit(who, **LOOKS[look])
+        visitor = visitors[who]
+        if look == "-phone":
+            visitor.page.set_viewport_size(LOOKS[look]["screen"])
+        visitor.go(path)
+        found = axe.run(visitor.page).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], name
+        wide = visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0, f"{name} is {wide} pixels wider than the window"
+        weight = visitor.page.evaluate(
+            "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
+            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        assert weight < 100_000, name
+        visitor.picture(f"{name}{look}")
+    timing = "performance.getEntriesByType('navigation')[0].responseEnd"
+    visitor = visitors["Ada"]
+    quickest = min(visitor.page.evaluate(timing) for _ in range(5) if visitor.go("/review"))
+    assert quickest < 200
+
+
+def test_in_print_there_is_no_control(visit: Visit) -> None:
+    edda = visit("Edda")
+    edda.go("/ledger")
+    edda.page.emulate_media(media="print")
+    assert not edda.page.locator("nav").is_visible()
+    assert edda.page.locator("button:visible").count() == 0
+    assert edda.page.locator("tbody tr").first.is_visible()
+
+
+def test_a_tampered_ledger_shows_red_and_says_where(system: LocalSystem, visit: Visit) -> None:
+    edda = visit("Edda")
+    edda.go("/ledger")
+    assert "The chain is whole" in edda.text()
+    client, key = system.client("dynamodb"), {"pk": {"S": "entries"}, "sk": {"S": ""}}
+    for item in client.scan(TableName="abeyance-ledger")["Items"]:
+        if item["pk"]["S"] == "entries" and int(item["sk"]["S"]) == 2:
+            key = {"pk": item["pk"], "sk": item["sk"]}
+            line = item["line"]["S"]
+    client.update_item(
+        TableName="abeyance-ledger",
+        Key=key,
+        UpdateExpression="SET line = :line",
+        ExpressionAttributeValues={":line": {"S": line.replace('"acme"', '"evil"', 1)}},
+    )
+    edda.page.reload()
+    state = edda.page.get_by_role("alert")
+    assert "The chain is broken" in state.inner_text()
+    assert "Entry 2" in state.inner_text()
+    edda.picture("tampered")
+    red = state.evaluate("one => getComputedStyle(one).borderLeftColor")
+    assert red == "rgb(156, 28, 21)"
+    edda.click("Entry 2")
+    assert "No proof can be given" in edda.text()
