@@ -4,7 +4,8 @@
     runs       [aaaaabcc][cccccc..]               the moment a worker is free; it waits for nothing
 
 So a batch grows with the load by itself: alone, a request starts at once; under load the next batch fills while the
-last one runs. Everything but the model's run happens on the event loop, so there are no locks.
+last one runs. A full batch is handed over while its worker is still busy, so that the model never waits for the event
+loop to get its turn. Everything but the model's run happens on the event loop, so there are no locks.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class Batcher:
         return self._workers - len(self._running)
 
     def _dispatch(self) -> None:
-        while self._queue and self._idle:
+        while self._queue and (self._idle > 0 or self._ahead()):
             if self._linger and self._running and self._queued < self._batch:
                 # Somebody is being served already: company may still come.
                 if self._timer is None:
@@ -181,15 +182,19 @@ class Batcher:
                 return
             self._start()
 
+    def _ahead(self) -> bool:
+        """Whether a batch may be handed to a busy worker: one each, and none that could still grow."""
+        return len(self._running) < 2 * self._workers and self._queued >= self._batch
+
     def _lingered(self) -> None:
         self._timer = None
-        if self._queue and self._idle:
+        if self._queue and self._idle > 0:
             self._start()
         self._dispatch()
 
     def _take(self) -> list[_Piece]:
         room = self._batch
-        if self._spread:
+        if self._spread and self._idle > 0:
             room = min(room, math.ceil(self._queued / self._idle))
         pieces: list[_Piece] = []
         while room and self._queue:
@@ -219,26 +224,34 @@ class Batcher:
         count = sum(stop - start for _, start, stop in pieces)
         if self._observer:
             self._observer.started(count, now - min(job.accepted for job, _, _ in pieces))
-        views = [job.chips[start:stop] for job, start, stop in pieces]
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._work, views)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._work, pieces)
         future.add_done_callback(lambda done: self._ended(number, now, count, done))
 
-    def _work(self, views: Sequence[Chips]) -> Templates:
+    def _work(self, pieces: Sequence[_Piece]) -> tuple[Templates, float]:
+        """In a worker's thread: the templates, and the seconds that they took."""
+        if all(job.future.done() for job, _, _ in pieces):
+            return np.empty((0, self._dimension), np.float32), 0.0  # nobody waits any more
+        began = time.monotonic()
+        views = [job.chips[start:stop] for job, start, stop in pieces]
         chips = views[0] if len(views) == 1 else np.concatenate(views)
         templates = self._run(chips)
         if templates.shape != (len(chips), self._dimension) or not np.isfinite(templates).all():
             raise ModelFailed("the model's answer is not a template")
-        return templates
+        return templates, time.monotonic() - began
 
-    def _ended(self, number: int, began: float, count: int, done: asyncio.Future[Templates]) -> None:
+    def _ended(
+        self, number: int, began: float, count: int, done: asyncio.Future[tuple[Templates, float]]
+    ) -> None:
         del self._running[number]
         pieces = self._pieces.pop(number)
         seconds = time.monotonic() - began
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
-            rate = count / max(seconds, 1e-6)
-            self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
-            _scatter(pieces, done.result())
+            templates, seconds = done.result()
+            if len(templates):
+                rate = count / max(seconds, 1e-6)
+                self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
+                _scatter(pieces, templates)
         else:
             failure = (
                 error
@@ -247,7 +260,7 @@ class Batcher:
             )
             for job, _, _ in pieces:
                 _reject(job, failure)
-        if self._observer:
+        if self._observer and (error or seconds):
             self._observer.ended(count, seconds, error)
         self._dispatch()
 
