@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from abeyance.local.samples import fetch_samples
-from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import Tenant
@@ -108,51 +110,68 @@ class Kept:
     def repeat(self, upload: events.Upload) -> bool:
         return False
 
+    def is_latest(self, upload: events.Upload) -> bool:
+        return True
+
     def settle(self, event: events.Event) -> events.Event:
+        self.told.append(event)
         return event
 
     def tell(self, told: Sequence[events.Event]) -> None:
-        self.told += told
+        """Told when it was settled."""
+
+    def decide(self, tenant: str, action: str, purpose: str) -> Decision:
+        return permitted(action)
+
+
+def permitted(action: str) -> Decision:
+    tenant = Tenant(
+        id="acme", sector="commercial", jurisdiction="US-WA", actions=(action,), purposes=("access_control",)
+    )
+    request = Request(tenant=tenant, tenant_id="acme", action=action, purpose="access_control")
+    return decide(request, parse(new_deployment()), datetime(2026, 11, 22, tzinfo=UTC))
 
 
 class Arrived:
+    """A message with a permitted upload."""
+
     id, receives = "1", 1
 
     def __init__(self, action: str) -> None:
-        tenant = Tenant(
-            id="acme",
-            sector="commercial",
-            jurisdiction="US-WA",
-            actions=(action,),
-            purposes=("access_control",),
-        )
-        request = Request(tenant=tenant, tenant_id="acme", action=action, purpose="access_control")
-        from datetime import UTC, datetime
-
-        self._event = events.UploadPermitted(
-            id="x",
-            time="2026-11-22T00:00:00Z",
-            upload=events.Upload(
-                bucket="uploads",
-                key=f"acme/{action}/a.jpg",
-                version="1",
-                sequencer="1",
-                tenant="acme",
-                action=action,
-            ),
-            decision=decide(request, parse(new_deployment()), datetime(2026, 11, 22, tzinfo=UTC)),
-            purpose="access_control",
-        )
+        self._action = action
 
     def event(self) -> events.Event:
-        return self._event
+        upload = events.Upload(
+            bucket="uploads",
+            key=f"acme/{self._action}/a.jpg",
+            version="1",
+            sequencer="1",
+            tenant="acme",
+            action=self._action,
+        )
+        return events.UploadPermitted(
+            id="x",
+            time="2026-11-22T00:00:00Z",
+            upload=upload,
+            decision=permitted(self._action),
+            purpose="access_control",
+        )
 
 
 def detected(
     photo: bytes, detector: Detector, action: str, load: Callable[[], Attributes]
 ) -> events.FacesDetected:
     kept = Kept(photo)
-    stage = Detect(kept, kept, lambda: detector, "chips", attributes=load)  # type: ignore[arg-type]
+    parts = {
+        "guard": kept,
+        "objects": kept,
+        "outbox": kept,
+        "detector": lambda: detector,
+        "chips_bucket": "chips",
+        "attributes": load,
+    }
+    known = inspect.signature(Detect).parameters
+    stage = Detect(**{name: part for name, part in parts.items() if name in known})  # type: ignore[arg-type]
     assert stage([Arrived(action)]) == []  # type: ignore[list-item]
     (event,) = kept.told
     assert isinstance(event, events.FacesDetected)
