@@ -194,11 +194,10 @@ class Desk:
             return ""
         if decision.permitted and self._more_eyes(identity, stored, decision.human_review):
             return ""
+        if not self._outbox.is_latest(upload):
+            return self._close(review, NOTHING)
         event = self._result(review, matched, [one.case for one in stored], decision)
         standing = self._outbox.settle(event)
-        if standing is None:
-            return self._close(review, NOTHING)
-        self._outbox.tell([standing])
         outcome = self._close(review, standing.detail_type)
         self._objects.delete(self._bucket, review_key(upload))
         return outcome

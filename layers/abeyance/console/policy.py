@@ -11,7 +11,7 @@ import msgspec
 
 from abeyance.console.errors import Refused, Unavailable
 from abeyance.moratorium import words
-from abeyance.moratorium.changes import Change, Kind, classify
+from abeyance.moratorium.changes import Change, classify
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import Flag, FlagSet, document_digest, load, parse
 from abeyance.moratorium.errors import FlagsError, MoratoriumError
@@ -19,7 +19,7 @@ from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import presets
 from abeyance.moratorium.proposals import Proposal, Proposals
 from abeyance.moratorium.publish import FlagPublisher
-from abeyance.moratorium.simulate import Direction, Simulation, simulate
+from abeyance.moratorium.simulate import Difference, Direction, Simulation, simulate
 from abeyance.moratorium.source import FlagSource
 from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.validate import check
@@ -58,6 +58,32 @@ class FlagDifference(msgspec.Struct, frozen=True, kw_only=True):
     attributes: tuple[AttributeChange, ...]
 
 
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """Recorded decisions decided again with a draft.
+
+    Attributes
+    ----------
+    simulation
+        As it came out, against what was recorded.
+    own
+        Differences that the draft makes; the others the flags in force make too.
+    already
+        How many those others are.
+    restored
+        Decisions that the flags in force would make otherwise than recorded, and the draft would not.
+    """
+
+    simulation: Simulation
+    own: tuple[Difference, ...]
+    already: int
+    restored: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of the draft's own differences go which way."""
+        return {str(way): sum(one.direction is way for one in self.own) for way in Direction}
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A document that is not in force, looked at from all sides.
 
@@ -69,8 +95,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     findings: tuple[str, ...] = ()
     differences: tuple[FlagDifference, ...] = ()
-    simulation: Simulation | None = None
-    counts: dict[str, int] = {}
+    trial: Trial | None = None
 
 
 class Policy:
@@ -177,14 +202,13 @@ class Policy:
             return Draft(document=document, findings=lines)
         new, old = parse(document), since or parse(self.document())
         change = classify(old, new, since=self.now())
-        result = simulate(self._entries(SIMULATED_DAYS), new)
+        recorded = list(self._entries(SIMULATED_DAYS))
         return Draft(
             document=document,
             digest=document_digest(document),
             kind=str(change.kind),
             differences=tuple(differences(old, new, change)),
-            simulation=result,
-            counts={str(direction): result.count(direction) for direction in Direction},
+            trial=compare(simulate(recorded, new), simulate(recorded, old)),
         )
 
     def submit(self, text: str, principal: str, note: str, *, at_once: bool) -> Proposal | None:
@@ -218,6 +242,19 @@ class Policy:
             return self.proposals.withdraw(proposal_id, principal)
         except MoratoriumError as error:
             raise Refused(str(error)) from None
+
+
+def compare(draft: Simulation, in_force: Simulation) -> Trial:
+    """What a draft changes by itself: recorded decisions may have been made under flags that have changed since."""
+    by_now = {(one.seq, one.direction, one.after) for one in in_force.differences}
+    own = tuple(one for one in draft.differences if (one.seq, one.direction, one.after) not in by_now)
+    touched = {one.seq for one in draft.differences}
+    return Trial(
+        simulation=draft,
+        own=own,
+        already=len(draft.differences) - len(own),
+        restored=sum(one.seq not in touched for one in in_force.differences),
+    )
 
 
 def in_words(flag: Flag, now: datetime) -> InForce:
@@ -272,8 +309,3 @@ def _attributes(old: Flag | None, new: Flag | None, names: Sequence[str]) -> tup
         return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     return tuple(AttributeChange(name, text(old, name), text(new, name)) for name in names)
-
-
-def is_loosening(draft: Draft) -> bool:
-    """Whether somebody else has to approve."""
-    return draft.kind == Kind.LOOSENING

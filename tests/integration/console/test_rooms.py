@@ -97,6 +97,21 @@ def test_two_principals_to_loosen(world: World) -> None:
     ]
 
 
+def test_what_changed_since_is_not_laid_to_a_draft(world: World) -> None:
+    decided(world, "springfield-police", 2)
+    lifted = restrict()
+    lifted["values"]["police_halt"]["enabled"] = False
+    world.write_flags(lifted)
+    clara = world.browser("clara")
+    other = clara.get("/console/proposals/new?preset=san-francisco-2019").text
+    assert "0 newly permitted, 0 newly denied" in other
+    assert (
+        "2 more would be otherwise than they were, but the flags in force now see to that already." in other
+    )
+    back = clara.get("/console/proposals/new?switch=police_halt&on=1").text
+    assert "2 that the flags in force now would decide otherwise would be again as they were." in back
+
+
 def test_tightening_is_at_once(world: World) -> None:
     world.write_flags(new_deployment())
     clara = world.browser("clara")
