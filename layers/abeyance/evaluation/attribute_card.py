@@ -127,7 +127,7 @@ def _smile(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
     use = np.flatnonzero(one.found & np.isin(labels, ["true", "false"]))
     happy = entries[Role.EXPRESSION].classes.index("HAPPY")
     share = np.array([expression_shares(row, how)[happy] for row in one.expression[use]])
-    return [_yes_or_no("smile", "as people see it", one, use, share, labels[use] == "true", how.floor)]
+    return [_yes_or_no("smile", "as annotated", one, use, share, labels[use] == "true", how.floor)]
 
 
 def _mouth(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
@@ -138,7 +138,7 @@ def _mouth(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
     use = np.flatnonzero(one.found & (one.presence >= LEAST_PRESENCE) & np.isin(labels, ["true", "false"]))
     share = np.array([openness_share(float(gap), how) for gap in one.mouth[use]])
     truth = labels[use] == "true"
-    return [_yes_or_no("mouth_open", "as people see it", one, use, share, truth, how.floor)]
+    return [_yes_or_no("mouth_open", "as annotated", one, use, share, truth, how.floor)]
 
 
 def _yes_or_no(
@@ -161,9 +161,7 @@ def _expression(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measure
     use = np.flatnonzero(one.found & np.isin(labels, entry.classes))
     shares = np.stack([expression_shares(row, how) for row in one.expression[use]])
     right = np.array(entry.classes)[shares.argmax(axis=1)] == labels[use]
-    found = _measured(
-        "expression", "of seven, as people see it", one, use, shares.max(axis=1), right, how.floor
-    )
+    found = _measured("expression", "of seven, as annotated", one, use, shares.max(axis=1), right, how.floor)
     weights = weights_of(one)[use]
     said = np.array(entry.classes)[shares.argmax(axis=1)]
     more = {"weighted by how many photos each stands for": float(np.average(right, weights=weights))}

@@ -11,7 +11,7 @@ from abeyance.evaluation.plots import lines
 _HEAD = """# Accuracy card: face attributes
 
 Written by `abeyance attributes evaluate`; do not edit it by hand. Every rate has its interval at 95 % confidence
-(Wilson, over people). "Right" means: what people who looked at the photo, or published it, said too. How the
+(Wilson, over people). "Right" means: the same as was published with the photo, or as its annotator says. How the
 answers come about is told in [attributes.md](attributes.md).
 
 ## What attributes must not be used for
@@ -91,7 +91,8 @@ def _summary(card: Card) -> Iterator[str]:
 
 def _reliability(card: Card, diagram: str) -> Iterator[str]:
     yield "## Can the confidences be relied on?\n"
-    yield "Only photos that no confidence was fitted to are counted, unless the provenance above says otherwise.\n"
+    yield "For gender and age only photos are counted that no confidence was fitted to. Expression, smile and mouth have"
+    yield "too few labelled photos for that: they are judged on some of those that they were fitted to.\n"
     if diagram:
         yield f"![Reliability diagram]({diagram})\n"
     yield "| attribute | photos | counted | expected calibration error | of answers with 90 and more, right |"
