@@ -22,7 +22,7 @@ answers come about is told in [attributes.md](attributes.md).
   and in education is prohibited (Regulation (EU) 2024/1689, Article 5(1)(f)); the preset `eu-ai-act-2025` halts it.
 - To tell who somebody is, or what gender a person has. The model repeats the guess of a stranger: two words, of
   which neither may be right.
-- To tell whether a person is of age. The range is some twenty years wide.
+- To tell whether a person is of age. The range is a quarter of a century wide.
 - On groups for which the tables below show what you would not accept for yourself.
 """
 
@@ -91,8 +91,8 @@ def _summary(card: Card) -> Iterator[str]:
 
 def _reliability(card: Card, diagram: str) -> Iterator[str]:
     yield "## Can the confidences be relied on?\n"
-    yield "For gender and age only photos are counted that no confidence was fitted to. Expression, smile and mouth have"
-    yield "too few labelled photos for that: they are judged on some of those that they were fitted to.\n"
+    yield "For gender and age only photos are counted that no confidence was fitted to. Expression, smile and mouth"
+    yield "have too few labelled photos for that: they are judged on some of those that they were fitted to.\n"
     if diagram:
         yield f"![Reliability diagram]({diagram})\n"
     yield "| attribute | photos | counted | expected calibration error | of answers with 90 and more, right |"
