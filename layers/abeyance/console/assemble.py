@@ -12,7 +12,7 @@ from typing import Any
 
 from abeyance.console import meaning
 from abeyance.console.books import Books
-from abeyance.console.desk import Desk
+from abeyance.console.desk import Desk, Settle
 from abeyance.console.erase import Galleries
 from abeyance.console.identity import Closed, Identity, LoopbackPicker
 from abeyance.console.oidc import OpenIdConnect
@@ -34,6 +34,7 @@ from abeyance.moratorium.source import source_from
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import assemble as stages
 from abeyance.pipeline.aws import S3Objects, client
+from abeyance.pipeline.events import Event
 from abeyance.pipeline.settings import Settings
 from abeyance.vision.models.manifest import Manifest
 
@@ -51,7 +52,7 @@ def parts(settings: Settings | None = None) -> Parts:
         settings.chips_bucket,
         gallery,
         stages.guard(settings),
-        stages._outbox("review", settings),
+        _settle(stages._outbox("review", settings)),
         ledger,
         hide,
         time.time,
@@ -74,6 +75,21 @@ def parts(settings: Settings | None = None) -> Parts:
         scale=functools.cache(lambda: _scale(settings)),
         report=Path(report) if report else None,
     )
+
+
+def _settle(outbox: Any) -> Settle:
+    """The outbox of the stage *review*, which has nothing to say of an upload that was replaced or deleted."""
+
+    def settle(event: Event) -> Event | None:
+        if hasattr(outbox, "is_latest"):
+            standing: Event | None = outbox.settle(event) if outbox.is_latest(event.upload) else None
+            return standing
+        standing = outbox.settle(event)
+        if standing is not None:
+            outbox.tell([standing])
+        return standing
+
+    return settle
 
 
 def identity(settings: Settings) -> Identity:

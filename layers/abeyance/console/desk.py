@@ -31,10 +31,10 @@ from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events
-from abeyance.pipeline.events import FacesMatched, Match, SearchedFace, Upload
+from abeyance.pipeline.events import Event, FacesMatched, Match, SearchedFace, Upload
 from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.recognize import review_key
-from abeyance.pipeline.stage import Outbox, timestamp
+from abeyance.pipeline.stage import timestamp
 
 log = logging.getLogger("abeyance")
 
@@ -42,6 +42,10 @@ JUDGED: Final = "review.judged"
 #: How a review ended without anything to tell: its upload is gone, or there was no candidate.
 NOTHING: Final = "NOTHING_TO_REVIEW"
 _ATTEMPTS: Final = 5
+
+
+#: Settles an upload with an event, once, and tells it; the event that stands, or None if a later upload has its key.
+Settle = Callable[[Event], Event | None]
 
 
 class Ledger(Protocol):
@@ -68,7 +72,7 @@ class Desk:
         chips_bucket: str,
         gallery: Gallery,
         guard: Guard,
-        outbox: Outbox,
+        settle: Settle,
         ledger: Ledger,
         pseudonym: Callable[[str], str],
         now: Callable[[], float],
@@ -78,7 +82,7 @@ class Desk:
         self._bucket = chips_bucket
         self._gallery = gallery
         self._guard = guard
-        self._outbox = outbox
+        self._settle = settle
         self._ledger = ledger
         self._pseudonym = pseudonym
         self._now = now
@@ -194,10 +198,10 @@ class Desk:
             return ""
         if decision.permitted and self._more_eyes(identity, stored, decision.human_review):
             return ""
-        if not self._outbox.is_latest(upload):
-            return self._close(review, NOTHING)
         event = self._result(review, matched, [one.case for one in stored], decision)
-        standing = self._outbox.settle(event)
+        standing = self._settle(event)
+        if standing is None:
+            return self._close(review, NOTHING)
         outcome = self._close(review, standing.detail_type)
         self._objects.delete(self._bucket, review_key(upload))
         return outcome
