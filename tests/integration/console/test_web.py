@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from collections.abc import Mapping
 from itertools import product
+from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
-from werkzeug.test import TestResponse
+from werkzeug.test import Client, TestResponse
 
+from abeyance.console.oidc import OpenIdConnect
 from abeyance.console.people import RIGHTS, Role
-from abeyance.console.web.app import HEADERS
+from abeyance.console.web.app import HEADERS, create_app
 from abeyance.ledger.chain import Record
 
 from .conftest import Browser, World, restrict
@@ -243,3 +248,46 @@ def test_a_page_too_large_is_refused(world: World) -> None:
     clara = world.browser("clara")
     clara.get("/console/proposals")
     assert clara.post("/console/proposals/look", document="x" * (3 << 20)).status_code == 413
+
+
+def test_signing_in_with_a_provider(world: World) -> None:
+    """The whole way round, over HTTPS, with a provider that answers as it should, and one that does not."""
+    claims: dict[str, object] = {"iss": "https://id.example", "aud": "abeyance", "sub": "u1", "exp": 2e9}
+
+    def provider(address: str, form: Mapping[str, str] | None) -> dict[str, str]:
+        if form is None:
+            known = {
+                name: f"https://id.example/{name}" for name in ("authorization_endpoint", "token_endpoint")
+            }
+            return {"issuer": "https://id.example", **known}
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        return {"id_token": f"e30.{payload}.c2ln"}
+
+    identity = OpenIdConnect(
+        "https://id.example", "abeyance", "https://faces.example/console", now=lambda: 1e9, fetch=provider
+    )
+    app = create_app(msgspec.structs.replace(world.parts, identity=identity))
+    client = Client(app, use_cookies=True)
+
+    def get(path: str) -> TestResponse:
+        return client.get(
+            f"/console{path}", base_url="https://faces.example", headers={"Host": "faces.example"}
+        )
+
+    assert get("/").location == "/console/signin"
+    assert "Sign in</a>" in get("/signin").text
+    away = get("/signin/provider")
+    query = parse_qs(urlsplit(away.location).query)
+    claims |= {"nonce": query["nonce"][0], "roles": ["auditor"]}
+    assert get(f"/signin/callback?code=c&state={query['state'][0]}").location == "/console/"
+    ledger = get("/ledger")
+    assert ledger.status_code == 200
+    assert "max-age" in ledger.headers["Strict-Transport-Security"]
+    (cookie,) = client._cookies.values()  # type: ignore[union-attr]
+    assert cookie.secure
+    assert get("/proposals/new").status_code == 403
+    assert get(f"/signin/callback?code=c&state={query['state'][0]}").status_code == 409, (
+        "a callback counts once"
+    )
+    picked = client.post("/console/signin", base_url="https://faces.example", data={"person": "edda@local"})
+    assert picked.status_code in (403, 409)
