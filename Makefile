@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-quick lint format lock clean bench-embedder synth deploy destroy env e2e audit-infra coldstart
+.PHONY: help demo serve test test-quick lint format lock clean bench-embedder synth deploy destroy env e2e browser layers audit-infra coldstart
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -58,6 +58,12 @@ env: $(VENV)/dev ## Print the deployment's settings for your shell: eval "$$(mak
 e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
 	$(BIN)/python -m pytest tests/e2e
 
+browser: $(VENV)/dev ## Drive the console with Debian's Chromium
+	$(BIN)/python -m pytest tests/e2e/console
+
+layers: $(VENV)/dev ## Build the Lambda layers, without Docker
+	$(BIN)/python -m infra.layers
+
 audit-infra: $(VENV)/dev ## Check the templates with cdk-nag, cfn-lint and checkov
 	$(BIN)/python -m infra.audit
 
@@ -69,6 +75,8 @@ lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile $(COMPILE) --extra local -o requirements/run.txt
 	$(BIN)/uv pip compile $(COMPILE) --extra dev -o requirements/dev.txt
+	for list in emulator audit; do $(BIN)/uv pip compile requirements/$$list.in --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements/$$list.txt; done
+	$(BIN)/python -m infra.layers lock
 
 clean: ## Remove everything that was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache cdk.out build dist

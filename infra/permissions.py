@@ -46,6 +46,7 @@ class World(msgspec.Struct, frozen=True):
     pseudonym_key: str
     bus: events.IEventBus
     ledger_queue: sqs.IQueue
+    recognize_queue: sqs.IQueue
     #: ARN of the flags as AppConfig's data plane names them.
     flags: str
     #: ARN of every schedule in the group of announcements, and of the role that they use.
@@ -72,6 +73,7 @@ def _gate(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
     yield from _items(world, "tenants_table", "dynamodb:GetItem")
     yield from _put_objects(world, "results_bucket")
+    yield _delete_objects(world, "results_bucket")
     yield _emit(world)
     yield _read_flags(world)
 
@@ -79,9 +81,13 @@ def _gate(world: World) -> Iterator[iam.PolicyStatement]:
 def _detect(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _read_objects(world, "uploads_bucket")
     yield from _put_objects(world, "chips_bucket")
+    yield _delete_objects(world, "chips_bucket")
     yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:UpdateItem")
+    yield from _items(world, "tenants_table", "dynamodb:GetItem")
     yield from _put_objects(world, "results_bucket")
+    yield _delete_objects(world, "results_bucket")
     yield _emit(world)
+    yield _read_flags(world)
 
 
 def _recognize(world: World) -> Iterator[iam.PolicyStatement]:
@@ -89,7 +95,12 @@ def _recognize(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _put_objects(world, "chips_bucket")
     yield _delete_objects(world, "chips_bucket")
     yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:UpdateItem")
-    yield from _items(world, "tenants_table", "dynamodb:GetItem")
+    yield from _items(world, "tenants_table", "dynamodb:GetItem", "dynamodb:Scan")
+    yield iam.PolicyStatement(
+        sid="WaitForTheEmbedder",
+        actions=["sqs:SendMessage"],
+        resources=[world.recognize_queue.queue_arn],
+    )
     yield from _put_objects(world, "results_bucket")
     yield _delete_objects(world, "results_bucket")
     yield from _gallery(world)

@@ -99,7 +99,11 @@ def test_the_aws_cli_from_another_terminal(served: tuple[str, subprocess.Popen[s
     assert result["event"] == "Faces Matched"
     assert result["faces"][0]["matches"][0]["external_image_id"] == "face.jpg"
 
-    spoken = next(block for block in blocks() if "aws rekognition" in block).replace("aws ", f"{aws} ").splitlines()
+    spoken = (
+        next(block for block in blocks() if "aws rekognition" in block)
+        .replace("aws ", f"{aws} ")
+        .splitlines()
+    )
     detected, searched = (json.loads(run(command).stdout) for command in spoken)
     assert len(detected["FaceDetails"]) == 1
     assert searched["FaceMatches"][0]["Face"]["ExternalImageId"] == "face.jpg"

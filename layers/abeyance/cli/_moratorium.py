@@ -87,10 +87,10 @@ def proposals() -> Proposals:
 def recorder() -> Callable[[str, dict[str, Any]], None]:
     """Queues an entry of a type and a body for the ledger; raises ``LedgerUnavailable`` if that is not confirmed."""
     from abeyance.ledger.chain import Record
-    from abeyance.ledger.queue import LedgerQueue
+    from abeyance.ledger.queue import LedgerQueue, queue_url
 
     sqs = client("sqs")
-    queue = LedgerQueue(sqs, sqs.get_queue_url(QueueName=settings().ledger_queue)["QueueUrl"])
+    queue = LedgerQueue(sqs, queue_url(sqs, settings().ledger_queue))
 
     def record(kind: str, body: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from abeyance.cli import audit, bench, calibrate, demo, evaluate, ledger, models, moratoria, serve, tenants
+from abeyance.cli import (
+    attributes,
+    audit,
+    bench,
+    calibrate,
+    cost,
+    demo,
+    evaluate,
+    ledger,
+    models,
+    moratoria,
+    serve,
+    tenants,
+)
 
 app = typer.Typer(
     name="abeyance",
@@ -21,7 +34,9 @@ app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("calibrate")(calibrate.calibrate)
+app.command("cost")(cost.cost)
 app.add_typer(audit.app, name="audit")
+app.add_typer(attributes.app, name="attributes")
 app.add_typer(bench.app, name="bench")
 
 

@@ -31,6 +31,7 @@ def serve(
 
     It prints how to reach it from another terminal with the AWS CLI. Everything is in memory and gone when it stops.
     """
+    from abeyance.local.console import mount
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
     from abeyance.pipeline.settings import Settings
@@ -46,8 +47,10 @@ def serve(
         with console.status("Starting the functions …"):
             running.enter_context(system)
             register(system, TENANTS)
+            system.services.append(mount(system.aws))
         console.print(f"[bold green]Abeyance is at {system.endpoint}[/]  (stop with Ctrl-C)", highlight=False)
         console.print(HINT.format(endpoint=system.endpoint), highlight=False, soft_wrap=True)
+        console.print(f"Console: {system.endpoint}/console", highlight=False)
         console.print(f"Flags: {system.flags}", highlight=False, soft_wrap=True)
         stop.wait()
         left = {name: number for name, number in system.waiting().items() if number}

@@ -36,6 +36,7 @@ from abeyance.pipeline import assemble as stages
 from abeyance.pipeline.aws import S3Objects, client
 from abeyance.pipeline.events import Event
 from abeyance.pipeline.settings import Settings
+from abeyance.pipeline.stage import Outbox
 from abeyance.vision.models.manifest import Manifest
 
 
@@ -77,17 +78,11 @@ def parts(settings: Settings | None = None) -> Parts:
     )
 
 
-def _settle(outbox: Any) -> Settle:
+def _settle(outbox: Outbox) -> Settle:
     """The outbox of the stage *review*, which has nothing to say of an upload that was replaced or deleted."""
 
     def settle(event: Event) -> Event | None:
-        if hasattr(outbox, "is_latest"):
-            standing: Event | None = outbox.settle(event) if outbox.is_latest(event.upload) else None
-            return standing
-        standing = outbox.settle(event)
-        if standing is not None:
-            outbox.tell([standing])
-        return standing
+        return outbox.settle(event) if outbox.is_latest(event.upload) else None
 
     return settle
 

@@ -6,6 +6,7 @@ This is a guard against a careless producer; it cannot stop one that hides data 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from typing import Any, Final
@@ -90,6 +91,17 @@ def check_body(body: Any) -> None:
     if not isinstance(body, dict):
         raise Inadmissible(f"body: must be a JSON object, not {type(body).__name__}")
     _Check().value(body, "body", 0)
+
+
+def named(collection: str) -> dict[str, str]:
+    """A collection as a body names it; by its digest where the name itself is nothing that a body may hold."""
+    if not collection:
+        return {}
+    try:
+        check_body({"collection": collection})
+    except Inadmissible:
+        return {"collection_sha256": hashlib.sha256(collection.encode()).hexdigest()}
+    return {"collection": collection}
 
 
 class _Check:

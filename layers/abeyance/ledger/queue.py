@@ -25,6 +25,11 @@ CLIENT_OPTIONS: Final[dict[str, Any]] = {
 _decoder: Final = msgspec.json.Decoder(Record)
 
 
+def queue_url(sqs: Any, queue: str) -> str:
+    """URL of a queue that is given by its name or by its URL."""
+    return queue if "://" in queue else str(sqs.get_queue_url(QueueName=queue)["QueueUrl"])
+
+
 class LedgerQueue:
     """Puts records on the FIFO queue that the writer of the ledger consumes.
 

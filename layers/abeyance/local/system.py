@@ -10,12 +10,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from abeyance.local.api import Api, mount
+from abeyance.local.api import mount
 from abeyance.local.aws import LocalAws, environment
 from abeyance.local.timekeeper import Timekeeper
 from abeyance.local.worker import FunctionError, Worker
@@ -27,6 +27,14 @@ log = logging.getLogger("abeyance.local")
 
 #: Most seconds before a failed message is delivered again; in AWS it is the queue's visibility timeout.
 LONGEST_BACKOFF = 20
+
+
+class Service(Protocol):
+    """What is served at the local URL beside AWS."""
+
+    def stop(self) -> None:
+        """End its processes."""
+        ...
 
 
 class Poller:
@@ -137,7 +145,7 @@ class LocalSystem:
         settings = msgspec.structs.replace(settings or Settings(), flags=f"file:{self.flags}")
         self.aws = LocalAws(port, settings)
         self.pollers: dict[str, Poller] = {}
-        self.services: list[Api] = []
+        self.services: list[Service] = []
         self._timekeeper: Timekeeper | None = None
 
     @property

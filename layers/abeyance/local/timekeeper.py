@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from abeyance.local.worker import FunctionError, Worker
 from abeyance.moratorium.boundaries import boundaries
@@ -57,7 +58,10 @@ class Timekeeper:
 
     def _run(self) -> None:
         while not self._stopping.wait(TICK):
-            self.announce()
+            try:
+                self.announce()
+            except (BotoCoreError, ClientError) as error:
+                log.warning("announcements wait: %s", error)
             if time.monotonic() - self._checkpointed > 60 * topology.CHECKPOINT.every_minutes:
                 self.checkpoint()
 

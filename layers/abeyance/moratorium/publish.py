@@ -126,6 +126,10 @@ class FilePublisher:
             raise
 
 
+#: Strategies that a deployment of this system brings along: at once and done; and by and by, back if an alarm rings.
+TIGHTEN, LOOSEN = "abeyance-tighten", "abeyance-loosen"
+
+
 class AppConfigPublisher:
     """AppConfig's control plane: a new hosted version, then a deployment of it.
 
@@ -135,8 +139,8 @@ class AppConfigPublisher:
     application, environment, profile : str
         Ids or names.
     tighten, loosen : str
-        Deployment strategies. The best strategy to tighten with has neither growth nor bake time: AppConfig
-        takes no new deployment while one bakes, and the predefined ``AppConfig.AllAtOnce`` bakes for ten
+        Ids or names of deployment strategies. The best one to tighten with has neither growth nor bake time:
+        AppConfig takes no new deployment while one bakes, and the predefined ``AppConfig.AllAtOnce`` bakes for ten
         minutes.
     sleep : callable
         Waits between attempts while an earlier deployment is being stopped.
@@ -195,7 +199,7 @@ class AppConfigPublisher:
         request = {
             "ApplicationId": application,
             "EnvironmentId": environment,
-            "DeploymentStrategyId": self._strategies[gradual],
+            "DeploymentStrategyId": self._strategy(self._strategies[gradual]),
             "ConfigurationProfileId": profile,
             "ConfigurationVersion": version,
             "Description": note[:1024],
@@ -259,6 +263,11 @@ class AppConfigPublisher:
             )
         return self._found
 
+    def _strategy(self, name: str) -> str:
+        if name.startswith("AppConfig."):  # the predefined ones are not in a list
+            return name
+        return self._id(self._client.list_deployment_strategies, name)
+
     def _id(self, listing: Callable[..., dict[str, Any]], name: str, **scope: str) -> str:
         for entry in self._pages(listing, **scope):
             if name in (entry["Id"], entry["Name"]):
@@ -285,5 +294,5 @@ def publisher_from(setting: str, *, client: Any = None) -> FlagPublisher:
     if kind == "file" and rest:
         return FilePublisher(rest)
     if kind == "appconfig" and len(parts) == 3 and all(parts) and client is not None:
-        return AppConfigPublisher(client, *parts)
+        return AppConfigPublisher(client, *parts, tighten=TIGHTEN, loosen=LOOSEN)
     raise ValueError("flags go to file:<path> or appconfig:<application>/<environment>/<profile>")

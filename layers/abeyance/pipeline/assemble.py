@@ -43,6 +43,7 @@ def detect() -> Detect:
 
     settings = Settings.from_environment()
     return Detect(
+        guard(settings),
         S3Objects(client("s3")),
         _outbox("detect", settings),
         detector(settings),
@@ -55,6 +56,7 @@ def recognize() -> Recognize:
     """The recognition stage of this environment."""
     from abeyance.gallery.search import Searcher
     from abeyance.gallery.store import DynamoGallery
+    from abeyance.pipeline.postpone import Postpone
     from abeyance.pipeline.recognize import Recognize
 
     settings = Settings.from_environment()
@@ -68,7 +70,19 @@ def recognize() -> Recognize:
         Searcher(gallery),
         embedder(settings),
         similarity_scale(settings),
+        Postpone(client("sqs"), settings.recognize_queue),
     )
+
+
+def sweep() -> dict[str, int]:
+    """Finish deletions of collections that were cut off; how many there were."""
+    from abeyance.gallery.store import DynamoGallery
+    from abeyance.moratorium.tenants import DynamoTenants
+
+    settings = Settings.from_environment()
+    gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
+    tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
+    return {"finished": sum(gallery.sweep(tenant.id) for tenant in tenants.all())}
 
 
 def review() -> EnqueueReviews:

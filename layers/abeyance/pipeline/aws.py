@@ -15,15 +15,28 @@ from botocore.exceptions import ClientError
 from abeyance.ledger.queue import CLIENT_OPTIONS
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, Upload
-from abeyance.pipeline.ports import Head, ObjectGone, Record
+from abeyance.pipeline.ports import Head, ObjectGone
 
 #: EventBridge takes at most ten entries in one call.
 ENTRIES_PER_CALL = 10
 
+#: For bytes.
 _PATIENT: dict[str, Any] = {
     "connect_timeout": 3,
     "read_timeout": 20,
-    "retries": {"mode": "standard", "total_max_attempts": 4},
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+}
+#: For what somebody waits for: the ledger's queue, the flags, the tenants; and the embedding endpoint.
+_PATIENCE: dict[str, dict[str, Any]] = {
+    "sqs": CLIENT_OPTIONS,
+    "appconfigdata": CLIENT_OPTIONS,
+    # The embedding endpoint is tried again by its own client, which knows better when.
+    "sagemaker-runtime": {"connect_timeout": 1, "read_timeout": 10, "retries": {"total_max_attempts": 1}},
+    "dynamodb": {
+        "connect_timeout": 1,
+        "read_timeout": 4,
+        "retries": {"mode": "standard", "total_max_attempts": 3},
+    },
 }
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
 
@@ -32,11 +45,9 @@ _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFa
 def client(service: str) -> Any:
     """A boto3 client, made once a process.
 
-    It gives up early enough for a queue to try again; and the one for SQS, on which a caller waits for the ledger,
-    within seconds.
+    It gives up early enough for a function to answer, or for its queue to deliver again, before its time is up.
     """
-    options = CLIENT_OPTIONS if service == "sqs" else _PATIENT
-    return boto3.client(service, config=Config(**options))
+    return boto3.client(service, config=Config(**_PATIENCE.get(service, _PATIENT)))
 
 
 class S3Objects:
@@ -47,7 +58,7 @@ class S3Objects:
 
     def head(self, upload: Upload) -> Head:
         answer = self._call(self._s3.head_object, upload)
-        return Head(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("Metadata", {}))
+        return Head(answer.get("Metadata", {}))
 
     def read(self, upload: Upload) -> bytes:
         body: bytes = self._call(self._s3.get_object, upload)["Body"].read()
@@ -113,11 +124,14 @@ class EventBridgeBus:
 
 
 class DynamoUploads:
-    """:class:`~abeyance.pipeline.ports.Uploads` on one DynamoDB table.
+    """:class:`~abeyance.pipeline.ports.Uploads` on one DynamoDB table, whose key is ``object``.
 
-    An item: ``object`` (bucket/key), ``sequencer`` (padded, so that it sorts as text), ``upload`` (its identity),
-    ``tenant``, ``state`` (detail-type of the last event), ``expires``, and ``stage_<name>`` for each stage that
-    settled it: the event's detail-type and JSON.
+    ========================  ==========================================================================
+    ``object``                holds
+    ========================  ==========================================================================
+    ``<bucket>/<key>``        ``sequencer`` (padded, so that it sorts as text) and ``upload``, the latest's identity
+    ``upload#<identity>``     ``stage_<name>`` for each stage that settled it: the event's detail-type and JSON
+    ========================  ==========================================================================
     """
 
     def __init__(self, dynamodb: Any, table: str, retention_days: int, now: Callable[[], float]) -> None:
@@ -126,61 +140,60 @@ class DynamoUploads:
         self._retention = retention_days * 86400
         self._now = now
 
-    def claim(self, upload: Upload) -> Record | None:
+    def claim(self, upload: Upload) -> bool:
         order = _padded(upload.sequencer)
-        item = {
-            **_key(upload),
-            "sequencer": {"S": order},
-            "upload": {"S": upload.identity},
-            "tenant": {"S": upload.tenant},
-            "state": {"S": "Received"},
-            "expires": {"N": str(int(self._now() + self._retention))},
-        }
         try:
             self._dynamodb.put_item(
                 TableName=self._table,
-                Item=item,
-                ConditionExpression="attribute_not_exists(#o) OR sequencer < :s",
+                Item={
+                    "object": {"S": f"{upload.bucket}/{upload.key}"},
+                    "sequencer": {"S": order},
+                    "upload": {"S": upload.identity},
+                    "expires": self._expiry(),
+                },
+                ConditionExpression="attribute_not_exists(#o) OR sequencer < :s OR upload = :u",
                 ExpressionAttributeNames={"#o": "object"},
-                ExpressionAttributeValues={":s": {"S": order}},
+                ExpressionAttributeValues={":s": {"S": order}, ":u": {"S": upload.identity}},
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return self.get(upload)
-        return Record(upload.sequencer, {})
+            return False
+        return True
 
-    def get(self, upload: Upload) -> Record | None:
-        item = self._dynamodb.get_item(TableName=self._table, Key=_key(upload), ConsistentRead=True).get(
-            "Item"
-        )
-        if item is None or item["upload"]["S"] != upload.identity:
-            return None
-        settled = {name[6:]: _event(value) for name, value in item.items() if name.startswith("stage_")}
-        return Record(upload.sequencer, settled)
+    def latest(self, bucket: str, key: str) -> str:
+        found: str = self._item(f"{bucket}/{key}").get("upload", {}).get("S", "")
+        return found
 
-    def settle(self, stage: str, event: Event) -> Event | None:
-        attribute = f"stage_{stage}"
-        body = {"S": event.detail_type + "\n" + msgspec.json.encode(event).decode()}
+    def settled(self, identity: str) -> dict[str, Event]:
+        item = self._item(f"upload#{identity}")
+        return {name[6:]: _event(value) for name, value in item.items() if name.startswith("stage_")}
+
+    def settle(self, stage: str, event: Event) -> Event:
+        identity = event.upload.identity
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key=_key(event.upload),
-                UpdateExpression="SET #a = :e, #s = :t",
-                ConditionExpression="upload = :u AND attribute_not_exists(#a)",
-                ExpressionAttributeNames={"#a": attribute, "#s": "state"},
+                Key={"object": {"S": f"upload#{identity}"}},
+                UpdateExpression="SET #a = :e, expires = :x",
+                ConditionExpression="attribute_not_exists(#a)",
+                ExpressionAttributeNames={"#a": f"stage_{stage}"},
                 ExpressionAttributeValues={
-                    ":e": body,
-                    ":t": {"S": event.detail_type},
-                    ":u": {"S": event.upload.identity},
+                    ":e": {"S": event.detail_type + "\n" + msgspec.json.encode(event).decode()},
+                    ":x": self._expiry(),
                 },
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            record = self.get(event.upload)
-            return record.settled.get(stage) if record else None
+            return self.settled(identity)[stage]
         return event
 
+    def _item(self, name: str) -> dict[str, Any]:
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key={"object": {"S": name}}, ConsistentRead=True
+        )
+        item: dict[str, Any] = answer.get("Item", {})
+        return item
 
-def _key(upload: Upload) -> dict[str, Any]:
-    return {"object": {"S": f"{upload.bucket}/{upload.key}"}}
+    def _expiry(self) -> dict[str, str]:
+        return {"N": str(int(self._now() + self._retention))}
 
 
 def _padded(sequencer: str) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement, Upload
 from abeyance.pipeline.ports import ObjectGone, Objects
-from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
+from abeyance.pipeline.stage import Message, Outbox, halted, one_by_one, timestamp
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
 from abeyance.vision.errors import ImageRejected, RejectReason
@@ -32,6 +33,7 @@ class Detect:
 
     def __init__(
         self,
+        guard: Guard,
         objects: Objects,
         outbox: Outbox,
         detector: Callable[[], Detector],
@@ -39,6 +41,7 @@ class Detect:
         limits: Limits | None = None,
         attributes: Callable[[], Attributes] | None = None,
     ) -> None:
+        self._guard = guard
         self._objects = objects
         self._outbox = outbox
         self._detector = detector
@@ -53,10 +56,15 @@ class Detect:
     def _one(self, message: Message) -> None:
         permitted = message.event()
         assert isinstance(permitted, events.UploadPermitted), permitted.detail_type
-        if self._outbox.repeat(permitted.upload):
+        upload = permitted.upload
+        if self._outbox.repeat(upload):
+            return
+        decision = self._guard.decide(upload.tenant, upload.action, permitted.purpose)
+        if not decision.permitted:
+            self._outbox.settle(halted(upload, decision))
             return
         try:
-            event = self._detect(permitted)
+            event = self._detect(permitted, last=message.receives >= topology.DETECT.max_receives)
         except ObjectGone:
             log.info(
                 "object is gone, or was replaced; its next event will come", extra={"message_id": message.id}
@@ -64,24 +72,25 @@ class Detect:
             return
         except ImageRejected as error:
             event = _rejected(permitted.upload, error.reason, str(error))
-        except (ValueError, ArithmeticError, IndexError, MemoryError, RuntimeError) as error:
-            # Not a fault of AWS (those are of other types) but of this photo on our code: it must not come for ever.
-            if message.receives < topology.DETECT.max_receives:
-                raise
-            log.exception("photo cannot be processed", exc_info=error)
-            event = _rejected(
-                permitted.upload, "UNPROCESSABLE", "The image decodes but could not be processed."
-            )
-        self._outbox.tell([self._outbox.settle(event)])
+        self._outbox.settle(event)
+        if isinstance(event, events.FacesDetected) and not self._outbox.is_latest(upload):
+            # Its deletion may have come, and tidied up, before the chips were there.
+            self._objects.delete(self._chips_bucket, event.chips)
 
-    def _detect(self, permitted: events.UploadPermitted) -> Event:
+    def _detect(self, permitted: events.UploadPermitted, *, last: bool) -> Event:
         upload = permitted.upload
         if upload.size > self._limits.max_bytes:
             raise ImageRejected(
                 RejectReason.TOO_MANY_BYTES,
                 f"The image has {upload.size} bytes, at most {self._limits.max_bytes} are accepted; make it smaller.",
             )
-        pixels = decode(self._objects.read(upload), self._limits)
+        body = self._objects.read(upload)
+        if last:
+            # S3 answers, so it is this photo that ended every attempt, by an exception or with the whole process.
+            return _rejected(
+                upload, "UNPROCESSABLE", "The image could not be processed. Save it anew and upload that."
+            )
+        pixels = decode(body, self._limits)
         found = self._detector().detect(pixels)
         if not found and upload.action != "analyze":
             return _rejected(upload, "NO_FACE", "No face was found in the image.")
@@ -91,9 +100,9 @@ class Detect:
             faces = _analysed(faces, self._attributes().judge(pixels, found))
         chips = align(pixels, np.stack([face.landmarks for face in kept])) if kept else _NO_CHIPS
         key = f"{upload.folder}{upload.identity}.npy"
-        body = io.BytesIO()
-        np.save(body, chips, allow_pickle=False)
-        self._objects.put(self._chips_bucket, key, body.getvalue(), "application/x-npy")
+        rows = io.BytesIO()
+        np.save(rows, chips, allow_pickle=False)
+        self._objects.put(self._chips_bucket, key, rows.getvalue(), "application/x-npy")
         return events.FacesDetected(
             id=events.FacesDetected.identify(upload),
             time=timestamp(),

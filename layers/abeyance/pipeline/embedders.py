@@ -338,18 +338,19 @@ class SageMakerTransport:
         A ``sagemaker-runtime`` client. Give it no retries of its own (``total_max_attempts`` 1) and the policy's
         time-outs: the tries are made here, where the container's own status is known.
     endpoint
-        Name of the endpoint.
+        Name of the endpoint, or ``<endpoint>/<inference component>``.
     """
 
     def __init__(self, client: Any, endpoint: str) -> None:
         self._client = client
-        self._endpoint = endpoint
+        name, _, component = endpoint.partition("/")
+        self._where = {"EndpointName": name, **({"InferenceComponentName": component} if component else {})}
 
     def __call__(self, body: bytes) -> Answer:
         """See :class:`Transport`."""
         try:
             answer = self._client.invoke_endpoint(
-                EndpointName=self._endpoint, Body=body, ContentType=npy.MEDIA_TYPE, Accept=npy.MEDIA_TYPE
+                **self._where, Body=body, ContentType=npy.MEDIA_TYPE, Accept=npy.MEDIA_TYPE
             )
             # SageMaker hands on no other header of the container's answer.
             return Answer(200, answer.get("CustomAttributes", ""), answer["Body"].read())

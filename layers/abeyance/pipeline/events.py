@@ -224,6 +224,8 @@ class FacesMatched(Event, frozen=True, kw_only=True):
     threshold: float
     faces: tuple[SearchedFace, ...]
     unsearched: tuple[DetectedFace, ...] = ()
+    #: Candidates that were found and left out, the least similar of each face, because an event cannot carry them.
+    left_out: int = 0
     #: How many people must look before the candidates are shown; they are absent from ``faces`` until then.
     reviewers: int = 0
 

@@ -33,15 +33,16 @@ class Gate:
 
     def _one(self, message: Message) -> None:
         upload = from_s3(message.envelope["detail"])
-        record = self._uploads.claim(upload)
-        if record is None:
-            return
-        if record.settled:
-            # A later stage has it already, unless the gate is all there is: then its event may never have left.
-            if record.settled.keys() == {topology.GATE.name}:
-                self._outbox.tell(record.settled.values())
-            return
         deleted = message.envelope["detail-type"] == "Object Deleted"
+        settled = self._uploads.settled(upload.identity)
+        if settled:
+            # A later stage has it already, unless the gate is all there is: then its event may never have left.
+            if settled.keys() == {topology.GATE.name}:
+                self._outbox.tell(settled[topology.GATE.name])
+            return
+        # One version of many that is deleted for good is not the latest event on the key.
+        if not (deleted and upload.version) and not self._uploads.claim(upload):
+            return
         try:
             event = _withdrawn(upload) if deleted else self._judge(upload)
         except ObjectGone:
@@ -50,7 +51,7 @@ class Gate:
             )
             return
         if event:
-            self._outbox.tell([self._outbox.settle(event)])
+            self._outbox.settle(event)
 
     def _judge(self, upload: Upload) -> Event:
         try:

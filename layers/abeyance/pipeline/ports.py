@@ -15,10 +15,8 @@ class ObjectGone(Exception):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What S3 says of an object without giving its bytes."""
+    """What an uploader said of an object, without its bytes."""
 
-    size: int
-    etag: str
     metadata: Mapping[str, str]
 
 
@@ -62,29 +60,25 @@ class Bus(Protocol):
         ...
 
 
-class Record(msgspec.Struct, frozen=True):
-    """What is known of the latest event on one key."""
-
-    sequencer: str
-    #: Stage -> the event with which it settled this upload.
-    settled: Mapping[str, Event]
-
-
 class Uploads(Protocol):
-    """One record a key: which event of S3 is the latest, and how each stage settled it.
+    """Which event of S3 is the latest on each key, and how each stage settled each upload.
 
-    It is what makes the stages idempotent: the first event with which a stage settles an upload stays; whoever
-    comes later is handed that one.
+    It is what makes the stages idempotent: the first event with which a stage settles an upload stays, also when a
+    later upload takes the key; whoever comes again is handed that one.
     """
 
-    def claim(self, upload: Upload) -> Record | None:
-        """Make this the latest event on its key, or return the record if it is already; None if a later one is."""
+    def claim(self, upload: Upload) -> bool:
+        """Make this the latest event on its key, unless a later one is; whether it is the latest now."""
         ...
 
-    def get(self, upload: Upload) -> Record | None:
-        """The record, if this upload is the latest on its key; else None."""
+    def latest(self, bucket: str, key: str) -> str:
+        """Identity of the latest upload on a key; empty if there is none."""
         ...
 
-    def settle(self, stage: str, event: Event) -> Event | None:
-        """Store ``event`` unless the stage has settled this upload before; the stored one; None if superseded."""
+    def settled(self, identity: str) -> Mapping[str, Event]:
+        """Stage -> the event with which it settled the upload of that identity."""
+        ...
+
+    def settle(self, stage: str, event: Event) -> Event:
+        """Store ``event`` unless the stage has settled its upload before; the one that stands."""
         ...

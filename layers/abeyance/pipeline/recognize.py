@@ -18,10 +18,12 @@ from abeyance.gallery.search import Searcher
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
+from abeyance.pipeline.embedders import EmbedderUnavailable
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
 from abeyance.pipeline.ports import ObjectGone, Objects
+from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
+from abeyance.pipeline.stage import Message, Outbox, frames, halted, one_by_one, timestamp
 from abeyance.pipeline.uploads import result_key
 from abeyance.vision.embedder import Embedder
 from abeyance.vision.similarity import SimilarityScale
@@ -30,6 +32,12 @@ log = logging.getLogger("abeyance")
 
 #: Namespace of the ids of faces that come from uploads.
 _FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
+
+
+#: Bytes of the searched faces in one event: EventBridge takes 256 KB, DynamoDB's items with all stages 400 KB.
+MOST_BYTES = 180_000
+#: Faces of one photo that the detector keeps.
+MOST_FACES = 100
 
 
 class Work(NamedTuple):
@@ -57,6 +65,7 @@ class Recognize:
         searcher: Searcher,
         embedder: Callable[[], Embedder],
         scale: Callable[[], SimilarityScale],
+        postpone: Postpone,
     ) -> None:
         self._settings = settings
         self._guard = guard
@@ -66,6 +75,7 @@ class Recognize:
         self._searcher = searcher
         self._embedder = embedder
         self._scale = scale
+        self._postpone = postpone
 
     def __call__(self, messages: Sequence[Message]) -> list[str]:
         """Settle every message; the ids of those to deliver again. All chips of a batch are embedded together."""
@@ -73,8 +83,11 @@ class Recognize:
         failed = one_by_one(messages, lambda message: self._prepare(message, works))
         try:
             templates = self._embed([work.chips for work in works])
-        except Exception as error:
-            log.warning("embedder failed", extra={"error": type(error).__name__}, exc_info=error)
+        except EmbedderUnavailable as error:
+            log.warning("embedder is unavailable", extra={"messages": len(works), "because": str(error)})
+            return failed + self._postpone([work.message for work in works], error.retry_after)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the batch or the answer
+            log.warning("embedder failed", extra=frames(error))
             return failed + [work.message.id for work in works]
         made = {work.message.id: (work, own) for work, own in zip(works, templates, strict=True)}
         ready = [work.message for work in works]
@@ -89,26 +102,22 @@ class Recognize:
 
     def _prepare(self, message: Message, works: list[Work]) -> None:
         event = message.event()
+        if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
+            self._replaced(event.upload)
+            return
         if self._outbox.repeat(event.upload):
             return
         if isinstance(event, events.UploadWithdrawn):
-            self._tell(self._withdraw(event.upload))
+            self._outbox.settle(self._withdraw(event.upload))
             return
         assert isinstance(event, events.FacesDetected), event.detail_type
         upload = event.upload
         decision = self._guard.decide(upload.tenant, upload.action, event.permitted.purpose)
         if not decision.permitted:
-            self._tell(
-                events.RecognitionHalted(
-                    id=events.RecognitionHalted.identify(upload),
-                    time=timestamp(),
-                    upload=upload,
-                    decision=decision,
-                )
-            )
+            self._outbox.settle(halted(upload, decision))
             return
         if upload.action == "analyze":
-            self._tell(
+            self._outbox.settle(
                 events.FacesAnalyzed(
                     id=events.FacesAnalyzed.identify(upload),
                     time=timestamp(),
@@ -123,7 +132,7 @@ class Recognize:
                 io.BytesIO(self._objects.get(self._settings.chips_bucket, event.chips)), allow_pickle=False
             )
         except ObjectGone:
-            self._tell(
+            self._outbox.settle(
                 _rejected(
                     upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
                 )
@@ -138,8 +147,10 @@ class Recognize:
                 self._index(work, templates) if upload.action == "index" else self._search(work, templates)
             )
         except Superseded:
-            return
+            event = _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
         except CollectionNotFound:
+            if upload.action == "index":
+                raise  # it was deleted this moment; the next delivery makes it again
             event = _rejected(
                 upload, "COLLECTION_NOT_FOUND", "There is no such collection. Index a face into it first."
             )
@@ -149,10 +160,13 @@ class Recognize:
                 "MODEL_MISMATCH",
                 "The collection was made with another model. Re-embed it, or name its model.",
             )
-        self._tell(event)
-
-    def _tell(self, event: Event) -> None:
-        self._outbox.tell([self._outbox.settle(event)])
+        self._outbox.settle(event)
+        if self._outbox.is_latest(upload):
+            return
+        # A later event came while this one was worked on, and may have found nothing to take out yet.
+        if isinstance(event, events.FacesIndexed):
+            self._gallery.delete_source(CollectionRef(upload.tenant, upload.collection), _source(upload))
+        self._objects.delete(self._settings.chips_bucket, review_key(upload))
 
     def _index(self, work: Work, templates: np.ndarray) -> Event:
         detected, upload = work.detected, work.detected.upload
@@ -215,6 +229,23 @@ class Recognize:
         )
         named = self._gallery.get_faces(ref, list({candidate.face_id for row in found for candidate in row}))
         names = {face.id: face.external_image_id for face in named}
+        searched = tuple(
+            SearchedFace(
+                face=face,
+                matches=tuple(
+                    Match(
+                        face_id=candidate.face_id,
+                        similarity=round(float(scale.similarity(candidate.cosine)), 4),
+                        external_image_id=names[candidate.face_id],
+                    )
+                    for candidate in found[face.chip]
+                    if candidate.face_id in names
+                ),
+            )
+            for face in detected.faces
+            if face.chip >= 0
+        )
+        faces = _fitting(searched)
         event = events.FacesMatched(
             id=events.FacesMatched.identify(upload),
             time=timestamp(),
@@ -222,28 +253,12 @@ class Recognize:
             decision=work.decision,
             model=self._embedder().identity,
             threshold=threshold,
-            faces=tuple(
-                SearchedFace(
-                    face=face,
-                    matches=tuple(
-                        Match(
-                            face_id=candidate.face_id,
-                            similarity=round(float(scale.similarity(candidate.cosine)), 4),
-                            external_image_id=names[candidate.face_id],
-                        )
-                        for candidate in found[face.chip]
-                        if candidate.face_id in names
-                    ),
-                )
-                for face in detected.faces
-                if face.chip >= 0
-            ),
+            faces=faces,
             unsearched=_set_aside(detected),
-            reviewers=work.decision.human_review,
+            left_out=_matches(searched) - _matches(faces),
+            reviewers=work.decision.human_review if _matches(faces) else 0,
         )
-        return (
-            self._withhold(event) if event.reviewers and any(face.matches for face in event.faces) else event
-        )
+        return self._withhold(event) if event.reviewers else event
 
     def _withhold(self, event: events.FacesMatched) -> Event:
         """Keep the candidates aside until people have looked; the event says only that there are some to look at."""
@@ -251,6 +266,20 @@ class Recognize:
         self._objects.put(self._settings.chips_bucket, key, msgspec.json.encode(event), "application/json")
         hidden = tuple(msgspec.structs.replace(face, matches=()) for face in event.faces)
         return msgspec.structs.replace(event, faces=hidden)
+
+    def _replaced(self, upload: Upload) -> None:
+        """An upload ended without faces: what an earlier photo under its key left goes, unless it is the same photo."""
+        if not upload.tenant:
+            return
+        self._objects.delete_all(self._settings.chips_bucket, upload.folder)
+        if upload.action != "index":
+            return
+        ref = CollectionRef(upload.tenant, upload.collection)
+        try:
+            if not self._gallery.get_faces(ref, [face_id(upload, row) for row in range(MOST_FACES)]):
+                self._gallery.delete_source(ref, Source(upload.bucket, upload.key, "", upload.sequencer))
+        except CollectionNotFound:
+            return
 
     def _withdraw(self, upload: Upload) -> Event:
         gone: tuple[str, ...] = ()
@@ -261,11 +290,25 @@ class Recognize:
                 )
             except CollectionNotFound:
                 gone = ()
-        self._objects.delete(self._settings.results_bucket, result_key(upload))
-        self._objects.delete_all(self._settings.chips_bucket, upload.folder)
+        if gone or not upload.version:
+            self._objects.delete(self._settings.results_bucket, result_key(upload.key))
+            self._objects.delete_all(self._settings.chips_bucket, upload.folder)
         return events.FacesDeleted(
             id=events.FacesDeleted.identify(upload), time=timestamp(), upload=upload, count=len(gone)
         )
+
+
+def _matches(faces: Sequence[SearchedFace]) -> int:
+    return sum(len(face.matches) for face in faces)
+
+
+def _fitting(faces: tuple[SearchedFace, ...]) -> tuple[SearchedFace, ...]:
+    """The faces with as many of their nearest candidates, the same number for each, as an event can carry."""
+    most = max((len(face.matches) for face in faces), default=0)
+    while len(msgspec.json.encode(faces)) > MOST_BYTES and most:
+        most -= 1
+        faces = tuple(msgspec.structs.replace(face, matches=face.matches[:most]) for face in faces)
+    return faces
 
 
 def face_id(upload: Upload, chip: int) -> str:

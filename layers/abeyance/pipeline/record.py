@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from abeyance.ledger.admissible import named
 from abeyance.ledger.chain import Record, normalise, refusal
 from abeyance.ledger.errors import Inadmissible
 from abeyance.ledger.pseudonym import pseudonym
@@ -18,7 +19,7 @@ from abeyance.ledger.store import LedgerStore
 from abeyance.moratorium.boundaries import Boundary, BoundaryType
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event
-from abeyance.pipeline.stage import Message
+from abeyance.pipeline.stage import Message, timestamp
 
 log = logging.getLogger("abeyance")
 
@@ -49,7 +50,7 @@ class RecordDecisions:
             if envelope["detail-type"] in BOUNDARIES:
                 return _boundary(envelope["detail"])
             event = events.parse(envelope["detail-type"], envelope["detail"])
-        except (msgspec.ValidationError, TypeError):
+        except (msgspec.ValidationError, TypeError, KeyError):
             return _unreadable(envelope)
         return Record(id=event.id, type=event.detail_type, time=event.time, body=entry_body(event, self._key))
 
@@ -78,11 +79,42 @@ def _boundary(detail: Any) -> Record:
 
 
 def _admissible(record: Record) -> Record:
-    """The record, or a note that it was refused: one that must not be written must not hold up those behind it."""
+    """The record, or what of its decision can be written, or a note that it was refused.
+
+    One that must not be written must not hold up those behind it, and must not make its decision disappear.
+    """
     try:
         return normalise(record)
     except Inadmissible as error:
-        return refusal(record, error)
+        try:
+            return normalise(msgspec.structs.replace(record, body=_core(record.body, error)))
+        except (Inadmissible, AttributeError, TypeError):
+            return refusal(record, error)
+
+
+def _core(body: Mapping[str, Any], error: Inadmissible) -> dict[str, Any]:
+    """What makes an entry a decision: who, what, and how it ended, without anybody's words."""
+    decision = body.get("decision") or {}
+    kept = (
+        "outcome",
+        "clause",
+        "fault",
+        "tenant",
+        "action",
+        "purpose",
+        "sector",
+        "jurisdiction",
+        "as_of",
+        "digest",
+    )
+    core = {name: decision[name] for name in kept if name in decision}
+    core["flags"] = [{"key": part["key"]} for part in decision.get("flags", ())]
+    own = {
+        name: body[name]
+        for name in ("upload", "photo", "tenant", "action", "stage", "reason")
+        if name in body
+    }
+    return {**own, "decision": core, "shortened": str(error)[:500]}
 
 
 def entry_body(event: Event, key: bytes) -> dict[str, Any]:
@@ -97,7 +129,7 @@ def entry_body(event: Event, key: bytes) -> dict[str, Any]:
         "photo": pseudonym(key, upload.photo),
         "tenant": upload.tenant,
         "action": upload.action,
-        "collection": upload.collection,
+        **named(upload.collection),
     }
     for name, value in msgspec.to_builtins(event).items():
         if name in {"id", "time", "upload"}:
@@ -115,6 +147,6 @@ def _unreadable(envelope: Mapping[str, Any]) -> Record:
     return Record(
         id=f"unreadable:{envelope.get('id', digest)}",
         type=UNREADABLE,
-        time=str(envelope.get("time", "")),
+        time=str(envelope.get("time") or timestamp()),
         body={"sha256": digest},
     )

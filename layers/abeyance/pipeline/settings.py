@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reviews_table: str = "abeyance-reviews"
     event_bus: str = "abeyance"
     ledger_queue: str = "abeyance-ledger.fifo"
+    #: The recognize stage's own queue, where it lets messages wait for an embedder that is away.
+    recognize_queue: str = "abeyance-recognize"
     #: What hides the keys of objects in the ledger: ``text:<secret>``, or ``secret:<ARN in Secrets Manager>``.
     pseudonym_key: str = "text:for-one-machine-only"
     #: Where moratorium flags come from: ``file:<path>`` or ``appconfig:<application>/<environment>/<profile>``.
@@ -45,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     announcement_group: str = ""
     #: ARN of the role by which those schedules reach the bus.
     announcement_role: str = ""
-    #: ``local`` (in the function), ``http:<url>`` (ECS) or ``sagemaker:<endpoint name>``.
+    #: ``local`` (in the function), ``http:<url>`` (ECS) or ``sagemaker:<endpoint>[/<inference component>]``.
     embedder: str = "local"
     #: Directory with the manifest's converted models; empty means the user's cache.
     models: str = ""

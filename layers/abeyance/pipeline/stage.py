@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from abeyance.moratorium.decide import Decision
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import Bus, Objects, Uploads
@@ -38,8 +42,9 @@ class Message(msgspec.Struct, frozen=True):
 class Outbox:
     """Settles an upload for one stage and emits the event that it was settled with.
 
-    The order is what makes a crash harmless: first the record, then the result, then the event. Whoever is
-    handed the message again finds the record and says the same once more.
+    The order is what makes a crash harmless: first the record, then the event, then the result. Whoever is handed
+    the message again finds the record and says the same once more, also when a later upload has taken the key: a
+    decision that was made is never left untold.
     """
 
     def __init__(self, stage: str, uploads: Uploads, bus: Bus, objects: Objects, results_bucket: str) -> None:
@@ -51,29 +56,49 @@ class Outbox:
 
     def repeat(self, upload: Upload) -> bool:
         """Whether nothing is to do: the stage has settled the upload, and says so again, or a later event has come."""
-        record = self._uploads.get(upload)
-        if record is None:
-            return True
-        if self._stage not in record.settled:
-            return False
-        self.tell([record.settled[self._stage]])
-        return True
+        settled = self._uploads.settled(upload.identity).get(self._stage)
+        if settled:
+            self.tell(settled)
+        return settled is not None or not self.is_latest(upload)
 
-    def settle(self, event: Event) -> Event | None:
-        """Settle the upload with ``event`` unless it is already; the event that stands, or None if superseded."""
-        return self._uploads.settle(self._stage, event)
+    def is_latest(self, upload: Upload) -> bool:
+        """Whether no later event has come on the upload's key."""
+        return self._uploads.latest(upload.bucket, upload.key) == upload.identity
 
-    def tell(self, settled: Iterable[Event | None]) -> None:
-        """Write the results of events that end an upload, and emit all of them."""
-        standing = [event for event in settled if event is not None]
-        for event in standing:
-            if isinstance(event, ENDS):
-                body = {"event": event.detail_type, **msgspec.to_builtins(event)}
-                key = result_key(event.upload)
-                self._objects.put(
-                    self._results_bucket, key, json.dumps(body, indent=1).encode(), "application/json"
-                )
-        self._bus.emit(standing)
+    def settle(self, event: Event) -> Event:
+        """Settle the upload with ``event`` unless it is already, and tell; the event that stands."""
+        standing = self._uploads.settle(self._stage, event)
+        self.tell(standing)
+        return standing
+
+    def tell(self, event: Event) -> None:
+        """Emit the event, and if it ends its upload, see to the result."""
+        self._bus.emit([event])
+        if isinstance(event, ENDS):
+            self._publish(event.upload.bucket, event.upload.key)
+
+    def _publish(self, bucket: str, key: str) -> None:
+        """Make the result that of the latest upload on the key, and none while that one has none.
+
+        Whoever writes looks again, so that of two that write at once the later upload's result stays.
+        """
+        written = ""
+        while (latest := self._uploads.latest(bucket, key)) != written:
+            ends = [event for event in self._uploads.settled(latest).values() if isinstance(event, ENDS)]
+            if ends:
+                end = max(ends, key=lambda event: event.time)
+                body = json.dumps({"event": end.detail_type, **msgspec.to_builtins(end)}, indent=1)
+                self._objects.put(self._results_bucket, result_key(key), body.encode(), "application/json")
+            else:
+                self._objects.delete(self._results_bucket, result_key(key))
+            written = latest
+
+
+def halted(upload: Upload, decision: Decision) -> Event:
+    """The end of an upload that the gate let pass, and that may not go on now."""
+    return events.RecognitionHalted(
+        id=events.RecognitionHalted.identify(upload), time=timestamp(), upload=upload, decision=decision
+    )
 
 
 #: The events that end an upload and are written as its result.
@@ -94,22 +119,29 @@ def answer(
 ) -> dict[str, Any]:
     """Run ``work`` on the messages of an SQS event; it returns the ids of those to deliver again.
 
-    Returns Lambda's partial batch response. A message that is no JSON object is delivered again until
-    it lands in the dead-letter queue, where somebody can look at it.
+    Returns Lambda's partial batch response. A message that is no JSON object has an envelope that says only its
+    digest: the ledger notes it, and the other stages fail on it until it is in the dead-letter queue.
     """
-    messages, failed = [], []
+    messages = []
     for record in sqs_event["Records"]:
         try:
             envelope = json.loads(record["body"])
-            receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
-            if not isinstance(envelope, dict):
-                raise TypeError
-            messages.append(Message(record["messageId"], receives, envelope))
-        except (ValueError, TypeError):
-            log.error("not a JSON object", extra={"message_id": record["messageId"]})
-            failed.append(record["messageId"])
-    failed.extend(work(messages))
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        except ValueError:
+            envelope = None
+        if not isinstance(envelope, dict):
+            envelope = {"unreadable": hashlib.sha256(record["body"].encode()).hexdigest()}
+        receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
+        messages.append(Message(record["messageId"], receives, envelope))
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in work(messages)]}
+
+
+def frames(error: BaseException) -> dict[str, Any]:
+    """What the log says of an exception: its type and where it came from, not its text, which may quote a key."""
+    trace = traceback.extract_tb(error.__traceback__)
+    return {
+        "error": type(error).__name__,
+        "trace": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in trace],
+    }
 
 
 def one_by_one(messages: Sequence[Message], work: Callable[[Message], None]) -> list[str]:
@@ -118,11 +150,10 @@ def one_by_one(messages: Sequence[Message], work: Callable[[Message], None]) -> 
     for message in messages:
         try:
             work(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the batch or the answer
             log.warning(
                 "message goes back to its queue",
-                extra={"message_id": message.id, "receives": message.receives, "error": type(error).__name__},
-                exc_info=error,
+                extra={"message_id": message.id, "receives": message.receives, **frames(error)},
             )
             failed.append(message.id)
     return failed

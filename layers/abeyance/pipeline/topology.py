@@ -86,7 +86,8 @@ GATE = Stage(
         ),
     ),
     emits=(events.UploadPermitted, events.UploadHalted, events.UploadRejected, events.UploadWithdrawn),
-    batch_size=10,
+    batch_size=5,
+    timeout=60,
     max_concurrency=20,
 )
 
@@ -94,17 +95,29 @@ GATE = Stage(
 DETECT = Stage(
     name="detect",
     consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,)),),
-    emits=(events.FacesDetected, events.UploadRejected),
+    emits=(events.FacesDetected, events.UploadRejected, events.RecognitionHalted),
     timeout=60,
     memory=2048,
-    max_receives=3,
+    max_receives=4,
     max_concurrency=50,
 )
 
 #: Batches, because the embedder is fastest on many chips at once; under load the queue fills them by itself.
 RECOGNIZE = Stage(
     name="recognize",
-    consumes=(Subscription(SOURCE, (events.FacesDetected.detail_type, events.UploadWithdrawn.detail_type)),),
+    consumes=(
+        Subscription(
+            SOURCE,
+            (
+                events.FacesDetected.detail_type,
+                events.UploadWithdrawn.detail_type,
+                # What took the place of an indexed photo and has no faces to take the place of its faces.
+                events.UploadHalted.detail_type,
+                events.UploadRejected.detail_type,
+                events.RecognitionHalted.detail_type,
+            ),
+        ),
+    ),
     emits=(
         events.FacesIndexed,
         events.FacesMatched,
@@ -152,8 +165,10 @@ class Schedule(msgspec.Struct, frozen=True):
 CHECKPOINT = Schedule("checkpoint", "ledger", 15)
 #: Brings the schedules of moratoria that start and end in step with the flags.
 ANNOUNCE = Schedule("announce", "flags", 60)
+#: Finishes deletions of collections that were cut off.
+SWEEP = Schedule("sweep", "recognize", 60)
 
-SCHEDULES = (CHECKPOINT, ANNOUNCE)
+SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP)
 
 
 class Table(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -9,6 +10,9 @@ from abeyance.pipeline.events import Upload
 
 #: What the second part of a key may say.
 ACTIONS = ("index", "search", "analyze")
+
+#: Bytes of S3's longest key.
+LONGEST_KEY = 1024
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
@@ -23,14 +27,18 @@ def from_s3(detail: dict[str, Any]) -> Upload:
     """The upload that an ``Object Created`` or ``Object Deleted`` event speaks of, its key not yet understood.
 
     ``detail`` is the event's detail as S3 documents it: ``bucket.name``; ``object.key``, ``.size``, ``.etag``,
-    ``.version-id``, ``.sequencer``. Raises ``KeyError`` if one that must be there is missing.
+    ``.version-id``, ``.sequencer``; ``deletion-type``. A deletion has a version only where that version alone was
+    deleted for good: a delete marker's own version id and ETag say nothing of the photo. Raises ``KeyError`` if one
+    that must be there is missing.
     """
     thing = detail["object"]
-    etag = thing.get("etag", "")
+    deletion = detail.get("deletion-type", "")
+    etag = "" if deletion else thing.get("etag", "")
+    version = "" if deletion == "Delete Marker Created" else thing.get("version-id", "")
     return Upload(
         bucket=detail["bucket"]["name"],
         key=thing["key"],
-        version=thing.get("version-id") or etag,
+        version=version or etag,
         etag=etag,
         size=thing.get("size", 0),
         sequencer=thing["sequencer"],
@@ -72,6 +80,12 @@ def external_image_id(upload: Upload, given: str = "") -> str:
     return _NOT_EXTERNAL_IMAGE_ID.sub("_", name)[:255]
 
 
-def result_key(upload: Upload) -> str:
-    """Where the upload's result lies in the results bucket."""
-    return f"{upload.key}.json"
+def result_key(key: str) -> str:
+    """Where the result of an upload lies in the results bucket: the upload's key and ``.json``.
+
+    S3 takes keys of at most 1024 bytes; what would be longer ends in its digest.
+    """
+    if len(key.encode()) <= LONGEST_KEY - len(".json"):
+        return f"{key}.json"
+    folder = "/".join(key.split("/")[:3])[:600]
+    return f"{folder}/{hashlib.sha256(key.encode()).hexdigest()}.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +10,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from abeyance.ledger.admissible import check_body
+from abeyance.ledger.admissible import named
 from abeyance.ledger.chain import Record
-from abeyance.ledger.errors import Inadmissible, LedgerUnavailable
+from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.guard import Guard
@@ -94,7 +93,7 @@ class Access:
         refusals = []
         for action, decision in zip(actions, decisions, strict=True):
             awaits_people = decision.permitted and decision.human_review > 0 and action in MATCHING
-            more: dict[str, Any] = _named(collection)
+            more: dict[str, Any] = named(collection)
             if awaits_people:
                 more["refused"] = "human_review"
                 refusals.append(_needs_people(decision.human_review))
@@ -133,17 +132,6 @@ class Access:
 
 def _refusal(clause: Clause, reason: str, *, fault: str = "", tenant: str = "") -> Decision:
     return Decision(outcome="deny", clause=clause, reason=reason, fault=str(fault), tenant=tenant)
-
-
-def _named(collection: str) -> dict[str, Any]:
-    """The collection for the ledger; its digest where the name itself is nothing that the ledger takes."""
-    if not collection:
-        return {}
-    try:
-        check_body({"collection": collection})
-    except Inadmissible:
-        return {"collection_sha256": hashlib.sha256(collection.encode()).hexdigest()}
-    return {"collection": collection}
 
 
 def _needs_people(reviewers: int) -> str:

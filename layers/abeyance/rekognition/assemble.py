@@ -9,7 +9,7 @@ from typing import Any
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.pseudonym import pseudonym
-from abeyance.ledger.queue import LedgerQueue
+from abeyance.ledger.queue import LedgerQueue, queue_url
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import assemble as stages
 from abeyance.pipeline.aws import client
@@ -69,5 +69,4 @@ class _LazyQueue:
     @functools.cached_property
     def _queue(self) -> LedgerQueue:
         sqs = client("sqs")
-        url = self._name if "://" in self._name else sqs.get_queue_url(QueueName=self._name)["QueueUrl"]
-        return LedgerQueue(sqs, url)
+        return LedgerQueue(sqs, queue_url(sqs, self._name))

@@ -7,6 +7,7 @@ from typing import Final
 
 from abeyance.gallery import errors as gallery
 from abeyance.gallery.table import Conflict
+from abeyance.pipeline.embedders import EmbedderUnavailable
 from abeyance.vision.errors import ImageRejected, RejectReason
 
 #: Errors that are the service's fault, HTTP 500, as the API reference says; every other one is 400.
@@ -52,6 +53,7 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     gallery.InvalidPage: "InvalidPaginationTokenException",
     gallery.GalleryBusy: "ThrottlingException",
     Conflict: "ThrottlingException",
+    EmbedderUnavailable: "ThrottlingException",
     gallery.ModelMismatch: "InvalidParameterException",
     gallery.InvalidInput: "InvalidParameterException",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from abeyance.pipeline.stage import frames
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import Access
 from abeyance.rekognition.call import Answer, Call, Grant, Request, Timings
@@ -37,14 +38,13 @@ class Rekognition:
         try:
             body = wire.write(self._answer(request, headers, timings))
             status = 200
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the batch or the answer
             told = translate(error)
             body, status = wire.write_error(told, request.id), told.status
             if told.name == "InternalServerError":
                 log.error(
                     "request failed",
-                    extra={"request": request.id, "error": type(error).__name__},
-                    exc_info=error,
+                    extra={"request": request.id, **frames(error)},
                 )
         headers["Server-Timing"] = timings.header()
         return Answer(status, headers, body)

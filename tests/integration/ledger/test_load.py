@@ -83,9 +83,7 @@ def consume(
 @pytest.mark.parametrize(
     "count", [200, pytest.param(5000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
-def test_load(
-    make_store: Any, sqs: Any, queue_url: str, record: Any, count: int
-) -> None:
+def test_load(make_store: Any, sqs: Any, queue_url: str, record: Any, count: int) -> None:
     store, done, room = make_store(), threading.Event(), threading.Semaphore(BACKLOG)
     queue = LedgerQueue(sqs, queue_url)
     start = time.perf_counter()

@@ -13,6 +13,7 @@ from abeyance.local.demo import prepare
 from abeyance.local.samples import fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
+from abeyance.pipeline.events import Event, parse
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +55,15 @@ def result(system: LocalSystem, key: str) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = json.loads(answer["Body"].read())
     return document
+
+
+def settled_events(system: LocalSystem) -> list[Event]:
+    """Every event with which a stage settled an upload."""
+    items = system.client("dynamodb").scan(TableName="abeyance-uploads", ConsistentRead=True)["Items"]
+    stored = [
+        value["S"].split("\n", 1)
+        for item in items
+        for name, value in item.items()
+        if name.startswith("stage_")
+    ]
+    return [parse(detail_type, json.loads(detail)) for detail_type, detail in stored]

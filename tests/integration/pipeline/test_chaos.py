@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
 
-from .conftest import result
+from .conftest import result, settled_events
 
 Uploads = list[tuple[str, bytes]]
 
@@ -73,7 +74,10 @@ def run(phases: tuple[Uploads, Uploads], *, twice: bool, seed: int) -> dict[str,
             if not token:
                 break
         templates = gallery.templates(ref, sorted(faces))
-        report = verify_store(LedgerStore(system.client("dynamodb"), "abeyance-ledger"))
+        ledger = LedgerStore(system.client("dynamodb"), "abeyance-ledger")
+        told = Counter(entry.id for entry in ledger.read(limit=100_000))
+        assert [event.id for event in settled_events(system) if told[event.id] != 1] == []
+        report = verify_store(ledger)
         assert report is not None
         assert report.ok, report.findings
         assert report.conflicts == 0

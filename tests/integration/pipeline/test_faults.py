@@ -21,9 +21,10 @@ from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.source import FileSource, Snapshot
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
-from abeyance.pipeline import events, topology
+from abeyance.pipeline import aws, events, topology
 from abeyance.pipeline.aws import DynamoUploads, EventBridgeBus, S3Objects
 from abeyance.pipeline.gate import Gate
+from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.recognize import Recognize
 from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.stage import Outbox, answer
@@ -165,6 +166,13 @@ def flags_of(**changes: Any) -> str:
     return json.dumps(document)
 
 
+def halt_of_everybody(**changes: Any) -> str:
+    document = json.loads(flags_of(sectors=["all"], **changes))
+    for exemption in ("exempt_tenants", "exempt_purposes"):
+        del document["values"]["police_halt"][exemption]
+    return json.dumps(document)
+
+
 def spoil(text: str | bytes) -> Callable[[World], None]:
     return lambda world: world.flags.write_bytes(text if isinstance(text, bytes) else text.encode()) and None
 
@@ -273,7 +281,7 @@ def test_redelivery_after_the_flags_changed_says_what_was_said(world: World) -> 
     world.put()
     assert world.gate()["batchItemFailures"]
     world.bus.failing.clear()
-    world.flags.write_text(flags_of(sectors=["all"], exempt_tenants=[], exempt_purposes=[]))
+    world.flags.write_text(halt_of_everybody())
     world.gate()
     assert [entry.type for entry in world.record()] == ["Upload Permitted"]
 
@@ -303,7 +311,7 @@ def test_a_flag_flipped_between_gate_and_recognize_halts_before_a_template_is_ma
         faces=(),
     )
     EventBridgeBus(world.bus, world.aws.settings.event_bus).emit([detected])
-    world.flags.write_text(flags_of(sectors=["all"], exempt_tenants=[], exempt_purposes=[]))
+    world.flags.write_text(halt_of_everybody())
     dynamodb = world.aws.client("dynamodb")
     gallery = DynamoGallery(dynamodb, "abeyance-gallery", world.s3, "abeyance-gallery")
     recognize = Recognize(
@@ -315,10 +323,12 @@ def test_a_flag_flipped_between_gate_and_recognize_halts_before_a_template_is_ma
         Searcher(gallery),
         NoModel,
         NoModel,
+        Postpone(world.sqs, topology.RECOGNIZE.queue),
     )
     assert world.run(topology.RECOGNIZE, recognize) == {"batchItemFailures": []}
-    types = [entry.type for entry in world.record()]
-    assert sorted(types) == ["Faces Detected", "Recognition Halted", "Upload Permitted"]
+    entries = {entry.type: entry for entry in world.record()}
+    assert sorted(entries) == ["Faces Detected", "Recognition Halted", "Upload Permitted"]
+    assert entries["Recognition Halted"].body["decision"]["fault"] == ""
     assert "get_object" not in world.s3.called
 
 
@@ -336,3 +346,105 @@ def test_an_event_that_is_not_ours_does_not_hold_up_the_ledger(world: World) -> 
     world.put()
     world.gate()
     assert sorted(entry.type for entry in world.record()) == ["Unreadable Event", "Upload Permitted"]
+
+
+def test_a_decision_that_was_made_is_told_even_if_the_photo_is_replaced_meanwhile(world: World) -> None:
+    world.bus.failing["put_events"] = down()
+    world.put("nobody/search/staff/photo.jpg")
+    assert world.gate()["batchItemFailures"]
+    world.bus.failing.clear()
+    world.put("nobody/search/staff/photo.jpg")
+    while world.gate()["batchItemFailures"]:
+        pass
+    entries = world.record()
+    assert [entry.type for entry in entries] == ["Upload Halted", "Upload Halted"]
+    assert len({entry.id for entry in entries}) == 2
+
+
+def test_a_collection_cannot_be_named_so_that_its_decisions_are_not_recorded(world: World) -> None:
+    for name in ("wanted.jpg", "x" * 200):
+        world.put(f"acme/search/{name}/photo.jpg")
+    world.gate()
+    entries = world.record()
+    assert [entry.type for entry in entries] == ["Upload Permitted", "Upload Permitted"]
+    assert all(len(entry.body["collection_sha256"]) == 64 for entry in entries)
+    assert all(entry.body["decision"]["outcome"] == "permit" for entry in entries)
+
+
+def test_a_decision_in_words_that_the_ledger_does_not_take_is_recorded_without_them(world: World) -> None:
+    world.flags.write_text(halt_of_everybody(source="poster.jpg"))
+    world.put()
+    world.gate()
+    (entry,) = world.record()
+    assert entry.type == "Upload Halted"
+    assert entry.body["decision"]["outcome"] == "deny"
+    assert entry.body["decision"]["flags"] == [{"key": "police_halt"}]
+    assert entry.body["shortened"]
+
+
+def test_a_key_too_long_for_its_result_does_not_hide_a_halt(world: World) -> None:
+    key = "nobody/search/staff/" + "k" * (1024 - 20)
+    world.put(key)
+    assert world.gate() == {"batchItemFailures": []}
+    assert [entry.type for entry in world.record()] == ["Upload Halted"]
+    results = world.aws.client("s3").list_objects_v2(Bucket="results")["Contents"]
+    assert [len(found["Key"].encode()) <= 1024 for found in results] == [True]
+
+
+def test_a_message_that_is_no_json_does_not_hold_up_the_ledger(world: World) -> None:
+    url = world.sqs.get_queue_url(QueueName=topology.LEDGER.queue)["QueueUrl"]
+    for body in ("not json", "[]", json.dumps({"detail-type": "Upload Halted"})):
+        world.sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="ledger")
+    world.put()
+    world.gate()
+    types = [entry.type for entry in world.record()]
+    assert types == ["Unreadable Event"] * 3 + ["Upload Permitted"]
+
+
+#: S3's own events of a bucket with versions, as its user guide shows them, with our names in them.
+VERSIONED: dict[str, dict[str, Any]] = {
+    "marker": {
+        "object": {"etag": "d41d8cd98f00b204e9800998ecf8427e", "version-id": "marker-1"},
+        "type": "Delete Marker Created",
+    },
+    "one version": {
+        "object": {"etag": "6805f2cfc46c0f04559748bb039d69ae", "version-id": "v0"},
+        "type": "Permanently Deleted",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", VERSIONED)
+def test_deletions_in_a_bucket_with_versions(world: World, kind: str) -> None:
+    world.put()
+    world.gate()
+    shape = VERSIONED[kind]
+    envelope = {
+        "detail-type": "Object Deleted",
+        "source": "aws.s3",
+        "detail": {
+            "version": "0",
+            "bucket": {"name": "uploads"},
+            "object": {"key": KEY, "sequencer": "F" * 16, **shape["object"]},
+            "reason": "DeleteObject",
+            "deletion-type": shape["type"],
+        },
+    }
+    gate_url = world.sqs.get_queue_url(QueueName=topology.GATE.queue)["QueueUrl"]
+    world.sqs.send_message(QueueUrl=gate_url, MessageBody=json.dumps(envelope))
+    latest = world.uploads.latest("uploads", KEY)
+    assert world.gate() == {"batchItemFailures": []}
+    withdrawn = next(entry for entry in world.record() if entry.type == "Upload Withdrawn")
+    assert withdrawn.body["action"] == "search"
+    assert (world.uploads.latest("uploads", KEY) == latest) is (kind == "one version")
+
+
+def test_clients_that_a_decision_waits_for_give_up_before_the_function_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for service in ("appconfigdata", "sqs", "dynamodb"):
+        config = aws.client.__wrapped__(service).meta.config
+        worst = (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"]
+        assert worst <= 15, service
+    assert topology.GATE.timeout >= 60

@@ -38,7 +38,7 @@ def _indexes(params: Params) -> tuple[str, ...]:
 
 
 OPERATIONS: Final[Mapping[str, Entry]] = {
-    "AssociateFaces": Entry(associations.associate_faces, _does("index")),
+    "AssociateFaces": Entry(associations.associate_faces, _does("index", "compare")),
     "CompareFaces": Entry(images.compare_faces, _does("compare")),
     "CreateCollection": Entry(collections.create_collection, _MANAGES),
     "CreateUser": Entry(users.create_user, _MANAGES),
