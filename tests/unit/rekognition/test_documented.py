@@ -77,10 +77,39 @@ def similarity(ours: str) -> None:
 
 def attributes(ours: str) -> None:
     assert images.wanted(["DEFAULT", "SMILE"]) == {"SMILE"}
+    given, never = (set(re.findall(r"`([A-Z]\w+)`", part)) for part in ours.split("and these always"))
+    members = set(MODEL.shapes["FaceDetail"]["members"])
+    assert given | never <= members
+    detail = everything_of_a_face()
+    assert given >= set(detail) - DEFAULT
+    assert {"AgeRange", "Gender", "Emotions"} <= set(detail)
+    assert not never & set(detail)
+    assert given | never == members - DEFAULT
+    assert "CONFUSED" not in {emotion["Type"] for emotion in detail["Emotions"]}
+
+
+#: What DetectFaces answers without being asked for more.
+DEFAULT = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
+
+
+def everything_of_a_face() -> dict[str, Any]:
+    """What the models of attributes say of the astronaut."""
+    from abeyance.local.samples import fetch_samples
+    from abeyance.vision.attributes.describe import load_attributes
+    from abeyance.vision.image import decode
+    from abeyance.vision.models.manifest import Manifest
+    from abeyance.vision.models.store import fetch, load_detector
+
+    fetch(Manifest.load().entries.values())
+    pixels = decode(fetch_samples("astronaut")["astronaut.png"].read_bytes())
+    wanted = images.wanted(["ALL"])
+    (detail,) = load_attributes().describe(pixels, load_detector().detect(pixels), wanted)
+    return dict(detail)
 
 
 def landmarks(ours: str) -> None:
     assert tuple(re.findall(r"`(\w+)`", ours)) == LANDMARKS
+    assert len(everything_of_a_face()["Landmarks"]) == 30
     assert set(LANDMARKS) <= set(MODEL.shapes["LandmarkType"]["enum"])
     assert len(MODEL.shapes["LandmarkType"]["enum"]) == 30
 
