@@ -54,6 +54,9 @@ class AppConfig:
     def _list_configuration_profiles(self, **_: Any) -> dict[str, Any]:
         return {"Items": [{"Id": "prof001", "Name": "moratoria"}]}
 
+    def _list_deployment_strategies(self, **_: Any) -> dict[str, Any]:
+        return {"Items": [{"Id": "stra001", "Name": "at-once"}, {"Id": "stra002", "Name": "gradually"}]}
+
     def _list_hosted_configuration_versions(self, **arguments: Any) -> dict[str, Any]:
         # Two pages, so that whoever reads only the first goes wrong.
         everything = [{"VersionNumber": number + 1} for number in range(len(self.versions))]

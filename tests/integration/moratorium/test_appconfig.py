@@ -62,7 +62,7 @@ def test_nothing_deployed_is_not_no_flags(appconfig: AppConfig) -> None:
         publisher(appconfig).current()
 
 
-@pytest.mark.parametrize(("gradual", "strategy"), [(False, "at-once"), (True, "gradually")])
+@pytest.mark.parametrize(("gradual", "strategy"), [(False, "stra001"), (True, "stra002")])
 def test_tightening_goes_at_once_and_loosening_gradually(
     appconfig: AppConfig, gradual: bool, strategy: str
 ) -> None:
