@@ -17,9 +17,28 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 
 
-@app.callback()
-def _bench() -> None:
-    """Keeps ``embedder`` a sub-command while it is the only one."""
+@app.command()
+def pipeline(
+    photos: Annotated[int, typer.Option(min=5, max=170, help="Sample photos to upload, twice.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """Measure how long a photo takes from upload to result on this machine, and what part of that is the models."""
+    from abeyance.cli.output import progress
+    from abeyance.local.bench import WARM_UP, measure, sample_photos
+
+    bodies = sample_photos(photos)
+    with progress() as bar:
+        task = bar.add_task("Uploading one by one", total=len(bodies) + WARM_UP)
+        found = measure(bodies, lambda number: bar.update(task, completed=number + 1))
+    rows = [
+        ("upload to result, median", f"{1000 * found.latency_median:.0f} ms"),
+        ("upload to result, 95th percentile", f"{1000 * found.latency_p95:.0f} ms"),
+        ("models alone, median", f"{1000 * found.models_median:.1f} ms ({100 * found.model_share:.0f} %)"),
+        ("uploads a second, all at once", f"{found.uploads_per_second:.1f}"),
+        ("photos a second, models alone", f"{found.models_per_second:.1f}"),
+    ]
+    shown = table(f"{found.photos} photos, warm", ["what", "measured"], rows)
+    report(found, as_json=as_json, show=lambda: console.print(shown))
 
 
 @app.command()
