@@ -22,6 +22,8 @@ from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.publish import AppConfigPublisher
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import topology
+from abeyance.pipeline.aws import DynamoUploads
+from abeyance.pipeline.events import FacesDeleted
 from abeyance.rekognition.client import client as api_client
 
 pytestmark = pytest.mark.timeout(1500)
@@ -195,11 +197,10 @@ def test_deleted_photo_takes_its_faces_along(deployment: Deployment) -> None:
     s3.delete_object(Bucket=deployment.settings.uploads_bucket, Key="acme/index/staff/first.jpg")
 
     def deleted() -> bool:
-        item = dynamodb.get_item(
-            TableName=deployment.settings.uploads_table,
-            Key={"object": {"S": f"{deployment.settings.uploads_bucket}/acme/index/staff/first.jpg"}},
-        )["Item"]
-        return bool(item["state"]["S"] == "Faces Deleted")
+        uploads = DynamoUploads(dynamodb, deployment.settings.uploads_table, 1, time.time)
+        bucket = deployment.settings.uploads_bucket
+        latest = uploads.settled(uploads.latest(bucket, "acme/index/staff/first.jpg"))
+        return isinstance(latest.get("recognize"), FacesDeleted)
 
     _eventually(deleted, 60)
 
