@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -12,9 +13,9 @@ import numpy as np
 
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
-from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement, Upload
+from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement
 from abeyance.pipeline.ports import ObjectGone, Objects
-from abeyance.pipeline.stage import Message, Outbox, halted, one_by_one, timestamp
+from abeyance.pipeline.stage import Message, Outbox, halted, one_by_one, rejected, timestamp
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
 from abeyance.vision.errors import ImageRejected, RejectReason
@@ -71,7 +72,7 @@ class Detect:
             )
             return
         except ImageRejected as error:
-            event = _rejected(permitted.upload, error.reason, str(error))
+            event = _rejected(permitted.upload, str(error.reason), str(error))
         self._outbox.settle(event)
         if isinstance(event, events.FacesDetected) and not self._outbox.is_latest(upload):
             # Its deletion may have come, and tidied up, before the chips were there.
@@ -176,12 +177,4 @@ def _analysed(faces: Sequence[DetectedFace], judged: Sequence[Estimate]) -> tupl
     )
 
 
-def _rejected(upload: Upload, reason: str, message: str) -> Event:
-    return events.UploadRejected(
-        id=events.UploadRejected.identify(upload),
-        time=timestamp(),
-        upload=upload,
-        stage=topology.DETECT.name,
-        reason=str(reason),
-        message=message,
-    )
+_rejected = functools.partial(rejected, topology.DETECT.name)

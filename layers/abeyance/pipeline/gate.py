@@ -9,7 +9,7 @@ from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import Head, Heads, ObjectGone, Uploads
-from abeyance.pipeline.stage import Message, Outbox, one_by_one, timestamp
+from abeyance.pipeline.stage import Message, Outbox, one_by_one, rejected, timestamp
 from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
 
 log = logging.getLogger("abeyance")
@@ -57,12 +57,12 @@ class Gate:
         try:
             upload = understand(upload)
         except KeyNotUnderstood as error:
-            return _rejected(upload, error)
+            return rejected(topology.GATE.name, upload, "KEY_NOT_UNDERSTOOD", str(error))
         head = self._heads.head(upload)
         try:
             threshold = _threshold(head)
         except ValueError as error:
-            return _rejected(upload, error, "INVALID_METADATA")
+            return rejected(topology.GATE.name, upload, "INVALID_METADATA", str(error))
         purpose = head.metadata.get("purpose", UNSPECIFIED)
         decision = self._guard.decide(upload.tenant, upload.action, purpose)
         if not decision.permitted:
@@ -100,14 +100,3 @@ def _threshold(head: Head) -> float | None:
     if not 0 <= threshold <= 100:
         raise ValueError("The metadata face-match-threshold must be a number from 0 to 100.")
     return threshold
-
-
-def _rejected(upload: Upload, error: Exception, reason: str = "KEY_NOT_UNDERSTOOD") -> Event:
-    return events.UploadRejected(
-        id=events.UploadRejected.identify(upload),
-        time=timestamp(),
-        upload=upload,
-        stage=topology.GATE.name,
-        reason=reason,
-        message=str(error),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import uuid
@@ -23,7 +24,7 @@ from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, Se
 from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Message, Outbox, frames, halted, one_by_one, timestamp
+from abeyance.pipeline.stage import Message, Outbox, frames, halted, one_by_one, rejected, timestamp
 from abeyance.pipeline.uploads import result_key
 from abeyance.vision.embedder import Embedder
 from abeyance.vision.similarity import SimilarityScale
@@ -105,7 +106,9 @@ class Recognize:
         if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
             self._replaced(event.upload)
             return
-        if self._outbox.repeat(event.upload):
+        # One version of many that was deleted for good never was the latest event on its key.
+        single = isinstance(event, events.UploadWithdrawn) and event.upload.version
+        if not single and self._outbox.repeat(event.upload):
             return
         if isinstance(event, events.UploadWithdrawn):
             self._outbox.settle(self._withdraw(event.upload))
@@ -329,12 +332,4 @@ def _set_aside(detected: events.FacesDetected) -> tuple[DetectedFace, ...]:
     return tuple(face for face in detected.faces if face.chip < 0)
 
 
-def _rejected(upload: Upload, reason: str, message: str) -> Event:
-    return events.UploadRejected(
-        id=events.UploadRejected.identify(upload),
-        time=timestamp(),
-        upload=upload,
-        stage=topology.RECOGNIZE.name,
-        reason=reason,
-        message=message,
-    )
+_rejected = functools.partial(rejected, topology.RECOGNIZE.name)

@@ -101,6 +101,18 @@ def halted(upload: Upload, decision: Decision) -> Event:
     )
 
 
+def rejected(stage: str, upload: Upload, reason: str, message: str) -> Event:
+    """The end of an upload that ``stage`` cannot process: a documented code, and what to do."""
+    return events.UploadRejected(
+        id=events.UploadRejected.identify(upload),
+        time=timestamp(),
+        upload=upload,
+        stage=stage,
+        reason=reason,
+        message=message,
+    )
+
+
 #: The events that end an upload and are written as its result.
 ENDS = (
     events.UploadHalted,

@@ -20,6 +20,10 @@ from .conftest import result
 FACE = 150  # pixels of one face's tile, cut from the astronaut
 
 
+#: One running system serves all tests of this file, so they stay together.
+pytestmark = pytest.mark.xdist_group("bad-inputs")
+
+
 def astronaut() -> Image.Image:
     return Image.open(fetch_samples("astronaut")["astronaut.png"]).convert("RGB")
 
