@@ -24,7 +24,7 @@ def pipeline(
 ) -> None:
     """Measure how long a photo takes from upload to result on this machine, and what part of that is the models."""
     from abeyance.cli.output import progress
-    from abeyance.local.bench import WARM_UP, measure, sample_photos
+    from abeyance.bench.pipeline import WARM_UP, measure, sample_photos
 
     bodies = sample_photos(photos)
     with progress() as bar:

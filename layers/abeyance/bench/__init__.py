@@ -1,0 +1,1 @@
+"""How fast the parts are, beside what a user would pick instead: one module per question, one table of ratios."""
