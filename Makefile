@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-quick lint format lock clean bench-embedder synth deploy destroy env e2e browser layers audit-infra coldstart
+.PHONY: help demo serve test test-quick lint format lock clean bench bench-quick bench-embedder synth deploy destroy env e2e browser layers audit-infra coldstart
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -36,6 +36,12 @@ lint: $(VENV)/dev ## Check style, types and import contracts
 format: $(VENV)/dev ## Put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/dev ## Measure everything beside its alternatives; writes docs/benchmarks.md
+	$(BIN)/abeyance bench all --out docs --against docs/benchmarks.json $(BENCH_ARGS)
+
+bench-quick: $(VENV)/dev ## The same in two minutes; flags ratios that have fallen
+	$(BIN)/abeyance bench all --quick --against docs/benchmarks.json $(BENCH_ARGS)
 
 bench-embedder: $(VENV)/dev ## Measure the embedding endpoint: throughput, latency, roofline
 	$(BIN)/abeyance bench embedder $(BENCH_ARGS)

@@ -3,42 +3,91 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from abeyance.bench.parts import PARTS
 from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 
 if TYPE_CHECKING:
+    from abeyance.bench.comparison import Part
     from abeyance.evaluation.bench_embedder import Report
     from abeyance.evaluation.embedder_soak import Soak
 
 app = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 
 
-@app.command()
-def pipeline(
-    photos: Annotated[int, typer.Option(min=5, max=170, help="Sample photos to upload, twice.")] = 40,
+Quick = Annotated[bool, typer.Option("--quick", help="A fifth of the time, fewer rounds, the smaller sizes.")]
+
+
+@app.command("all")
+def everything(
+    quick: Quick = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for benchmarks.md, .svg and .json; nothing is written without it."),
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Ratios of an earlier run (benchmarks.json).")] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Store ratios that are lower than before.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how long a photo takes from upload to result on this machine, and what part of that is the models."""
-    from abeyance.cli.output import progress
-    from abeyance.bench.pipeline import WARM_UP, measure, sample_photos
+    """Measure every part beside its alternatives, as ratios, and compare them with an earlier run.
 
-    bodies = sample_photos(photos)
-    with progress() as bar:
-        task = bar.add_task("Uploading one by one", total=len(bodies) + WARM_UP)
-        found = measure(bodies, lambda number: bar.update(task, completed=number + 1))
-    rows = [
-        ("upload to result, median", f"{1000 * found.latency_median:.0f} ms"),
-        ("upload to result, 95th percentile", f"{1000 * found.latency_p95:.0f} ms"),
-        ("models alone, median", f"{1000 * found.models_median:.1f} ms ({100 * found.model_share:.0f} %)"),
-        ("uploads a second, all at once", f"{found.uploads_per_second:.1f}"),
-        ("photos a second, models alone", f"{found.models_per_second:.1f}"),
-    ]
-    shown = table(f"{found.photos} photos, warm", ["what", "measured"], rows)
-    report(found, as_json=as_json, show=lambda: console.print(shown))
+    The exit code is 1 if a ratio is lower than in the earlier run, beyond what the spreads explain, and 3 if a part
+    could not be measured. Neither run is written to the folder then.
+    """
+    import msgspec
+
+    from abeyance.bench import suite
+    from abeyance.bench.page import page, picture
+
+    earlier = suite.load(against) if against else None
+    with errors.status("Starting …") as status:
+        found = suite.run(list(PARTS), quick, lambda name: status.update(f"Measuring: {PARTS[name]}"))
+    lower = found.regressions(earlier) if earlier else []
+    report(found, as_json=as_json, show=lambda: _show_parts(found.parts))
+    for name, why in found.failed.items():
+        errors.print(f"[bold red]not measured:[/] {name}: {why}", highlight=False)
+    for one in lower:
+        errors.print(
+            f"[bold red]lower than before:[/] {one.what}, {one.other}: {one.now:.2f}, was {one.before:.2f}",
+            highlight=False,
+        )
+    if out and not found.failed and (accept or not lower):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "benchmarks.md").write_text(page(found, lower), encoding="utf-8")
+        (out / "benchmarks.svg").write_text(picture(found), encoding="utf-8")
+        (out / "benchmarks.json").write_bytes(
+            msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+        )
+        errors.print(f"Written to {out}", soft_wrap=True)
+    raise typer.Exit(Exit.UNAVAILABLE if found.failed else Exit.NO if lower else Exit.OK)
+
+
+def _add(name: str, title: str) -> None:
+    """The command of one part."""
+
+    def part(quick: Quick = False, as_json: Json = False) -> None:
+        from abeyance.bench.errors import BenchError
+        from abeyance.bench.parts import run
+
+        try:
+            with errors.status("Starting …") as status:
+                found = run(name, quick, lambda what: status.update(f"Measuring {what} …"))
+        except BenchError as error:
+            fail(str(error), Exit.UNAVAILABLE)
+        report(found, as_json=as_json, show=lambda: _show_parts([found]))
+
+    app.command(name, help=title)(part)
+
+
+for _name, _title in PARTS.items():
+    _add(_name, _title)
 
 
 @app.command()
@@ -171,6 +220,57 @@ def _setting(text: str) -> tuple[str, str]:
     if not equals:
         fail(f"--set takes NAME=VALUE, not {text}", Exit.USAGE)
     return name.lower(), value
+
+
+def _show_parts(parts: Iterable[Part]) -> None:
+    for part in parts:
+        _show_part(part)
+
+
+def _show_part(part: Part) -> None:
+    from abeyance.bench.page import number, ratio, spread
+
+    if part.comparisons:
+        console.print(
+            table(
+                PARTS[part.name],
+                ("what", "unit", "Abeyance", "instead", "its figure", "ratio", "aim"),
+                [
+                    (
+                        one.what,
+                        one.unit,
+                        spread(one.ours),
+                        one.other,
+                        spread(one.theirs),
+                        f"{ratio(one.ratio.median)} ({ratio(one.ratio.low)}–{ratio(one.ratio.high)})",
+                        ""
+                        if one.aim is None
+                        else f"{ratio(one.aim)} {'reached' if one.reached else 'missed'}",
+                    )
+                    for one in part.comparisons
+                ],
+            )
+        )
+    if part.figures:
+        console.print(
+            table(
+                PARTS[part.name],
+                ("what", "unit", "measured", "aim"),
+                [
+                    (
+                        f"{one.what} ({one.note})" if one.note else one.what,
+                        one.unit,
+                        spread(one.value),
+                        ""
+                        if one.aim is None
+                        else f"{number(one.aim)} {'reached' if one.reached else 'missed'}",
+                    )
+                    for one in part.figures
+                ],
+            )
+        )
+    for note in part.notes:
+        console.print(note, highlight=False)
 
 
 def _show(measured: Report) -> None:

@@ -36,7 +36,7 @@ _SETTINGS: Any = {
 
 def det_curve(fmr: Sequence[float], fnmr: Sequence[float], points: Sequence[tuple[str, float, float]]) -> str:
     """FNMR over FMR on log scales; ``points`` are (label, FMR, FNMR) to mark."""
-    with _plot(7.2, 4.6) as (axes, done):
+    with drawing(7.2, 4.6) as (axes, done):
         shown = [(x, y) for x, y in zip(fmr, fnmr, strict=True) if x > 0 and y > 0]
         if shown:
             axes.plot(*zip(*shown, strict=True), color=_ACCENT, lw=2)
@@ -56,7 +56,7 @@ def lines(
     series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str, *, log: bool = False
 ) -> str:
     """Named lines."""
-    with _plot(7.2, 4.0) as (axes, done):
+    with drawing(7.2, 4.0) as (axes, done):
         for (name, xs, ys), colour in zip(series, itertools.cycle([_ACCENT, _WARN, "#4f7f3a", "#7a5195"])):
             axes.plot(xs, ys, label=name, color=colour, lw=2, marker="o", ms=3)
         if log:
@@ -72,7 +72,7 @@ def lines(
 def intervals(found: Differential, x: str) -> str:
     """Every group's rate with its interval, worst on top; groups that are not judged are pale."""
     rows = sorted((row for row in found.groups if row.rate.trials), key=lambda row: row.rate.value)[-30:]
-    with _plot(7.2, 1.1 + 0.27 * max(2, len(rows))) as (axes, done):
+    with drawing(7.2, 1.1 + 0.27 * max(2, len(rows))) as (axes, done):
         positive = [row.rate.low for row in rows if row.rate.low > 0]
         floor = min(positive, default=1e-6) / 2
         for place, row in enumerate(rows):
@@ -101,7 +101,7 @@ def heat(found: Matrix, title: str) -> str:
     size = len(found.groups)
     values = np.array([[np.nan if v is None else v for v in row] for row in found.fmr], np.float64)
     logs = np.log10(np.where(values > 0, values, np.nan))
-    with _plot(2.6 + 0.52 * size, 2.0 + 0.42 * size) as (axes, done):
+    with drawing(2.6 + 0.52 * size, 2.0 + 0.42 * size) as (axes, done):
         axes.imshow(np.ma.masked_invalid(logs), cmap="YlOrRd", aspect="auto")
         axes.set_xticks(range(size), found.groups, rotation=50, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(size), found.groups)
@@ -120,8 +120,8 @@ def heat(found: Matrix, title: str) -> str:
         return done()
 
 
-class _plot:  # noqa: N801  a context, named as it is read
-    """``with _plot(width, height) as (axes, done)``: ``done()`` gives the SVG. Inches."""
+class drawing:  # noqa: N801  a context, named as it is read
+    """``with drawing(width, height) as (axes, done)``: ``done()`` gives the SVG. Inches."""
 
     def __init__(self, width: float, height: float) -> None:
         try:

@@ -1,0 +1,104 @@
+"""All parts after one another, each in a process of its own, and the ratios of now beside the stored ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from abeyance.bench.comparison import Comparison, Part, Tell
+from abeyance.bench.machine import Machine
+
+#: A ratio has regressed when even its upper quartile is below this share of the stored lower quartile. Quick runs take
+#: fewer rounds, and the machine is never quite the same.
+TOLERANCE = 0.85
+#: Seconds after which a part is ended. It counts as failed then.
+LIMIT = 600
+
+
+class Regression(msgspec.Struct, frozen=True):
+    """A ratio that is lower than it was."""
+
+    key: str
+    what: str
+    other: str
+    before: float
+    now: float
+
+
+class Suite(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of everything on one machine."""
+
+    measured: datetime
+    quick: bool
+    machine: Machine
+    seconds: float
+    parts: tuple[Part, ...]
+    #: Part and what it said.
+    failed: dict[str, str] = {}
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Of every part, in order."""
+        return [comparison for part in self.parts for comparison in part.comparisons]
+
+    def regressions(self, stored: Suite) -> list[Regression]:
+        """The ratios that both runs have and that are lower now, beyond what the spreads explain."""
+        before = {one.key: one for one in stored.comparisons}
+        return [
+            Regression(now.key, now.what, now.other, before[now.key].ratio.median, now.ratio.median)
+            for now in self.comparisons
+            if now.key in before and now.ratio.high < TOLERANCE * before[now.key].ratio.low
+        ]
+
+
+def run(names: Sequence[str], quick: bool, tell: Tell) -> Suite:
+    """Measure the parts named.
+
+    Parameters
+    ----------
+    tell
+        Is given the name of the part that is measured next.
+    """
+    machine, start = Machine.here(), time.monotonic()
+    parts, failed = [], {}
+    for name in names:
+        tell(name)
+        found = _apart(name, quick)
+        if isinstance(found, Part):
+            parts.append(found)
+        else:
+            failed[name] = found
+    return Suite(
+        measured=datetime.now(UTC).replace(microsecond=0),
+        quick=quick,
+        machine=machine,
+        seconds=round(time.monotonic() - start, 1),
+        parts=tuple(parts),
+        failed=failed,
+    )
+
+
+def _apart(name: str, quick: bool) -> Part | str:
+    """The part, or the last thing that its process said."""
+    command = [sys.executable, "-m", "abeyance", "bench", name, "--json", *(["--quick"] * quick)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return f"not done within {LIMIT} s"
+    if done.returncode:
+        return done.stderr.decode(errors="replace").strip()[-1000:] or f"exit code {done.returncode}"
+    try:
+        return msgspec.json.decode(done.stdout, type=Part)
+    except msgspec.DecodeError as error:
+        return f"its answer cannot be read: {error}"
+
+
+def load(path: Path) -> Suite | None:
+    """A stored run, or None where there is none."""
+    return msgspec.json.decode(path.read_bytes(), type=Suite) if path.is_file() else None
