@@ -20,7 +20,7 @@ import numpy.typing as npt
 from abeyance.gallery.draft import Draft
 from abeyance.gallery.errors import CollectionNotFound, GalleryBusy, InvalidInput, InvalidPage
 from abeyance.gallery.items import Meta, face_key, face_of, log_key, meta_key
-from abeyance.gallery.model import FACE_PATTERN, CollectionRef, Face
+from abeyance.gallery.model import FACE_PATTERN, LISTED_PATTERN, CollectionRef, Face
 from abeyance.gallery.table import Conflict, Key, Objects, Table
 
 R = TypeVar("R")
@@ -166,6 +166,6 @@ def page_start(listing: str, token: str) -> str:
         last = raw[4:].decode()
     except (binascii.Error, ValueError):
         last = ""
-    if not last or page_token(listing, last) != token:
+    if not LISTED_PATTERN.fullmatch(last) or page_token(listing, last) != token:
         raise InvalidPage("the paging token is not from this listing; list again without one")
     return last

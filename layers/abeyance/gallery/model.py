@@ -23,6 +23,8 @@ COLLECTION_PATTERN = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
 USER_PATTERN = re.compile(r"[a-zA-Z0-9_.\-:]{1,128}")
 #: Canonical lower-case UUID.
 FACE_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+#: What a page of a listing can end with: any of the three.
+LISTED_PATTERN = re.compile(r"[a-zA-Z0-9_.\-:]{1,255}")
 
 #: Most faces that one user can have (Amazon Rekognition's limit).
 FACES_PER_USER = 100

@@ -179,12 +179,6 @@ def canonical_principal(principal: str) -> str:
     return principal
 
 
-def tenant_of_key(key: str) -> str | None:
-    """The tenant id that an S3 key begins with, ``<tenant>/...``, or ``None``."""
-    head, slash, _ = key.partition("/")
-    return head if slash and is_tenant_id(head) else None
-
-
 class InMemoryTenants:
     """The registry without AWS: for tests and for asking what-if."""
 

@@ -22,6 +22,9 @@ from enum import StrEnum
 
 ALL = "all"
 
+#: The purpose of a request or an upload that names none. A tenant may be registered for it, or not.
+UNSPECIFIED = "unspecified"
+
 
 class Action(StrEnum):
     """What a tenant may ask for. Template actions hand out or take in biometric templates instead of

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from abeyance.moratorium.guard import Guard
+from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import Head, Heads, ObjectGone, Uploads
@@ -13,9 +14,6 @@ from abeyance.pipeline.stage import Message, Outbox, one_by_one, rejected, times
 from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
 
 log = logging.getLogger("abeyance")
-
-#: The purpose of an upload that names none. A tenant may be registered for it, or not.
-UNSPECIFIED = "unspecified"
 
 
 class Gate:

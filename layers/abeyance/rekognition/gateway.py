@@ -9,12 +9,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.rekognition.call import Answer, Request
 
 #: Header that says what a request is for.
 PURPOSE_HEADER: Final = "x-abeyance-purpose"
-#: The purpose of a request that names none. A tenant may be registered for it, or not.
-UNSPECIFIED: Final = "unspecified"
 
 
 def request_of(event: Mapping[str, Any]) -> Request:

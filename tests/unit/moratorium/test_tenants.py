@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from abeyance.moratorium.tenants import Tenant, canonical_principal, tenant_of_key
+from abeyance.moratorium.tenants import Tenant, canonical_principal
 
 from .conftest import tenant
 
@@ -96,23 +96,6 @@ def test_roles_of_other_accounts_and_names_differ() -> None:
 def test_a_tenant_is_well_formed_or_is_not(change: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         tenant(**change)
-
-
-@pytest.mark.parametrize(
-    ("key", "owner"),
-    [
-        ("acme/index/staff/a.jpg", "acme"),
-        ("acme/", "acme"),
-        ("acme", None),
-        ("", None),
-        ("/acme/index", None),
-        ("ACME/index", None),
-        ("../acme/index", None),
-        ("acme#x/index", None),
-    ],
-)
-def test_the_first_part_of_a_key_is_its_tenant(key: str, owner: str | None) -> None:
-    assert tenant_of_key(key) == owner
 
 
 def test_place_moves_a_tenant_for_a_what_if() -> None:
