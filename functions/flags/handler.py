@@ -1,15 +1,18 @@
-"""Flags: refuses documents that may not be deployed, and keeps the announcements of moratoria in step with them."""
+"""Flags: refuses documents that may not be deployed, deploys those that the console hands over, and keeps the
+announcements of moratoria in step with them."""
 
 from __future__ import annotations
 
 import base64
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from abeyance.moratorium import delegate
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import NothingDeployed
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.proposals import is_approved
+from abeyance.moratorium.publish import publisher_from
 from abeyance.moratorium.source import deployed_flags, utc_now
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.moratorium.validate import check_change
@@ -34,22 +37,25 @@ def _in_force(setting: str, client: Any) -> FlagSet:
         return parse(new_deployment())
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, int] | None:
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any] | None:
     """As AppConfig's validator, check ``event["content"]`` (base64) against the flags in force.
 
-    Returns nothing, or raises ``Refused`` with all that is wrong. When the schedule asks, announcements are renewed.
+    Returns nothing, or raises ``Refused`` with all that is wrong. The schedule has announcements renewed. The console
+    has a document deployed, which is judged as the validator judges.
     """
     if event.get("task") == topology.ANNOUNCE.task:
         return assemble.announce()
     settings, dynamodb, appconfigdata = _world()
-    registry = DynamoTenants(dynamodb, settings.tenants_table)
-    findings = check_change(
-        base64.b64decode(event["content"], validate=True),
-        _in_force(settings.flags, appconfigdata),
-        approved=lambda digest, base: is_approved(dynamodb, settings.proposals_table, digest, base),
-        as_of=utc_now(),
-        places={tenant.jurisdiction for tenant in registry.all()},
-    )
+    tenants = DynamoTenants(dynamodb, settings.tenants_table).all()
+    known = {
+        "approved": partial(is_approved, dynamodb, settings.proposals_table),
+        "as_of": utc_now(),
+        "places": {tenant.jurisdiction for tenant in tenants},
+    }
+    if event.get("task") == delegate.PUBLISH:
+        return delegate.deploy(event, publisher_from(settings.flags, client=client("appconfig")), **known)
+    content = base64.b64decode(event["content"], validate=True)
+    findings = check_change(content, _in_force(settings.flags, appconfigdata), **known)
     if findings:
         raise Refused("\n".join(f"{finding.flag or 'document'}: {finding.message}" for finding in findings))
     return None

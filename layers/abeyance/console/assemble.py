@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -27,9 +28,10 @@ from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.queue import LedgerQueue
 from abeyance.ledger.store import LedgerStore
+from abeyance.moratorium.delegate import DelegatedPublisher
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.proposals import Proposals
-from abeyance.moratorium.publish import publisher_from
+from abeyance.moratorium.publish import FlagPublisher, publisher_from
 from abeyance.moratorium.source import source_from
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import assemble as stages
@@ -95,8 +97,7 @@ def identity(settings: Settings) -> Identity:
     if kind == "loopback":
         return LoopbackPicker()
     if kind == "oidc" and len(words := rest.split()) == 3:
-        secret = _secret(os.environ.get("ABEYANCE_CONSOLE_CLIENT_SECRET", ""))
-        return OpenIdConnect(*words, now=time.time, client_secret=secret.decode())
+        return OpenIdConnect(*words, now=time.time, client_secret=functools.cache(_client_secret))
     raise ValueError(
         "ABEYANCE_CONSOLE_IDENTITY must be nobody, loopback, or oidc:<issuer> <client id> <console>"
     )
@@ -129,7 +130,11 @@ def _policy(settings: Settings, ledger: _Ledger, books: Books) -> Policy:
         max_age=settings.flags_max_age,
         poll_interval=settings.flags_poll_interval,
     )
-    publisher = publisher_from(settings.flags, client=client("appconfig") if deployed else None)
+    publisher: FlagPublisher = publisher_from(
+        settings.flags, client=client("appconfig") if deployed else None
+    )
+    if pipeline := os.environ.get("ABEYANCE_FLAG_PIPELINE", ""):
+        publisher = DelegatedPublisher(publisher, functools.partial(_invoke, pipeline))
     tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
 
     def record(kind: str, body: dict[str, Any]) -> None:
@@ -190,6 +195,24 @@ def _secret(setting: str) -> bytes:
     if setting and kind != "text":
         raise ValueError("a secret is given as text:<secret> or secret:<ARN>")
     return value.encode()
+
+
+def _client_secret() -> str:
+    """The provider's secret for this console: Cognito is asked for it, others' is kept in Secrets Manager."""
+    setting = os.environ.get("ABEYANCE_CONSOLE_CLIENT_SECRET", "")
+    kind, _, value = setting.partition(":")
+    if kind != "cognito":
+        return _secret(setting).decode()
+    pool, _, client_id = value.partition("/")
+    found = client("cognito-idp").describe_user_pool_client(UserPoolId=pool, ClientId=client_id)
+    return str(found["UserPoolClient"]["ClientSecret"])
+
+
+def _invoke(function: str, event: dict[str, Any]) -> dict[str, Any]:
+    answer = client("lambda").invoke(FunctionName=function, Payload=json.dumps(event).encode())
+    if answer.get("FunctionError"):
+        raise RuntimeError(answer["FunctionError"])
+    return dict(json.loads(answer["Payload"].read()))
 
 
 def _clock() -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
@@ -14,17 +15,24 @@ if TYPE_CHECKING:
 
 
 def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a request. The body of the answer is base64 always, so that nothing depends on guessing what is text."""
-    http, headers = event["requestContext"]["http"], dict(event["headers"])
+    """Run a request. The body of the answer is base64 always, so that nothing depends on guessing what is text.
+
+    Where a request came from and under which name is taken from what API Gateway says itself; of headers that a proxy
+    would set, and anybody can send, none is read.
+    """
+    context, headers = event["requestContext"], dict(event["headers"])
+    http = context["http"]
+    headers["host"] = context.get("domainName") or headers.get("host", "localhost")
     if event.get("cookies"):
         headers["cookie"] = "; ".join(event["cookies"])
     text = event.get("body") or ""
     body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
     headers.pop("content-length", None)
     environ = EnvironBuilder(
-        path=event["rawPath"],
+        # An HTTP API has decoded everything but %25, so that a "?" may stand here that is part of the path.
+        path=quote(unquote(event["rawPath"])),
         query_string=event.get("rawQueryString", ""),
-        base_url=f"{headers.get('x-forwarded-proto', 'https')}://{headers.get('host', 'localhost')}/",
+        base_url=f"https://{headers['host']}/",
         method=http["method"],
         headers=headers,
         data=body,

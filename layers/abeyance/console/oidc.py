@@ -39,7 +39,8 @@ class OpenIdConnect:
     issuer
         ``https://…``; its discovery document is read when the first person signs in.
     client_id, client_secret
-        As registered with the provider; the secret is empty for a public client.
+        As registered with the provider. The secret is asked for when somebody comes back from the provider; it is
+        empty for a public client.
     console
         Address of the console, ``https://…/console``: the provider sends people back to ``<console>/signin/callback``.
     now
@@ -56,7 +57,7 @@ class OpenIdConnect:
         console: str,
         *,
         now: Callable[[], float],
-        client_secret: str = "",
+        client_secret: Callable[[], str] = str,
         fetch: Fetch | None = None,
     ) -> None:
         for address in (issuer, console):
@@ -107,8 +108,8 @@ class OpenIdConnect:
             "client_id": self._client_id,
             "code_verifier": kept.get("verifier", ""),
         }
-        if self._client_secret:
-            form["client_secret"] = self._client_secret
+        if secret := self._client_secret():
+            form["client_secret"] = secret
         answer = self._fetch(self._endpoint("token_endpoint"), form)
         return self._person(_claims(answer), kept.get("nonce", ""))
 

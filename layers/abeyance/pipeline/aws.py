@@ -32,6 +32,8 @@ _PATIENCE: dict[str, dict[str, Any]] = {
     "appconfigdata": CLIENT_OPTIONS,
     # The embedding endpoint is tried again by its own client, which knows better when.
     "sagemaker-runtime": {"connect_timeout": 1, "read_timeout": 10, "retries": {"total_max_attempts": 1}},
+    # Once: who is cut off while something is deployed must look before asking again.
+    "lambda": {"connect_timeout": 1, "read_timeout": 26, "retries": {"total_max_attempts": 1}},
     "dynamodb": {
         "connect_timeout": 1,
         "read_timeout": 4,

@@ -26,6 +26,7 @@ class AppConfig:
         self.versions: list[tuple[bytes, str]] = []
         self.deployments: list[dict[str, Any]] = []
         self.finish_at_once = True
+        self.strategies = ("at-once", "gradually")
         self.calls: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -55,7 +56,8 @@ class AppConfig:
         return {"Items": [{"Id": "prof001", "Name": "moratoria"}]}
 
     def _list_deployment_strategies(self, **_: Any) -> dict[str, Any]:
-        return {"Items": [{"Id": "stra001", "Name": "at-once"}, {"Id": "stra002", "Name": "gradually"}]}
+        ids = ("stra001", "stra002")
+        return {"Items": [{"Id": one, "Name": name} for one, name in zip(ids, self.strategies, strict=True)]}
 
     def _list_hosted_configuration_versions(self, **arguments: Any) -> dict[str, Any]:
         # Two pages, so that whoever reads only the first goes wrong.

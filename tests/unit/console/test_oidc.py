@@ -48,7 +48,9 @@ class Provider:
 
 
 def client(provider: Provider) -> OpenIdConnect:
-    return OpenIdConnect(ISSUER, "abeyance", CONSOLE, now=lambda: NOW, client_secret="shh", fetch=provider)
+    return OpenIdConnect(
+        ISSUER, "abeyance", CONSOLE, now=lambda: NOW, client_secret=lambda: "shh", fetch=provider
+    )
 
 
 def sign_in(provider: Provider, **claims: Any) -> Any:

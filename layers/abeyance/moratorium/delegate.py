@@ -1,0 +1,86 @@
+"""Publishing by somebody who may not deploy: they hand a document to the one function that may.
+
+::
+
+    console --document--> DelegatedPublisher --invoke--> function flags --deploy--> AppConfig
+                                                         looks for itself: is it sound, does it loosen,
+                                                         did two principals agree to exactly this?
+
+The caller's word counts for nothing but the document and the flags that it was made against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from abeyance.moratorium.changes import Kind, classify
+from abeyance.moratorium.document import parse
+from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.publish import FlagPublisher, PublishConflict, Published
+from abeyance.moratorium.validate import Approved, check_change
+
+#: The task that the function is invoked with.
+PUBLISH: Final = "publish"
+
+
+class DelegatedPublisher:
+    """:class:`~abeyance.moratorium.publish.FlagPublisher` that only reads by itself.
+
+    Parameters
+    ----------
+    reader
+        Whose ``current`` is asked.
+    invoke
+        Hands an event to the function and gives its answer; raises whatever it likes if there is none.
+    """
+
+    def __init__(self, reader: FlagPublisher, invoke: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        self._reader = reader
+        self._invoke = invoke
+
+    def current(self) -> Published:
+        return self._reader.current()
+
+    def publish(self, document: dict[str, Any], /, *, base: str, gradual: bool, note: str) -> str:
+        """See the port. Whether it is gradual is the function's to say: it looks whether the document loosens."""
+        try:
+            answer = self._invoke({"task": PUBLISH, "document": document, "base": base, "note": note})
+        except Exception as error:  # noqa: BLE001 - whatever the call raises, nobody knows whether it was deployed
+            raise MoratoriumError(
+                f"what deploys moratoria gave no answer ({type(error).__name__}): look at what is in force, then try "
+                "again"
+            ) from None
+        if answer.get("conflict"):
+            raise PublishConflict(str(answer["conflict"]))
+        if not answer.get("version"):
+            raise MoratoriumError(str(answer.get("refused") or "what deploys moratoria gave no version"))
+        return str(answer["version"])
+
+
+def deploy(
+    event: Mapping[str, Any],
+    publisher: FlagPublisher,
+    *,
+    approved: Approved,
+    as_of: datetime,
+    places: Iterable[str],
+) -> dict[str, str]:
+    """What the function does with an event of :class:`DelegatedPublisher`.
+
+    Returns ``version``, or why not: ``refused`` (by the rules that the validator has) or ``conflict``.
+    """
+    document, base = dict(event["document"]), str(event["base"])
+    try:
+        in_force = publisher.current().flags
+        findings = check_change(document, in_force, approved=approved, as_of=as_of, places=places)
+        if findings:
+            return {"refused": "; ".join(f"{one.flag}: {one.message}".removeprefix(": ") for one in findings)}
+        loosens = classify(in_force, parse(document), since=as_of).kind is Kind.LOOSENING
+        note = str(event.get("note", ""))
+        return {"version": publisher.publish(document, base=base, gradual=loosens, note=note)}
+    except PublishConflict as error:
+        return {"conflict": str(error)}
+    except MoratoriumError as error:
+        return {"refused": str(error)}
