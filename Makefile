@@ -82,6 +82,7 @@ lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject
 	$(BIN)/uv pip compile $(COMPILE) --extra local -o requirements/run.txt
 	$(BIN)/uv pip compile $(COMPILE) --extra dev -o requirements/dev.txt
 	for list in emulator audit; do $(BIN)/uv pip compile requirements/$$list.in --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements/$$list.txt; done
+	$(BIN)/uv pip compile requirements/bench.in --override requirements/bench-overrides.txt --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements/bench.txt
 	$(BIN)/python -m infra.layers lock
 
 clean: ## Remove everything that was made here

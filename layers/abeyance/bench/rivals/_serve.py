@@ -1,0 +1,29 @@
+"""What every rival's script has in common. Imported first, because threads are counted when libraries are loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+THREADS = int(os.environ["ABEYANCE_RIVAL_THREADS"])
+SETTINGS: dict[str, Any] = json.loads(sys.argv[1])
+
+if os.environ["ABEYANCE_RIVAL_CORES"]:
+    os.sched_setaffinity(0, {int(core) for core in os.environ["ABEYANCE_RIVAL_CORES"].split(",")})
+# Libraries that print would break the conversation, in Python and in C.
+_answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer requests until there are no more."""
+    for line in sys.stdin:
+        try:
+            reply = answer(json.loads(line))
+        except Exception as error:  # noqa: BLE001
+            reply = {"error": f"failed with {type(error).__name__}: {error}"}
+        _answers.write(json.dumps(reply) + "\n")
+        _answers.flush()
