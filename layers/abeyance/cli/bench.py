@@ -14,8 +14,8 @@ from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.bench.comparison import Part
-    from abeyance.evaluation.bench_embedder import Report
-    from abeyance.evaluation.embedder_soak import Soak
+    from abeyance.bench.embedder.measure import Report
+    from abeyance.bench.embedder.soak import Soak
 
 app = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 
@@ -124,10 +124,10 @@ def embedder(
     """
     import msgspec
 
-    from abeyance.evaluation.bench_embedder import Plan, measure
-    from abeyance.evaluation.embedder_plot import plot
-    from abeyance.evaluation.embedder_soak import soak as soak_run
-    from abeyance.evaluation.errors import EvaluationError
+    from abeyance.bench.embedder.measure import Plan, measure
+    from abeyance.bench.embedder.plot import plot
+    from abeyance.bench.embedder.soak import soak as soak_run
+    from abeyance.bench.errors import BenchError
     from abeyance.vision.errors import ModelError
 
     settings: dict[str, object] = {"providers": providers, "precision": precision}
@@ -157,7 +157,7 @@ def embedder(
                     settings=settings,
                 )
                 value = measured
-    except (EvaluationError, ModelError) as error:
+    except (BenchError, ModelError) as error:
         fail(str(error), Exit.UNAVAILABLE)
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def _prepare(model: str, random: str) -> tuple[str, dict[str, str], int]:
     """Name of the model, the environment that the endpoint's processes need, and the operations of one face."""
     import os
 
-    from abeyance.evaluation import synthetic
+    from abeyance.bench.embedder import synthetic
     from abeyance.local.worker import function_folder
     from abeyance.vision.models.manifest import Manifest
     from abeyance.vision.models.store import cache_directory, fetch, locate

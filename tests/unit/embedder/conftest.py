@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from abeyance.evaluation import synthetic
+from abeyance.bench.embedder import synthetic
 from abeyance.vision.models.manifest import ModelEntry
 
 FUNCTIONS = Path(__file__).parents[3] / "functions"

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from abeyance.evaluation.bench_embedder import CLIENTS, Process, Progress, free_port
-from abeyance.evaluation.embedder_load import Load, closed_loop, paced, request
+from abeyance.bench.comparison import Tell
+from abeyance.bench.embedder.load import Load, closed_loop, paced, request
+from abeyance.bench.embedder.measure import CLIENTS, Process, free_port
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -57,14 +58,14 @@ def soak(
     model: str,
     minutes: float,
     load: float,
-    progress: Progress = lambda _: None,
+    progress: Tell = lambda _: None,
     interval: float = 15.0,
     settings: Mapping[str, object] | None = None,
 ) -> Soak:
     """Ask for ``load`` (0 to 1) of what the endpoint gives, in requests of many sizes, and watch memory and errors.
 
     What it gives is measured again every two minutes: on a shared machine it changes. See
-    :func:`~abeyance.evaluation.bench_embedder.measure` for the
+    :func:`~abeyance.bench.embedder.measure.measure` for the
     other parameters.
     """
     requests = [request(chips, seed) for seed, chips in enumerate(_MIX)]

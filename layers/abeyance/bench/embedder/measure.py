@@ -15,7 +15,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +23,10 @@ from typing import Any, Self
 
 import msgspec
 
-from abeyance.evaluation.embedder_load import closed_loop, request
-from abeyance.evaluation.errors import EvaluationError
+from abeyance.bench.comparison import Tell
+from abeyance.bench.embedder.load import closed_loop, request
+from abeyance.bench.errors import BenchError
+from abeyance.bench.machine import graphics_name, processor_name
 
 #: Clients of the headline.
 CLIENTS = 16
@@ -32,8 +34,6 @@ CLIENTS = 16
 GOAL_CPU, GOAL_GPU = 0.90, 0.85
 
 _PASSES = 4
-
-Progress = Callable[[str], None]
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -163,7 +163,7 @@ class Process:
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise EvaluationError("the model cannot be run; what it said is above")
+            raise BenchError("the model cannot be run; what it said is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -172,14 +172,14 @@ class Process:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                raise EvaluationError("the server ended; what it said is above")
+                raise BenchError("the server ended; what it said is above")
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
             else:
                 return
-        raise EvaluationError(f"the server was not ready within {timeout:.0f} s")
+        raise BenchError(f"the server was not ready within {timeout:.0f} s")
 
     def memory(self) -> int:
         """Resident bytes; 0 where the system does not say."""
@@ -221,7 +221,7 @@ def measure(
     model: str,
     flops_per_face: int,
     plan: Plan,
-    progress: Progress = lambda _: None,
+    progress: Tell = lambda _: None,
     settings: Mapping[str, object] | None = None,
 ) -> Report:
     """Measure bare loop, roof and server.
@@ -269,7 +269,13 @@ def measure(
         peaks.append(peak())
     return Report(
         model=about["model"],
-        device=Device(_device_name(on_cpu), about["provider"], about["precision"], about["cpus"], max(peaks)),
+        device=Device(
+            processor_name() if on_cpu else graphics_name(),
+            about["provider"],
+            about["precision"],
+            about["cpus"],
+            max(peaks),
+        ),
         flops_per_face=flops_per_face,
         roof=max(peaks) / flops_per_face,
         bare=tuple(runs),
@@ -279,9 +285,7 @@ def measure(
     )
 
 
-def _sweep(
-    loops: Mapping[int, tuple[Process, tuple[int, ...]]], plan: Plan, progress: Progress
-) -> list[BareRun]:
+def _sweep(loops: Mapping[int, tuple[Process, tuple[int, ...]]], plan: Plan, progress: Tell) -> list[BareRun]:
     best: dict[tuple[int, int, int], float] = {}
     # In several short passes, the best of each: one long one would be at the mercy of its moment.
     for number in range(_PASSES):
@@ -297,7 +301,7 @@ def _sweep(
     return [BareRun(*key, rate) for key, rate in best.items()]
 
 
-def _serve(port: int, plan: Plan, progress: Progress) -> list[ServerRun]:
+def _serve(port: int, plan: Plan, progress: Tell) -> list[ServerRun]:
     runs = []
     for chips in plan.chips:
         for clients in plan.clients:
@@ -318,7 +322,7 @@ def _serve(port: int, plan: Plan, progress: Progress) -> list[ServerRun]:
 
 
 def _compare(
-    bare: Process, best: BareRun, server: Process, port: int, chips: int, plan: Plan, progress: Progress
+    bare: Process, best: BareRun, server: Process, port: int, chips: int, plan: Plan, progress: Tell
 ) -> Headline:
     content = [request(chips)]
     rounds = []
@@ -357,19 +361,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _device_name(cpu: bool) -> str:
-    if not cpu:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        try:
-            return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]  # noqa: S603
-        except (OSError, subprocess.CalledProcessError, IndexError):
-            return "GPU"
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return "CPU"
