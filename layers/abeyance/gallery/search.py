@@ -100,17 +100,8 @@ class Searcher:
         InvalidInput
             Probes of another shape, zero, or not finite; a limit below 1.
         """
-        if limit < 1:
-            raise InvalidInput("a search returns at least 1 candidate")
         view = self._fresh(ref)
-        probes = np.asarray(probes, dtype=np.float32)
-        if model and model != view.model:
-            raise ModelMismatch(f"the collection holds templates of {view.model}, not of {model}")
-        if probes.ndim != 2 or probes.shape[1] != view.dimension:
-            raise InvalidInput(f"probes of this collection are (n, {view.dimension})")
-        lengths = np.linalg.norm(probes, axis=1)
-        if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-            raise InvalidInput("a probe is finite and not zero")
+        probes = checked(probes, view.model, view.dimension, limit=limit, model=model)
         return exact.search(view.matrices[kind], kind, probes, limit, min_cosine) if len(probes) else []
 
     def refresh(self, ref: CollectionRef) -> int:
@@ -145,6 +136,23 @@ class Searcher:
                     return
                 if ref != keep:
                     total -= self._known.pop(ref).nbytes
+
+
+def checked(
+    probes: npt.NDArray[np.floating], pinned_to: str, dimension: int, *, limit: int, model: str
+) -> npt.NDArray[np.float32]:
+    """The probes of a search as (n, d) float32; raises what :meth:`Searcher.search` says of bad ones."""
+    if limit < 1:
+        raise InvalidInput("a search returns at least 1 candidate")
+    if model and model != pinned_to:
+        raise ModelMismatch(f"the collection holds templates of {pinned_to}, not of {model}")
+    probes = np.asarray(probes, dtype=np.float32)
+    if probes.ndim != 2 or probes.shape[1] != dimension:
+        raise InvalidInput(f"probes of this collection are (n, {dimension})")
+    lengths = np.linalg.norm(probes, axis=1)
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        raise InvalidInput("a probe is finite and not zero")
+    return probes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,7 +73,7 @@ class Snapshots(Collections):
                 return Changes(False, after, meta.model, meta.dimension)
             # Further behind than a segment, segments are quicker.
             if after.seq >= meta.covered or meta.seq - after.seq < meta.span:
-                log = self._read_log(meta, after.seq)
+                log = self.read_log(meta, after.seq)
                 if len(log.seen) == meta.seq - after.seq:
                     return _changes(meta, log.blocks(), log.dead, reset=False)
         return self._load(meta)
@@ -122,7 +122,7 @@ class Snapshots(Collections):
         pk, start = log_key(meta.pk, first)
         return self.table.query(pk, start, log_key(pk, last)[1], attributes=ATTRIBUTES)
 
-    def _read_log(self, meta: Meta, after: int) -> Log:
+    def read_log(self, meta: Meta, after: int) -> Log:
         """The log after a seq; what is missing in it has expired."""
         log = Log(meta.dimension).take(self._query_log(meta, after + 1, meta.seq))
         recent = range(max(after, meta.seq - _window(meta)) + 1, meta.seq + 1)
@@ -141,7 +141,7 @@ class Snapshots(Collections):
         numbers = range(meta.covered // meta.span)
         with ThreadPoolExecutor(PARALLEL) as pool:
             loading = pool.map(lambda number: self._segment(meta, number, items.get(number))[0], numbers)
-            log = self._read_log(meta, meta.covered)
+            log = self.read_log(meta, meta.covered)
             blocks = [block for segment in loading for block in segment]
         return _changes(meta, (*blocks, *log.blocks()), [*log.dead, *meta.pending], reset=True)
 
@@ -184,7 +184,7 @@ class Snapshots(Collections):
             return False
         for _ in range(ATTEMPTS):
             # What was erased since the span was read, or is about to show as erased.
-            log = self._read_log(meta, since)
+            log = self.read_log(meta, since)
             blocks = tuple(without(block, np.array(log.dead, dtype=np.int64)) for block in blocks)
             move = Update(
                 meta.key,
