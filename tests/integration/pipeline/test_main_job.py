@@ -16,6 +16,7 @@ from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
 from abeyance.local.system import LocalSystem
+from abeyance.pipeline import topology
 
 from .conftest import result, settled_events
 
@@ -131,6 +132,31 @@ def test_deleting_the_photo_deletes_its_faces_its_chips_and_its_result(
     assert found["faces"][0]["matches"] == []
     deleted = [entry for entry in ledger(system).read() if entry.type == "Faces Deleted"]
     assert deleted[-1].body["count"] == 1
+
+
+def test_a_version_that_is_deleted_for_good_takes_its_own_faces_along_and_no_others(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
+    key = "acme/index/versions/who.jpg"
+    found = upload(key, portraits["obama.jpg"].read_bytes())
+    sqs = system.client("sqs")
+
+    def deleted_for_good(version: str, sequencer: str) -> int:
+        # What S3 sends of a bucket with versions; it is not the latest event on its key.
+        detail = {
+            "bucket": {"name": "uploads"},
+            "object": {"key": key, "version-id": version, "etag": version, "sequencer": sequencer},
+            "deletion-type": "Permanently Deleted",
+        }
+        envelope = {"detail-type": "Object Deleted", "source": "aws.s3", "detail": detail}
+        url = sqs.get_queue_url(QueueName=topology.GATE.queue)["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(envelope))
+        system.drain(60)
+        count: int = gallery(system).describe(CollectionRef("acme", "versions")).face_count
+        return count
+
+    assert deleted_for_good("another-version", "F" * 15) == 1
+    assert deleted_for_good(found["upload"]["version"], "F" * 16) == 0
 
 
 def test_a_new_photo_under_the_same_key_replaces_the_old_faces(
