@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from abeyance.gallery.core import page_start, page_token, require_face_ids
 from abeyance.gallery.draft import ERASE_COST, FACE_COST, USER_COST, Draft
 from abeyance.gallery.errors import FaceTaken, InvalidInput, ModelMismatch, Superseded, UserNotFound
-from abeyance.gallery.items import END, Meta, Slot, face_of, later, source_key, user_key, user_of
+from abeyance.gallery.items import END, Meta, Slot, face_item, face_of, later, source_key, user_key, user_of
 from abeyance.gallery.model import (
     CollectionRef,
     Face,
@@ -137,10 +138,10 @@ class Faces(Snapshots):
         if source and slot:
             if same and slot.complete:
                 found = self.faces(meta, slot.faces)
-                if later(source.sequencer, slot.sequencer):
-                    # The same bytes were uploaded again: a deletion before that is void.
-                    draft.add(Put(_with_sequencer(slot, source).item(meta.pk, source)))
-                return [found[i] for i in slot.faces if i in found], False
+                more = later(source.sequencer, slot.sequencer) and _came_again(
+                    draft, found, faces, slot, source
+                )
+                return [found[i] for i in slot.faces if i in found], more
             if _is_superseded(slot, source):
                 raise Superseded(
                     "the source object was deleted or replaced after this version; drop the event"
@@ -243,8 +244,22 @@ def _is_superseded(slot: Slot, source: Source) -> bool:
     return known and not later(source.sequencer, slot.sequencer)
 
 
-def _with_sequencer(slot: Slot, source: Source) -> Slot:
-    return Slot(slot.version, source.sequencer, False, slot.faces, slot.done, slot.complete)
+def _came_again(
+    draft: Draft, found: dict[str, Face], faces: Sequence[NewFace], slot: Slot, source: Source
+) -> bool:
+    """Draft what a later upload of the same bytes changes: a deletion before it is void, and the faces that are
+    still there are called what it says. Returns whether some did not fit."""
+    for new in faces:
+        face = found.get(new.id)
+        if face is None or face.external_image_id == new.external_image_id:
+            continue
+        if draft.room < 2:
+            return True
+        found[face.id] = msgspec.structs.replace(face, external_image_id=new.external_image_id)
+        draft.add(Put(face_item(draft.meta.pk, found[face.id])))
+    again = Slot(slot.version, source.sequencer, False, slot.faces, slot.done, slot.complete)
+    draft.add(Put(again.item(draft.meta.pk, source)))
+    return False
 
 
 def _face(meta: Meta, new: NewFace, source: Source | None, now: str) -> Face:

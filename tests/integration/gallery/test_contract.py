@@ -292,6 +292,24 @@ class TestSources:
         staff.delete_source(STAFF, Source("bucket", "key", "", "02"))
         assert ids(staff) == {face.id}
 
+    @pytest.mark.parametrize("count", [1, 100])
+    def test_the_same_bytes_uploaded_again_with_another_name_rename_their_faces(
+        self, staff: Gallery, new_face: MakeFace, count: int
+    ) -> None:
+        def named(name: str) -> list[NewFace]:
+            return [new_face(f"{n}", external_image_id=name) for n in range(count)]
+
+        def names() -> set[str]:
+            return {face.external_image_id for face in staff.list_faces(STAFF).items}
+
+        staff.index(STAFF, named("wrong"), source=Source("bucket", "key", "etag", "01"))
+        again = staff.index(STAFF, named("right"), source=Source("bucket", "key", "etag", "03"))
+        assert {face.external_image_id for face in again} == names() == {"right"}
+        assert len(again) == staff.describe(STAFF).face_count == count
+        # A late delivery of the first upload does not name them back.
+        staff.index(STAFF, named("wrong"), source=Source("bucket", "key", "etag", "01"))
+        assert names() == {"right"}
+
     def test_sequencers_of_different_length_compare_as_s3_says(
         self, staff: Gallery, new_face: MakeFace
     ) -> None:
