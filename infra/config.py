@@ -39,6 +39,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ledger_lock_days: int = 365
     #: Whether the gallery has DynamoDB's own vector index, for collections past what fits in memory.
     vector_index: bool = False
+    #: Whether there is a console, and who signs in: by default people of a Cognito user pool of its own. Another OpenID
+    #: Connect provider is named by its issuer and what it calls the console; the secret (ARN in Secrets Manager,
+    #: encrypted with AWS's key) stays empty for a public client.
+    console: bool = True
+    console_issuer: str = ""
+    console_client_id: str = ""
+    console_client_secret: str = ""
+    #: Page that ``abeyance audit`` wrote, on this machine, for the console to show; empty: none.
+    accuracy_report: str = ""
     #: Who is told of alarms; empty: nobody, the topic is there to subscribe to.
     alarm_email: str = ""
     #: ``retain`` keeps buckets, tables and keys when the stack goes; ``destroy`` is for trying things out.
@@ -52,6 +61,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if self.emulator and not self.models_directory:
             raise ValueError("emulator=true needs models_directory=<folder of converted models>")
+        if bool(self.console_issuer) != bool(self.console_client_id):
+            raise ValueError("console_issuer and console_client_id are given together")
+        if self.console_client_secret and not self.console_issuer:
+            raise ValueError("console_client_secret is for a console_issuer; Cognito makes its own")
+        if self.accuracy_report and not Path(self.accuracy_report).is_file():
+            raise ValueError(f"accuracy_report: there is no file {self.accuracy_report}")
 
     @classmethod
     def from_context(cls, get: Callable[[str], Any]) -> Config:

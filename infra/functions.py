@@ -35,6 +35,11 @@ STAGES = tuple(
 #: The Rekognition API. API Gateway waits no longer than 29 seconds.
 API = Function(name="api", layers=SEEING, memory=3008, timeout=29)
 #: AppConfig's validator, and what keeps the announcements of moratoria in step with the flags.
-FLAGS = Function(name="flags", layers=BLIND, memory=512, timeout=15)
+#: It has its time for stopping what stands in the way of a document that the console hands over.
+FLAGS = Function(name="flags", layers=BLIND, memory=512, timeout=25)
+#: What people look at. An HTTP API waits no longer than 30 seconds.
+CONSOLE = Function(
+    name="console", layers=("base", "vision", "web", "models", "abeyance"), memory=2048, timeout=29
+)
 
-FUNCTIONS = (*STAGES, API, FLAGS)
+FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)

@@ -1,13 +1,14 @@
 """Builds what the functions carry, without Docker: ``python -m infra.layers [lock]``.
 
 Every layer is a folder made from a few inputs and kept in ``.cache/layers`` under the hash of those inputs, so a
-second synth builds nothing. The five of them:
+second synth builds nothing. The console carries what recognize does, and ``web``:
 
 ==================  ==========================  =============================================================
 layer               carried by                  holds
 ==================  ==========================  =============================================================
 ``base``            every function              msgspec, rfc8785
 ``vision``          detect, recognize, api      numpy, onnxruntime, pillow
+``web``             console                     flask
 ``models``          detect, recognize, api      the converted models
 ``decide``          gate, ledger, flags         our rooms that know no pixels: moratorium, ledger, pipeline
 ``abeyance``        detect, recognize, api      all our rooms that are deployed
@@ -38,12 +39,14 @@ PYTHON = "3.13"
 LIMIT_MB = 250
 
 Architecture = Literal["arm64", "x86_64"]
-Kind = Literal["base", "vision", "models", "decide", "abeyance"]
+Kind = Literal["base", "vision", "web", "models", "decide", "abeyance"]
+#: Those that are made of wheels, from a pinned list.
+LOCKED: tuple[Kind, ...] = ("base", "vision", "web")
 
 _MACHINE = {"arm64": "aarch64", "x86_64": "x86_64"}
 _ROOMS: dict[str, tuple[str, ...]] = {
     "decide": ("moratorium", "ledger", "pipeline"),
-    "abeyance": ("vision", "moratorium", "ledger", "gallery", "pipeline", "rekognition"),
+    "abeyance": ("vision", "moratorium", "ledger", "gallery", "pipeline", "rekognition", "console"),
 }
 #: What inference does not need: training and conversion tools, tests, type stubs, C headers.
 _DISPENSABLE = (
@@ -102,7 +105,7 @@ def folder(kind: Kind, config: Config, python: str = PYTHON) -> Path:
 def digest_of(kind: Kind, config: Config, python: str = PYTHON) -> str:
     """SHA-256 of everything that a layer is made from: the name under which CDK publishes it."""
     digest = hashlib.sha256(f"{kind} {python}".encode())
-    if kind in ("base", "vision"):
+    if kind in LOCKED:
         digest.update(f"{config.lambda_architecture} {_DISPENSABLE}".encode())
         digest.update(_lock(kind).read_bytes())
     elif kind == "models":
@@ -120,7 +123,7 @@ def size_of(layer: Path) -> int:
 
 
 def _builder(kind: Kind, config: Config, python: str) -> Callable[[Path], None]:
-    if kind in ("base", "vision"):
+    if kind in LOCKED:
         return lambda target: _install(_lock(kind), target / "python", config.lambda_architecture, python)
     if kind == "models":
         return lambda target: _copy_models(_model_files(config), target / "models")
@@ -223,7 +226,7 @@ def _stamp(layer: Path) -> None:
 
 def lock() -> None:
     """Make ``layers/runtime/*.txt`` anew: newest versions that have wheels for both architectures, with hashes."""
-    for kind in ("base", "vision"):
+    for kind in LOCKED:
         source, target = _lock(kind).with_suffix(".in"), _lock(kind)
         subprocess.run(  # noqa: S603 - uv of this Python, no shell
             [
@@ -248,7 +251,7 @@ def main() -> None:
     if sys.argv[1:] == ["lock"]:
         lock()
         return
-    kinds: tuple[Kind, ...] = ("base", "vision", "models", "abeyance")
+    kinds: tuple[Kind, ...] = ("base", "vision", "web", "models", "abeyance")
     for architecture in get_args(Architecture):
         sizes = {kind: size_of(folder(kind, Config(architecture=architecture))) / 1e6 for kind in kinds}
         parts = "  ".join(f"{kind} {size:.1f}" for kind, size in sizes.items())

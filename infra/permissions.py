@@ -4,9 +4,10 @@ Read it beside docs/operations.md, "Who may do what". Four promises are kept her
 
 - The gate asks for the head of an object, which IAM cannot tell from reading it (both are ``s3:GetObject``). That it
   cannot read is a matter of the key: it may not decrypt with that of the photos, and a deny says so for good.
-- Only recognize and api reach the gallery, and the key of the templates.
+- Only recognize and api reach the gallery, and the key of the templates, and the console, which erases.
 - Only ledger writes the ledger, by ``PutItem``.
-- No function deploys configuration.
+- Only the flag pipeline deploys configuration: people with its policy, and flags, which looks at every document as
+  AppConfig's validator does. The console hands documents to flags and can deploy nothing itself.
 """
 
 from __future__ import annotations
@@ -23,6 +24,21 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 
 from infra.constructs.storage import key_of
+
+#: To find the document in force, and to put another in its place.
+_SEE_FLAGS = (
+    "appconfig:ListEnvironments",
+    "appconfig:ListConfigurationProfiles",
+    "appconfig:ListDeployments",
+    "appconfig:GetHostedConfigurationVersion",
+)
+_DEPLOY_FLAGS = (
+    *_SEE_FLAGS,
+    "appconfig:ListHostedConfigurationVersions",
+    "appconfig:CreateHostedConfigurationVersion",
+    "appconfig:StartDeployment",
+    "appconfig:StopDeployment",
+)
 
 #: Items read, and items written, by the actions that the stores use.
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
@@ -49,12 +65,20 @@ class World(msgspec.Struct, frozen=True):
     recognize_queue: sqs.IQueue
     #: ARN of the flags as AppConfig's data plane names them.
     flags: str
+    #: ARNs of what flags are deployed to, and of the strategies.
+    control_plane: Sequence[str]
+    strategies: Sequence[str]
+    #: ARN of the function flags.
+    flags_function: str
     #: ARN of every schedule in the group of announcements, and of the role that they use.
     announcements: str
     announcer: str
     #: ARNs of the SageMaker endpoint and its component; empty for none.
     endpoint: Sequence[str] = ()
     vector_index: str = ""
+    #: ARNs of the console's secrets and of its user pool; empty for none.
+    console_secrets: Sequence[str] = ()
+    user_pool: str = ""
 
 
 def of(function: str, world: World) -> list[iam.PolicyStatement]:
@@ -126,9 +150,7 @@ def _api(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _read_objects(world, "uploads_bucket")
     yield from _items(world, "tenants_table", "dynamodb:GetItem")
     yield from _gallery(world)
-    yield iam.PolicyStatement(
-        sid="RecordDecisions", actions=["sqs:SendMessage"], resources=[world.ledger_queue.queue_arn]
-    )
+    yield _record(world)
     yield _read_flags(world)
     yield _secret(world)
     yield _decrypt_secret(world)
@@ -138,6 +160,16 @@ def _flags(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _items(world, "proposals_table", "dynamodb:GetItem")
     yield from _items(world, "tenants_table", "dynamodb:GetItem", "dynamodb:Scan")
     yield _read_flags(world)
+    yield iam.PolicyStatement(
+        sid="DeployFlags",
+        actions=list(_DEPLOY_FLAGS),
+        resources=[*world.control_plane, *world.strategies],
+    )
+    yield iam.PolicyStatement(
+        sid="FindByName",
+        actions=["appconfig:ListApplications", "appconfig:ListDeploymentStrategies"],
+        resources=["*"],
+    )
     yield iam.PolicyStatement(
         sid="Announce",
         actions=["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:GetSchedule"],
@@ -152,11 +184,50 @@ def _flags(world: World) -> Iterator[iam.PolicyStatement]:
     )
 
 
+def _console(world: World) -> Iterator[iam.PolicyStatement]:
+    yield from _items(
+        world,
+        "reviews_table",
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        "dynamodb:DeleteItem",
+    )
+    # Judging: the two pictures, of which one may have to be cut anew from its photo, and the result.
+    yield from _read_objects(world, "uploads_bucket")
+    yield from _read_objects(world, "chips_bucket")
+    yield from _put_objects(world, "chips_bucket")
+    yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:UpdateItem")
+    yield from _put_objects(world, "results_bucket")
+    yield _delete_objects(world, "results_bucket")
+    yield _emit(world)
+    # Erasing.
+    yield from _gallery_store(world)
+    # Moratoria: proposals are kept here, and deployed by flags.
+    yield from _items(world, "proposals_table", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan")
+    yield from _items(world, "tenants_table", "dynamodb:GetItem", "dynamodb:Scan")
+    yield _read_flags(world)
+    yield iam.PolicyStatement(sid="SeeFlags", actions=list(_SEE_FLAGS), resources=list(world.control_plane))
+    yield iam.PolicyStatement(sid="FindByName", actions=["appconfig:ListApplications"], resources=["*"])
+    yield iam.PolicyStatement(
+        sid="HandOver", actions=["lambda:InvokeFunction"], resources=[world.flags_function]
+    )
+    # The ledger is read; what happens here is put on it by its writer.
+    yield from _items(world, "ledger_table", *_READ)
+    yield from _read_objects(world, "ledger_bucket")
+    yield _record(world)
+    yield iam.PolicyStatement(
+        sid="Secrets",
+        actions=["secretsmanager:GetSecretValue"],
+        resources=[world.pseudonym_key, *world.console_secrets],
+    )
+    yield _decrypt_secret(world)
+    if world.user_pool:
+        yield iam.PolicyStatement(
+            sid="ClientSecret", actions=["cognito-idp:DescribeUserPoolClient"], resources=[world.user_pool]
+        )
+
+
 def _gallery(world: World) -> Iterator[iam.PolicyStatement]:
-    yield from _items(world, "gallery_table", *_READ, *_WRITE)
-    yield from _read_objects(world, "gallery_bucket")
-    yield from _put_objects(world, "gallery_bucket")
-    yield _delete_objects(world, "gallery_bucket")
+    yield from _gallery_store(world)
     if world.vector_index:
         yield iam.PolicyStatement(
             sid="SearchVectors", actions=["dynamodb:SearchVectors"], resources=[world.vector_index]
@@ -165,6 +236,13 @@ def _gallery(world: World) -> Iterator[iam.PolicyStatement]:
         yield iam.PolicyStatement(
             sid="Embed", actions=["sagemaker:InvokeEndpoint"], resources=list(world.endpoint)
         )
+
+
+def _gallery_store(world: World) -> Iterator[iam.PolicyStatement]:
+    yield from _items(world, "gallery_table", *_READ, *_WRITE)
+    yield from _read_objects(world, "gallery_bucket")
+    yield from _put_objects(world, "gallery_bucket")
+    yield _delete_objects(world, "gallery_bucket")
 
 
 def _head(world: World, setting: str) -> Iterator[iam.PolicyStatement]:
@@ -232,6 +310,12 @@ def _read_flags(world: World) -> iam.PolicyStatement:
     )
 
 
+def _record(world: World) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        sid="RecordDecisions", actions=["sqs:SendMessage"], resources=[world.ledger_queue.queue_arn]
+    )
+
+
 def _secret(world: World) -> iam.PolicyStatement:
     return iam.PolicyStatement(
         sid="PseudonymKey",
@@ -256,4 +340,5 @@ _POLICIES = {
     "ledger": _ledger,
     "api": _api,
     "flags": _flags,
+    "console": _console,
 }

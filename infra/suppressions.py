@@ -17,6 +17,18 @@ RULES: tuple[tuple[str, str, str], ...] = (
         "opens nothing.",
     ),
     (
+        r"/Console/SessionKey$",
+        "AwsSolutions-SMG4",
+        "Another value ends every session at once, in the middle of a judgement too: that is for a person to do, when "
+        "it has to be (docs/console.md).",
+    ),
+    (
+        r"/Console/Http/ANY--console",
+        "AwsSolutions-APIG4",
+        "A browser brings a session cookie, which no authoriser of an HTTP API can read: the function checks it before "
+        "anything else, and sends everybody without one to the identity provider.",
+    ),
+    (
         r"/Events/Undelivered$",
         "AwsSolutions-SQS3",
         "It is the dead-letter queue of the rules; one of its own would be the end of a chain without end.",
@@ -57,19 +69,19 @@ RULES: tuple[tuple[str, str, str], ...] = (
         )
     ),
     (
-        r"/FlagPipeline/Policy$",
+        r"/(FlagPipeline|FlagsFunction|ConsoleFunction)/Policy$",
         "AwsSolutions-IAM5[Resource::*]",
-        "ListApplications and ListDeploymentStrategies take no resource.",
+        "ListApplications, ListDeploymentStrategies and ListSchedules take no resource.",
     ),
     (
-        r"/FlagPipeline/Policy$",
+        r"/(FlagPipeline|FlagsFunction|ConsoleFunction)/Policy$",
         "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:appconfig:<AWS::Region>:<AWS::AccountId>:"
         "application/<MoratoriaApplication0EB243DB>/configurationprofile/<MoratoriaProfile72B6730C>"
         "/hostedconfigurationversion/*]",
         "Versions of one named profile; AppConfig numbers them.",
     ),
     (
-        r"/FlagPipeline/Policy$",
+        r"/(FlagPipeline|FlagsFunction|ConsoleFunction)/Policy$",
         "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:appconfig:<AWS::Region>:<AWS::AccountId>:"
         "application/<MoratoriaApplication0EB243DB>/environment/<MoratoriaEnvironment7869D641>/depl"
         "oyment/*]",
@@ -80,11 +92,6 @@ RULES: tuple[tuple[str, str, str], ...] = (
         "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:scheduler:<AWS::Region>:<AWS::AccountId>:"
         "schedule/abeyance-moratoria/*]",
         "Schedules of one named group; they are named by their announcement.",
-    ),
-    (
-        r"/FlagsFunction/Policy$",
-        "AwsSolutions-IAM5[Resource::*]",
-        "ListSchedules takes no resource.",
     ),
     (
         r"/(Recognize|Api)Function/NetworkPolicy$",

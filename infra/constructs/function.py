@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, RemovalPolicy, Stack
@@ -13,7 +14,7 @@ from aws_cdk import aws_logs as logs
 
 from constructs import Construct
 from infra import functions
-from infra.config import ROOT, Config
+from infra.config import Config
 from infra.constructs.layers import Layers
 from infra.constructs.logs import retention
 
@@ -33,6 +34,7 @@ class Function(Construct):
         *,
         layers: Layers,
         environment: Mapping[str, str],
+        code: Path,
         network: EcsEmbedder | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -59,9 +61,7 @@ class Function(Construct):
             function_name=name,
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.custom(config.lambda_architecture),
-            code=lambda_.Code.from_asset(
-                str(ROOT / "functions" / spec.name), exclude=["__pycache__", "*.pyc", "*.md"]
-            ),
+            code=lambda_.Code.from_asset(str(code), exclude=["__pycache__", "*.pyc", "*.md"]),
             handler="handler.handler",
             memory_size=spec.memory,
             timeout=Duration.seconds(spec.timeout),

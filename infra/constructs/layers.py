@@ -17,12 +17,13 @@ from infra.layers import Kind
 _ABOUT: dict[Kind, str] = {
     "base": "wire types and canonical JSON",
     "vision": "arrays, inference, image decoding",
+    "web": "pages from the server",
     "models": "converted models",
     "decide": "our rooms without pixels",
     "abeyance": "our rooms",
 }
 #: What the emulator's own Python has already, see docs/deploy.md.
-_NOT_EMULATED: frozenset[Kind] = frozenset({"base", "vision", "models"})
+_NOT_EMULATED: frozenset[Kind] = frozenset({"base", "vision", "web", "models"})
 
 
 @jsii.implements(ILocalBundling)

@@ -90,6 +90,30 @@ class Moratoria(Construct):
             deployment_strategy_id=self.tighten.ref,
         )
 
+    def control_plane(self) -> list[str]:
+        """ARNs of all that a deployment of flags touches, but for the strategies."""
+        application = Stack.of(self).format_arn(
+            service="appconfig", resource="application", resource_name=self.application.ref
+        )
+        environment = f"{application}/environment/{self.environment.ref}"
+        profile = f"{application}/configurationprofile/{self.profile.ref}"
+        return [
+            application,
+            environment,
+            f"{environment}/deployment/*",
+            profile,
+            f"{profile}/hostedconfigurationversion/*",
+        ]
+
+    def strategies(self) -> list[str]:
+        """ARNs of the two ways to deploy."""
+        return [
+            Stack.of(self).format_arn(
+                service="appconfig", resource="deploymentstrategy", resource_name=strategy.ref
+            )
+            for strategy in (self.tighten, self.loosen)
+        ]
+
     def flags_arn(self) -> str:
         """ARN of the flags in the data plane."""
         return Stack.of(self).format_arn(
@@ -150,8 +174,9 @@ class Moratoria(Construct):
 
 
 class FlagPipeline(Construct):
-    """The one policy that may change flags; attach it to the people who may, and to nobody else.
+    """The one policy by which people change flags; attach it to those who may, and to nobody else.
 
+    Beside them only the function *flags* deploys: what the console hands over, and what this policy's people could.
     It carries what ``abeyance moratoria`` does: proposals, hosted versions, deployments, and a record of each on the
     ledger. That loosening takes two of these people is checked by the validator, not by IAM.
     """
@@ -170,15 +195,6 @@ class FlagPipeline(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
-        application = stack.format_arn(
-            service="appconfig", resource="application", resource_name=moratoria.application.ref
-        )
-        environment = f"{application}/environment/{moratoria.environment.ref}"
-        profile = f"{application}/configurationprofile/{moratoria.profile.ref}"
-        strategies = [
-            stack.format_arn(service="appconfig", resource="deploymentstrategy", resource_name=strategy.ref)
-            for strategy in (moratoria.tighten, moratoria.loosen)
-        ]
         self.policy = iam.ManagedPolicy(
             self,
             "Policy",
@@ -202,14 +218,7 @@ class FlagPipeline(Construct):
                         "appconfig:ListEnvironments",
                         "appconfig:ListConfigurationProfiles",
                     ],
-                    resources=[
-                        application,
-                        environment,
-                        f"{environment}/deployment/*",
-                        profile,
-                        f"{profile}/hostedconfigurationversion/*",
-                        *strategies,
-                    ],
+                    resources=[*moratoria.control_plane(), *moratoria.strategies()],
                 ),
                 iam.PolicyStatement(
                     sid="FindByName",

@@ -11,10 +11,11 @@ from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
 from constructs import Construct
 from infra import functions, permissions
-from infra.config import Config
+from infra.config import ROOT, Config
 from infra.constructs.api import Api
 from infra.constructs.bus import Announcements, Bus
-from infra.constructs.function import Function
+from infra.constructs.console import Console, code
+from infra.constructs.function import Function, function_name
 from infra.constructs.layers import Layers
 from infra.constructs.moratoria import FlagPipeline, Moratoria
 from infra.constructs.operations import Alarms, Dashboard
@@ -70,7 +71,22 @@ class Flow(Stack):
             "ABEYANCE_ANNOUNCEMENT_ROLE": announcements.role.role_arn,
             "ABEYANCE_EVENT_BUS_ARN": bus.bus.event_bus_arn,
         }
-        made = {spec.name: self._function(spec) for spec in functions.FUNCTIONS}
+        console = (
+            Console(self, "Console", config, people=state.people, key=state.keys.by_name["records"])
+            if config.console
+            else None
+        )
+        own = {"flags": self._announcing}
+        if console:
+            own["console"] = {
+                **console.environment,
+                "ABEYANCE_FLAG_PIPELINE": function_name(config, functions.FLAGS.name),
+            }
+        made = {
+            spec.name: self._function(spec, **own.get(spec.name, {}))
+            for spec in functions.FUNCTIONS
+            if console or spec is not functions.CONSOLE
+        }
 
         alarms = Alarms(self, "Alarms", config, queues=queues, functions=made, undelivered=bus.undelivered)
         # The flags function's policy names the profile, the profile the function; hence the order.
@@ -86,10 +102,15 @@ class Flow(Stack):
             ledger_queue=ledger_queue,
             recognize_queue=queues[topology.RECOGNIZE.name].queue,
             flags=moratoria.flags_arn(),
+            control_plane=moratoria.control_plane(),
+            strategies=moratoria.strategies(),
+            flags_function=made["flags"].function.function_arn,
             announcements=announcements.schedules_arn,
             announcer=announcements.role.role_arn,
             endpoint=embedding.sagemaker.arns if embedding and embedding.sagemaker else [],
             vector_index=state.vector_index,
+            console_secrets=console.secrets if console else [],
+            user_pool=console.user_pool if console else "",
         )
         for name, function in made.items():
             own = [queues[name].receive_statement()] if name in queues else []
@@ -101,6 +122,11 @@ class Flow(Stack):
 
         Tasks(self, "Tasks", made, policies)
         api = Api(self, "Api", config, made["api"].function)
+        if console:
+            console.serve(made["console"].function)
+            CfnOutput(self, "ConsoleUrl", value=console.url)
+            if state.people:
+                CfnOutput(self, "ConsoleUserPool", value=state.people.pool.user_pool_id)
         FlagPipeline(
             self,
             "FlagPipeline",
@@ -121,14 +147,15 @@ class Flow(Stack):
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)
 
-    def _function(self, spec: functions.Function) -> Function:
+    def _function(self, spec: functions.Function, **own: str) -> Function:
         return Function(
             self,
             f"{spec.name.capitalize()}Function",
             self._config,
             spec,
             layers=self._layers,
-            environment={**self._environment, **(self._announcing if spec.name == "flags" else {})},
+            environment={**self._environment, **own},
+            code=code(self._config) if spec is functions.CONSOLE else ROOT / "functions" / spec.name,
             network=self._embedding.ecs if self._embedding and spec.name in ("recognize", "api") else None,
         )
 

@@ -9,6 +9,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 
 from constructs import Construct
 from infra.config import Config
+from infra.constructs.console import People
 from infra.constructs.function import role_name
 from infra.constructs.storage import Buckets, Keys, Tables, add_vector_index
 
@@ -48,3 +49,7 @@ class State(Stack):
         assert isinstance(resource, secretsmanager.CfnSecret)
         #: Its ARN; ``Ref`` is the same in AWS, but only the name on an emulator.
         self.pseudonym_key = resource.attr_id
+        #: Who signs in at the console, unless another provider says so.
+        self.people = (
+            People(self, "People", config, removal) if config.console and not config.console_issuer else None
+        )

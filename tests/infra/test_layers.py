@@ -28,7 +28,7 @@ def test_blind_function_works_without_pixels(name: str) -> None:
     _import(code, name, layer)
 
 
-@pytest.mark.parametrize("name", ["detect", "recognize"])
+@pytest.mark.parametrize("name", ["detect", "recognize", "console"])
 def test_seeing_function_works_from_its_layer(name: str) -> None:
     _import("import handler", name, layers.folder("abeyance", Config()))
 
@@ -60,6 +60,7 @@ def test_layers_of_every_function_fit() -> None:
     assert {kind for spec in functions.FUNCTIONS for kind in spec.layers} == {
         "base",
         "vision",
+        "web",
         "models",
         "decide",
         "abeyance",
@@ -74,7 +75,7 @@ def test_same_sources_make_the_same_layer() -> None:
 
 
 def test_pinned_lists_have_no_addresses_and_every_hash() -> None:
-    for name in ("base", "vision"):
+    for name in layers.LOCKED:
         lines = (ROOT / "layers" / "runtime" / f"{name}.txt").read_text().splitlines()
         pins = [line for line in lines if line and not line.startswith((" ", "#"))]
         assert pins

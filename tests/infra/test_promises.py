@@ -50,7 +50,9 @@ def test_gate_sees_heads_and_cannot_decrypt(templates: Templates, world: dict[st
     assert [(found.actions, found.resources, found.conditions) for found in denied] == [
         (("kms:Decrypt",), (world["Photos"],), {})
     ]
-    assert owners_of("kms:Decrypt", world["Photos"], templates) == of(templates, "detect", "recognize", "api")
+    assert owners_of("kms:Decrypt", world["Photos"], templates) == of(
+        templates, "detect", "recognize", "api", "console"
+    )
 
 
 def test_uploads_cannot_choose_another_key(templates: Templates, world: dict[str, str]) -> None:
@@ -93,13 +95,13 @@ def test_head_needs_no_decryption() -> None:
         ("kms:Decrypt", "Templates"),
     ],
 )
-def test_only_recognize_and_api_read_templates(
+def test_only_recognize_api_and_the_console_read_templates(
     templates: Templates, world: dict[str, str], action: str, what: str
 ) -> None:
-    assert owners_of(action, world[what], templates) <= of(templates, "recognize", "api")
-    assert owners_of("s3:GetObject", f"{world['GalleryBucket']}/x", templates) == of(
-        templates, "recognize", "api"
-    )
+    """The console, because it erases."""
+    readers = of(templates, "recognize", "api", "console")
+    assert owners_of(action, world[what], templates) <= readers
+    assert owners_of("s3:GetObject", f"{world['GalleryBucket']}/x", templates) == readers
 
 
 def test_only_the_ledger_writes_the_ledger(templates: Templates, world: dict[str, str]) -> None:
@@ -134,6 +136,7 @@ def test_nobody_at_all_changes_the_ledger(templates: Templates) -> None:
 
 
 def test_only_the_flag_pipeline_deploys_configuration(templates: Templates) -> None:
+    """People with its policy, and flags, which judges every document as AppConfig's validator does."""
     allowed = {
         found.owner
         for found in statements(templates)
@@ -142,13 +145,42 @@ def test_only_the_flag_pipeline_deploys_configuration(templates: Templates) -> N
         and re.match(r"appconfig:(\*|Start(Deployment|\*)|Stop|Create|Update|Delete|Put)", action)
         and action != "appconfig:StartConfigurationSession"
     }
-    assert allowed == {logical(templates, "AWS::IAM::ManagedPolicy", "FlagPipeline")}
+    assert allowed == {logical(templates, "AWS::IAM::ManagedPolicy", "FlagPipeline"), *of(templates, "flags")}
     (pipeline,) = [
         resource["Properties"]
         for resource in templates["AbeyanceFlow"]["Resources"].values()
         if resource["Type"] == "AWS::IAM::ManagedPolicy"
     ]
     assert not pipeline.keys() & {"Roles", "Users", "Groups"}
+
+
+def test_only_the_console_hands_documents_to_flags(templates: Templates) -> None:
+    flags = logical(templates, "AWS::Lambda::Function", "FlagsFunction")
+    invokers = [found for found in statements(templates) if "lambda:InvokeFunction" in found.actions]
+    assert [(found.owner, found.resources) for found in invokers] == [
+        (*of(templates, "console"), (flags,)),
+    ]
+    services = {
+        resource["Properties"]["Principal"]
+        for resource in templates["AbeyanceFlow"]["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Permission"
+        and text(resource["Properties"]["FunctionName"], templates) == flags
+    }
+    assert services == {"appconfig.amazonaws.com", "events.amazonaws.com"}
+
+
+def test_the_console_tells_the_ledger_and_reads_it(templates: Templates, world: dict[str, str]) -> None:
+    (console,) = of(templates, "console")
+    assert may(console, "dynamodb:Query", world["Ledger"], templates)
+    queue = logical(templates, "AWS::SQS::Queue", "LedgerQueue")
+    assert owners_of("sqs:SendMessage", queue, templates) >= {console}
+    for action in ("s3:PutObject", "s3:DeleteObject"):
+        for bucket in ("Ledger", "Uploads"):
+            named = logical(templates, "AWS::S3::Bucket", f"Buckets{bucket}")
+            assert not may(console, action, f"{named}/x", templates), (action, bucket)
+    tenants = logical(templates, "AWS::DynamoDB::Table", "TablesTenants")
+    for action in ("PutItem", "UpdateItem", "DeleteItem"):
+        assert not may(console, f"dynamodb:{action}", tenants, templates)
 
 
 def test_no_wildcards_but_those_with_a_reason(templates: Templates) -> None:

@@ -136,7 +136,7 @@ def test_blind_functions_carry_nothing_that_sees(flow: dict[str, dict[str, Any]]
     for spec in functions.FUNCTIONS:
         _, function = _function(flow, spec.name)
         carried = {layer["Ref"] for layer in function["Layers"] if "Ref" in layer}
-        assert bool(carried & seeing) == (spec.name in ("detect", "recognize", "api")), spec.name
+        assert bool(carried & seeing) == (spec.name in ("detect", "recognize", "api", "console")), spec.name
 
 
 def test_first_flags_are_the_presets(flow: dict[str, dict[str, Any]]) -> None:

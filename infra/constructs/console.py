@@ -1,0 +1,216 @@
+"""The console: a user pool for its people, an HTTP API for its pages, the key of its sessions.
+
+::
+
+    State: user pool, groups, sign-in page          Flow: HTTP API -> function console -> function flags
+                    ^                                          |
+                    +------------- app client <----------------+ (its callback is the API's address)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_cognito as cognito
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+
+from abeyance.console.people import Role
+from constructs import Construct
+from infra import functions
+from infra.config import ROOT, Config
+from infra.constructs.logs import retention
+
+_ABOUT = {
+    Role.REVIEWER: "Judges comparisons",
+    Role.OFFICER: "Proposes and approves moratoria, erases people",
+    Role.AUDITOR: "Reads decisions, moratoria and galleries",
+}
+
+
+class People(Construct):
+    """A Cognito user pool with a group for each role. Nobody signs up; an administrator invites.
+
+    It outlives deployments: who somebody is to the rule of two and to the ledger is their subject here.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, config: Config, removal: RemovalPolicy) -> None:
+        super().__init__(scope, construct_id)
+        self.pool = cognito.UserPool(
+            self,
+            "Pool",
+            user_pool_name=config.name,
+            self_sign_up_enabled=False,
+            sign_in_aliases=cognito.SignInAliases(email=True),
+            sign_in_case_sensitive=False,
+            standard_attributes=cognito.StandardAttributes(
+                email=cognito.StandardAttribute(required=True, mutable=True),
+                # What stands at the head of their pages.
+                fullname=cognito.StandardAttribute(required=True, mutable=True),
+            ),
+            password_policy=cognito.PasswordPolicy(
+                min_length=14,
+                require_lowercase=True,
+                require_uppercase=True,
+                require_digits=True,
+                require_symbols=True,
+                temp_password_validity=Duration.days(3),
+            ),
+            mfa=cognito.Mfa.REQUIRED,
+            # No SMS: numbers are taken over, and a role to send them would be one more.
+            mfa_second_factor=cognito.MfaSecondFactor(otp=True, sms=False),
+            account_recovery=cognito.AccountRecovery.EMAIL_ONLY,
+            # What refuses passwords that are known to be stolen, and sign-ins that look like somebody else's.
+            feature_plan=cognito.FeaturePlan.PLUS,
+            standard_threat_protection_mode=cognito.StandardThreatProtectionMode.FULL_FUNCTION,
+            deletion_protection=removal is RemovalPolicy.RETAIN,
+            removal_policy=removal,
+        )
+        for role, about in _ABOUT.items():
+            cognito.UserPoolGroup(
+                self,
+                "".join(part.capitalize() for part in role.split("_")),
+                user_pool=self.pool,
+                group_name=str(role),
+                description=about,
+            )
+        self.pool.add_domain(
+            "SignIn",
+            # Unique among everybody's in the region.
+            cognito_domain=cognito.CognitoDomainOptions(
+                domain_prefix=f"{config.name}-{Stack.of(self).account}"
+            ),
+        )
+
+    @property
+    def issuer(self) -> str:
+        """As its tokens and its discovery document name it."""
+        return f"https://{self.pool.user_pool_provider_name}"
+
+
+class Console(Construct):
+    """The API first, because the function must be told its address; :meth:`serve` puts the function behind it."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, config: Config, *, people: People | None, key: kms.IKey
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._config = config
+        self._api = apigateway.HttpApi(
+            self,
+            "Http",
+            api_name=f"{config.name}-console",
+            description="The console of this deployment",
+            create_default_stage=False,
+        )
+        self._stage()
+        self.url = f"{self._api.api_endpoint}/console"
+        made = secretsmanager.Secret(
+            self,
+            "SessionKey",
+            description="Signs the console's sessions. Another value ends them all",
+            encryption_key=key,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_punctuation=True
+            ),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        resource = made.node.default_child
+        assert isinstance(resource, secretsmanager.CfnSecret)
+        #: ARNs of what the function reads; the user pool is asked for its client's secret.
+        self.secrets = [resource.attr_id]
+        self.user_pool = ""
+        self.environment = {"ABEYANCE_CONSOLE_KEY": f"secret:{resource.attr_id}"}
+        if people:
+            client = self._client(people)
+            self.user_pool = people.pool.user_pool_arn
+            issuer, client_id = people.issuer, client.user_pool_client_id
+            self.environment["ABEYANCE_CONSOLE_CLIENT_SECRET"] = (
+                f"cognito:{people.pool.user_pool_id}/{client_id}"
+            )
+        else:
+            issuer, client_id = config.console_issuer, config.console_client_id
+            if config.console_client_secret:
+                self.secrets.append(config.console_client_secret)
+                self.environment["ABEYANCE_CONSOLE_CLIENT_SECRET"] = f"secret:{config.console_client_secret}"
+        self.environment["ABEYANCE_CONSOLE_IDENTITY"] = f"oidc:{issuer} {client_id} {self.url}"
+        if config.accuracy_report:
+            self.environment["ABEYANCE_ACCURACY_REPORT"] = "/var/task/accuracy.html"
+
+    def serve(self, function: lambda_.IFunction) -> None:
+        """Put the function behind the console's paths, and nothing behind any other."""
+        integration = integrations.HttpLambdaIntegration(
+            "Function", function, payload_format_version=apigateway.PayloadFormatVersion.VERSION_2_0
+        )
+        for path in ("/console", "/console/{page+}"):
+            self._api.add_routes(
+                path=path,
+                # The pages know which; what they do not know is refused there.
+                methods=[apigateway.HttpMethod.ANY],
+                integration=integration,
+            )
+
+    def _stage(self) -> None:
+        access = logs.LogGroup(
+            self, "Access", retention=retention(self._config.log_days), removal_policy=RemovalPolicy.DESTROY
+        )
+        apigateway.CfnStage(
+            self,
+            "Live",
+            api_id=self._api.api_id,
+            stage_name="$default",
+            auto_deploy=True,
+            # People read and click; more than this is a script.
+            default_route_settings=apigateway.CfnStage.RouteSettingsProperty(
+                throttling_rate_limit=20, throttling_burst_limit=50, detailed_metrics_enabled=True
+            ),
+            access_log_settings=apigateway.CfnStage.AccessLogSettingsProperty(
+                destination_arn=access.log_group_arn,
+                # Neither who nor from where, and no path, which names collections.
+                format='{"request":"$context.requestId","time":"$context.requestTimeEpoch",'
+                '"method":"$context.httpMethod","status":"$context.status",'
+                '"latency":"$context.responseLatency","bytes":"$context.responseLength",'
+                '"error":"$context.error.responseType"}',
+            ),
+        )
+
+    def _client(self, people: People) -> cognito.UserPoolClient:
+        """The console as Cognito knows it. Tokens are looked at once, when somebody comes back, and not kept."""
+        return cognito.UserPoolClient(
+            self,
+            "Client",
+            user_pool=people.pool,
+            generate_secret=True,
+            o_auth=cognito.OAuthSettings(
+                flows=cognito.OAuthFlows(authorization_code_grant=True),
+                scopes=[cognito.OAuthScope.OPENID, cognito.OAuthScope.PROFILE],
+                callback_urls=[f"{self.url}/signin/callback"],
+            ),
+            supported_identity_providers=[cognito.UserPoolClientIdentityProvider.COGNITO],
+            prevent_user_existence_errors=True,
+            enable_token_revocation=True,
+            access_token_validity=Duration.minutes(5),
+            id_token_validity=Duration.minutes(5),
+            refresh_token_validity=Duration.hours(1),
+        )
+
+
+def code(config: Config) -> Path:
+    """The function's folder: ``functions/console``, with the accuracy report beside the handler if there is one."""
+    own = ROOT / "functions" / functions.CONSOLE.name
+    if not config.accuracy_report:
+        return own
+    report = Path(config.accuracy_report).read_bytes()
+    digest = hashlib.sha256((own / "handler.py").read_bytes() + report).hexdigest()
+    folder = ROOT / ".cache" / "console" / digest[:24]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(own / "handler.py", folder / "handler.py")
+    (folder / "accuracy.html").write_bytes(report)
+    return folder
