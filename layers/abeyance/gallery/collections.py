@@ -21,16 +21,22 @@ class Collections(Core):
     ----------
     span
         Changes in a snapshot segment of a collection that is created here.
+    vector_index
+        Name of the table's vector index, which templates of collections that are created here go into; empty
+        for none. It must be of the length of their templates.
     """
 
-    def __init__(self, table: Table, objects: Objects, *, span: int = SPAN, **rest: Any) -> None:
+    def __init__(
+        self, table: Table, objects: Objects, *, span: int = SPAN, vector_index: str = "", **rest: Any
+    ) -> None:
         super().__init__(table, objects, **rest)
         self._span = span
+        self._vector_index = vector_index
 
     def create_collection(self, ref: CollectionRef, *, model: str, dimension: int) -> Collection:
         if not model or dimension < 1:
             raise InvalidInput("a collection needs the identity of its model and the length of its templates")
-        meta = Meta(ref, new_generation(), model, dimension, self.now(), self._span)
+        meta = Meta(ref, new_generation(), model, dimension, self.now(), self._span, index=self._vector_index)
         try:
             self.table.transact([Put(meta.item(), absent=True)])
         except Conflict:

@@ -136,7 +136,7 @@ class Core:
         keys: dict[Key, int] = {log_key(meta.pk, seq): seq for seq in seqs}
         return {
             keys[key]: np.frombuffer(item["v"], dtype="<f2").astype(np.float32)
-            for key, item in self.table.get_many(keys).items()
+            for key, item in self.table.get_many(keys, attributes=("v",)).items()
             if "v" in item
         }
 

@@ -19,6 +19,7 @@ from abeyance.gallery.items import (
     log_key,
     user_item,
     user_key,
+    vector_attribute,
 )
 from abeyance.gallery.model import Face, User
 from abeyance.gallery.table import (
@@ -143,17 +144,22 @@ class Draft:
         if template is None:
             item[TTL] = self.expires
         else:
-            item |= {"id": name, "v": np.asarray(template, dtype="<f2").tobytes()}
+            stored = np.asarray(template, dtype="<f2")
+            item |= {"id": name, "v": stored.tobytes()}
+            if self.meta.index:
+                # Six decimals find candidates; what is scored is ``v``. Adding zero makes -0.0 a number.
+                item[vector_attribute(len(stored))] = [round(x, 6) + 0.0 for x in stored.tolist()]
         self.add(Put(item))
         return self.seq
 
     def _void(self, seq: int) -> None:
         # ``of`` stays: a reader that has not come this far must still learn of what went before.
+        vector = (vector_attribute(self.meta.dimension),) if self.meta.index else ()
         self.add(
             Update(
                 log_key(self.meta.pk, seq),
                 set={"k": VOID, TTL: self.expires},
-                unset=("id", "v"),
+                unset=("id", "v", *vector),
             )
         )
         self._erased.append(seq)

@@ -53,3 +53,7 @@ class TokenReused(GalleryError):
 
 class GalleryBusy(GalleryError):
     """Other writers won every attempt. Nothing more was changed; try again after a moment."""
+
+
+class IndexUnavailable(GalleryError):
+    """DynamoDB's vector index is not there or not filled yet. Wait until it is ACTIVE, or deploy without it."""

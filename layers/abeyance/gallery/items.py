@@ -20,6 +20,9 @@ apart from a new one of the same name, and never shows a searcher one as the oth
 A change writes new log items: a template under the next seq, or a void that says ``of`` which seq the template
 is that went. The log item of a template that went becomes a void itself. So every seq up to META's has its
 log item until a void's time to live is over, and a reader knows from a gap that it has not seen everything.
+
+Where a collection is in DynamoDB's vector index, each template's log item also has it as a list of numbers, in an
+attribute named after its length (:func:`vector_attribute`); a void has none, and is in no index.
 """
 
 from __future__ import annotations
@@ -64,6 +67,9 @@ class Meta:
     pending: frozenset[int] = frozenset()
     #: 1 while a writer makes the next segment: an object may lie there that nothing points to yet.
     uploading: int = 0
+    #: Name of the vector index that has every template of the collection; empty for none. Settled when the
+    #: collection is made: an index that is turned on later would not have the templates written before.
+    index: str = ""
 
     @property
     def key(self) -> Key:
@@ -88,7 +94,7 @@ class Meta:
 
     def item(self) -> Item:
         """For a new collection; later changes are updates of single attributes."""
-        return {
+        item: Item = {
             PARTITION: self.key[0],
             SORT: self.key[1],
             "generation": self.generation,
@@ -102,6 +108,7 @@ class Meta:
             "covered": self.covered,
             "erasures": self.erasures,
         }
+        return item | ({"index": self.index} if self.index else {})
 
     @classmethod
     def of(cls, item: Item) -> Meta:
@@ -123,6 +130,15 @@ def log_key(pk: str, seq: int) -> Key:
 
 def log_seq(sk: str) -> int:
     return int(sk[2:])
+
+
+def vector_attribute(dimension: int) -> str:
+    """Where a log item has its template for the vector index.
+
+    DynamoDB refuses to write an item whose vector has not the length that an index on the attribute has. With the
+    length in the name, collections of a former model can still be changed beside the index of the present one.
+    """
+    return f"vector{dimension}"
 
 
 def face_key(pk: str, face_id: str) -> Key:

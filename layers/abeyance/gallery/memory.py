@@ -42,9 +42,14 @@ class MemoryTable:
             item = self._find(key)
             return dict(item) if item is not None else None
 
-    def get_many(self, keys: Iterable[Key]) -> dict[Key, Item]:
+    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
         found = ((key, self.get(key)) for key in keys)
-        return {key: item for key, item in found if item is not None}
+        wanted = {PARTITION, SORT, *attributes}
+        return {
+            key: {name: value for name, value in item.items() if not attributes or name in wanted}
+            for key, item in found
+            if item is not None
+        }
 
     def get_settled(self, keys: Sequence[Key]) -> dict[Key, Item]:
         return self.get_many(keys)

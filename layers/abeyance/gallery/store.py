@@ -69,8 +69,9 @@ class DynamoGallery(TableGallery):
     table, bucket
         Names.
     rest
-        ``clock``, ``sleep``, ``span`` and ``auto_compact``; see
-        :class:`~abeyance.gallery.core.Core` and :class:`~abeyance.gallery.snapshots.Snapshots`.
+        ``clock``, ``sleep``, ``span``, ``vector_index`` and ``auto_compact``; see
+        :class:`~abeyance.gallery.core.Core`, :class:`~abeyance.gallery.collections.Collections` and
+        :class:`~abeyance.gallery.snapshots.Snapshots`.
     """
 
     def __init__(self, dynamodb: Any, table: str, s3: Any, bucket: str, **rest: Any) -> None:
@@ -91,10 +92,14 @@ class DynamoTable:
         answer = self._client.get_item(TableName=self._name, Key=_key(key), ConsistentRead=True)
         return _decode(answer["Item"]) if "Item" in answer else None
 
-    def get_many(self, keys: Iterable[Key]) -> dict[Key, Item]:
+    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
         found: dict[Key, Item] = {}
+        shape: dict[str, Any] = {"ConsistentRead": True}
+        if attributes:
+            names = {f"#a{n}": name for n, name in enumerate(dict.fromkeys((PARTITION, SORT, *attributes)))}
+            shape |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         for some in _batches(keys, 100):
-            request: Any = {self._name: {"Keys": [_key(k) for k in some], "ConsistentRead": True}}
+            request: Any = {self._name: {"Keys": [_key(k) for k in some], **shape}}
             for attempt in range(ATTEMPTS):
                 answer = self._client.batch_get_item(RequestItems=request)
                 for raw in answer["Responses"].get(self._name, ()):

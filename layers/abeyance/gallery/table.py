@@ -1,7 +1,7 @@
 """The little that a gallery asks of a table and of an object store, so that a fake can be small and exact.
 
-Items are plain dicts of ``str``, ``int``, ``float``, ``bytes``, lists of ``str`` and frozensets of ``int``
-(never empty: DynamoDB has no empty set). Every read is strongly consistent.
+Items are plain dicts of ``str``, ``int``, ``float``, ``bytes``, lists of ``str`` or ``float`` and frozensets of
+``int`` (never empty: DynamoDB has no empty set). Every read is strongly consistent.
 """
 
 from __future__ import annotations
@@ -68,8 +68,11 @@ class Table(Protocol):
         """One item."""
         ...
 
-    def get_many(self, keys: Iterable[Key]) -> dict[Key, Item]:
-        """Those items that exist. Each is read by itself: not one picture in time."""
+    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
+        """Those items that exist, or the keys and some attributes of them.
+
+        Each is read by itself: not one picture in time.
+        """
         ...
 
     def get_settled(self, keys: Sequence[Key]) -> dict[Key, Item]:
