@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import re
 import statistics
 import time
@@ -15,11 +16,16 @@ from botocore.config import Config
 from PIL import Image
 from tests.e2e.conftest import Deployment, cdk
 from tests.e2e.emulator import ACCOUNT
+from tests.e2e.visitor import Visitor
 
+from abeyance.console.people import Role
+from abeyance.console.web.app import HEADERS
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
 from abeyance.local.samples import fetch_samples
+from abeyance.moratorium.document import parse
 from abeyance.moratorium.publish import AppConfigPublisher
+from abeyance.moratorium.schema import definition
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import topology
 from abeyance.pipeline.aws import DynamoUploads
@@ -136,6 +142,9 @@ def test_poison_ends_as_rejection(deployment: Deployment) -> None:
         ("ledger", "dynamodb:DeleteItem", "ledger_table", "implicitDeny"),
         ("ledger", "dynamodb:GetItem", "gallery_table", "implicitDeny"),
         ("flags", "appconfig:StartDeployment", "*", "implicitDeny"),
+        ("console", "appconfig:StartDeployment", "*", "implicitDeny"),
+        ("console", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
+        ("console", "dynamodb:Query", "ledger_table", "allowed"),
     ],
 )
 def test_deployed_roles_keep_the_promises(
@@ -157,13 +166,104 @@ def test_deployed_roles_keep_the_promises(
     assert answer["EvaluationResults"][0]["EvalDecision"] == decision
 
 
+def test_console_turns_strangers_away(deployment: Deployment) -> None:
+    stranger = Visitor(deployment)
+    page = stranger.get("/console/signin")
+    assert page.status == 200
+    assert "/console/signin/provider" in page.text
+    forged = Visitor(deployment)
+    forged._cookie = "abeyance_console=eyJwZXJzb24iOlsieCIsIngiLFsiYXVkaXRvciJdXX0.aaaa.bbbb"
+    answers = [page]
+    for visitor in (stranger, forged):
+        for path in ("/console/", "/console/ledger", "/console/review", "/console/proposals/new"):
+            answers.append(
+                visitor.get(path, **{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "127.0.0.1"})
+            )
+            assert (answers[-1].status, answers[-1].headers["location"]) == (303, "/console/signin"), path
+    for answer in answers:
+        for name, value in HEADERS.items():
+            assert answer.headers[name.lower()] == value
+        assert "max-age" in answer.headers["strict-transport-security"]
+    assert stranger.post("/console/signin", person="clara@local").status == 403
+    assert stranger.get("/elsewhere").status == 404
+
+
+def test_each_role_finds_its_pages_and_no_others(deployment: Deployment) -> None:
+    """Under the deployed role, with IAM enforced: a page that may not read what it needs would fail."""
+    pages = {
+        "/console/review": Role,
+        "/console/moratoria": (Role.OFFICER, Role.AUDITOR),
+        "/console/moratoria/explain?tenant=acme&action=search&purpose=access_control&at=2026-01-01": (
+            Role.OFFICER,
+            Role.AUDITOR,
+        ),
+        "/console/moratoria/timeline.svg": (Role.OFFICER, Role.AUDITOR),
+        "/console/proposals": (Role.OFFICER, Role.AUDITOR),
+        "/console/proposals/new": (Role.OFFICER,),
+        "/console/galleries": (Role.OFFICER, Role.AUDITOR),
+        "/console/galleries/acme/staff": (Role.OFFICER, Role.AUDITOR),
+        "/console/accuracy": (Role.OFFICER, Role.AUDITOR),
+        "/console/ledger": (Role.AUDITOR,),
+        "/console/ledger/1": (Role.AUDITOR,),
+        "/console/ledger/1/proof.json": (Role.AUDITOR,),
+        "/console/ledger/export": (Role.AUDITOR,),
+    }
+    for role in Role:
+        visitor = Visitor(deployment, str(role), role)
+        for path, roles in pages.items():
+            assert visitor.get(path).status == (200 if role in roles else 403), (role, path)
+    auditor = Visitor(deployment, "edda", Role.AUDITOR)
+    assert "The chain is whole" in auditor.get("/console/ledger").text
+
+
+def test_match_waits_for_people_and_is_released(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    """Tightening at the console, by way of the function that deploys; then a judgement, and its result."""
+    document = copy.deepcopy(_publisher(deployment).current().document)
+    document["flags"]["look"] = definition("Look", "Somebody looks at every match.")
+    document["values"]["look"] = {
+        **{"enabled": True, "effect": "restrict", "actions": ["search"], "sectors": ["commercial"]},
+        **{"jurisdictions": ["all"], "starts": "2020-01-01T00:00:00Z", "on_expiry": "hold"},
+        **{"human_review": 1, "reason": "Somebody looks at every match.", "source": "The end-to-end test"},
+    }
+    clara, ada = Visitor(deployment, "clara", Role.OFFICER), Visitor(deployment, "ada", Role.REVIEWER)
+    forged = clara.post("/console/proposals", headers={"Origin": "https://evil.example"}, do="at_once")
+    assert forged.status == 403
+    done = clara.post("/console/proposals", document=json.dumps(document), note="look", do="at_once")
+    assert (done.status, done.headers["location"]) == (303, "/console/moratoria?done=1"), done.text
+    assert _publisher(deployment).current().document == document
+    for number in range(60):
+        key = f"acme/search/staff/looked-at-{number}.jpg"
+        answer = deployment.ask(key, photos["obama2.jpg"], purpose="access_control")
+        if answer.get("reviewers"):
+            break
+        time.sleep(1)
+    assert answer["faces"][0]["matches"] == []
+    _eventually(lambda: "1 comparison waits" in ada.get("/console/review").text, 30)
+    address = ada.post("/console/review/next").headers["location"]
+    assert "Is this one person?" in ada.get(address).text
+    for which in ("probe", "candidate"):
+        assert ada.get(f"{address}/{which}.png").headers["content-type"] == "image/png"
+    judged = ada.post(f"{address}/judge", verdict="same", ground="facial_features")
+    assert judged.status == 303, judged.text
+    released = deployment.result(key)
+    assert released["event"] == "Matches Released"
+    assert len(released["faces"][0]["matches"]) == 1
+
+
+def test_person_is_erased_at_the_console(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    key = "acme/index/staff/leaver.jpg"
+    assert deployment.ask(key, photos["biden.jpg"], purpose="access_control")["event"] == "Faces Indexed"
+    clara = Visitor(deployment, "clara", Role.OFFICER)
+    name = {"by": "external_image_id", "name": "leaver.jpg"}
+    assert "1 face and 0 users" in clara.post("/console/galleries/acme/staff/find", **name).text
+    assert clara.post("/console/galleries/acme/staff/erase", **name).status == 409
+    erased = clara.post("/console/galleries/acme/staff/erase", sure="yes", **name)
+    assert "The receipt is on the ledger" in erased.text
+    assert clara.post("/console/galleries/acme/staff/find", **name).status == 404
+
+
 def test_flipped_flag_halts_the_next_upload(deployment: Deployment, photos: dict[str, bytes]) -> None:
-    publisher = AppConfigPublisher(
-        deployment.client("appconfig"),
-        *deployment.settings.flags.removeprefix("appconfig:").split("/"),
-        tighten=deployment.outputs["TightenStrategy"],
-        loosen=deployment.outputs["LoosenStrategy"],
-    )
+    publisher = _publisher(deployment)
     now = publisher.current()
     document = copy.deepcopy(now.document)
     (name, value), *_ = document["values"].items()
@@ -192,6 +292,33 @@ def test_flipped_flag_halts_the_next_upload(deployment: Deployment, photos: dict
     assert answer["decision"]["fault"] == ""
 
 
+def test_lifting_it_takes_two_people_at_the_console(deployment: Deployment) -> None:
+    appconfig, publisher = deployment.client("appconfig"), _publisher(deployment)
+    document = copy.deepcopy(publisher.current().document)
+    for part in ("flags", "values"):
+        document[part].pop("all-stop")
+    clara, david = (Visitor(deployment, name, Role.OFFICER) for name in ("clara", "david"))
+    at_once = clara.post("/console/proposals", document=json.dumps(document), note="over", do="at_once")
+    assert (at_once.status, "this loosens" in at_once.text) == (409, True)
+    proposed = clara.post("/console/proposals", document=json.dumps(document), note="over", do="propose")
+    address = proposed.headers["location"]
+    (digest,) = re.findall(r'name="digest" value="(\w+)"', david.get(address).text)
+    assert clara.post(f"{address}/approve", digest=digest).status == 409
+    approved = david.post(f"{address}/approve", digest=digest)
+    assert approved.status == 303, approved.text
+    application, environment, _ = publisher._ids()
+    newest = max(
+        appconfig.list_deployments(ApplicationId=application, EnvironmentId=environment)["Items"],
+        key=lambda found: int(found["DeploymentNumber"]),
+    )
+    version = appconfig.get_hosted_configuration_version(
+        ApplicationId=application,
+        ConfigurationProfileId=publisher._ids()[2],
+        VersionNumber=int(newest["ConfigurationVersion"]),
+    )
+    assert parse(json.loads(version["Content"].read())).digest == parse(document).digest
+
+
 def test_deleted_photo_takes_its_faces_along(deployment: Deployment) -> None:
     s3, dynamodb = deployment.client("s3"), deployment.client("dynamodb")
     s3.delete_object(Bucket=deployment.settings.uploads_bucket, Key="acme/index/staff/first.jpg")
@@ -215,6 +342,11 @@ def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
         "Faces Indexed",
         "Faces Matched",
         "Faces Deleted",
+        "Matches Released",
+        "review.judged",
+        "moratorium.tightened",
+        "moratorium.published",
+        "person.erased",
     }
     _eventually(lambda: expected <= {entry.type for entry in store.read()}, 60)
     report = verify_store(store)
@@ -260,6 +392,15 @@ def test_destroy(deployment: Deployment) -> None:
         StackStatusFilter=["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_FAILED"]
     )["StackSummaries"]
     assert [stack["StackName"] for stack in left] == ["CDKToolkit"]
+
+
+def _publisher(deployment: Deployment) -> AppConfigPublisher:
+    return AppConfigPublisher(
+        deployment.client("appconfig"),
+        *deployment.settings.flags.removeprefix("appconfig:").split("/"),
+        tighten=deployment.outputs["TightenStrategy"],
+        loosen=deployment.outputs["LoosenStrategy"],
+    )
 
 
 def _key(deployment: Deployment, protects: str) -> str:

@@ -22,7 +22,7 @@ from .conftest import Browser, World, restrict
 
 WHO = {"ada": Role.REVIEWER, "clara": Role.OFFICER, "edda": Role.AUDITOR}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
-OPEN = {"static", "start", "start_bare"} | {
+OPEN = {"static", "start", "start_slash"} | {
     f"signin.{name}" for name in ("page", "choose", "provider", "callback", "out")
 }
 
@@ -279,7 +279,7 @@ def test_signing_in_with_a_provider(world: World) -> None:
     away = get("/signin/provider")
     query = parse_qs(urlsplit(away.location).query)
     claims |= {"nonce": query["nonce"][0], "roles": ["auditor"]}
-    assert get(f"/signin/callback?code=c&state={query['state'][0]}").location == "/console/"
+    assert get(f"/signin/callback?code=c&state={query['state'][0]}").location == "/console"
     ledger = get("/ledger")
     assert ledger.status_code == 200
     assert "max-age" in ledger.headers["Strict-Transport-Security"]

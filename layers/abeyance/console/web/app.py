@@ -82,8 +82,9 @@ def create_app(parts: Parts) -> Flask:
     app.extensions["console"] = parts
     for module in (signin, review, moratoria, proposals, ledger, galleries):
         app.register_blueprint(module.pages, url_prefix=PREFIX)
-    app.add_url_rule(f"{PREFIX}/", "start", _start)
-    app.add_url_rule(PREFIX, "start_bare", lambda: redirect(to("start")))
+    app.add_url_rule(PREFIX, "start", _start)
+    # Not a redirect to the other: an HTTP API may have taken the slash away.
+    app.add_url_rule(f"{PREFIX}/", "start_slash", _start)
     app.before_request(_guard)
     app.after_request(_headers)
     app.context_processor(_frame)
