@@ -84,6 +84,15 @@ def test_the_rewritten_prelu_gives_the_same_templates(entry: ModelEntry, tmp_pat
     assert converted.identity != original.identity
 
 
+def test_another_form_is_made_again_and_its_templates_are_the_same(entry: ModelEntry, tmp_path: Path) -> None:
+    fetch([entry], tmp_path)
+    newer = msgspec.structs.replace(entry, conversion=msgspec.structs.replace(PRELU, form=2))
+    assert state_of(newer, tmp_path) is State.STALE
+    fetch([newer], tmp_path)
+    assert state_of(newer, tmp_path) is State.READY
+    assert newer.identity == entry.identity
+
+
 def test_damage_is_noticed_and_mended(entry: ModelEntry, tmp_path: Path) -> None:
     (path,) = fetch([entry], tmp_path)
     whole = path.read_bytes()

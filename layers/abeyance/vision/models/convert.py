@@ -20,6 +20,8 @@ from abeyance.vision.models.manifest import ModelEntry
 TOLERANCE = 1e-4
 #: Smaller weights are as good as none: a million of them would not move the last digit of any sum.
 _TINY = 1e-25
+#: A slope nearer to 1 than this is not divided by what it lacks of 1.
+_LEAST_REST = 1e-3
 #: The ONNX IR version that every opset of our models may stand in and that ONNX Runtime 1.17 and later reads.
 _IR_VERSION = 9
 
@@ -115,7 +117,7 @@ def _runnable(model: Any) -> bytes:
 
 
 def _yunet_dynamic(model: Any) -> Any:
-    """Let height and width be any multiple of 32; the rest of the file stays as it is."""
+    """Let height and width be any multiple of 32, and compute the heads of a level as one."""
     graph = model.graph
     for dimension, name in zip(
         graph.input[0].type.tensor_type.shape.dim[2:], ("height", "width"), strict=True
@@ -127,7 +129,51 @@ def _yunet_dynamic(model: Any) -> Any:
         output.type.tensor_type.shape.dim[1].dim_param = "cells_" + output.name.rsplit("_", 1)[1]
     # The shapes in between are those of 640 x 640.
     del graph.value_info[:]
+    _join_heads(model)
     return model
+
+
+def _join_heads(model: Any) -> None:
+    """Pairs of a convolution and a depthwise one that read the same tensor become one pair, and a split.
+
+    YuNet has four such heads at every level, of 1, 1, 4 and 10 channels: each fills a vector register of sixteen on
+    its own, and together they do as well.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    readers = _readers(graph.node)
+    heads: dict[str, list[tuple[Any, Any]]] = {}
+    for node in graph.node:
+        following = readers.get(node.output[0], [])
+        if node.op_type == "Conv" and len(following) == 1 and following[0].op_type == "Conv":
+            into = readers.get(following[0].output[0], [])
+            if into and into[0].op_type == "Transpose":
+                heads.setdefault(node.input[0], []).append((node, following[0]))
+    joined = {id(node) for pairs in heads.values() for pair in pairs for node in pair}
+    nodes = []
+    for node in graph.node:
+        if id(node) not in joined:
+            nodes.append(node)
+            continue
+        pairs = heads.get(node.input[0], [])
+        if not pairs or node is not pairs[0][0]:
+            continue
+        source, sizes = node.input[0], [constants[first.input[1]].shape[0] for first, _ in pairs]
+        for number, each in enumerate(zip(*pairs, strict=True)):
+            attributes = _attributes(each[0]) | ({"group": sum(sizes)} if number else {})
+            names = [source if number == 0 else f"{source}/head0"]
+            for position, kind in ((1, "weight"), (2, "bias")):
+                names.append(f"{source}/head{number}/{kind}")
+                values = np.concatenate([constants[one.input[position]] for one in each])
+                graph.initializer.append(numpy_helper.from_array(values, names[-1]))
+            nodes.append(helper.make_node("Conv", names, [f"{source}/head{number}"], **attributes))
+        outputs = [last.output[0] for _, last in pairs]
+        nodes.append(helper.make_node("Split", [f"{source}/head1"], outputs, axis=1, split=sizes))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _only_used_constants(graph)
 
 
 def _sface_fold(model: Any) -> Any:
@@ -156,7 +202,7 @@ def _sface_fold(model: Any) -> Any:
             del node.input[:]
             node.input.extend(inputs)
             kept.append(node)
-    return _rebuild(model, kept, constants)
+    return _rebuild(model, _folded(kept, constants), constants)
 
 
 def _prelu(model: Any) -> Any:
@@ -196,28 +242,110 @@ def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArr
     return difference.astype(np.float32) * spread(scale).astype(np.float32)
 
 
-def _rebuild(model: Any, nodes: Iterable[Any], constants: dict[str, NDArray[Any]]) -> Any:
+def _folded(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[Any]:
+    """Without the normalisations that directly follow a convolution: they become its weights and bias."""
+    from onnx import helper
+
+    readers, kept, gone = _readers(nodes), [], set()
+    for node in nodes:
+        following = readers.get(node.output[0], [])
+        if id(node) in gone:
+            continue
+        if node.op_type != "Conv" or len(following) != 1 or following[0].op_type != "BatchNormalization":
+            kept.append(node)
+            continue
+        norm, weights = following[0], constants[node.input[1]]
+        gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in norm.input[1:5])
+        factor = gamma / np.sqrt(variance + _attributes(norm).get("epsilon", 1e-5))
+        bias = constants[node.input[2]] if len(node.input) > 2 else 0.0
+        y = norm.output[0]
+        constants[f"{y}/weight"] = (weights * factor.reshape(-1, 1, 1, 1)).astype(np.float32)
+        constants[f"{y}/bias"] = ((bias - mean) * factor + beta).astype(np.float32)
+        names = [node.input[0], f"{y}/weight", f"{y}/bias"]
+        kept.append(helper.make_node("Conv", names, [y], **_attributes(node)))
+        gone.add(id(norm))
+    return kept
+
+
+def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[Any]:
+    """PRelu written in what ONNX Runtime has fast code for.
+
+    PRelu(x) is s * x + (1 - s) * relu(x). Not max(x, s * x): some slopes exceed 1. Where only convolutions read it, it
+    becomes k * x + relu(x), with k = s / (1 - s), and their weights are multiplied by 1 - s. Where x comes from a
+    depthwise convolution, which costs no more than to multiply by k, that is done a second time, with k in its weights.
+    """
+    from onnx import helper
+
+    readers = _readers(nodes)
+    written = {node.output[0]: node for node in nodes}
+    # Multiplied onto the weights of the convolutions that read the tensor.
+    factors: dict[str, NDArray[np.float64]] = {}
+    kept: list[Any] = []
+    for node in nodes:
+        if node.op_type == "Conv" and node.input[0] in factors:
+            factor = factors[node.input[0]]
+            name = f"{node.output[0]}/scaled"
+            depthwise = _attributes(node).get("group", 1) > 1
+            shape = (-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)
+            constants[name] = (constants[node.input[1]] * factor.reshape(shape)).astype(np.float32)
+            node.input[1] = name
+        slope = constants.get(node.input[1]) if node.op_type == "PRelu" else None
+        if slope is None:
+            kept.append(node)
+            continue
+        x, y = node.input[0], node.output[0]
+        s = slope.astype(np.float64)
+        rest, source, following = 1.0 - s, written.get(x), readers.get(y, [])
+        kept.append(helper.make_node("Relu", [x], [f"{y}/relu"]))
+        if not _absorbed(following, s) or np.abs(rest).min() < _LEAST_REST:
+            constants[f"{y}/slope"], constants[f"{y}/rest"] = slope, rest.astype(np.float32)
+            kept += [
+                helper.make_node("Mul", [f"{y}/relu", f"{y}/rest"], [f"{y}/up"]),
+                helper.make_node("Mul", [x, f"{y}/slope"], [f"{y}/all"]),
+                helper.make_node("Add", [f"{y}/all", f"{y}/up"], [y]),
+            ]
+            continue
+        factors[y] = rest.ravel()
+        k = s / rest
+        if source is not None and _depthwise(source, constants) and len(source.input) > 2:
+            names = [source.input[0], f"{y}/weight", f"{y}/bias"]
+            constants[names[1]] = (constants[source.input[1]] * k.reshape(-1, 1, 1, 1)).astype(np.float32)
+            constants[names[2]] = (constants[source.input[2]] * k.ravel()).astype(np.float32)
+            kept.append(helper.make_node("Conv", names, [f"{y}/all"], **_attributes(source)))
+        else:
+            constants[f"{y}/k"] = k.astype(np.float32)
+            kept.append(helper.make_node("Mul", [x, f"{y}/k"], [f"{y}/all"]))
+        kept.append(helper.make_node("Add", [f"{y}/all", f"{y}/relu"], [y]))
+    return kept
+
+
+def _absorbed(following: Sequence[Any], slope: NDArray[Any]) -> bool:
+    """Whether a factor of each channel can go into the weights of everything that reads the tensor."""
+    channels = slope.ndim == 3 and slope.shape[1:] == (1, 1)
+    return (
+        channels
+        and bool(following)
+        and all(
+            reader.op_type == "Conv" and _attributes(reader).get("group", 1) in (1, slope.shape[0])
+            for reader in following
+        )
+    )
+
+
+def _depthwise(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
+    if node.op_type != "Conv":
+        return False
+    group = _attributes(node).get("group", 1)
+    return bool(group > 1 and constants[node.input[1]].shape[:2] == (group, 1))
+
+
+def _rebuild(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> Any:
     """A model of ``nodes`` with PRelu rewritten, only the constants in use, and a free batch dimension."""
     from onnx import helper, numpy_helper
 
     graph = model.graph
     _only_true_inputs(graph)
-    rewritten: list[Any] = []
-    for node in nodes:
-        slope = constants.get(node.input[1]) if node.op_type == "PRelu" else None
-        if slope is None:
-            rewritten.append(node)
-            continue
-        # s * x + (1 - s) * relu(x). Not max(x, s * x): some slopes exceed 1.
-        x, y = node.input[0], node.output[0]
-        constants[f"{y}/slope"] = slope
-        constants[f"{y}/rest"] = (1.0 - slope.astype(np.float64)).astype(np.float32)
-        rewritten += [
-            helper.make_node("Relu", [x], [f"{y}/relu"]),
-            helper.make_node("Mul", [f"{y}/relu", f"{y}/rest"], [f"{y}/up"]),
-            helper.make_node("Mul", [x, f"{y}/slope"], [f"{y}/all"]),
-            helper.make_node("Add", [f"{y}/all", f"{y}/up"], [y]),
-        ]
+    rewritten = _without_prelu(nodes, constants)
     used = {name for node in rewritten for name in node.input}
     for value in (graph.input[0], graph.output[0]):
         value.type.tensor_type.shape.dim[0].ClearField("dim_value")
@@ -234,6 +362,22 @@ def _rebuild(model: Any, nodes: Iterable[Any], constants: dict[str, NDArray[Any]
         ir_version=max(_IR_VERSION, 10 if _opset(model) >= 21 else 0),
         producer_name="abeyance",
     )
+
+
+def _readers(nodes: Iterable[Any]) -> dict[str, list[Any]]:
+    """Who reads each tensor."""
+    readers: dict[str, list[Any]] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def _only_used_constants(graph: Any) -> None:
+    read = {name for node in graph.node for name in node.input}
+    used = [constant for constant in graph.initializer if constant.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(used)
 
 
 def _only_true_inputs(graph: Any) -> None:

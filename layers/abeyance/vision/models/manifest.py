@@ -66,6 +66,8 @@ class Conversion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         "none", "yunet-dynamic", "sface-fold", "prelu", "flush-tiny", "tfjs-mesh", "tfjs-expression"
     ] = "none"
     version: int = 1
+    #: Which way the same arithmetic is written. A new one is made again on this machine, and templates stay comparable.
+    form: int = 1
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -169,7 +171,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
         determines = {
             "sha256": self.sha256,
-            "conversion": msgspec.to_builtins(self.conversion),
+            "conversion": {"name": self.conversion.name, "version": self.conversion.version},
             "preprocessing": msgspec.to_builtins(self.preprocessing),
             "dimension": self.dimension,
             "normalisation": "l2" if self.role is Role.EMBEDDER else "",
