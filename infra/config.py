@@ -37,8 +37,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_days: int = 90
     #: Days that nobody can delete a checkpoint of the ledger.
     ledger_lock_days: int = 365
-    #: Whether the gallery has DynamoDB's own vector index, for collections past what fits in memory.
+    #: Whether the gallery has DynamoDB's own vector index, for collections past what fits in memory; and up to
+    #: how many templates a collection is searched in memory nevertheless.
     vector_index: bool = False
+    exact_up_to: int = 1_000_000
     #: Whether there is a console, and who signs in: by default people of a Cognito user pool of its own. Another OpenID
     #: Connect provider is named by its issuer and what it calls the console; the secret (ARN in Secrets Manager,
     #: encrypted with AWS's key) stays empty for a public client.
@@ -79,6 +81,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         given = {name: value for name in cls.__struct_fields__ if (value := get(name)) not in (None, "")}
         return msgspec.convert(given, cls, strict=False)
+
+    @property
+    def index_name(self) -> str:
+        """Name of the vector index; empty for none. An index cannot be changed, so it is named after its model."""
+        return f"templates-{self.embedder_model}" if self.vector_index else ""
 
     @property
     def lambda_architecture(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
+from abeyance.gallery.items import LOG_KIND, vector_attribute
+from abeyance.gallery.table import PARTITION, SORT
 from abeyance.pipeline import topology
 from constructs import Construct
 from infra.config import Config
@@ -137,23 +139,38 @@ class Tables(Construct):
 def add_vector_index(table: dynamodb.Table, config: Config) -> str:
     """DynamoDB's own index over the templates of one model; returns its ARN.
 
-    The construct library has it on the L1 table only. An index cannot be changed, so it is named after its model.
+    The construct library has it on the L1 table only.
     """
     from abeyance.vision.models.manifest import Manifest
 
-    name = "templates-" + config.embedder_model
+    dimension = Manifest.load()[config.embedder_model].dimension
     index = {
-        "IndexName": name,
-        "VectorAttribute": {"AttributeName": "vector"},
-        "SearchSchema": [{"AttributeName": "pk", "SearchSchemaElementType": "HASH"}],
+        "IndexName": config.index_name,
+        "VectorAttribute": {"AttributeName": vector_attribute(dimension)},
+        # A collection, and in it templates of faces or of users.
+        "SearchSchema": [
+            {"AttributeName": PARTITION, "SearchSchemaElementType": "HASH"},
+            {"AttributeName": LOG_KIND, "SearchSchemaElementType": "INLINE_FILTER"},
+        ],
         "Projection": {"ProjectionType": "KEYS_ONLY"},
-        "Dimensions": Manifest.load()[config.embedder_model].dimension,
+        "Dimensions": dimension,
         "DistanceFunction": "COSINE",
     }
     resource = table.node.default_child
     assert isinstance(resource, dynamodb.CfnTable)
     resource.add_property_override("VectorIndexes", [index])
-    return f"{table.table_arn}/index/{name}"
+    resource.add_property_override(
+        "AttributeDefinitions",
+        [{"AttributeName": name, "AttributeType": "S"} for name in (PARTITION, SORT, LOG_KIND)],
+    )
+    # DynamoDB wants what a SearchSchema names to be defined; the rule knows of no schema but those of keys.
+    resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["E3039"]}})
+    Validations.of(resource).acknowledge(
+        Acknowledgment(
+            id="CloudFormation-Validate::E3039", reason="The SearchSchema of the vector index uses it."
+        )
+    )
+    return f"{table.table_arn}/index/{config.index_name}"
 
 
 def _append_only(table: dynamodb.Table, writer: str) -> None:

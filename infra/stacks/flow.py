@@ -61,6 +61,8 @@ class Flow(Stack):
             detector_model=config.detector_model,
             embedder_model=config.embedder_model,
             retention_days=config.retention_days,
+            vector_index=config.index_name,
+            exact_up_to=config.exact_up_to,
         )
         self._environment = {**settings.to_environment(), **_runtime(config)}
         self._config, self._embedding = config, embedding

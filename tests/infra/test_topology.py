@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.infra.policies import Templates, text
 
+from abeyance.gallery.items import vector_attribute
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
@@ -176,5 +177,15 @@ def test_vector_index(synthesise: Any) -> None:
     ]
     (index,) = table["VectorIndexes"]
     assert (index["Dimensions"], index["DistanceFunction"]) == (128, "COSINE")
+    assert index["VectorAttribute"]["AttributeName"] == vector_attribute(128)
+    searched = {element["AttributeName"] for element in index["SearchSchema"]}
+    assert searched == {"pk", "k"} <= {made["AttributeName"] for made in table["AttributeDefinitions"]}
+    flow = templates["AbeyanceFlow"]["Resources"]
+    told = [
+        found["Environment"]["Variables"]["ABEYANCE_VECTOR_INDEX"]
+        for found in _of(flow, "AWS::Lambda::Function").values()
+        if "ABEYANCE_VECTOR_INDEX" in found.get("Environment", {}).get("Variables", {})
+    ]
+    assert set(told) == {index["IndexName"]}
     policies = json.dumps(templates["AbeyanceFlow"])
     assert policies.count("dynamodb:SearchVectors") == 2

@@ -38,7 +38,8 @@ from abeyance.gallery.table import PARTITION, SORT, TTL, Item, Key
 #: Sorts after every character that ids are made of.
 END = "\uffff"
 
-#: Kinds of log items: templates of faces and of users, and voids.
+#: Attribute of a log item, and what it says: a template of a face, of a user, or a void.
+LOG_KIND = "k"
 FACE, USER, VOID = "F", "U", "V"
 #: Seconds that voids and marks of deleted sources stay. Queues and their dead-letter queues together keep
 #: an event for up to 28 days; a searcher that was idle for longer reads everything again.

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from abeyance.gallery import exact
 from abeyance.gallery.changelog import ATTRIBUTES, Log
 from abeyance.gallery.errors import IndexUnavailable
-from abeyance.gallery.items import FACE, USER, Meta
+from abeyance.gallery.items import FACE, LOG_KIND, USER, Meta
 from abeyance.gallery.matrix import Matrix
 from abeyance.gallery.model import Candidate, CollectionRef, Kind
 from abeyance.gallery.port import Block, Changes, Position
@@ -40,7 +40,7 @@ EXACT_UP_TO = 1_000_000
 #: Probes that the index is asked about at the same time.
 PARALLEL = 8
 
-_LOG_KIND = {Kind.FACE: FACE, Kind.USER: USER}
+_KINDS = {Kind.FACE: FACE, Kind.USER: USER}
 #: What DynamoDB says of an index that is not there, is being filled, or has vectors of another length.
 _UNAVAILABLE = frozenset({"ResourceNotFoundException", "ValidationException"})
 
@@ -89,8 +89,6 @@ class DynamoIndex:
     def nearest(self, pk: str, kind: Kind, probe: npt.NDArray[np.floating]) -> list[str]:
         unit = np.asarray(probe, dtype=np.float64)
         unit = unit / np.linalg.norm(unit)
-        if not hasattr(self._client, "search_vectors"):
-            raise IndexUnavailable("this boto3 does not know SearchVectors; it takes 1.43.66 or newer")
         try:
             answer = self._client.search_vectors(
                 TableName=self._table,
@@ -98,8 +96,8 @@ class DynamoIndex:
                 SearchVector=[{"N": f"{x:.7g}"} for x in unit.tolist()],
                 TopK=self._top,
                 SearchConditionExpression="#pk = :pk AND #k = :k",
-                ExpressionAttributeNames={"#pk": PARTITION, "#k": "k", "#sk": SORT},
-                ExpressionAttributeValues={":pk": {"S": pk}, ":k": {"S": _LOG_KIND[kind]}},
+                ExpressionAttributeNames={"#pk": PARTITION, "#k": LOG_KIND, "#sk": SORT},
+                ExpressionAttributeValues={":pk": {"S": pk}, ":k": {"S": _KINDS[kind]}},
                 ProjectionExpression="#sk",
             )
         except self._client.exceptions.ClientError as error:

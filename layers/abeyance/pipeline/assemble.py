@@ -16,6 +16,8 @@ from abeyance.pipeline.stage import Outbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from abeyance.gallery.search import Searcher
+    from abeyance.gallery.store import DynamoGallery
     from abeyance.moratorium.guard import Guard
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.gate import Gate
@@ -54,20 +56,18 @@ def detect() -> Detect:
 
 def recognize() -> Recognize:
     """The recognition stage of this environment."""
-    from abeyance.gallery.search import Searcher
-    from abeyance.gallery.store import DynamoGallery
     from abeyance.pipeline.postpone import Postpone
     from abeyance.pipeline.recognize import Recognize
 
     settings = Settings.from_environment()
-    gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
+    faces = gallery(settings)
     return Recognize(
         settings,
         guard(settings),
         S3Objects(client("s3")),
         _outbox("recognize", settings),
-        gallery,
-        Searcher(gallery),
+        faces,
+        searcher(settings, faces),
         embedder(settings),
         similarity_scale(settings),
         Postpone(client("sqs"), settings.recognize_queue),
@@ -76,13 +76,12 @@ def recognize() -> Recognize:
 
 def sweep() -> dict[str, int]:
     """Finish deletions of collections that were cut off; how many there were."""
-    from abeyance.gallery.store import DynamoGallery
     from abeyance.moratorium.tenants import DynamoTenants
 
     settings = Settings.from_environment()
-    gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
+    faces = gallery(settings)
     tenants = DynamoTenants(client("dynamodb"), settings.tenants_table)
-    return {"finished": sum(gallery.sweep(tenant.id) for tenant in tenants.all())}
+    return {"finished": sum(faces.sweep(tenant.id) for tenant in tenants.all())}
 
 
 def review() -> EnqueueReviews:
@@ -158,6 +157,31 @@ def embedder(settings: Settings) -> Callable[[], Embedder]:
             sagemaker_runtime=lambda: client("sagemaker-runtime"),
         )
     )
+
+
+def gallery(settings: Settings) -> DynamoGallery:
+    """The deployment's gallery."""
+    from abeyance.gallery.store import DynamoGallery
+
+    return DynamoGallery(
+        client("dynamodb"),
+        settings.gallery_table,
+        client("s3"),
+        settings.gallery_bucket,
+        vector_index=settings.vector_index,
+    )
+
+
+def searcher(settings: Settings, gallery: DynamoGallery) -> Searcher:
+    """What searches the gallery: in memory, or large collections through the vector index if there is one."""
+    if not settings.vector_index:
+        from abeyance.gallery.search import Searcher
+
+        return Searcher(gallery)
+    from abeyance.gallery.vector_index import DynamoIndex, IndexSearcher
+
+    index = DynamoIndex(client("dynamodb"), settings.gallery_table, settings.vector_index)
+    return IndexSearcher(gallery, index, exact_up_to=settings.exact_up_to)
 
 
 def similarity_scale(settings: Settings) -> Callable[[], SimilarityScale]:

@@ -58,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     search_threshold: float = 80.0
     #: Most candidates of one search.
     max_candidates: int = 10
+    #: DynamoDB's vector index over the gallery's templates; empty: every collection is searched in memory.
+    vector_index: str = ""
+    #: Templates up to which a collection is searched in memory, exactly, also where there is an index.
+    exact_up_to: int = 1_000_000
     #: Days that chips and results are kept.
     retention_days: int = 30
 

@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from abeyance.gallery.search import Searcher
-from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.queue import LedgerQueue, queue_url
 from abeyance.moratorium.tenants import DynamoTenants
@@ -37,10 +35,10 @@ def _parts(settings: Settings) -> tuple[Access, Tools]:
         _LazyQueue(settings.ledger_queue),
         lambda text: pseudonym(stages.pseudonym_key(settings), text),
     )
-    gallery = DynamoGallery(client("dynamodb"), settings.gallery_table, client("s3"), settings.gallery_bucket)
+    gallery = stages.gallery(settings)
     return access, Tools(
         gallery=gallery,
-        searcher=Searcher(gallery),
+        searcher=stages.searcher(settings, gallery),
         photos=Photos(client("s3"), settings.uploads_bucket),
         eyes=eyes(settings),
         embedding=functools.cache(lambda: _embedding(settings)),
