@@ -64,11 +64,6 @@ class Deployment:
             return found
         raise AssertionError(f"no result in {limit} s; see {self.emulator.log}")
 
-    def keep_durations(self, milliseconds: dict[str, float]) -> None:
-        """Leave them where ``abeyance cost --durations`` reads them."""
-        kept = {"measured": "by make e2e, on this machine", "milliseconds": milliseconds}
-        (ROOT / ".cache" / "e2e" / "durations.json").write_text(json.dumps(kept, indent=1) + "\n")
-
     def ask(self, key: str, body: bytes, **metadata: str) -> dict[str, Any]:
         """Upload a photo and await its result."""
         self.upload(key, body, **metadata)

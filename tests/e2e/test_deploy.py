@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import re
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -363,21 +362,6 @@ def test_nothing_was_given_up_on(deployment: Deployment) -> None:
         assert counts["Attributes"]["ApproximateNumberOfMessages"] == "0", stage.name
     for name, peak in deployment.emulator.memory().items():
         deployment.figures[f"peak_mb_{name}"] = peak / 1e6
-
-
-def test_durations_are_kept(deployment: Deployment) -> None:
-    """What one message took in each warm function, for ``abeyance cost --durations``."""
-    logs = deployment.client("logs")
-    milliseconds = {}
-    for stage in topology.STAGES:
-        pages = logs.get_paginator("filter_log_events").paginate(
-            logGroupName=f"/aws/lambda/abeyance-{stage.name}"
-        )
-        lines = [event["message"] for page in pages for event in page["events"]]
-        found = [float(hit[1]) for line in lines if (hit := re.search(r"\tDuration: ([\d.]+) ms", line))]
-        assert found, stage.name
-        milliseconds[stage.name] = statistics.median(found)
-    deployment.keep_durations(milliseconds)
 
 
 def test_destroy(deployment: Deployment) -> None:

@@ -1,0 +1,81 @@
+"""The embedding endpoint's instances, by the rules of infra/constructs/ecs.py and sagemaker.py, minute by minute."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from abeyance.bench.simulation.model import DAY, Latencies, Plan
+
+#: Seconds that a message is visible in a queue whose pollers keep up.
+_VISIBLE = 0.01
+#: SageMaker's target: concurrent requests of one copy.
+_TARGET = 20
+_COOLDOWN = {"ecs": 15, "sagemaker": 10}
+#: Minutes without anything, after which SageMaker goes to no instance.
+_QUIET = 15
+
+
+class Endpoint:
+    """How many instances serve, one step a minute. Begins with one that is warm, as on any day but the first."""
+
+    def __init__(self, plan: Plan, known: Latencies, random: np.random.Generator) -> None:
+        self._plan = plan
+        self._random = random
+        self._start = math.ceil(known.seconds[f"gpu_start_{plan.embedder}"] / 60)
+        self._ready = 1
+        #: Minutes at which those serve that are starting.
+        self._coming: list[int] = []
+        self._changed = -_COOLDOWN[plan.embedder]
+        self._quiet = 0
+        #: Minutes of instances, on the day itself.
+        self.minutes = 0
+
+    def minute(self, now: int, waiting: float, rate: float, busy: float) -> int:
+        """Instances that serve in minute ``now``; ``busy`` is the number of requests at the same time."""
+        self._ready += sum(when <= now for when in self._coming)
+        self._coming = [when for when in self._coming if when > now]
+        self._quiet = 0 if waiting or rate else self._quiet + 1
+        if self._plan.embedder == "sagemaker":
+            wanted = self._by_load(busy, waiting)
+        elif self._plan.scale_by == "visible":
+            wanted = self._by_queue(waiting, rate)
+        else:
+            wanted = self._by_receipts(waiting)
+        have = self._ready + len(self._coming)
+        if wanted > have:
+            self._coming += [now + self._start] * (wanted - have)
+            self._changed = now
+        elif wanted < have and now - self._changed >= _COOLDOWN[self._plan.embedder]:
+            self._ready, self._coming, self._changed = wanted, [], now
+        if now < DAY // 60:
+            # What is starting is paid for as well.
+            self.minutes += self._ready + len(self._coming)
+        return self._ready
+
+    def _by_queue(self, waiting: float, rate: float) -> int:
+        """Steps on the visible messages, of which SQS reports one sample a minute.
+
+        While nothing serves, ``recognize`` puts its messages back with a delay of a quarter of their age
+        (:mod:`abeyance.pipeline.postpone`), and what is delayed is not visible.
+        """
+        if not self._ready:
+            age = waiting / rate / 2 if rate else 3600.0
+            waiting *= _VISIBLE / min(900.0, max(1.0, age / 4))
+        seen = self._random.poisson(waiting + rate * _VISIBLE)
+        if seen < 1:
+            return 0
+        return self._plan.max_gpus if seen >= 1000 else 1
+
+    def _by_receipts(self, waiting: float) -> int:
+        """What is not deployed: down to nothing only where nothing was received for a quarter of an hour."""
+        if waiting >= 1000:
+            return self._plan.max_gpus
+        return 0 if self._quiet >= _QUIET else 1
+
+    def _by_load(self, busy: float, waiting: float) -> int:
+        if self._ready + len(self._coming) == 0:
+            return 1 if waiting else 0
+        least = 0 if self._quiet >= _QUIET else 1
+        return max(least, min(self._plan.max_gpus, math.ceil(busy / _TARGET - 1e-9)))
