@@ -35,8 +35,8 @@ Curve = NDArray[np.float64]
 LEDGER = topology.LEDGER.name
 #: The hour of the day with most photos.
 BUSIEST = 15
-#: Days that are looked at after the last photo, for what still waits.
-_AFTER = 4
+#: Seconds that are looked at after the last photo, at most: a queue keeps its messages as long.
+_AFTER = 4 * DAY
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -113,14 +113,17 @@ def burst_seconds(plan: Plan) -> slice:
     return slice(BUSIEST * 3600, BUSIEST * 3600 + round(plan.burst_minutes * 60))
 
 
-def simulate(plan: Plan, demand: Demand, known: Latencies | None = None) -> Day:
-    """One day of the plan, with what still waits after it worked off for up to four more days."""
+def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, after: float = _AFTER) -> Day:
+    """One day of the plan, with what still waits then worked off for up to ``after`` seconds more.
+
+    Who has not left a queue by then has waited for ever.
+    """
     known = known or latencies()
     made = stations(plan, demand, known)
     made[LEDGER] = _ledger(made[LEDGER], plan, demand)
     photos = arrivals(plan).astype(np.float64)
     random = np.random.default_rng(plan.seed)
-    horizon = _horizon(plan, made)
+    horizon = _horizon(plan, made, after)
     come = np.zeros(horizon)
     come[:DAY] = photos
     inflow = {name: np.zeros(horizon) for name in made}
@@ -164,11 +167,11 @@ def _ledger(station: Station, plan: Plan, demand: Demand) -> Station:
     return msgspec.structs.replace(station, ceiling=ceilings[name], ceiling_name=name)
 
 
-def _horizon(plan: Plan, made: dict[str, Station]) -> int:
-    """Seconds until the last queue is empty, or as many as are looked at."""
+def _horizon(plan: Plan, made: dict[str, Station], after: float) -> int:
+    """Seconds until the last queue is sure to be empty, or as many as are looked at; whole minutes."""
     entries = {name: ENTRIES if name == LEDGER else 1 for name in made}
     slowest = max(plan.photos_a_day * entries[name] / station.rate for name, station in made.items())
-    return int(min((1 + _AFTER) * DAY, max(DAY * 1.1, slowest * 1.1 + 7200)) // 60 * 60)
+    return DAY + int(min(after, slowest + 7200)) // 60 * 60
 
 
 def _pass(station: Station, came: Curve, rate: Curve) -> Passed:

@@ -109,7 +109,9 @@ def largest_day(plan: Plan, demand: Demand, *, precision: float = 0.02) -> float
     """
 
     def fits(photos: float) -> bool:
-        return well(simulate(msgspec.structs.replace(plan, photos_a_day=photos), demand))
+        changed = msgspec.structs.replace(plan, photos_a_day=photos)
+        # Whoever waits longer than the ledger may is not well, and need not be waited for.
+        return well(simulate(changed, demand, after=LEDGER_WITHIN))
 
     found = [photos for photos in (1e5 * 2.0**power for power in range(11)) if fits(photos)]
     if not found:
