@@ -88,6 +88,9 @@ class History(RuleBasedStateMachine):
         self.gallery.create_collection(STAFF, model=MODEL, dimension=DIMENSION)
         self.warm = Searcher(self.gallery)
         self.seldom = Searcher(self.gallery)
+        self.start()
+
+    def start(self) -> None:
         self.faces: dict[str, str] = {}  # face id -> user id
         self.sources: dict[int, tuple[str, list[str]]] = {}
         self.users: dict[str, list[str]] = {}
