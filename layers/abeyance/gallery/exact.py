@@ -1,28 +1,48 @@
-"""The best by cosine, exactly: a fast pass over everything, and an exact one over what it leaves."""
+"""The best by cosine, exactly: a fast pass over everything, and an exact one over what it leaves.
+
+The fast pass multiplies rounded vectors. With x = X + e and p = P + f, rounded and rest,
+``x.p - X.P = e.p + X.f``, so for unit vectors it is off by at most ``|e| + (1 + |e|) |f|``. Whatever could be
+among the best within that bound is scored again in float64. So results do not depend on the kernel, nor on how
+rows lie in blocks, nor on how many threads there are: cosines are exact before they are rounded to float32, and
+ties go by id.
+"""
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from abeyance.gallery.kernels import rounded
+from abeyance.gallery.kernels import Probes
 from abeyance.gallery.matrix import Matrix, Rows
 from abeyance.gallery.model import Candidate, Kind
 from abeyance.gallery.port import Block
+from abeyance.gallery.threads import cores, pool
+
+#: Scores that are worked on at a time, so that they stay in the cache.
+SCORES = 2**19
+#: Rows of which only the highest score is compared first.
+GROUP = 64
+#: Rows that are scored exactly at a time.
+EXACTLY = 4096
+#: Blocks for which a second thread is worth waking.
+BLOCKS = 2
+
+_EPSILON = float(np.finfo(np.float32).eps)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def search(
     matrix: Matrix, kind: Kind, probes: npt.NDArray[np.float32], limit: int, min_cosine: float
 ) -> list[list[Candidate]]:
-    """The ``limit`` best templates for each probe.
-
-    The first pass multiplies rounded vectors. With x = X + e and p = P + f, rounded and rest,
-    ``x.p - X.P = e.p + X.f``, so for unit vectors it is off by at most ``|e| + (1 + |e|) |f|``. Whatever could
-    be among the best within that bound is scored again in float64. So results do not depend on the kernel,
-    nor on how rows lie in blocks: cosines are exact before they are rounded to float32, and ties go by id.
+    """The ``limit`` best templates for each probe, on all cores that this process may use.
 
     Parameters
     ----------
@@ -42,67 +62,23 @@ def search(
     list of list of Candidate
         For each probe, best first.
     """
-    kernel = matrix.kernel
     exact = probes.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-    scales, errors = np.ones(len(exact)), np.zeros(len(exact))
-    steps = np.empty(exact.shape, dtype=kernel.dtype)
-    for n, probe in enumerate(exact):
-        scales[n] = np.abs(probe).max() / kernel.levels if kernel.levels else 1.0
-        errors[n] = rounded(probe[None].astype(np.float32), kernel, scales[n], steps[n : n + 1])
-    packed = kernel.pack(steps)
+    scan = _Scan(matrix, exact, limit, min_cosine)
+    helpers = min(cores(), len(matrix.blocks) // BLOCKS) - 1
+    helping = [pool().submit(scan.run) for _ in range(helpers)]
+    found = [scan.run()]
+    # Whoever is still busy with another search has left this one's blocks to the others.
+    found += [helper.result() for helper in helping if not helper.cancel()]
+    return scan.answer(_together(found), kind)
+
+
+def bounds(rows: Rows, probes: Probes) -> Floats:
+    """(p,) how far the fast pass can be from the cosine, in a block."""
     # Rounding of float32 arithmetic, generously.
-    slack = (exact.shape[1] + 16) * float(np.finfo(np.float32).eps)
-    best = [_Best(limit, min_cosine) for _ in exact]
-    for number, rows in enumerate(matrix.blocks):
-        scores = kernel.dots(rows.fast, packed)
-        step = rows.scale * scales
-        bounds = rows.error + (1 + rows.error) * errors + slack
-        # In the kernel's own numbers, so that most blocks are done after one comparison.
-        floors = (np.array([b.floor for b in best]) - bounds) / step
-        if kernel.levels:
-            floors = np.floor(floors).clip(-(2**31), 2**31 - 1)
-        hits = scores >= floors.astype(scores.dtype)
-        hits[rows.dead] = False
-        for probe in np.flatnonzero(hits.any(axis=0)):
-            found = np.flatnonzero(hits[:, probe])
-            best[probe].take(number, found, scores[found, probe] * step[probe], float(bounds[probe]))
-    return [b.exactly(matrix.blocks, kind, probe) for b, probe in zip(best, exact, strict=True)]
-
-
-class _Best:
-    """Rows that may be among the best for one probe."""
-
-    def __init__(self, limit: int, min_cosine: float) -> None:
-        self._limit = limit
-        self._min = min_cosine
-        self._found: list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
-        self._lowest = np.empty(0, dtype=np.float64)
-        #: A row whose cosine is below this for certain is not among the best.
-        self.floor = max(min_cosine, -2.0)
-
-    def take(
-        self, block: int, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], bound: float
-    ) -> None:
-        """Take in rows of a block with their fast cosines, which are off by at most ``bound``."""
-        self._found.append((block, rows, scores + bound))
-        lowest = np.concatenate([self._lowest, scores - bound])
-        if len(lowest) >= self._limit:
-            lowest = np.partition(lowest, len(lowest) - self._limit)[-self._limit :]
-            self.floor = max(self.floor, float(lowest[0]))
-        self._lowest = lowest
-
-    def exactly(self, blocks: Sequence[Rows], kind: Kind, probe: npt.NDArray[np.float64]) -> list[Candidate]:
-        """The best, by their exact cosines."""
-        found: list[tuple[float, bytes]] = []
-        for number, rows, highest in self._found:
-            rows = rows[highest >= self.floor]
-            block = blocks[number]
-            cosines = _cosines(block.templates[rows], probe)
-            keep = cosines >= self._min
-            found += zip(cosines[keep].tolist(), (i.tobytes() for i in block.ids[rows[keep]]), strict=True)
-        found.sort(key=lambda pair: (-pair[0], pair[1]))
-        return [Candidate(_name(kind, raw), cosine) for cosine, raw in found[: self._limit]]
+    slack = (rows.fast.shape[1] + 16) * _EPSILON
+    found: Floats = rows.error + (1 + rows.error) * probes.errors + slack
+    return found
 
 
 def oracle(
@@ -123,11 +99,192 @@ def oracle(
     return answers
 
 
-def _cosines(templates: npt.NDArray[np.floating], probe: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """(n,) float32 from (n, d) templates and a (d,) unit probe."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Rows that may be among the best, and between what their cosines lie.
+
+    Attributes
+    ----------
+    places
+        (n,) number of the block times 2**32, plus the row.
+    probes
+        (n,) for which probe.
+    low, high
+        (n,) bounds on the cosine; its float32 value in both once that is known.
+    """
+
+    places: Ints
+    probes: Ints
+    low: Floats
+    high: Floats
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def of(self, which: npt.NDArray[np.bool_] | Ints) -> _Found:
+        return _Found(self.places[which], self.probes[which], self.low[which], self.high[which])
+
+
+class _Scan:
+    """One search. Threads that run it take block after block, and tell each other what is too low by now."""
+
+    def __init__(self, matrix: Matrix, exact: Floats, limit: int, min_cosine: float) -> None:
+        self._blocks = matrix.blocks
+        self._kernel = matrix.kernel
+        self._exact = exact
+        self._packed: Probes = matrix.kernel.packed(exact)
+        self._limit = limit
+        self._min = min_cosine
+        #: Lower than any score.
+        self._lowest = np.int32(-(2**31)) if matrix.kernel.levels else np.float32(-np.inf)
+        self._lock = threading.Lock()
+        #: (p,) what is below it for certain is not among the best.
+        self._floors = np.full(len(exact), max(min_cosine, -2.0))
+        self._numbers: Iterator[int] = iter(range(len(self._blocks)))
+        #: Rows that are found before they are sifted.
+        self._many = max(4096, 128 * len(exact), 4 * limit * len(exact))
+
+    def run(self) -> _Found:
+        """Search blocks until none is left."""
+        found: list[_Found] = []
+        count, room = 0, self._many
+        # One thread gets each number: the iterator is C code and never lets go of the interpreter.
+        for number in self._numbers:
+            rows = self._blocks[number]
+            step = max(GROUP, SCORES // len(self._exact) // GROUP * GROUP)
+            for start in range(0, len(rows), step):
+                part = self._look(number, rows, slice(start, min(start + step, len(rows))))
+                if not len(part):
+                    continue
+                found.append(part)
+                count += len(part)
+                if count > room:
+                    found = [self._sifted(_together(found))]
+                    count = len(found[0])
+                    room = max(self._many, 2 * count)
+        return _together(found)
+
+    def answer(self, found: _Found, kind: Kind) -> list[list[Candidate]]:
+        """What is best of everything that was found."""
+        found = self._best(self._above(found))
+        found = found.of(found.low >= self._min)
+        names = [_name(kind, self._id(place)) for place in found.places.tolist()]
+        cosines = found.low.tolist()
+        ends = np.searchsorted(found.probes, np.arange(len(self._exact) + 1)).tolist()
+        return [[Candidate(names[n], cosines[n]) for n in range(begin, end)] for begin, end in pairwise(ends)]
+
+    def _look(self, number: int, rows: Rows, part: slice) -> _Found:
+        """Rows of a part of a block that may be among the best."""
+        scores = self._kernel.dots(rows.fast[part], self._packed)
+        if len(rows.dead):
+            first, last = np.searchsorted(rows.dead, (part.start, part.stop))
+            scores[rows.dead[first:last] - part.start] = self._lowest
+        worth = rows.scale * self._packed.scales
+        off = bounds(rows, self._packed)
+        groups, rest = divmod(len(scores), GROUP)
+        grouped = scores[: len(scores) - rest].reshape(GROUP, groups, len(self._exact))
+        highest = grouped.max(axis=0)
+        floors = self._as_scores(off, worth)
+        group, probe = np.nonzero(highest >= floors)
+        if len(group) > 4 * self._limit * len(floors) and groups >= self._limit:
+            # So many rows are at least that good.
+            good = np.partition(highest, groups - self._limit, axis=0)[groups - self._limit]
+            self._raise(good * worth - off)
+            floors = self._as_scores(off, worth)
+            group, probe = np.nonzero(highest >= floors)
+        within, hit = np.nonzero(grouped[:, group, probe] >= floors[probe])
+        at, probe = within * groups + group[hit], probe[hit]
+        if rest:
+            end, of = np.nonzero(scores[len(scores) - rest :] >= floors)
+            at, probe = np.concatenate([at, end + len(scores) - rest]), np.concatenate([probe, of])
+        found = scores[at, probe]
+        if len(rows.dead):
+            alive = found > self._lowest
+            at, probe, found = at[alive], probe[alive], found[alive]
+        cosines, off = found * worth[probe], off[probe]
+        return _Found(at + ((number << 32) + part.start), probe, cosines - off, cosines + off)
+
+    def _as_scores(self, off: Floats, worth: Floats) -> npt.NDArray[np.generic]:
+        """The floors in the kernel's own numbers, so that most rows are done after one comparison."""
+        floors = (self._floors - off) / worth
+        if self._kernel.levels:
+            floors = np.floor(floors).clip(-(2**31), 2**31 - 1)
+        return floors.astype(self._lowest.dtype)
+
+    def _raise(self, floors: Floats) -> None:
+        with self._lock:
+            self._floors = np.maximum(self._floors, floors)
+
+    def _above(self, found: _Found) -> _Found:
+        """Without the rows that so many others are better than."""
+        order = np.lexsort((-found.low, found.probes))
+        counts = np.bincount(found.probes, minlength=len(self._exact))
+        enough = np.flatnonzero(counts >= self._limit)
+        floors = np.full(len(self._exact), -2.0)
+        floors[enough] = found.low[order[(np.cumsum(counts) - counts)[enough] + self._limit - 1]]
+        self._raise(floors)
+        return found.of(found.high >= self._floors[found.probes])
+
+    def _sifted(self, found: _Found) -> _Found:
+        """Fewer, if need be by their exact cosines: many templates may be as good as equal."""
+        found = self._above(found)
+        return self._best(found) if len(found) > self._many else found
+
+    def _best(self, found: _Found) -> _Found:
+        """The best by exact cosines, in the order of the answer."""
+        if not len(found):
+            return found
+        exact = np.empty(len(found))
+        order = np.argsort(found.places)
+        for start in range(0, len(order), EXACTLY):
+            some = order[start : start + EXACTLY]
+            templates = self._templates(found.places[some])
+            exact[some] = _cosines(templates, self._exact[found.probes[some]])
+        found = self._above(_Found(found.places, found.probes, exact, exact))
+        ids = np.array([self._words(place) for place in found.places.tolist()], dtype=np.uint64)
+        order = np.lexsort((*ids.reshape(len(found), -1).T[::-1], -found.low, found.probes))
+        counts = np.bincount(found.probes, minlength=len(self._exact))
+        rank = np.arange(len(found)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return found.of(order[rank < self._limit])
+
+    def _templates(self, places: Ints) -> npt.NDArray[np.float16]:
+        """(n, d) templates at ascending places."""
+        numbers = places >> 32
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        return np.concatenate(
+            [
+                self._blocks[numbers[start]].templates[places[start:end] & (2**32 - 1)]
+                for start, end in zip(starts, [*starts[1:], len(places)], strict=True)
+            ]
+        )
+
+    def _id(self, place: int) -> bytes:
+        ids: npt.NDArray[np.uint8] = self._blocks[place >> 32].ids
+        raw: bytes = ids[place & (2**32 - 1)].tobytes()
+        return raw
+
+    def _words(self, place: int) -> npt.NDArray[np.uint64]:
+        """An id in numbers that compare as its bytes do."""
+        return np.frombuffer(self._id(place), dtype=">u8")
+
+
+def _together(found: Sequence[_Found]) -> _Found:
+    if len(found) == 1:
+        return found[0]
+    empty = np.empty(0, dtype=np.int64), np.empty(0)
+    return _Found(
+        np.concatenate([empty[0], *(f.places for f in found)]),
+        np.concatenate([empty[0], *(f.probes for f in found)]),
+        np.concatenate([empty[1], *(f.low for f in found)]),
+        np.concatenate([empty[1], *(f.high for f in found)]),
+    )
+
+
+def _cosines(templates: npt.NDArray[np.floating], probes: Floats) -> npt.NDArray[np.float32]:
+    """(n,) float32 from (n, d) templates and a unit probe, (d,), or one for each, (n, d)."""
     rows = templates.astype(np.float64)
     lengths = np.sqrt((rows * rows).sum(axis=1))
-    cosines: npt.NDArray[np.float64] = (rows * probe).sum(axis=1) / np.maximum(lengths, 1e-6)
+    cosines: Floats = (rows * probes).sum(axis=1) / np.maximum(lengths, 1e-6)
     return cosines.astype(np.float32)
 
 

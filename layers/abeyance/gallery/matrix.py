@@ -1,12 +1,13 @@
-"""Templates in memory: appended in the order of their seq, never moved, and searched block by block.
+"""Templates in memory: in the order of their seq, never moved, and searched block by block.
 
-Blocks only ever grow at their end and lists of dead rows are replaced, not changed, so a search works on the
-views that it took while another thread goes on appending.
+A block is either adopted, as the columns of a snapshot segment that it came in, or grows at its end. Lists of dead
+rows are replaced, not changed, so a search works on the views that it took while another thread goes on appending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +16,14 @@ import numpy.typing as npt
 
 from abeyance.gallery.kernels import Kernel, best_kernel, rounded
 from abeyance.gallery.port import Block
+from abeyance.gallery.threads import pool
 
 #: Rows of a full block: large enough that calls cost nothing, small enough that its scores stay in the cache.
 ROWS = 16_384
+#: Rows from which on what comes together stays where it is.
+ADOPTED = 2048
 #: Rows that are rounded at a time, so that all steps of that happen in the cache.
-CHUNK = 1024
+CHUNK = 512
 #: The steps of a block go this far beyond the templates that it begins with, so that later ones fit.
 MARGIN = 1.2
 #: Rows that the first block of a small collection has room for.
@@ -47,7 +51,9 @@ class Rows:
     error
         Longest difference between a unit template and its rounded one.
     dead
-        (m,) int64, rows that are erased.
+        (m,) int64, rows that are erased, ascending.
+    room
+        For how many rows there is memory behind the columns; 0 where the block does not grow.
     """
 
     seqs: npt.NDArray[np.int64]
@@ -57,13 +63,15 @@ class Rows:
     scale: float
     error: float
     dead: npt.NDArray[np.int64]
+    room: int
 
     def __len__(self) -> int:
         return len(self.seqs)
 
     @property
     def nbytes(self) -> int:
-        return sum(_base(a).nbytes for a in (self.seqs, self.ids, self.templates, self.fast))
+        columns = (self.seqs, self.ids, self.templates, self.fast)
+        return max(self.room, len(self)) * sum(c.itemsize * (c.size // max(len(c), 1)) for c in columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,19 +94,75 @@ class Matrix:
         return sum(rows.nbytes for rows in self.blocks)
 
     def updated(self, added: Iterable[Block], dead: npt.NDArray[np.int64] | None) -> Matrix:
-        """With templates that come after all those that are here, and without some of any of them."""
-        blocks = list(self.blocks)
+        """With templates that come after all those that are here, and without some of any of them.
+
+        Blocks that are large are not copied, and must not change any more.
+        """
+        blocks: list[Rows | Future[Rows]] = list(self.blocks)
+        added = list(added)
+        fast = _together([block for block in added if len(block.seqs) >= ADOPTED], self.kernel)
         for block in added:
-            start = 0
-            while start < len(block.seqs):
-                if not blocks or len(blocks[-1]) >= ROWS:
-                    blocks.append(_room(min(len(block.seqs) - start, ROWS), block, self.kernel))
-                take = min(len(block.seqs) - start, ROWS - len(blocks[-1]), CHUNK)
-                blocks[-1] = _extended(blocks[-1], block, slice(start, start + take), self.kernel)
-                start += take
+            if len(block.seqs) < ADOPTED:
+                _append(blocks, block, self.kernel)
+                continue
+            for start in range(0, len(block.seqs), ROWS):
+                part = slice(start, min(start + ROWS, len(block.seqs)))
+                here, fast = np.split(fast, [part.stop - part.start])
+                blocks.append(pool().submit(_adopted, block, part, self.kernel, here))
+        done = [rows if isinstance(rows, Rows) else rows.result() for rows in blocks]
         if dead is not None:
-            blocks = [_without(rows, dead) for rows in blocks]
-        return Matrix(tuple(rows for rows in blocks if len(rows)), self.kernel)
+            done = [_without(rows, dead) for rows in done]
+        return Matrix(tuple(rows for rows in done if len(rows)), self.kernel)
+
+
+def _together(blocks: list[Block], kernel: Kernel) -> npt.NDArray[Any]:
+    """Memory for the rounded templates of all of them: in large pieces it takes less time to read."""
+    rows = sum(len(block.seqs) for block in blocks)
+    return np.empty((rows, blocks[0].templates.shape[1] if blocks else 0), dtype=kernel.dtype)
+
+
+def _append(blocks: list[Rows | Future[Rows]], block: Block, kernel: Kernel) -> None:
+    """Copy a small block to the end of the last one, and into new ones."""
+    start = 0
+    while start < len(block.seqs):
+        last = blocks[-1] if blocks else None
+        if not isinstance(last, Rows) or not last.room or len(last) >= ROWS:
+            blocks.append(last := _room(min(len(block.seqs) - start, ROWS), block, kernel))
+        take = min(len(block.seqs) - start, ROWS - len(last), CHUNK)
+        blocks[-1] = _extended(last, block, slice(start, start + take), kernel)
+        start += take
+
+
+def _adopted(block: Block, part: slice, kernel: Kernel, fast: npt.NDArray[Any]) -> Rows:
+    """Rows of a block as they lie there, rounded into ``fast``."""
+    templates = block.templates[part]
+    # float16 without its sign sorts as an integer of the same bits.
+    highest = (templates.view(np.uint16) & 0x7FFF).max().view(np.float16)
+    scale, error = _rounded(templates, kernel, _step(float(highest) * 1.001, kernel), fast)
+    return Rows(block.seqs[part], block.ids[part], templates, fast, scale, error, _NONE, 0)
+
+
+def _rounded(
+    templates: npt.NDArray[np.float16], kernel: Kernel, scale: float, into: npt.NDArray[Any]
+) -> tuple[float, float]:
+    """Write templates in the kernel's numbers; returns the step, at least ``scale``, and the error."""
+    error = 0.0
+    for start in range(0, len(templates), CHUNK):
+        some = slice(start, start + CHUNK)
+        units = unit(templates[some])
+        if _step(highest := _highest(units), kernel) > scale:
+            return _rounded(templates, kernel, _step(highest * MARGIN, kernel), into)
+        error = max(error, rounded(units, kernel, scale, into[some]))
+    return scale, error
+
+
+def _highest(units: npt.NDArray[np.float32]) -> float:
+    return float(max(units.max(), -units.min()))
+
+
+def _step(highest: float, kernel: Kernel) -> float:
+    """The least step with which numbers up to this fit the kernel's levels."""
+    return max(highest, 1e-6) / kernel.levels if kernel.levels else 1.0
 
 
 def _without(rows: Rows, dead: npt.NDArray[np.int64]) -> Rows:
@@ -109,10 +173,6 @@ def _without(rows: Rows, dead: npt.NDArray[np.int64]) -> Rows:
         return rows
     rows = replace(rows, dead=np.union1d(rows.dead, hits))
     return _rebuilt(rows) if len(rows.dead) * 4 > len(rows) else rows
-
-
-def _base(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array.base if isinstance(array.base, np.ndarray) else array
 
 
 def _room(rows: int, like: Block, kernel: Kernel) -> Rows:
@@ -126,37 +186,36 @@ def _room(rows: int, like: Block, kernel: Kernel) -> Rows:
         0.0,
         0.0,
         _NONE,
+        rows,
     )
 
 
 def _extended(rows: Rows, block: Block, part: slice, kernel: Kernel) -> Rows:
     old, new = len(rows), len(rows) + part.stop - part.start
-    seqs, ids, templates = (_grown(c, old, new) for c in (rows.seqs, rows.ids, rows.templates))
+    room = rows.room if rows.room >= new else min(ROWS, max(2 * new, FIRST_ROWS))
+    seqs, ids, templates = (_grown(c, room) for c in (rows.seqs, rows.ids, rows.templates))
     seqs[old:new] = block.seqs[part]
     ids[old:new] = block.ids[part]
     templates[old:new] = block.templates[part]
     units = unit(templates[old:new])
-    highest = float(max(units.max(), -units.min()))
-    if kernel.levels and highest > rows.scale * kernel.levels:
+    if _step(highest := _highest(units), kernel) > rows.scale:
         # A template does not fit the steps of this block: round all of it anew, into memory of its own, since
         # searches may be reading the old.
-        scale = highest * MARGIN / kernel.levels
-        room = np.empty((len(templates), units.shape[1]), dtype=kernel.dtype)
-        error = rounded(unit(templates[:new]) if old else units, kernel, scale, room[:new])
-        return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, error, rows.dead)
-    scale = rows.scale if kernel.levels else 1.0
-    room = _grown(rows.fast, old, new)
-    error = max(rows.error, rounded(units, kernel, scale, room[old:new]))
-    return Rows(seqs[:new], ids[:new], templates[:new], room[:new], scale, error, rows.dead)
+        fast = np.empty((room, units.shape[1]), dtype=kernel.dtype)
+        scale, error = _rounded(templates[:new], kernel, _step(highest * MARGIN, kernel), fast[:new])
+    else:
+        fast, scale = _grown(rows.fast, room), rows.scale
+        error = max(rows.error, rounded(units, kernel, scale, fast[old:new]))
+    return Rows(seqs[:new], ids[:new], templates[:new], fast[:new], scale, error, rows.dead, room)
 
 
-def _grown(column: npt.NDArray[Any], old: int, new: int) -> npt.NDArray[Any]:
-    """The memory behind a column, with room for ``new`` rows; its first ``old`` are the column's."""
-    room = _base(column)
-    if len(room) >= new:
-        return room
-    bigger = np.empty((min(ROWS, max(2 * new, FIRST_ROWS)), *room.shape[1:]), dtype=room.dtype)
-    bigger[:old] = column
+def _grown(column: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
+    """All the memory behind a column, at least for ``room`` rows."""
+    behind = column.base if isinstance(column.base, np.ndarray) else column
+    if len(behind) >= room:
+        return behind
+    bigger = np.empty((room, *column.shape[1:]), dtype=column.dtype)
+    bigger[: len(column)] = column
     return bigger
 
 
@@ -178,4 +237,5 @@ def _rebuilt(rows: Rows) -> Rows:
         templates=rows.templates[keep],
         fast=rows.fast[keep],
         dead=_NONE,
+        room=int(keep.sum()) if rows.room else 0,
     )

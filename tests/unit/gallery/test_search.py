@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abeyance.gallery import exact, matrix
+from abeyance.gallery import exact, kernels, matrix
 from abeyance.gallery.errors import InvalidInput, ModelMismatch
 from abeyance.gallery.kernels import Float32, Int8, Kernel, best_kernel
 from abeyance.gallery.matrix import Matrix
@@ -24,10 +24,7 @@ STAFF = CollectionRef("acme", "staff")
 
 @pytest.fixture(params=["float32", "int8"])
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    if request.param == "float32":
-        return Float32()
-    pytest.importorskip("numkong")
-    return Int8()
+    return Float32() if request.param == "float32" else Int8()
 
 
 def some_block(n: int, d: int, seed: int = 0, first: int = 1, kind: Kind = Kind.FACE) -> Block:
@@ -59,14 +56,18 @@ def test_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_cosine: 
 @given(
     st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1)), min_size=1, max_size=8),
     st.sampled_from(["float32", "best"]),
+    st.sampled_from([100, 1000]),
     st.integers(0, 2**32),
 )
-def test_agrees_after_any_appends_and_removals(steps: list[tuple[int, float]], name: str, seed: int) -> None:
+def test_agrees_after_any_appends_and_removals(
+    steps: list[tuple[int, float]], name: str, adopted: int, seed: int
+) -> None:
     kernel: Kernel = Float32() if name == "float32" else best_kernel()
     rng = np.random.default_rng(seed)
-    rows, held, views = matrix.ROWS, Matrix(kernel=kernel), []
-    matrix.ROWS = 256
-    try:
+    held, views = Matrix(kernel=kernel), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix, "ROWS", 256)
+        patch.setattr(matrix, "ADOPTED", adopted)
         blocks: list[Block] = []
         everything: set[int] = set()
         first = 1
@@ -82,8 +83,6 @@ def test_agrees_after_any_appends_and_removals(steps: list[tuple[int, float]], n
             held = held.updated([block], dead.astype(np.int64))
             blocks = [alive(b, dead) for b in blocks]
             views.append((held, list(blocks)))
-    finally:
-        matrix.ROWS = rows
     probes = rng.standard_normal((3, 16)).astype(np.float32)
     # What was taken before later changes still shows what it showed.
     for view, expected in views:
@@ -102,14 +101,116 @@ def test_ties_go_by_id(kernel: Kernel) -> None:
     assert {c.cosine for c in found[0]} == {1.0}
 
 
-def test_without_numkong_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "numkong", None)
-    best_kernel.cache_clear()
-    try:
-        assert isinstance(best_kernel(), Float32)
-    finally:
-        monkeypatch.undo()
+def test_any_number_of_ties_goes_by_id(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    # More of them than are kept until they are scored exactly, in several blocks and from several threads.
+    monkeypatch.setattr(exact, "cores", lambda: 4)
+    monkeypatch.setattr(matrix, "ROWS", 2048)
+    block = some_block(20_000, 8)
+    block.templates[::2] = block.templates[0]
+    probes = np.concatenate([block.templates[:1], block.templates[1:2]]).astype(np.float32)
+    found = exact.search(Matrix(kernel=kernel).updated([block], None), Kind.FACE, probes, 7, -1.0)
+    assert found == exact.oracle([block], probes, 7, -1.0)
+
+
+def test_large_blocks_are_not_copied(kernel: Kernel) -> None:
+    large, small = some_block(3000, 8), some_block(10, 8, seed=1, first=3001)
+    held = Matrix(kernel=kernel).updated([large, small], np.array([5, 3001]))
+    assert np.shares_memory(held.blocks[0].templates, large.templates)
+    assert [len(rows) for rows in held.blocks] == [3000, 10]
+    assert held.nbytes >= 3010 * (8 + 16 + 2 * 8 + 8)
+    left = [alive(block, np.array([5, 3001])) for block in (large, small)]
+    probes = large.templates[4:5].astype(np.float32)
+    assert exact.search(held, Kind.FACE, probes, 20, -1.0) == exact.oracle(left, probes, 20, -1.0)
+
+
+def test_a_template_of_zeros_is_like_nothing(kernel: Kernel) -> None:
+    block = some_block(3000, 8)
+    block.templates[:600] = 0
+    probes = block.templates[1000:1001].astype(np.float32)
+    for blocks in ([block], [Block(block.kind, block.seqs[:9], block.ids[:9], block.templates[:9])]):
+        found = exact.search(Matrix(kernel=kernel).updated(blocks, None), Kind.FACE, probes, 3000, -1.0)
+        assert found == exact.oracle(blocks, probes, 3000, -1.0)
+
+
+vectors = st.tuples(st.integers(1, 70), st.sampled_from([1, 3, 16, 128, 200, 512]), st.integers(1, 40))
+
+
+@settings(max_examples=40, deadline=None)
+@given(vectors, st.sampled_from([0.0, 1.0, 4.0]), st.integers(0, 2**32))
+def test_the_fast_pass_is_off_by_no_more_than_its_bound(
+    shape: tuple[int, int, int], spikes: float, seed: int
+) -> None:
+    n, d, p = shape
+    rng = np.random.default_rng(seed)
+    # Heavy tails are the worst for steps of equal size.
+    rows, probes = (
+        rng.standard_normal((k, d)) * np.exp(spikes * rng.standard_normal((k, d))) for k in (n, p)
+    )
+    templates = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+    block = Block(Kind.FACE, np.arange(n), np.zeros((n, 16), dtype=np.uint8), templates)
+    for kernel in (Float32(), best_kernel()):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(matrix, "ADOPTED", int(rng.choice([1, 1000])))
+            (held,) = Matrix(kernel=kernel).updated([block], None).blocks
+        packed = kernel.packed(probes)
+        found = kernel.dots(held.fast, packed) * held.scale * packed.scales
+        true = templates.astype(np.float64)
+        true = true @ probes.T / np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-6)
+        assert (np.abs(found - true) <= exact.bounds(held, packed)).all()
+
+
+class TestKernels:
+    @settings(max_examples=60, deadline=None)
+    @given(vectors, st.integers(0, 2**32))
+    def test_products_of_integers_are_exact(self, shape: tuple[int, int, int], seed: int) -> None:
+        kernel = best_kernel()
+        assert isinstance(kernel, Int8)
+        n, d, p = shape
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(np.array([1, 2, 128, 254, 255], dtype=np.uint8), (n, d))
+        packed = kernel.packed(rng.choice([-1.0, 0.1, 1.0], (p, d)))
+        expected = (rows.astype(np.int64) - 128) @ packed.numbers.astype(np.int64)
+        np.testing.assert_array_equal(kernel.dots(rows, packed), expected)
+
+    def test_the_model_is_one_product(self) -> None:
+        onnx = pytest.importorskip("onnx")
+        h, t = onnx.helper, onnx.TensorProto
+        tensors = {"a": (t.UINT8, "nd"), "b": (t.INT8, "dp"), "y": (t.INT32, "np")}
+        a, b, y = (h.make_tensor_value_info(name, kind, list(axes)) for name, (kind, axes) in tensors.items())
+        graph = h.make_graph(
+            [h.make_node("MatMulInteger", ["a", "b", "z"], ["y"])],
+            "g",
+            [a, b],
+            [y],
+            [h.make_tensor("z", t.UINT8, [], [Int8.zero])],
+        )
+        model = h.make_model(graph, opset_imports=[h.make_opsetid("", 10)], ir_version=7, producer_name="")
+        assert model.SerializeToString() == kernels._PRODUCT
+
+    def test_a_processor_that_adds_pairs_in_16_bits_gets_shorter_probes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Int8, "_is_exact", lambda self, levels: 255 * levels * 2 < 2**15)
+        block = some_block(3000, 128)
+        kernel = Int8()
+        probes = some_block(5, 128, seed=3).templates.astype(np.float32)
+        assert np.abs(kernel.packed(probes.astype(np.float64)).numbers).max() == 64
+        found = exact.search(Matrix(kernel=kernel).updated([block], None), Kind.FACE, probes, 10, -1.0)
+        assert found == exact.oracle([block], probes, 10, -1.0)
+
+    @pytest.mark.parametrize("why", ["not installed", "not exact"])
+    def test_without_onnxruntime_numpy_does(self, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+        if why == "not installed":
+            monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        else:
+            monkeypatch.setattr(Int8, "_is_exact", lambda self, levels: False)
         best_kernel.cache_clear()
+        try:
+            assert isinstance(best_kernel(), Float32)
+        finally:
+            monkeypatch.undo()
+            best_kernel.cache_clear()
 
 
 class TestSearcher:
