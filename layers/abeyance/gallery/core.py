@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from abeyance.gallery.draft import Draft
 from abeyance.gallery.errors import CollectionNotFound, GalleryBusy, InvalidInput, InvalidPage
-from abeyance.gallery.items import Meta, face_key, face_of, log_key, meta_key
+from abeyance.gallery.items import Meta, face_key, face_of, log_key, meta_key, rfc3339
 from abeyance.gallery.model import FACE_PATTERN, LISTED_PATTERN, CollectionRef, Face
 from abeyance.gallery.table import Conflict, Key, Objects, Table
 
@@ -78,7 +78,7 @@ class Core:
 
     def now(self) -> str:
         """RFC 3339, UTC, to the millisecond."""
-        return self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339(self._clock())
 
     def find_meta(self, ref: CollectionRef) -> Meta | None:
         item = self.table.get(meta_key(ref))
@@ -108,7 +108,7 @@ class Core:
         attempt = 0
         with self._turns[zlib.crc32(f"{ref.tenant}#{ref.name}".encode()) % len(self._turns)]:
             while True:
-                draft = Draft(self.meta(ref), self._clock().timestamp(), results)
+                draft = Draft(self.meta(ref), self._clock(), results)
                 result, more = plan(draft)
                 if not draft.empty:
                     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,7 @@ from abeyance.gallery.items import (
     face_item,
     face_key,
     log_key,
+    rfc3339,
     user_item,
     user_key,
     vector_attribute,
@@ -49,12 +51,13 @@ class Draft:
     operation needs a condition of its own.
     """
 
-    def __init__(self, meta: Meta, now: float, before: Sequence[Any] = ()) -> None:
+    def __init__(self, meta: Meta, now: datetime, before: Sequence[Any] = ()) -> None:
         self.meta = meta
         #: Results of the drafts of the same request that are committed already.
         self.before = before
         self.seq = meta.seq
-        self.expires = int(now) + KEEP
+        self.expires = int(now.timestamp()) + KEEP
+        self._now = rfc3339(now)
         self._operations: list[Operation] = []
         self._faces = 0
         self._users = 0
@@ -123,7 +126,12 @@ class Draft:
             self._log(VOID)
         meta = self.meta
         covered = frozenset(seq for seq in self._erased if seq <= meta.covered)
-        move = {"seq": self.seq, "faces": meta.faces + self._faces, "users": meta.users + self._users}
+        move: dict[str, Any] = {
+            "seq": self.seq,
+            "faces": meta.faces + self._faces,
+            "users": meta.users + self._users,
+            "changed": self._now,
+        }
         expect: dict[str, Any] = {"generation": meta.generation, "seq": meta.seq}
         if self._erased:
             # A segment that is committed meanwhile could hold what is erased here; its commit moves

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -68,6 +69,8 @@ class Meta:
     pending: frozenset[int] = frozenset()
     #: 1 while a writer makes the next segment: an object may lie there that nothing points to yet.
     uploading: int = 0
+    #: When seq moved last, RFC 3339; empty if it never did.
+    changed: str = ""
     #: Name of the vector index that has every template of the collection; empty for none. Settled when the
     #: collection is made: an index that is turned on later would not have the templates written before.
     index: str = ""
@@ -87,6 +90,7 @@ class Meta:
             model=self.model,
             dimension=self.dimension,
             created=self.created,
+            changed=self.changed or self.created,
             face_count=self.faces,
             user_count=self.users,
             seq=self.seq,
@@ -115,6 +119,11 @@ class Meta:
     def of(cls, item: Item) -> Meta:
         rest = {k: v for k, v in item.items() if k not in (PARTITION, SORT)}
         return cls(ref=CollectionRef(item[PARTITION], item[SORT][2:]), **rest)
+
+
+def rfc3339(moment: datetime) -> str:
+    """An aware moment, in UTC, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def meta_key(ref: CollectionRef) -> Key:

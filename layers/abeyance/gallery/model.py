@@ -53,6 +53,8 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     dimension: int
     #: RFC 3339, UTC.
     created: str
+    #: When a face or a user last came, went or was renamed; RFC 3339, UTC.
+    changed: str
     face_count: int
     user_count: int
     #: Moves with every change; a searcher at this number has seen everything.

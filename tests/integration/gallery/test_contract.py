@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -48,6 +49,26 @@ class TestCollections:
         assert (made.model, made.dimension, made.face_count, made.user_count) == (MODEL, 8, 0, 0)
         assert gallery.describe(STAFF) == made
         assert ids(gallery) == set()
+
+    def test_the_time_of_the_last_change(
+        self, make_gallery: Callable[..., Gallery], new_face: MakeFace
+    ) -> None:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        gallery = make_gallery(clock=lambda: now)
+        made = gallery.create_collection(STAFF, model=MODEL, dimension=8)
+        assert made.changed == made.created == "2026-01-01T00:00:00.000Z"
+        for hour, change in enumerate(
+            (
+                lambda: gallery.index(STAFF, [new_face("x")]),
+                lambda: gallery.create_user(STAFF, "ann"),
+                lambda: gallery.delete_faces(STAFF, [new_face("x").id]),
+            ),
+            start=1,
+        ):
+            now = datetime(2026, 1, 1, hour, tzinfo=UTC)
+            change()
+            assert gallery.describe(STAFF).changed == f"2026-01-01T0{hour}:00:00.000Z"
+        assert gallery.describe(STAFF).created == made.created
 
     def test_a_name_is_taken_once(self, staff: Gallery) -> None:
         with pytest.raises(CollectionExists):
