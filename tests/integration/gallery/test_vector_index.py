@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.gallery.vector_index import DynamoIndex, Index, IndexSearcher
+from abeyance.pipeline import assemble as pipeline
+from abeyance.pipeline.aws import client
+from abeyance.pipeline.settings import Settings
+from abeyance.rekognition import assemble as rekognition
 
 from . import test_concurrency, test_contract
 from .test_concurrency import test_no_search_misses_what_was_indexed_or_finds_what_was_erased
@@ -331,3 +335,29 @@ class TestRefusals:
         item = {"pk": {"S": "p"}, "sk": {"S": "S#1"}, "k": {"S": "F"}, "vector8": {"L": [{"N": "1"}]}}
         with pytest.raises(ClientError, match="ValidationException"):
             aws[0].put_item(TableName="gallery", Item=item)
+
+
+class TestDeployment:
+    @pytest.fixture(autouse=True)
+    def fresh_clients(self) -> Iterator[None]:
+        client.cache_clear()
+        yield
+        client.cache_clear()
+
+    @pytest.mark.parametrize(("name", "kind"), [("", Searcher), (NAME, IndexSearcher)])
+    def test_stage_and_api_search_as_the_deployment_says(
+        self, aws: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Searcher]
+    ) -> None:
+        for setting, value in {
+            "GALLERY_TABLE": "gallery",
+            "GALLERY_BUCKET": "gallery",
+            "VECTOR_INDEX": name,
+        }.items():
+            monkeypatch.setenv(f"ABEYANCE_{setting}", value)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        stage, (_, tools) = pipeline.recognize(), rekognition._parts(Settings.from_environment())
+        assert {type(stage._searcher), type(tools.searcher)} == {kind}
+        for number, gallery in enumerate((stage._gallery, tools.gallery)):
+            ref = CollectionRef("acme", f"staff-{number}")
+            gallery.create_collection(ref, model=MODEL, dimension=8)
+            assert gallery.meta(ref).index == name  # type: ignore[attr-defined]
