@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from contextlib import suppress
@@ -63,6 +62,11 @@ def install() -> Path:
     return python
 
 
+def available_cores() -> list[int]:
+    """Those that this process may use; none where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 class Rival:
     """One rival's process. Use it as a context manager; leaving it ends the process.
 
@@ -71,32 +75,36 @@ class Rival:
     script
         Name of a file in ``rivals/``, without its ending.
     threads
-        How many cores it is held to, the first ones of this process, and how many threads its libraries are told to
-        take.
+        How many cores it is held to, and how many threads its libraries are told to take.
+    first
+        Which of this process' cores is the first of them.
+    python
+        What runs it, if not the rivals' own Python.
     settings
         What its set-up is given.
     """
 
-    def __init__(self, script: str, *, threads: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, script: str, *, threads: int = 1, first: int = 0, python: str = "", **settings: Any
+    ) -> None:
         self._script = _SCRIPTS / f"{script}.py"
         self._threads = threads
+        self._first = first
+        self._python = python
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=20)
 
     def __enter__(self) -> Rival:
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        cores = available_cores()[self._first : self._first + self._threads]
         environment = {
             **os.environ,
             **dict.fromkeys(_THREADS, str(self._threads)),
-            "ABEYANCE_RIVAL_CORES": ",".join(str(core) for core in cores[: self._threads]),
+            "ABEYANCE_RIVAL_CORES": ",".join(str(core) for core in cores),
             "ABEYANCE_RIVAL_THREADS": str(self._threads),
         }
-        # Whatever it would keep in the user's home, it keeps where this ends with it.
-        self._home = tempfile.TemporaryDirectory(prefix="abeyance-rival-")
-        environment["HOME"] = self._home.name
         self._process = subprocess.Popen(  # noqa: S603
-            [install(), self._script, msgspec.json.encode(self._settings).decode()],
+            [self._python or install(), self._script, msgspec.json.encode(self._settings).decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -118,7 +126,6 @@ class Rival:
                 with suppress(BrokenPipeError):
                     if pipe:
                         pipe.close()
-        self._home.cleanup()
 
     def ask(self, *, within: float = 120.0, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.

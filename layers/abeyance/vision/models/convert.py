@@ -176,8 +176,22 @@ def _join_heads(model: Any) -> None:
     _only_used_constants(graph)
 
 
+def decompressed(published: bytes) -> bytes:
+    """The published SFace with float32 weights, and otherwise as it is: what other tools can run, for comparing."""
+    import onnx
+
+    model = onnx.load_from_string(published)
+    return bytes(_assembled(model, *_float_weights(model)).SerializeToString(deterministic=True))
+
+
 def _sface_fold(model: Any) -> Any:
-    """Block-wise int8 weights become float32 constants, and PRelu is written so that it runs fast."""
+    """Block-wise int8 weights become float32 constants, and the rest is written so that it runs fast."""
+    nodes, constants = _float_weights(model)
+    return _rebuild(model, _folded(nodes, constants), constants)
+
+
+def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+    """The nodes that are left when every constant is computed, and the constants."""
     from onnx import numpy_helper
 
     graph = model.graph
@@ -202,7 +216,7 @@ def _sface_fold(model: Any) -> Any:
             del node.input[:]
             node.input.extend(inputs)
             kept.append(node)
-    return _rebuild(model, _folded(kept, constants), constants)
+    return kept, constants
 
 
 def _prelu(model: Any) -> Any:
@@ -340,19 +354,22 @@ def _depthwise(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
 
 
 def _rebuild(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> Any:
-    """A model of ``nodes`` with PRelu rewritten, only the constants in use, and a free batch dimension."""
+    return _assembled(model, _without_prelu(nodes, constants), constants)
+
+
+def _assembled(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> Any:
+    """A model of ``nodes`` with only the constants in use, and a free batch dimension."""
     from onnx import helper, numpy_helper
 
     graph = model.graph
     _only_true_inputs(graph)
-    rewritten = _without_prelu(nodes, constants)
-    used = {name for node in rewritten for name in node.input}
+    used = {name for node in nodes for name in node.input}
     for value in (graph.input[0], graph.output[0]):
         value.type.tensor_type.shape.dim[0].ClearField("dim_value")
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     return helper.make_model(
         helper.make_graph(
-            rewritten,
+            nodes,
             graph.name or "model",
             [graph.input[0]],
             list(graph.output),

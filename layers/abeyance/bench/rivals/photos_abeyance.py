@@ -1,0 +1,26 @@
+"""Abeyance itself, held to the same rules. The one script here that imports it, run by its own Python."""
+
+from __future__ import annotations
+
+from _serve import SETTINGS, THREADS  # isort: skip
+import numpy as np
+from _photos import Found, serve_photos
+
+from abeyance.vision.alignment import align
+from abeyance.vision.image import decode
+from abeyance.vision.models.store import load_detector, load_embedder
+
+_detector = load_detector(threads=THREADS, straighten=SETTINGS["straighten"])
+_embedder = load_embedder(threads=THREADS)
+
+
+def templates(body: bytes) -> list[Found]:
+    pixels = decode(body)
+    faces = _detector.detect(pixels)
+    if not faces:
+        return []
+    rows = _embedder.embed(align(pixels, np.stack([face.landmarks for face in faces])))
+    return [(list(face.box), row.tolist()) for face, row in zip(faces, rows, strict=True)]
+
+
+serve_photos(templates)
