@@ -1,191 +1,182 @@
-"""Cold starts, measured: ``python -m infra.coldstart [function …] [--repeat N]``.
+"""Cold starts, measured: ``python -m infra.coldstart [function …] [--repeat N] [--beside] [--json]``.
 
-Each function is started as Lambda starts it (awslambdaric, the runtime's own client) from the folders that its layers
-are made of, against a stub of the runtime API on 127.0.0.1. What is measured is the time from the start of the process
-to the moment that it asks for its first event: interpreter, imports, the module's own work. Models are loaded by the
-first photo, so for functions that carry them that time is measured beside it. Imports are broken down by Python itself.
+Each function is started as Lambda starts it (awslambdaric, the runtime's own client), from its own layers as they are
+deployed, against stubs on 127.0.0.1 of the runtime API and of AWS (TLS, answers at once). Two times are measured from
+the start of the process: until it asks for its first event (interpreter, imports, the module's own work), and until it
+has answered a real first event, which is what cannot be made to look short by doing things later. Beside them stand
+the time to load its models, and what its imports are made of, as Python itself says.
+
+``--beside`` measures in turn with each function what one would write without thinking of any of this: boto3, the same
+clients, and for photos OpenCV and onnxruntime with the same models.
 
 Figures are this machine's: this Python, this processor, the dependencies of this environment. Lambda's own share
-(starting the sandbox, fetching layers) is not in them.
+(starting the sandbox, fetching layers), and the network, are not in them.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.server
-import os
 import re
 import statistics
 import subprocess
 import sys
-import sysconfig
-import tempfile
-import threading
-import time
-from pathlib import Path
+from collections.abc import Callable
+
+import msgspec
 
 from abeyance.pipeline.settings import Settings
-from infra import functions, layers
-from infra.config import ROOT, Config
+from infra import first_event, functions, sandbox
+from infra.sandbox import LIMIT, Aws, Sandbox
 
-#: What loads a function's models, in the process that has imported its handler.
-_WARM = {
-    "detect": "load_detector('{detector}', '{models}')",
-    "recognize": "load_embedder('{embedder}', '{models}')",
+#: The clients that each function makes, and the models that it loads for its first photo.
+_CLIENTS = {
+    "gate": ("s3", "dynamodb", "events", "appconfigdata"),
+    "detect": ("s3", "dynamodb", "events", "appconfigdata"),
+    "recognize": ("s3", "dynamodb", "events", "appconfigdata", "sqs"),
+    "review": ("dynamodb",),
+    "ledger": ("dynamodb", "secretsmanager"),
+    "api": ("s3", "dynamodb", "appconfigdata"),
+    "flags": (),
+    "console": ("s3", "dynamodb", "events", "appconfigdata", "appconfig"),
 }
-_LIMIT = 60.0
+_MODELS = {"detect": ("detector",), "recognize": ("embedder",), "api": ("detector",)}
 
 
-class RuntimeApi:
-    """As much of Lambda's runtime API as tells when a function is ready."""
+class Times(msgspec.Struct):
+    """Of one function, milliseconds of each start."""
 
-    def __init__(self) -> None:
-        self.ready = threading.Event()
-        self.failed = ""
-        api = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                api.at = time.monotonic()
-                api.ready.set()
-                time.sleep(_LIMIT)  # there never is an event
-
-            def do_POST(self) -> None:
-                api.failed = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-                api.ready.set()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.at = 0.0
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+    function: str
+    #: Until it asks for its first event, and of those on the processor, which a busy machine distorts less.
+    ready: list[float] = []
+    ready_processor: list[float] = []
+    #: Until it has answered its first event; empty if there is none for it here.
+    answered: list[float] = []
+    answered_processor: list[float] = []
+    #: To load its models after its imports; empty if it has none.
+    models: list[float] = []
+    #: The same as ``ready``, with its models loaded, of what one would write plainly; empty if not asked for.
+    plain: list[float] = []
+    plain_processor: list[float] = []
+    #: Of one start, by package.
+    imports: dict[str, float] = {}
 
 
-def environment(spec: functions.Function, models: Path) -> dict[str, str]:
-    """What the function finds in its sandbox; third-party packages are this environment's."""
-    kind: layers.Kind = "decide" if "decide" in spec.layers else "abeyance"
-    own = [ROOT / "functions" / spec.name, layers.folder(kind, Config()) / "python"]
-    settings = Settings(flags="appconfig:abeyance/live/moratoria", models=str(models))
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))},
-        **settings.to_environment(),
-        "PYTHONPATH": os.pathsep.join([*map(str, own), sysconfig.get_path("purelib")]),
-        "AWS_DEFAULT_REGION": "eu-central-1",
-        "AWS_ACCESS_KEY_ID": "none",
-        "AWS_SECRET_ACCESS_KEY": "none",
-        "AWS_LAMBDA_FUNCTION_NAME": spec.name,
-        "AWS_LAMBDA_FUNCTION_VERSION": "1",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory),
-        "_HANDLER": "handler.handler",
-        "LAMBDA_TASK_ROOT": str(own[0]),
-    }
+def measure(spec: functions.Function, repeat: int, *, beside: bool = False) -> Times:
+    """Start the function ``repeat`` times, after once that does not count: it fills the page cache."""
+    world, event, times = first_event.World(), first_event.of(spec.name), Times(spec.name)
+    with sandbox.sandbox(spec) as box, sandbox.plain(_plainly(spec.name), spec) as other:
+        for number in range(-1, repeat):
+            started = sandbox.start(box, world, event)
+            if event is not None and not first_event.is_done(spec.name, started.answer):
+                raise RuntimeError(f"{spec.name} did not do what it was asked to: {started.log[-3000:]}")
+            models = _models(spec.name, box)
+            plain = sandbox.start(other, world) if beside else None
+            if number < 0:
+                continue
+            times.ready.append(started.ready)
+            times.ready_processor.append(started.ready_processor)
+            if event is not None:
+                times.answered.append(started.answered)
+                times.answered_processor.append(started.answered_processor)
+            if models is not None:
+                times.models.append(models)
+            if plain:
+                times.plain.append(plain.ready)
+                times.plain_processor.append(plain.ready_processor)
+        times.imports = imports(box, world)
+    return times
 
 
-def start(spec: functions.Function, models: Path) -> tuple[float, float]:
-    """Milliseconds from the start of the process to its first question for an event: passed, and on the processor.
-
-    The second is what a busy machine does not distort. Raises ``RuntimeError`` if the function fails before.
-    """
-    api = RuntimeApi()
-    # -S: without this environment's .pth files, of which one says where the repository is.
-    code = "from awslambdaric.__main__ import main; main(['awslambdaric', 'handler.handler'])"
-    variables = {**environment(spec, models), "AWS_LAMBDA_RUNTIME_API": api.address}
-    with tempfile.TemporaryFile() as log:
-        began = time.monotonic()
-        process = subprocess.Popen(  # noqa: S603 - this Python, no shell
-            [sys.executable, "-S", "-c", code],
-            env=variables,
-            stdout=log,
-            stderr=log,
-            cwd=tempfile.gettempdir(),
-        )
-        try:
-            until = began + _LIMIT
-            while not api.ready.wait(0.05) and process.poll() is None and time.monotonic() < until:
-                pass
-            if api.failed or not api.ready.is_set():
-                log.seek(0)
-                raise RuntimeError(f"{spec.name} does not start: {api.failed or log.read().decode()[-2000:]}")
-            return (api.at - began) * 1000, _processor_ms(process.pid)
-        finally:
-            process.kill()
-            process.wait()
-            api.close()
-
-
-def _processor_ms(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
-
-
-def breakdown(spec: functions.Function, models: Path, least_ms: float = 8.0) -> list[tuple[str, float]]:
-    """Top-level packages by the milliseconds that importing them took, children of others not counted twice."""
-    answer = subprocess.run(
-        [sys.executable, "-S", "-X", "importtime", "-c", "import handler"],
-        env=environment(spec, models),
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT,
-        check=True,
-    )
+def imports(box: Sandbox, aws: Aws, least_ms: float = 4.0) -> dict[str, float]:
+    """Packages by the milliseconds that importing them took, children of others not counted twice, slowest first."""
+    answer = _run(box, "import awslambdaric.bootstrap, handler", aws, "-X", "importtime")
     own: dict[str, float] = {}
     for line in answer.stderr.splitlines():
         found = re.match(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", line)
         if found:
-            package = ".".join(found[2].split(".")[: 2 if found[2].startswith("abeyance.") else 1])
+            top = found[2].split(".")[0]
+            package = (
+                ".".join(found[2].split(".")[:2])
+                if top == "abeyance"
+                else ("standard library" if top in sys.stdlib_module_names else top)
+            )
             own[package] = own.get(package, 0.0) + int(found[1]) / 1000
-    return sorted(((name, ms) for name, ms in own.items() if ms >= least_ms), key=lambda item: -item[1])
+    slow = {name: round(ms, 1) for name, ms in own.items() if ms >= least_ms}
+    return dict(sorted(slow.items(), key=lambda item: -item[1]))
 
 
-def models_ready(spec: functions.Function, models: Path) -> float | None:
-    """Milliseconds to load the function's model after its imports, or None if it has none."""
-    if spec.name not in _WARM:
+def _models(function: str, box: Sandbox) -> float | None:
+    """Milliseconds to load the function's models after its imports, or None if it has none."""
+    if function not in _MODELS:
         return None
     settings = Settings()
-    call = _WARM[spec.name].format(
-        detector=settings.detector_model, embedder=settings.embedder_model, models=models
+    names = {"detector": settings.detector_model, "embedder": settings.embedder_model}
+    calls = "; ".join(
+        f"load_{role}('{names[role]}', settings.models, verify=False)" for role in _MODELS[function]
     )
     code = (
-        "import handler, time; began = time.perf_counter(); "
-        f"from abeyance.vision.models.store import load_detector, load_embedder; {call}; "
+        "import handler, time; from abeyance.pipeline.settings import Settings\n"
+        "settings = Settings.from_environment(); began = time.perf_counter()\n"
+        f"from abeyance.vision.models.store import load_detector, load_embedder; {calls}\n"
         "print((time.perf_counter() - began) * 1000)"
     )
-    answer = subprocess.run(  # noqa: S603 - this Python, no shell
-        [sys.executable, "-S", "-c", code],
-        env=environment(spec, models),
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT,
-        check=True,
-    )
-    return float(answer.stdout.split()[-1])
+    return float(_run(box, code, first_event.World()).stdout.split()[-1])
 
 
-def main() -> None:
-    """Print a table and, below it, what the imports are made of."""
+def _plainly(function: str) -> str:
+    """The handler that does the same things without a thought of cold starts."""
+    lines = ["import boto3"]
+    if function in _MODELS:
+        lines += ["import cv2, glob, numpy, onnxruntime, os"]
+    lines += [f"boto3.client({name!r})" for name in _CLIENTS[function]]
+    names = {"detector": Settings().detector_model, "embedder": Settings().embedder_model}
+    for role in _MODELS.get(function, ()):
+        path = f"glob.glob(os.environ['ABEYANCE_MODELS'] + '/{names[role]}*.onnx')[0]"
+        lines.append(f"onnxruntime.InferenceSession({path}, providers=['CPUExecutionProvider'])")
+    return "\n".join([*lines, "def handler(event, context): return None"])
+
+
+def _run(box: Sandbox, code: str, aws: Aws, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` where the function would run."""
+    with sandbox.reachable(box, aws) as variables:
+        return subprocess.run(  # noqa: S603 - this Python, no shell
+            [sys.executable, "-S", *options, "-c", code],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=True,
+        )
+
+
+def _line(times: Times) -> str:
+    def least(name: str) -> str:
+        values, processor = getattr(times, name), getattr(times, f"{name}_processor", None)
+        on = f", processor {min(processor):.0f}" if processor else ""
+        return f"{name} {min(values):4.0f} ms (median {statistics.median(values):.0f}{on})"
+
+    names = [name for name in ("ready", "answered", "models", "plain") if getattr(times, name)]
+    parts = [f"{times.function:10}", *(least(name) for name in names)]
+    made_of = ", ".join(f"{name} {ms:.0f}" for name, ms in list(times.imports.items())[:9])
+    return "  ".join(parts) + f"\n{'':10} imports: {made_of}"
+
+
+def main(tell: Callable[[str], None] = print) -> None:
+    """Print a line for each function and, below it, what its imports are made of."""
     parser = argparse.ArgumentParser(prog="python -m infra.coldstart", description=__doc__)
     parser.add_argument("functions", nargs="*", help="folders of functions/; all by default")
     parser.add_argument("--repeat", type=int, default=5, help="starts of each function")
+    parser.add_argument("--beside", action="store_true", help="measure what one would write plainly as well")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with every measurement")
     given = parser.parse_args()
-    models = layers.folder("models", Config()) / "models"
-    chosen = [spec for spec in functions.FUNCTIONS if not given.functions or spec.name in given.functions]
-    for spec in chosen:
-        start(spec, models)  # fills the page cache and the byte code, as a layer's snapshot does
-        passed, used = zip(*(start(spec, models) for _ in range(given.repeat)), strict=True)
-        ready = models_ready(spec, models)
-        more = f"  model {ready:5.0f} ms" if ready is not None else ""
-        parts = ", ".join(f"{name} {ms:.0f}" for name, ms in breakdown(spec, models)[:9])
-        least, middle = min(passed), statistics.median(passed)
-        line = f"{spec.name:10} {least:5.0f} ms (median {middle:.0f}, processor {min(used):.0f}){more}"
-        print(f"{line}  {parts}")  # noqa: T201
+    unknown = set(given.functions) - {spec.name for spec in functions.FUNCTIONS}
+    if unknown:
+        parser.error(f"there is no function {', '.join(sorted(unknown))}")
+    for spec in functions.FUNCTIONS:
+        if not given.functions or spec.name in given.functions:
+            times = measure(spec, given.repeat, beside=given.beside)
+            tell(msgspec.json.encode(times).decode() if given.json else _line(times))
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from abeyance.pipeline import topology
+from infra import trim
 from infra.layers import Kind
 
 
@@ -43,3 +44,12 @@ CONSOLE = Function(
 )
 
 FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)
+
+
+def in_lambda(layers: str = "/opt/python") -> dict[str, str]:
+    """What functions are told in Lambda and nowhere else, because of what is in their layers."""
+    return {
+        "AWS_CA_BUNDLE": f"{layers}/{trim.AUTHORITIES}",
+        # A layer cannot change: to look whether its models are whole would be 40 ms for each cold start of recognize.
+        "ABEYANCE_VERIFY_MODELS": "false",
+    }

@@ -6,7 +6,7 @@ second synth builds nothing. The console carries what recognize does, and ``web`
 ==================  ==========================  =============================================================
 layer               carried by                  holds
 ==================  ==========================  =============================================================
-``base``            every function              msgspec, rfc8785
+``base``            every function              botocore, msgspec, rfc8785
 ``vision``          detect, recognize, api      numpy, onnxruntime, pillow
 ``web``             console                     flask
 ``models``          detect, recognize, api      the converted models
@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from infra import trim
 from infra.config import ROOT, Config
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ _DISPENSABLE = (
     "numpy/_core/include",
     "numpy/_core/lib",
     "numpy/random/lib",
-    "numpy/typing",
     "onnxruntime/quantization",
     "onnxruntime/transformers",
     "onnxruntime/tools",
@@ -93,6 +93,7 @@ def folder(kind: Kind, config: Config, python: str = PYTHON) -> Path:
             made = Path(place) / "layer"
             made.mkdir()
             _builder(kind, config, python)(made)
+            finish(made / "python", python)
             _stamp(made)
             try:
                 made.rename(target)
@@ -104,15 +105,15 @@ def folder(kind: Kind, config: Config, python: str = PYTHON) -> Path:
 
 def digest_of(kind: Kind, config: Config, python: str = PYTHON) -> str:
     """SHA-256 of everything that a layer is made from: the name under which CDK publishes it."""
-    digest = hashlib.sha256(f"{kind} {python}".encode())
+    digest = hashlib.sha256(f"{kind} {python}".encode() + trim.recipe(python))
     if kind in LOCKED:
         digest.update(f"{config.lambda_architecture} {_DISPENSABLE}".encode())
-        digest.update(_lock(kind).read_bytes())
+        digest.update(lock_of(kind).read_bytes())
     elif kind == "models":
         for path in _model_files(config):
             digest.update(path.name.encode() + path.read_bytes())
     else:
-        for path in _sources(kind):
+        for path in sources(kind):
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -124,13 +125,23 @@ def size_of(layer: Path) -> int:
 
 def _builder(kind: Kind, config: Config, python: str) -> Callable[[Path], None]:
     if kind in LOCKED:
-        return lambda target: _install(_lock(kind), target / "python", config.lambda_architecture, python)
+        return lambda target: _install(lock_of(kind), target / "python", config.lambda_architecture, python)
     if kind == "models":
         return lambda target: _copy_models(_model_files(config), target / "models")
     return lambda target: _copy_rooms(kind, target / "python" / "abeyance")
 
 
-def _lock(kind: str) -> Path:
+def finish(packages: Path, python: str) -> None:
+    """Take out of a layer's packages what is not needed, and compile them."""
+    for pattern in _DISPENSABLE:
+        for found in list(packages.glob(pattern)):
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
+    trim.aws_client(packages)
+    trim.bytecode(packages, python)
+
+
+def lock_of(kind: str) -> Path:
+    """The pinned list of a layer of wheels."""
     return ROOT / "layers" / "runtime" / f"{kind}.txt"
 
 
@@ -165,9 +176,6 @@ def _install(lock: Path, target: Path, architecture: str, python: str) -> None:
     )
     if answer.returncode:
         raise LayerBuildFailed(f"pip cannot install {lock.name} for {architecture}:\n{answer.stderr.strip()}")
-    for pattern in _DISPENSABLE:
-        for found in list(target.glob(pattern)):
-            shutil.rmtree(found) if found.is_dir() else found.unlink()
 
 
 def _model_files(config: Config) -> list[Path]:
@@ -199,7 +207,8 @@ def _copy_models(files: Iterable[Path], target: Path) -> None:
 
 
 @functools.cache
-def _sources(kind: str) -> tuple[Path, ...]:
+def sources(kind: str) -> tuple[Path, ...]:
+    """The files of ours that a layer is made of."""
     package = ROOT / "layers" / "abeyance"
     found = [package / "__init__.py", ROOT / "layers" / "models" / "manifest.json"]
     for room in _ROOMS[kind]:
@@ -210,7 +219,7 @@ def _sources(kind: str) -> tuple[Path, ...]:
 
 
 def _copy_rooms(kind: str, target: Path) -> None:
-    for path in _sources(kind):
+    for path in sources(kind):
         inside = path.relative_to(ROOT / "layers")
         place = target.parent / (inside if inside.parts[0] == "abeyance" else Path("abeyance") / inside)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +236,7 @@ def _stamp(layer: Path) -> None:
 def lock() -> None:
     """Make ``layers/runtime/*.txt`` anew: newest versions that have wheels for both architectures, with hashes."""
     for kind in LOCKED:
-        source, target = _lock(kind).with_suffix(".in"), _lock(kind)
+        source, target = lock_of(kind).with_suffix(".in"), lock_of(kind)
         subprocess.run(  # noqa: S603 - uv of this Python, no shell
             [
                 *(sys.executable, "-m", "uv", "pip", "compile", str(source), "--output-file", str(target)),

@@ -164,5 +164,7 @@ class Flow(Stack):
 
 def _runtime(config: Config) -> dict[str, str]:
     """What is the runtime's affair and not ours."""
-    # An emulator's functions run on this Python, which has what the runtime layers would bring.
-    return {"PYTHONPATH": sysconfig.get_path("purelib")} if config.emulator else {}
+    if config.emulator:
+        # An emulator's functions run on this Python, which has what the runtime layers would bring.
+        return {"PYTHONPATH": sysconfig.get_path("purelib")}
+    return functions.in_lambda()

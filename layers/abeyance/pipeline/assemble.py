@@ -140,7 +140,7 @@ def detector(settings: Settings) -> Callable[[], Detector]:
     def load() -> Detector:
         from abeyance.vision.models.store import load_detector
 
-        return load_detector(settings.detector_model, settings.models)
+        return load_detector(settings.detector_model, settings.models, verify=settings.verify_models)
 
     return functools.cache(load)
 
@@ -155,6 +155,7 @@ def embedder(settings: Settings) -> Callable[[], Embedder]:
             settings.embedder_model,
             settings.models,
             sagemaker_runtime=lambda: client("sagemaker-runtime"),
+            verify=settings.verify_models,
         )
     )
 
@@ -196,7 +197,7 @@ def attributes(settings: Settings) -> Attributes:
     """What describes faces beyond where they are; imported and opened only where that is asked for."""
     from abeyance.vision.attributes.describe import load_attributes
 
-    return load_attributes(settings.models)
+    return load_attributes(settings.models, verify=settings.verify_models)
 
 
 def guard(settings: Settings) -> Guard:

@@ -379,6 +379,7 @@ def embedder_from(
     manifest: Manifest | None = None,
     policy: Policy | None = None,
     sagemaker_runtime: Callable[[], Any] | None = None,
+    verify: bool = True,
 ) -> Embedder:
     """The embedder that the settings ask for. Imports and opens only what that one needs.
 
@@ -393,6 +394,8 @@ def embedder_from(
         Directory of the models; for ``local`` only.
     sagemaker_runtime
         Makes the client; see :class:`SageMakerTransport`.
+    verify
+        Whether a local model is compared with its checksum.
 
     Raises
     ------
@@ -406,7 +409,7 @@ def embedder_from(
     if setting == "local":
         from abeyance.vision.models.store import load_embedder
 
-        return load_embedder(model, models, manifest=manifest)
+        return load_embedder(model, models, manifest=manifest, verify=verify)
     entry = (manifest or Manifest.load())[model]
     if entry.role is not Role.EMBEDDER:
         raise ValueError(f"ABEYANCE_EMBEDDER_MODEL must name an embedder; {model} is for {entry.role}")

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     embedder: str = "local"
     #: Directory with the manifest's converted models; empty means the user's cache.
     models: str = ""
+    #: Whether models are compared with their checksums when they are opened; not where they cannot change.
+    verify_models: bool = True
     #: Name in the model manifest.
     detector_model: str = "yunet-2023mar"
     embedder_model: str = "sface-2021dec"
