@@ -20,7 +20,7 @@ def aws() -> LocalAws:
 
 def test_it_listens_on_loopback_only(aws: LocalAws) -> None:
     assert aws.endpoint.startswith("http://127.0.0.1:")
-    assert aws._server.socket.getsockname()[0] == "127.0.0.1"
+    assert aws._server.bind_addr[0] == "127.0.0.1"
 
 
 def test_a_cancelled_transaction_changes_nothing_and_says_why(aws: LocalAws) -> None:

@@ -1,24 +1,30 @@
-"""Where moto says or does something else than AWS, put right: S3's events, and DynamoDB's transactions."""
+"""Where moto says or does something else than AWS, put right; and what Lambda's own poller sees of a queue."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.utils import unix_time
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.events.models import events_backends
+from moto.events.utils import EventTemplateParser
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3 import notifications
+from moto.sqs.exceptions import ReceiptHandleIsInvalid
+from moto.sqs.models import Message, Queue, sqs_backends
 
-HOST = "127.0.0.1"
+HOST: Final = "127.0.0.1"
+REGION: Final = "us-east-1"
 
 
 def put_right() -> None:
@@ -27,6 +33,67 @@ def put_right() -> None:
     notifications._send_event_bridge_message = send_as_s3_does
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
     Table.__deepcopy__ = lambda table, _: table  # type: ignore[attr-defined]
+    EventTemplateParser.parse = staticmethod(as_it_is)  # type: ignore[method-assign, assignment]
+    Queue.delete_message = delete_message  # type: ignore[method-assign]
+
+
+_parse_template = EventTemplateParser.parse
+
+
+def as_it_is(input_template: str, input_paths_map: dict[str, Any], event: Any) -> dict[str, Any]:
+    """What a rule without a transformer hands on: the event.
+
+    moto 5.2.5 writes it into a template, compiling eight path expressions for every event and target, and would
+    take ``<id>`` in somebody's key for one of its own places.
+    """
+    if input_template:
+        return _parse_template(input_template, input_paths_map, event)
+    return {name: value for name, value in event.items() if name != "ingestion-time"}
+
+
+_delete_message = Queue.delete_message
+
+
+def delete_message(queue: Queue, receipt_handle: str) -> None:
+    """Delete, with nobody adding meanwhile: moto puts a new list in the place of the old, and what was added goes."""
+    with queue._messages_lock:
+        _delete_message(queue, receipt_handle)
+
+
+class Inbox:
+    """A queue as Lambda's poller sees it, from inside AWS: no request is made, signed or parsed.
+
+    Parameters
+    ----------
+    name
+        Of a queue that is there.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._backend = sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
+        self._queue: Queue = self._backend.get_queue(name)
+        self.arn: str = self._queue.queue_arn
+
+    def receive(self, most: int, wait: int) -> list[Message]:
+        """At most ``most`` messages; waits up to ``wait`` seconds for the first."""
+        timeout = self._queue.visibility_timeout
+        found: list[Message] = self._backend.receive_message(self._name, most, wait, timeout)
+        return found
+
+    def delete(self, message: Message) -> None:
+        """Take a received message out; nothing if it is gone."""
+        with contextlib.suppress(ReceiptHandleIsInvalid):
+            self._queue.delete_message(message.receipt_handle)
+
+    def give_back(self, message: Message, seconds: int) -> None:
+        """Let a received message be delivered again after so many seconds; nothing if it is gone."""
+        with contextlib.suppress(ReceiptHandleIsInvalid):
+            self._backend.change_message_visibility(self._name, message.receipt_handle, seconds)
+
+    def depth(self) -> int:
+        """How many messages are in it, those in work and those that are delayed included."""
+        return len(self._queue._messages)
 
 
 _transact_write_items = DynamoDBBackend.transact_write_items

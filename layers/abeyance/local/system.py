@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from abeyance.local.api import mount
-from abeyance.local.aws import LocalAws, environment
+from abeyance.local.aws import LocalAws
+from abeyance.local.moto import Inbox
+from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
-from abeyance.local.worker import FunctionError, Worker
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
-
-log = logging.getLogger("abeyance.local")
-
-#: Most seconds before a failed message is delivered again; in AWS it is the queue's visibility timeout.
-LONGEST_BACKOFF = 20
-
 
 class Service(Protocol):
     """What is served at the local URL beside AWS."""
@@ -35,94 +26,6 @@ class Service(Protocol):
     def stop(self) -> None:
         """End its processes."""
         ...
-
-
-class Poller:
-    """Receives from a stage's queue, invokes the stage's function, and deletes what it has done."""
-
-    def __init__(self, aws: LocalAws, stage: topology.Stage) -> None:
-        self.stage = stage
-        self._sqs = aws.client("sqs")
-        self._url = self._sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
-        variables = {**environment(aws.endpoint), **aws.settings.to_environment()}
-        self.workers = [Worker(stage.name, variables, stage.timeout) for _ in range(stage.local_workers)]
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(worker,), name=f"{stage.name}-{number}", daemon=True)
-            for number, worker in enumerate(self.workers)
-        ]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Let running invocations end, then stop."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-        for worker in self.workers:
-            worker.stop()
-
-    def _run(self, worker: Worker) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._poll(worker)
-            except (BotoCoreError, ClientError) as error:
-                if not self._stopping.wait(0.5):
-                    log.warning("cannot poll %s: %s", self.stage.queue, error)
-
-    def _poll(self, worker: Worker) -> None:
-        answer = self._sqs.receive_message(
-            QueueUrl=self._url,
-            MaxNumberOfMessages=self.stage.batch_size,
-            WaitTimeSeconds=1,
-            AttributeNames=["All"],
-        )
-        messages = answer.get("Messages", [])
-        if not messages:
-            return
-        event = {"Records": [_record(message, self._url) for message in messages]}
-        try:
-            failed = {item["itemIdentifier"] for item in worker.invoke(event)["batchItemFailures"]}
-        except FunctionError as error:
-            log.warning("%s failed: %s", self.stage.name, error)
-            failed = {message["MessageId"] for message in messages}
-        done = [message for message in messages if message["MessageId"] not in failed]
-        if done:
-            self._sqs.delete_message_batch(QueueUrl=self._url, Entries=_entries(done))
-        for message in messages:
-            if message["MessageId"] in failed:
-                self._return(message)
-
-    def _return(self, message: dict[str, Any]) -> None:
-        """Deliver it again soon; in AWS that takes the visibility timeout."""
-        receives = int(message["Attributes"]["ApproximateReceiveCount"])
-        with suppress(ClientError):
-            self._sqs.change_message_visibility(
-                QueueUrl=self._url,
-                ReceiptHandle=message["ReceiptHandle"],
-                VisibilityTimeout=min(2 ** (receives - 1), LONGEST_BACKOFF) if receives > 1 else 0,
-            )
-
-
-def _record(message: dict[str, Any], url: str) -> dict[str, Any]:
-    return {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message["Attributes"],
-        "messageAttributes": {},
-        "eventSource": "aws:sqs",
-        "eventSourceARN": url,
-    }
-
-
-def _entries(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [
-        {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
-        for number, message in enumerate(messages)
-    ]
 
 
 class LocalSystem:
@@ -202,16 +105,13 @@ class LocalSystem:
 
         Read in the order in which events flow, so that nothing waits anywhere if every number is zero.
         """
-        sqs = self.client("sqs")
-        names = [stage.queue for stage in topology.STAGES] + [
-            stage.dead_letter_queue for stage in topology.STAGES
-        ]
-        return {name: _depth(sqs, name) for name in names}
+        queues = [stage.queue for stage in topology.STAGES]
+        dead = [stage.dead_letter_queue for stage in topology.STAGES]
+        return {name: Inbox(name).depth() for name in queues + dead}
 
     def busy(self) -> bool:
         """Whether anything is still on its way; what lies in a dead-letter queue is not."""
-        sqs = self.client("sqs")
-        return any(_depth(sqs, stage.queue) for stage in topology.STAGES)
+        return any(Inbox(stage.queue).depth() for stage in topology.STAGES)
 
     def drain(self, timeout: float) -> None:
         """Wait until nothing is on its way; raises ``TimeoutError`` after ``timeout`` seconds."""
@@ -219,15 +119,4 @@ class LocalSystem:
         while self.busy():
             if time.monotonic() > end:
                 raise TimeoutError(f"still waiting after {timeout:.0f} s: {self.waiting()}")
-            time.sleep(0.1)
-
-
-def _depth(sqs: Any, name: str) -> int:
-    kinds = (
-        "ApproximateNumberOfMessages",
-        "ApproximateNumberOfMessagesNotVisible",
-        "ApproximateNumberOfMessagesDelayed",
-    )
-    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(kinds))["Attributes"]
-    return sum(int(attributes[kind]) for kind in kinds)
+            time.sleep(0.02)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 
 class FunctionError(Exception):
@@ -66,20 +68,16 @@ class Worker:
             process = self._process
             assert process.stdin
             assert process.stdout
-            watchdog = threading.Timer(self._timeout, process.kill)
-            watchdog.start()
-            try:
+            line = b""
+            with suppress(OSError):
                 process.stdin.write(json.dumps(event).encode() + b"\n")
                 process.stdin.flush()
-                line = process.stdout.readline()
-            except OSError:
-                line = b""
-            finally:
-                watchdog.cancel()
+                if _readable(process.stdout, self._timeout):
+                    line = process.stdout.readline()
             if not line:
                 process.kill()
                 process.wait()
-                raise FunctionError("the process ended before it answered")
+                raise FunctionError("the process ended, or its time did, before it answered")
         reply = json.loads(line)
         if "error" in reply:
             raise FunctionError(f"{reply['error']}: {reply['message']}")
@@ -97,6 +95,13 @@ class Worker:
             process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+def _readable(pipe: IO[bytes], timeout: float) -> bool:
+    """Whether there is something to read, or an end, within so many seconds."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(1000 * timeout))
 
 
 def _load(path: str) -> Any:
