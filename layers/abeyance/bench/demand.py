@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-import math
+import logging
 import os
 import statistics
 import tempfile
@@ -23,13 +23,11 @@ from typing import Any
 
 import msgspec
 
+from abeyance.bench.counting import Calls, Counting, Handler, Key, size_of
 from abeyance.pipeline import topology
 
 #: A tenant that may do everything, and its collection.
 _PREFIX = "acme/index/demand"
-_KIB = 1024
-#: Counted beside the calls: the items of transactions.
-TRANSACTED = "dynamodb.transacted item"
 
 
 class StageDemand(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,12 +77,12 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
     ``rounds`` times for the clock, and once more for the calls. Takes some 0.3 s a photo and round.
     """
     with _system() as (aws, stages):
-        times: dict[tuple[str, bool], list[float]] = {}
+        times: dict[Key, list[float]] = {}
         for number in range(rounds):
             for full in (False, True):
                 _pass(aws, stages, photos, f"time-{number}-{full}", full, functools.partial(_timed, times))
-        calls: dict[tuple[str, bool], list[_Calls]] = {}
-        counting = _Counting(aws)
+        calls: dict[Key, list[Calls]] = {}
+        counting = Counting(aws)
         for full in (False, True):
             _pass(aws, stages, photos, f"count-{full}", full, functools.partial(counting.run, calls))
         faces, left = _left(aws, len(photos) * 2 * (rounds + 1))
@@ -102,8 +100,8 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
 
 def _stage(
     stage: topology.Stage,
-    times: Mapping[tuple[str, bool], Sequence[float]],
-    calls: Mapping[tuple[str, bool], Sequence[_Calls]],
+    times: Mapping[Key, Sequence[float]],
+    calls: Mapping[Key, Sequence[Calls]],
 ) -> StageDemand:
     """Split what single messages and full batches took into an invocation's part and a message's."""
     size = stage.batch_size
@@ -130,17 +128,11 @@ def _stage(
     )
 
 
-class _Calls(msgspec.Struct):
-    calls: Counter[str]
-    written: float = 0.0
-    read: float = 0.0
-
-
-def _mean(found: Sequence[_Calls]) -> _Calls:
+def _mean(found: Sequence[Calls]) -> Calls:
     together: Counter[str] = Counter()
     for one in found:
         together.update(one.calls)
-    return _Calls(
+    return Calls(
         Counter({name: count / len(found) for name, count in together.items()}),
         statistics.fmean(one.written for one in found),
         statistics.fmean(one.read for one in found),
@@ -155,117 +147,24 @@ def _low(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=4, method="inclusive")[0] if len(values) > 1 else values[0]
 
 
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def _timed(
-    times: dict[tuple[str, bool], list[float]], key: tuple[str, bool], work: Handler, event: Any
-) -> Any:
+def _timed(times: dict[Key, list[float]], key: Key, work: Handler, event: Any) -> Any:
     start = time.thread_time()
     answer = work(event)
     times.setdefault(key, []).append(time.thread_time() - start)
     return answer
 
 
-class _Counting:
-    """Counts the calls of the stages' own clients, and what they cost in DynamoDB."""
+class _LastError(logging.Handler):
+    """What the stages last logged of an error: they answer with the ids of messages alone."""
 
-    def __init__(self, aws: Any) -> None:
-        from abeyance.pipeline.aws import client
+    said = "nothing was logged"
 
-        self._dynamodb = aws.client("dynamodb")
-        self._ledger_table = aws.settings.ledger_table
-        self._now: _Calls | None = None
-        self._entries: list[float] = []
-        self.event_bytes = 0
-        for service in ("s3", "dynamodb", "events", "sqs"):
-            emitter = client(service).meta.events
-            emitter.register("provide-client-params", self._asked)
-            emitter.register("after-call", self._answered)
-
-    def run(
-        self, calls: dict[tuple[str, bool], list[_Calls]], key: tuple[str, bool], work: Handler, event: Any
-    ) -> Any:
-        self._now = _Calls(Counter())
-        answer = work(event)
-        calls.setdefault(key, []).append(self._now)
-        self._now = None
-        return answer
-
-    def entry_units(self) -> float:
-        return statistics.fmean(self._entries)
-
-    def _asked(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        context["abeyance"] = params
-
-    def _answered(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        if self._now is None:
-            return
-        service, operation = model.service_model.service_name, model.name
-        self._now.calls[f"{service}.{operation}"] += 1
-        asked = context.get("abeyance", {})
-        if operation == "PutEvents":
-            self.event_bytes += sum(len(entry["Detail"]) for entry in asked["Entries"])
-        if service != "dynamodb":
-            return
-        if operation == "TransactWriteItems":
-            # Each of its items takes time of its own.
-            self._now.calls[TRANSACTED] += len(asked["TransactItems"])
-            for action in asked["TransactItems"]:
-                units = 2 * self._units(next(iter(action.values())))
-                self._now.written += units
-                item = action.get("Put", {})
-                if item.get("TableName") == self._ledger_table and item["Item"]["pk"]["S"] == "entries":
-                    self._entries.append(units)
-        elif operation in ("PutItem", "UpdateItem", "DeleteItem"):
-            self._now.written += self._units(asked)
-        elif operation == "BatchGetItem":
-            items = [item for found in parsed.get("Responses", {}).values() for item in found]
-            wanted = sum(len(table["Keys"]) for table in asked["RequestItems"].values())
-            # What is not there costs a unit, too.
-            self._now.read += sum(_read(item) for item in items) + wanted - len(items)
-        elif operation == "GetItem":
-            self._now.read += _read(parsed.get("Item", {}))
-        elif operation == "TransactGetItems":
-            self._now.read += sum(2 * _read(one.get("Item", {})) for one in parsed.get("Responses", []))
-        elif operation == "Query":
-            self._now.read += max(1, math.ceil(sum(map(_size, parsed.get("Items", []))) / (4 * _KIB)))
-
-    def _units(self, action: Mapping[str, Any]) -> int:
-        """Write units of one item, which for an update is the whole item as it stands after it."""
-        item = action.get("Item")
-        if item is None:
-            item = self._dynamodb.get_item(TableName=action["TableName"], Key=action["Key"]).get("Item", {})
-        return max(1, math.ceil(_size(item) / _KIB))
+    def emit(self, record: logging.LogRecord) -> None:
+        if error := getattr(record, "error", getattr(record, "because", "")):
+            self.said = f"{error} at {', '.join(getattr(record, 'trace', [])[-2:])}"
 
 
-def _read(item: Mapping[str, Any]) -> int:
-    """Units of a consistent read."""
-    return max(1, math.ceil(_size(item) / (4 * _KIB)))
-
-
-def _size(item: Mapping[str, Any]) -> int:
-    """Bytes as DynamoDB counts them: names and values."""
-    return sum(len(name) + _value(value) for name, value in item.items())
-
-
-def _value(value: Mapping[str, Any]) -> int:
-    kind, held = next(iter(value.items()))
-    match kind:
-        case "S":
-            return len(held.encode())
-        case "B":
-            return len(held)
-        case "N":
-            return len(held) // 2 + 1
-        case "M":
-            return 3 + _size(held)
-        case "L":
-            return 3 + sum(1 + _value(one) for one in held)
-        case "SS" | "NS" | "BS":
-            return sum(map(len, held))
-        case _:
-            return 1
+_errors = _LastError()
 
 
 @contextmanager
@@ -280,6 +179,7 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     from abeyance.pipeline.settings import Settings
 
     before = dict(os.environ)
+    logging.getLogger("abeyance").addHandler(_errors)
     with tempfile.TemporaryDirectory(prefix="abeyance-demand-") as folder:
         flags = Path(folder) / "flags.json"
         flags.write_text(json.dumps(new_deployment()))
@@ -299,6 +199,7 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
                 ),
             )
         finally:
+            logging.getLogger("abeyance").removeHandler(_errors)
             os.environ.clear()
             os.environ.update(before)
             client.cache_clear()
@@ -311,7 +212,7 @@ def _pass(
     photos: Sequence[bytes],
     name: str,
     full: bool,
-    run: Callable[[tuple[str, bool], Handler, Any], Any],
+    run: Callable[[Key, Handler, Any], Any],
 ) -> None:
     """Upload ``photos`` and let each stage in turn work off its queue, in single messages or in full batches."""
     from abeyance.pipeline.stage import answer
@@ -334,7 +235,7 @@ def _pass(
             whole = len(messages) == size
             failed = (run((stage.name, full), work, event) if whole else work(event))["batchItemFailures"]
             if failed:
-                raise RuntimeError(f"{stage.name} failed on {len(failed)} messages; see its log lines above")
+                raise RuntimeError(f"{stage.name} failed on {len(failed)} messages: {_errors.said}")
             for one in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
 
@@ -355,7 +256,7 @@ def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
         total = 0
         for page in dynamodb.get_paginator("scan").paginate(TableName=getattr(settings, setting)):
             # DynamoDB counts a hundred bytes more for each item that it stores.
-            total += sum(_size(item) + 100 for item in page["Items"])
+            total += sum(size_of(item) + 100 for item in page["Items"])
             if setting == "gallery_table":
                 faces += sum(item["sk"]["S"].startswith("F#") for item in page["Items"])
         left[setting] = round(total / photos)

@@ -17,6 +17,7 @@ from abeyance.bench.comparison import Comparison, Figure, Part, Spread, Tell
 from abeyance.bench.demand import Demand, measure, stored
 from abeyance.bench.simulation.day import simulate
 from abeyance.bench.simulation.forecast import Forecast, forecast, largest_day, seconds
+from abeyance.bench.simulation.limits import limits
 from abeyance.bench.simulation.messages import Flow, Outcome, poisson
 from abeyance.bench.simulation.model import (
     ENTRIES,
@@ -64,7 +65,8 @@ def run(quick: bool, tell: Tell) -> Part:
     demand = stored() if quick else _measured(tell)
     tell("a day of ten million photos, as deployed")
     deployed = forecast(plan(), demand)
-    figures = [*_ledger(demand), *_limits(deployed), *_day("deployed", "as deployed", deployed)]
+    figures = [*_ledger(demand), *_limits(deployed), *_sweep(demand)]
+    figures += _day("deployed", "as deployed", deployed)
     tell("a day of ten million photos, with what would carry it")
     how = f"with settings and {CHAINS} chains"
     carried = forecast(ready(), demand)
@@ -163,6 +165,23 @@ def _limits(found: Forecast) -> Iterator[Figure]:
             100 * limit.peak,
             f"full at {limit.full_at:,.0f} photos/s, {limit.full_at * 86_400 / 1e6:,.1f} M evenly spread a day; "
             f"{limit.burst:.0%} in the burst",
+        )
+
+
+def _sweep(demand: Demand) -> Iterator[Figure]:
+    """Days from half a million photos up: how far the ledger falls behind, and what binds in the busiest hour."""
+    for millions in (0.5, 1, 2, 5, 10, 20):
+        planned = plan(photos_a_day=1e6 * millions)
+        day = simulate(planned, demand)
+        peak = forecast_rates(planned)["peak"]
+        binding = [limit.name for limit in limits(planned, demand) if limit.used(peak) > 1]
+        yield _figure(
+            f"sweep.{millions:g}",
+            f"{millions:g} M photos a day, as deployed: ledger behind at most",
+            "s",
+            day.lag.most,
+            f"99 of 100 results within {seconds(day.latency.p99)}; "
+            f"binds in the busiest hour: {'; '.join(binding) or 'nothing'}",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from abeyance.bench.simulation.forecast import largest_day, seconds, well
 from abeyance.bench.simulation.limits import limits, quotas
 from abeyance.bench.simulation.messages import Flow, constant, poisson
 from abeyance.bench.simulation.model import ENTRIES, Plan, stations
+from abeyance.bench.simulation.page import limits_table
 
 DEMAND = stored()
 SMALL = 500_000
@@ -129,6 +131,12 @@ def test_every_quota_says_where_it_is_from() -> None:
         assert quota.title, name
     used = {limit.quota for limit in limits(Plan(), DEMAND)} - {""}
     assert used <= known.quotas.keys()
+
+
+def test_the_page_says_what_the_model_says() -> None:
+    """``python -m abeyance.bench.simulation.page`` writes the table anew."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert limits_table(DEMAND) in page
 
 
 def test_the_largest_day_is_the_largest() -> None:

@@ -1,0 +1,48 @@
+"""What a photo asks of each stage, counted on the real handlers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from abeyance.bench.counting import TRANSACTED, size_of
+from abeyance.bench.demand import measure
+from abeyance.bench.pipeline import sample_photos
+from abeyance.pipeline import topology
+
+
+@pytest.mark.slow
+def test_calls_are_counted_and_the_environment_is_left_alone() -> None:
+    before = dict(os.environ)
+    found = measure(sample_photos(topology.RECOGNIZE.batch_size), rounds=1)
+    assert dict(os.environ) == before
+    assert found.faces >= 0.8
+    for name in ("gate", "detect", "recognize"):
+        needs = found.stages[name]
+        # Each message says one thing, and each takes time of its own.
+        assert needs.message_calls["events.PutEvents"] == 1
+        assert needs.message_ms > 0.5
+        assert needs.write_units >= 1
+    # The gate never asks for a photo's bytes.
+    assert not any("GetObject" in call for call in found.stages["gate"].message_calls)
+    ledger = found.stages["ledger"]
+    assert ledger.invocation_calls["dynamodb.TransactWriteItems"] == 1
+    assert ledger.invocation_calls[TRANSACTED] == 1  # the head
+    assert ledger.message_calls[TRANSACTED] == 2  # the entry and its id
+    assert 2 <= found.entry_units <= 8
+    assert found.left["ledger_table"] > 1000
+    assert not any(found.stages["review"].message_calls)
+
+
+@pytest.mark.parametrize(
+    ("item", "size"),
+    [
+        ({"pk": {"S": "head"}}, 6),
+        ({"a": {"N": "12"}, "b": {"B": b"xyz"}}, 1 + 2 + 1 + 3),
+        ({"l": {"L": [{"S": "ab"}]}, "m": {"M": {"k": {"BOOL": True}}}}, 1 + 3 + 3 + 1 + 3 + 2),
+        ({"s": {"SS": ["a", "bc"]}}, 4),
+    ],
+)
+def test_items_are_as_large_as_dynamodb_counts_them(item: dict[str, object], size: int) -> None:
+    assert size_of(item) == size  # type: ignore[arg-type]
