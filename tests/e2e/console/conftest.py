@@ -137,13 +137,42 @@ class Visitor:
         said: str = self.page.locator("main").inner_text()
         return said
 
-    def picture(self, name: str) -> None:
-        """Leave a picture of the page where somebody asked for it."""
-        if SCREENSHOTS:
-            Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=f"{SCREENSHOTS}/{name}.png", full_page=True)
+    def look(self, name: str) -> None:
+        """Check that the page is for everybody, and leave pictures where somebody asked for them.
+
+        By day, in the dark and on a phone: axe-core finds nothing, and nothing is wider than the window. It is light.
+        """
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        for look, (scheme, width, height) in LOOKS.items():
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.set_viewport_size({"width": width, "height": height})
+            found = axe.run(self.page).response["violations"]
+            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], name + look
+            wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert wide <= 0, f"{name}{look} is {wide} pixels wider than the window"
+            if SCREENSHOTS:
+                Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+                self.page.screenshot(path=f"{SCREENSHOTS}/{name}{look}.png", full_page=True)
+        scheme, width, height = LOOKS[""]
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.set_viewport_size({"width": width, "height": height})
+        assert self.weight() < 100_000, name
+
+    def weight(self) -> int:
+        """Bytes of the page and of all that it loaded, as they came over the wire."""
+        script = (
+            "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
+            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        return int(self.page.evaluate(script))
 
 
+#: Colour scheme, width and height of each look; the first is the usual one.
+LOOKS: dict[str, tuple[Any, int, int]] = {
+    "": ("light", 1100, 800),
+    "-dark": ("dark", 1100, 800),
+    "-phone": ("light", 390, 780),
+}
 Visit = Callable[..., Visitor]
 
 

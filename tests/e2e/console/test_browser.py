@@ -45,7 +45,7 @@ def judge_with_keys(visitor: Visitor, name: str) -> None:
     assert "Is this one person?" in visitor.text()
     for picture in page.locator("figure img").all():
         assert picture.evaluate("one => one.complete && one.naturalWidth") == 112
-    visitor.picture(name)
+    visitor.look(name)
     page.locator("#main").focus()
     page.keyboard.press("1")
     assert page.get_by_label("Same person").is_checked()
@@ -68,7 +68,7 @@ def test_two_reviewers_judge_and_the_match_is_released(
     assert all(face["matches"] == [] for face in first["faces"])
     ada = visit("Ada")
     wait_for(lambda: "1 comparison waits" in (ada.page.reload() and ada.text()))
-    ada.picture("queue")
+    ada.look("queue")
     judge_with_keys(ada, "compare")
     assert result(system, key)["event"] == "Faces Matched"
     ben = visit("Ben")
@@ -80,10 +80,10 @@ def test_two_reviewers_judge_and_the_match_is_released(
     edda = visit("Edda")
     edda.go("/review")
     assert "Matches Released" in edda.text()
-    edda.picture("reviews")
+    edda.look("reviews")
     edda.page.locator("main a").first.click()
     assert edda.text().count("facial features") == 2
-    edda.picture("outcome")
+    edda.look("outcome")
     edda.go("/ledger?type=review.judged")
     assert edda.page.locator("tbody tr").count() == 2
 
@@ -94,21 +94,22 @@ def test_a_halt_is_lifted_by_two_and_the_next_upload_is_permitted(
     assert put(system, "springfield-police/index/cases/a.png", portrait)["event"] == "Upload Halted"
     clara, david = visit("Clara"), visit("David")
     clara.go("/proposals")
-    clara.picture("proposals")
+    clara.look("proposals")
     clara.click("Switch off police_halt")
     assert "This loosens" in clara.text()
     assert "1 newly permitted" in clara.text()
-    clara.picture("draft")
+    clara.look("draft")
     clara.page.get_by_label("Why").fill("The council has decided so")
     clara.click("Propose to another principal")
     assert "somebody else has to approve" in clara.text()
     address = clara.page.url
     clara.click("Approve exactly this")
     assert "nobody approves their own proposal" in clara.text()
+    clara.look("refused")
     clara.complaints.clear()  # the browser notes the refusal as an error of the network
     assert "police_halt" in david.page.locator(".force").inner_text()
     david.page.goto(address)
-    david.picture("proposal")
+    david.look("proposal")
     david.click("Approve exactly this")
     assert "published" in david.text()
     assert "police_halt" not in david.page.locator(".force").inner_text()
@@ -121,75 +122,55 @@ def test_somebody_is_erased_and_the_receipt_is_on_the_ledger(
     put(system, "acme/index/leavers/gone.png", portrait)
     clara = visit("Clara")
     clara.go("/galleries")
-    clara.picture("galleries")
+    clara.look("galleries")
     clara.click("leavers")
     clara.page.get_by_label("Named by").select_option("external_image_id")
     clara.page.get_by_label("Name", exact=True).fill("gone.png")
     clara.click("Look")
     assert "1 face and 0 users" in clara.text()
-    clara.picture("erase")
+    clara.look("erase")
     clara.page.get_by_label("I mean it").check()
     clara.click("Erase")
     assert "The receipt is on the ledger" in clara.text()
-    clara.picture("erased")
+    clara.look("erased")
     system.drain(30)
     edda = visit("Edda")
     edda.go("/ledger?type=person.erased")
     assert edda.page.locator("tbody tr").count() == 1
 
 
+#: Those that no story above has come by.
 PAGES = {
     "signin": ("", "/signin"),
-    "queue": ("Ada", "/review"),
     "overview": ("Clara", "/moratoria"),
     "explained": (
         "Clara",
         "/moratoria/explain?tenant=icmec&action=search&purpose=missing_children&at=2026-01-01",
     ),
-    "proposals": ("Clara", "/proposals"),
-    "draft": ("Clara", "/proposals/new?preset=portland-2020"),
     "document": ("Clara", "/proposals/new"),
     "collection": ("Clara", "/galleries/acme/staff"),
-    "galleries": ("Edda", "/galleries"),
-    "reviews": ("Edda", "/review"),
     "ledger": ("Edda", "/ledger"),
     "entry": ("Edda", "/ledger/2"),
     "accuracy": ("Edda", "/accuracy"),
 }
-LOOKS: dict[str, dict[str, Any]] = {
-    "": {},
-    "-dark": {"color_scheme": "dark"},
-    "-phone": {"screen": {"width": 390, "height": 780}},
-}
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_every_page_is_for_everybody_and_light(visit: Visit, look: str) -> None:
-    """axe-core finds nothing, nothing is wider than a phone, the first page is small and quick."""
-    axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
-    axe = axe_playwright.Axe()
-    visitors: dict[str, Visitor] = {}
-    for name, (who, path) in PAGES.items():
-        if who not in visitors:
-            visitors[who] = visit(who, **LOOKS[look])
-        visitor = visitors[who]
-        if look == "-phone":
-            visitor.page.set_viewport_size(LOOKS[look]["screen"])
-        visitor.go(path)
-        found = axe.run(visitor.page).response["violations"]
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], name
-        wide = visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        assert wide <= 0, f"{name} is {wide} pixels wider than the window"
-        weight = visitor.page.evaluate(
-            "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
-            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
-        )
-        assert weight < 100_000, name
-        visitor.picture(f"{name}{look}")
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_for_everybody(visit: Visit, name: str) -> None:
+    who, path = PAGES[name]
+    visitor = visit(who)
+    assert visitor.go(path).status == 200
+    visitor.look(name)
+
+
+def test_the_first_page_is_quick_and_light(visit: Visit) -> None:
+    ada = visit("Ada")
     timing = "performance.getEntriesByType('navigation')[0].responseEnd"
-    visitor = visitors["Ada"]
-    quickest = min(visitor.page.evaluate(timing) for _ in range(5) if visitor.go("/review"))
+    quickest = min(ada.page.evaluate(timing) for _ in range(5) if ada.go("/review"))
     assert quickest < 200
+    assert ada.weight() < 100_000
+    if SCREENSHOTS:
+        print(f"first page: {quickest:.0f} ms, {ada.weight()} bytes")
 
 
 def test_in_print_there_is_no_control(visit: Visit) -> None:
@@ -220,8 +201,9 @@ def test_a_tampered_ledger_shows_red_and_says_where(system: LocalSystem, visit: 
     state = edda.page.get_by_role("alert")
     assert "The chain is broken" in state.inner_text()
     assert "Entry 2" in state.inner_text()
-    edda.picture("tampered")
+    edda.look("tampered")
     red = state.evaluate("one => getComputedStyle(one).borderLeftColor")
     assert red == "rgb(156, 28, 21)"
     edda.click("Entry 2")
     assert "No proof can be given" in edda.text()
+    edda.look("tampered-entry")

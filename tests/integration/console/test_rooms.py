@@ -205,7 +205,7 @@ def test_a_tampered_ledger_is_red_and_says_where(world: World) -> None:
     assert 'class="answer bad"' in page
     assert "The chain is broken" in page
     assert '<a href="/console/ledger/3">Entry 3</a>: altered' in page
-    assert "No proof can be given." in edda.get("/console/ledger/3").text
+    assert "No proof can be given:" in edda.get("/console/ledger/3").text
     assert edda.get("/console/ledger/2/proof.json").status_code == 503
 
 
