@@ -181,23 +181,28 @@ class _Scan:
             scores[rows.dead[first:last] - part.start] = self._lowest
         worth = rows.scale * self._packed.scales
         off = bounds(rows, self._packed)
-        groups, rest = divmod(len(scores), GROUP)
-        grouped = scores[: len(scores) - rest].reshape(GROUP, groups, len(self._exact))
+        many = len(self._exact)
+        rest = len(scores) % GROUP
+        # Side by side, the columns of which only the highest is compared first.
+        grouped = scores[: len(scores) - rest].reshape(GROUP, -1)
         highest = grouped.max(axis=0)
         floors = self._as_scores(off, worth)
-        group, probe = np.nonzero(highest >= floors)
-        if len(group) > 4 * self._limit * len(floors) and groups >= self._limit:
+        hits = np.flatnonzero(highest.reshape(-1, many) >= floors)
+        if len(hits) > 4 * self._limit * many and len(highest) >= self._limit * many:
             # So many rows are at least that good.
-            good = np.partition(highest, groups - self._limit, axis=0)[groups - self._limit]
+            good = np.partition(highest.reshape(-1, many), -self._limit, axis=0)[-self._limit]
             self._raise(good * worth - off)
             floors = self._as_scores(off, worth)
-            group, probe = np.nonzero(highest >= floors)
-        within, hit = np.nonzero(grouped[:, group, probe] >= floors[probe])
-        at, probe = within * groups + group[hit], probe[hit]
+            hits = np.flatnonzero(highest.reshape(-1, many) >= floors)
+        columns = grouped.take(hits, axis=1)
+        within, hit = np.divmod(np.flatnonzero(columns >= floors[hits % many]), max(len(hits), 1))
+        places, found = within * len(highest) + hits[hit], columns[within, hit]
         if rest:
-            end, of = np.nonzero(scores[len(scores) - rest :] >= floors)
-            at, probe = np.concatenate([at, end + len(scores) - rest]), np.concatenate([probe, of])
-        found = scores[at, probe]
+            end = scores[len(scores) - rest :]
+            last_hits = np.flatnonzero(end >= floors)
+            places = np.concatenate([places, last_hits + grouped.size])
+            found = np.concatenate([found, end.ravel()[last_hits]])
+        at, probe = np.divmod(places, many)
         if len(rows.dead):
             alive = found > self._lowest
             at, probe, found = at[alive], probe[alive], found[alive]
@@ -208,7 +213,7 @@ class _Scan:
         """The floors in the kernel's own numbers, so that most rows are done after one comparison."""
         floors = (self._floors - off) / worth
         if self._kernel.levels:
-            floors = np.floor(floors).clip(-(2**31), 2**31 - 1)
+            floors = np.minimum(np.maximum(np.floor(floors), -(2**31)), 2**31 - 1)
         return floors.astype(self._lowest.dtype)
 
     def _raise(self, floors: Floats) -> None:
