@@ -120,7 +120,7 @@ def _measured(tell: Tell) -> Demand:
     from abeyance.bench.pipeline import sample_photos
 
     tell("what a photo needs, in every stage")
-    return measure(sample_photos(10), rounds=2)
+    return measure(sample_photos(10), rounds=1)
 
 
 def _ledger(demand: Demand) -> Iterator[Figure]:
