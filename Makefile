@@ -62,9 +62,9 @@ env: $(VENV)/dev ## Print the deployment's settings for your shell: eval "$$(mak
 	@$(BIN)/python -m infra.outputs
 
 e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest tests/e2e/test_deploy.py
 
-browser: $(VENV)/dev ## Drive the console with Debian's Chromium
+browser: $(VENV)/dev ## Drive the console with Debian's Chromium (apt-get install chromium), as `make test` does
 	$(BIN)/python -m pytest tests/e2e/console
 
 layers: $(VENV)/dev ## Build the Lambda layers, without Docker

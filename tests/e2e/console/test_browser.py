@@ -164,13 +164,13 @@ def test_every_page_is_for_everybody(visit: Visit, name: str) -> None:
 
 
 def test_the_first_page_is_quick_and_light(visit: Visit) -> None:
+    """From the click to the last line read and laid out, script included; the best of five on a machine with others."""
     ada = visit("Ada")
-    timing = "performance.getEntriesByType('navigation')[0].responseEnd"
+    timing = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
     quickest = min(ada.page.evaluate(timing) for _ in range(5) if ada.go("/review"))
+    print(f"first page: {quickest:.0f} ms, {ada.weight()} bytes")
     assert quickest < 200
     assert ada.weight() < 100_000
-    if SCREENSHOTS:
-        print(f"first page: {quickest:.0f} ms, {ada.weight()} bytes")
 
 
 def test_in_print_there_is_no_control(visit: Visit) -> None:
