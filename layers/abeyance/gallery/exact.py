@@ -19,19 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from abeyance.gallery.kernels import Probes
-from abeyance.gallery.matrix import Matrix, Rows
+from abeyance.gallery.matrix import Matrix, Rows, Stripe
 from abeyance.gallery.model import Candidate, Kind
 from abeyance.gallery.port import Block
 from abeyance.gallery.threads import cores, pool
 
 #: Scores that are worked on at a time, so that they stay in the cache.
-SCORES = 2**19
+SCORES = 2**20
 #: Rows of which only the highest score is compared first.
 GROUP = 64
 #: Rows that are scored exactly at a time.
 EXACTLY = 4096
-#: Blocks for which a second thread is worth waking.
-BLOCKS = 2
 
 _EPSILON = float(np.finfo(np.float32).eps)
 
@@ -65,16 +63,16 @@ def search(
     exact = probes.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     scan = _Scan(matrix, exact, limit, min_cosine)
-    helpers = min(cores(), len(matrix.blocks) // BLOCKS) - 1
+    helpers = min(cores(), len(matrix.stripes)) - 1
     helping = [pool().submit(scan.run) for _ in range(helpers)]
     found = [scan.run()]
-    # Whoever is still busy with another search has left this one's blocks to the others.
+    # Whoever is still busy with another search has left this one to the others.
     found += [helper.result() for helper in helping if not helper.cancel()]
     return scan.answer(_together(found), kind)
 
 
-def bounds(rows: Rows, probes: Probes) -> Floats:
-    """(p,) how far the fast pass can be from the cosine, in a block."""
+def bounds(rows: Rows | Stripe, probes: Probes) -> Floats:
+    """(p,) how far the fast pass can be from the cosine, in a block or stripe."""
     # Rounding of float32 arithmetic, generously.
     slack = (rows.fast.shape[1] + 16) * _EPSILON
     found: Floats = rows.error + (1 + rows.error) * probes.errors + slack
@@ -126,10 +124,11 @@ class _Found:
 
 
 class _Scan:
-    """One search. Threads that run it take block after block, and tell each other what is too low by now."""
+    """One search. Threads that run it take stripe after stripe, and tell each other what is too low by now."""
 
     def __init__(self, matrix: Matrix, exact: Floats, limit: int, min_cosine: float) -> None:
         self._blocks = matrix.blocks
+        self._stripes = matrix.stripes
         self._kernel = matrix.kernel
         self._exact = exact
         self._packed: Probes = matrix.kernel.packed(exact)
@@ -140,20 +139,20 @@ class _Scan:
         self._lock = threading.Lock()
         #: (p,) what is below it for certain is not among the best.
         self._floors = np.full(len(exact), max(min_cosine, -2.0))
-        self._numbers: Iterator[int] = iter(range(len(self._blocks)))
+        self._numbers: Iterator[int] = iter(range(len(self._stripes)))
         #: Rows that are found before they are sifted.
         self._many = max(4096, 128 * len(exact), 4 * limit * len(exact))
 
     def run(self) -> _Found:
-        """Search blocks until none is left."""
+        """Search stripes until none is left."""
         found: list[_Found] = []
         count, room = 0, self._many
         # One thread gets each number: the iterator is C code and never lets go of the interpreter.
         for number in self._numbers:
-            rows = self._blocks[number]
+            stripe = self._stripes[number]
             step = max(GROUP, SCORES // len(self._exact) // GROUP * GROUP)
-            for start in range(0, len(rows), step):
-                part = self._look(number, rows, slice(start, min(start + step, len(rows))))
+            for start in range(0, len(stripe.fast), step):
+                part = self._look(stripe, slice(start, min(start + step, len(stripe.fast))))
                 if not len(part):
                     continue
                 found.append(part)
@@ -173,14 +172,14 @@ class _Scan:
         ends = np.searchsorted(found.probes, np.arange(len(self._exact) + 1)).tolist()
         return [[Candidate(names[n], cosines[n]) for n in range(begin, end)] for begin, end in pairwise(ends)]
 
-    def _look(self, number: int, rows: Rows, part: slice) -> _Found:
-        """Rows of a part of a block that may be among the best."""
-        scores = self._kernel.dots(rows.fast[part], self._packed)
-        if len(rows.dead):
-            first, last = np.searchsorted(rows.dead, (part.start, part.stop))
-            scores[rows.dead[first:last] - part.start] = self._lowest
-        worth = rows.scale * self._packed.scales
-        off = bounds(rows, self._packed)
+    def _look(self, stripe: Stripe, part: slice) -> _Found:
+        """Rows of a part of a stripe that may be among the best."""
+        scores = self._kernel.dots(stripe.fast[part], self._packed)
+        if len(stripe.dead):
+            first, last = np.searchsorted(stripe.dead, (part.start, part.stop))
+            scores[stripe.dead[first:last] - part.start] = self._lowest
+        worth = stripe.scale * self._packed.scales
+        off = bounds(stripe, self._packed)
         many = len(self._exact)
         rest = len(scores) % GROUP
         # Side by side, the columns of which only the highest is compared first.
@@ -203,11 +202,14 @@ class _Scan:
             places = np.concatenate([places, last_hits + grouped.size])
             found = np.concatenate([found, end.ravel()[last_hits]])
         at, probe = np.divmod(places, many)
-        if len(rows.dead):
+        if len(stripe.dead):
             alive = found > self._lowest
             at, probe, found = at[alive], probe[alive], found[alive]
         cosines, off = found * worth[probe], off[probe]
-        return _Found(at + ((number << 32) + part.start), probe, cosines - off, cosines + off)
+        at += part.start
+        block = np.searchsorted(stripe.starts, at, side="right") - 1
+        places = ((block + stripe.first) << 32) + at - stripe.starts[block]
+        return _Found(places, probe, cosines - off, cosines + off)
 
     def _as_scores(self, off: Floats, worth: Floats) -> npt.NDArray[np.generic]:
         """The floors in the kernel's own numbers, so that most rows are done after one comparison."""

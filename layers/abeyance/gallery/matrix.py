@@ -6,7 +6,7 @@ rows are replaced, not changed, so a search works on the views that it took whil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +20,10 @@ from abeyance.gallery.threads import pool
 
 #: Rows of a full block: large enough that calls cost nothing, small enough that its scores stay in the cache.
 ROWS = 16_384
+#: Rows that are read in one go, at most.
+LONGEST = 65_536
+#: Parts that a collection is read in, at least, if it has so many blocks.
+STRIPES = 8
 #: Rows from which on what comes together stays where it is.
 ADOPTED = 2048
 #: Rows that are rounded at a time, so that all steps of that happen in the cache.
@@ -28,6 +32,9 @@ CHUNK = 512
 MARGIN = 1.2
 #: Rows that the first block of a small collection has room for.
 FIRST_ROWS = 256
+
+#: Least length of a stored template for which no closer look is taken; rounding to float16 leaves 0.9995.
+_UNIT = 0.999
 
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -75,6 +82,28 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stripe:
+    """Rounded templates of blocks that lie side by side in memory and share their steps, read in one go.
+
+    Attributes
+    ----------
+    first
+        Number of its first block.
+    starts
+        (k,) row at which each of its blocks begins.
+    fast, scale, error, dead
+        As of the blocks, of all their rows.
+    """
+
+    first: int
+    starts: npt.NDArray[np.int64]
+    fast: npt.NDArray[Any]
+    scale: float
+    error: float
+    dead: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
     """All templates of one kind in a collection, as of one moment.
 
@@ -83,6 +112,7 @@ class Matrix:
     """
 
     blocks: tuple[Rows, ...] = ()
+    stripes: tuple[Stripe, ...] = ()
     kernel: Kernel = field(default_factory=best_kernel)
 
     def __len__(self) -> int:
@@ -100,7 +130,13 @@ class Matrix:
         """
         blocks: list[Rows | Future[Rows]] = list(self.blocks)
         added = list(added)
-        fast = _together([block for block in added if len(block.seqs) >= ADOPTED], self.kernel)
+        adopted = [block for block in added if len(block.seqs) >= ADOPTED]
+        fast = np.empty(
+            (sum(len(b.seqs) for b in adopted), adopted[0].templates.shape[1] if adopted else 0),
+            dtype=self.kernel.dtype,
+        )
+        # The same steps for all of them, so that they can be read in one go.
+        scale = _step(max(pool().map(_highest, (b.templates for b in adopted)), default=0.0), self.kernel)
         for block in added:
             if len(block.seqs) < ADOPTED:
                 _append(blocks, block, self.kernel)
@@ -108,17 +144,46 @@ class Matrix:
             for start in range(0, len(block.seqs), ROWS):
                 part = slice(start, min(start + ROWS, len(block.seqs)))
                 here, fast = np.split(fast, [part.stop - part.start])
-                blocks.append(pool().submit(_adopted, block, part, self.kernel, here))
+                blocks.append(pool().submit(_adopted, block, part, self.kernel, scale, here))
         done = [rows if isinstance(rows, Rows) else rows.result() for rows in blocks]
         if dead is not None:
             done = [_without(rows, dead) for rows in done]
-        return Matrix(tuple(rows for rows in done if len(rows)), self.kernel)
+        done = [rows for rows in done if len(rows)]
+        return Matrix(tuple(done), tuple(_stripes(done)), self.kernel)
 
 
-def _together(blocks: list[Block], kernel: Kernel) -> npt.NDArray[Any]:
-    """Memory for the rounded templates of all of them: in large pieces it takes less time to read."""
-    rows = sum(len(block.seqs) for block in blocks)
-    return np.empty((rows, blocks[0].templates.shape[1] if blocks else 0), dtype=kernel.dtype)
+def _stripes(blocks: Sequence[Rows]) -> Iterator[Stripe]:
+    """All of them, in stripes few enough to lose no time between them, and enough for several threads."""
+    most = min(max(sum(map(len, blocks)) // STRIPES, ROWS), LONGEST)
+    first, length = 0, 0
+    for number, rows in enumerate(blocks):
+        if number and not (length + len(rows) <= most and _adjacent(blocks[number - 1], rows)):
+            yield _stripe(blocks[first:number], first)
+            first, length = number, 0
+        length += len(rows)
+    if blocks:
+        yield _stripe(blocks[first:], first)
+
+
+def _adjacent(one: Rows, other: Rows) -> bool:
+    """Whether the second is the continuation of the first."""
+    return (
+        one.scale == other.scale
+        and one.fast.base is not None
+        and one.fast.base is other.fast.base
+        and one.fast.ctypes.data + one.fast.nbytes == other.fast.ctypes.data
+    )
+
+
+def _stripe(blocks: Sequence[Rows], first: int) -> Stripe:
+    starts = np.cumsum([0, *map(len, blocks)])
+    fast = blocks[0].fast
+    if len(blocks) > 1:
+        whole: Any = fast.base
+        offset = (fast.ctypes.data - whole.ctypes.data) // fast.strides[0]
+        fast = whole[offset : offset + starts[-1]]
+    dead = np.concatenate([rows.dead + start for rows, start in zip(blocks, starts, strict=False)])
+    return Stripe(first, starts[:-1], fast, blocks[0].scale, max(rows.error for rows in blocks), dead)
 
 
 def _append(blocks: list[Rows | Future[Rows]], block: Block, kernel: Kernel) -> None:
@@ -133,36 +198,52 @@ def _append(blocks: list[Rows | Future[Rows]], block: Block, kernel: Kernel) -> 
         start += take
 
 
-def _adopted(block: Block, part: slice, kernel: Kernel, fast: npt.NDArray[Any]) -> Rows:
+def _adopted(block: Block, part: slice, kernel: Kernel, scale: float, fast: npt.NDArray[Any]) -> Rows:
     """Rows of a block as they lie there, rounded into ``fast``."""
     templates = block.templates[part]
-    # float16 without its sign sorts as an integer of the same bits.
-    highest = (templates.view(np.uint16) & 0x7FFF).max().view(np.float16)
-    scale, error = _rounded(templates, kernel, _step(float(highest) * 1.001, kernel), fast)
+    scale, error = _rounded(templates, kernel, scale, fast)
     return Rows(block.seqs[part], block.ids[part], templates, fast, scale, error, _NONE, 0)
 
 
 def _rounded(
     templates: npt.NDArray[np.float16], kernel: Kernel, scale: float, into: npt.NDArray[Any]
 ) -> tuple[float, float]:
-    """Write templates in the kernel's numbers; returns the step, at least ``scale``, and the error."""
+    """Write templates of unit length in the kernel's numbers; returns the step, at least ``scale``, and the error."""
     error = 0.0
     for start in range(0, len(templates), CHUNK):
         some = slice(start, start + CHUNK)
-        units = unit(templates[some])
-        if _step(highest := _highest(units), kernel) > scale:
-            return _rounded(templates, kernel, _step(highest * MARGIN, kernel), into)
-        error = max(error, rounded(units, kernel, scale, into[some]))
+        vectors = templates[some].astype(np.float32)
+        factors = _factors(vectors)
+        needed = _step(_highest(templates[some]), kernel)
+        if factors.max() > 1 / _UNIT:
+            # Not of unit length as stored, so look at what they are.
+            units = vectors * factors[:, None]
+            needed = _step(float(max(units.max(), -units.min())), kernel)
+        if needed > scale:
+            return _rounded(templates, kernel, needed * MARGIN, into)
+        vectors *= (factors / np.float32(scale))[:, None]
+        error = max(error, rounded(vectors, kernel, into[some]) * scale)
     return scale, error
 
 
-def _highest(units: npt.NDArray[np.float32]) -> float:
-    return float(max(units.max(), -units.min()))
+def _highest(templates: npt.NDArray[np.float16]) -> float:
+    """Largest magnitude of a number, with room for what scaling to unit length adds."""
+    # float16 without its sign sorts as an integer of the same bits.
+    bits = templates.view(np.uint16)
+    highest = np.array(max((bits & 0x7FFF).max(initial=0), 0), dtype=np.uint16).view(np.float16)
+    return float(highest) / _UNIT
 
 
 def _step(highest: float, kernel: Kernel) -> float:
     """The least step with which numbers up to this fit the kernel's levels."""
     return max(highest, 1e-6) / kernel.levels if kernel.levels else 1.0
+
+
+def _factors(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(n,) by what to multiply (n, d) to have unit length."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    factors: npt.NDArray[np.float32] = 1 / np.maximum(lengths, np.float32(1e-6))
+    return factors
 
 
 def _without(rows: Rows, dead: npt.NDArray[np.int64]) -> Rows:
@@ -183,7 +264,7 @@ def _room(rows: int, like: Block, kernel: Kernel) -> Rows:
         np.empty((rows, width), dtype=np.uint8)[:0],
         np.empty((rows, dimension), dtype=np.float16)[:0],
         np.empty((rows, dimension), dtype=kernel.dtype)[:0],
-        0.0,
+        _step(0.0, kernel),
         0.0,
         _NONE,
         rows,
@@ -197,15 +278,14 @@ def _extended(rows: Rows, block: Block, part: slice, kernel: Kernel) -> Rows:
     seqs[old:new] = block.seqs[part]
     ids[old:new] = block.ids[part]
     templates[old:new] = block.templates[part]
-    units = unit(templates[old:new])
-    if _step(highest := _highest(units), kernel) > rows.scale:
+    fast = _grown(rows.fast, room)
+    scale, error = _rounded(templates[old:new], kernel, rows.scale, fast[old:new])
+    if scale > rows.scale:
         # A template does not fit the steps of this block: round all of it anew, into memory of its own, since
         # searches may be reading the old.
-        fast = np.empty((room, units.shape[1]), dtype=kernel.dtype)
-        scale, error = _rounded(templates[:new], kernel, _step(highest * MARGIN, kernel), fast[:new])
-    else:
-        fast, scale = _grown(rows.fast, room), rows.scale
-        error = max(rows.error, rounded(units, kernel, scale, fast[old:new]))
+        fast = np.empty((room, fast.shape[1]), dtype=kernel.dtype)
+        scale, error = _rounded(templates[:new], kernel, scale, fast[:new])
+    error = max(error, rows.error)
     return Rows(seqs[:new], ids[:new], templates[:new], fast[:new], scale, error, rows.dead, room)
 
 
@@ -217,14 +297,6 @@ def _grown(column: npt.NDArray[Any], room: int) -> npt.NDArray[Any]:
     bigger = np.empty((room, *column.shape[1:]), dtype=column.dtype)
     bigger[: len(column)] = column
     return bigger
-
-
-def unit(templates: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
-    """(n, d) float32 of unit length."""
-    vectors = templates.astype(np.float32)
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    vectors *= (1 / np.maximum(lengths, np.float32(1e-6)))[:, None]
-    return vectors
 
 
 def _rebuilt(rows: Rows) -> Rows:

@@ -68,6 +68,7 @@ def test_agrees_after_any_appends_and_removals(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matrix, "ROWS", 256)
         patch.setattr(matrix, "ADOPTED", adopted)
+        patch.setattr(matrix, "STRIPES", 3)
         blocks: list[Block] = []
         everything: set[int] = set()
         first = 1
@@ -121,6 +122,25 @@ def test_large_blocks_are_not_copied(kernel: Kernel) -> None:
     left = [alive(block, np.array([5, 3001])) for block in (large, small)]
     probes = large.templates[4:5].astype(np.float32)
     assert exact.search(held, Kind.FACE, probes, 20, -1.0) == exact.oracle(left, probes, 20, -1.0)
+
+
+def test_what_comes_in_segments_is_read_in_stripes(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "STRIPES", 1)
+    segments = [some_block(3000, 16, seed=n, first=1 + 3000 * n) for n in range(4)]
+    recent = some_block(50, 16, seed=4, first=12_001)
+    held = Matrix(kernel=kernel).updated([*segments, recent], np.array([2, 3001, 9000]))
+    assert [(len(s.fast), s.dead.tolist()) for s in held.stripes] == [
+        (12_000, [1, 3000, 8999]),
+        (50, []),
+    ]
+    # More than a quarter of the second goes: it is copied, and the others are read as before.
+    dead = np.arange(3001, 4001)
+    later = held.updated([], dead)
+    assert [len(stripe.fast) for stripe in later.stripes] == [3000, 2000, 6000, 50]
+    probes = np.concatenate([block.templates[-1:] for block in (*segments, recent)]).astype(np.float32)
+    for view, gone in ((held, [2, 3001, 9000]), (later, [2, *range(3001, 4001), 9000])):
+        left = [alive(block, np.array(gone)) for block in (*segments, recent)]
+        assert exact.search(view, Kind.FACE, probes, 10, -1.0) == exact.oracle(left, probes, 10, -1.0)
 
 
 def test_a_template_of_zeros_is_like_nothing(kernel: Kernel) -> None:
