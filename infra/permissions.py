@@ -40,6 +40,8 @@ _DEPLOY_FLAGS = (
     "appconfig:StopDeployment",
 )
 
+#: What a stage does with the records of uploads.
+_RECORD = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem")
 #: Items read, and items written, by the actions that the stores use.
 _READ = ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 _WRITE = (
@@ -94,7 +96,7 @@ def _gate(world: World) -> Iterator[iam.PolicyStatement]:
         actions=["kms:Decrypt"],
         resources=[world.keys["photos"].key_arn],
     )
-    yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem")
+    yield from _items(world, "uploads_table", *_RECORD, "dynamodb:PutItem")
     yield from _items(world, "tenants_table", "dynamodb:GetItem")
     yield from _put_objects(world, "results_bucket")
     yield _delete_objects(world, "results_bucket")
@@ -106,7 +108,7 @@ def _detect(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _read_objects(world, "uploads_bucket")
     yield from _put_objects(world, "chips_bucket")
     yield _delete_objects(world, "chips_bucket")
-    yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:UpdateItem")
+    yield from _items(world, "uploads_table", *_RECORD)
     yield from _items(world, "tenants_table", "dynamodb:GetItem")
     yield from _put_objects(world, "results_bucket")
     yield _delete_objects(world, "results_bucket")
@@ -118,7 +120,7 @@ def _recognize(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _read_objects(world, "chips_bucket")
     yield from _put_objects(world, "chips_bucket")
     yield _delete_objects(world, "chips_bucket")
-    yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:UpdateItem")
+    yield from _items(world, "uploads_table", *_RECORD)
     yield from _items(world, "tenants_table", "dynamodb:GetItem", "dynamodb:Scan")
     yield iam.PolicyStatement(
         sid="WaitForTheEmbedder",

@@ -99,6 +99,8 @@ class LedgerStore:
         self._chain = chain
         self._clock = clock
         self._sleep = sleep
+        #: Where the chain ended when this writer last wrote; nobody else may have written since.
+        self._last: Head | None = None
 
     def head(self) -> Head | None:
         """Where the chain ends, read consistently; ``None`` if nothing was ever appended."""
@@ -172,32 +174,22 @@ class LedgerStore:
 
     def _append(self, records: Sequence[Record]) -> list[Entry]:
         for attempt in range(_ATTEMPTS):
-            head = self.head() or self._create()
-            result, new = self._plan(head, records)
-            if not new or self._commit(head, new):
+            # The first attempt reads nothing: it takes the chain to end where this writer left it, and every record to
+            # be new. The transaction goes through only if that is so.
+            head, known = self._last, {}
+            if attempt or head is None:
+                head = self.head() or self._create()
+                known = self._known([name for record in records for name in (record.id, conflict_id(record))])
+            result, new = _plan(head, records, known)
+            if not new:
+                return result
+            if self._commit(head, new):
+                self._last = Head(head.chain, head.created, new[-1].seq, new[-1].hash)
                 return result
             self._sleep(random.uniform(0, min(_MAX_BACKOFF, _BACKOFF * 2**attempt)))
         raise LedgerBusy(
             f"other writers moved the chain {_ATTEMPTS} times; nothing was written, redeliver the batch"
         )
-
-    def _plan(self, head: Head, records: Sequence[Record]) -> tuple[list[Entry], list[Entry]]:
-        """The entry of every record, and those of them that have to be written on top of ``head``."""
-        known = self._known([name for record in records for name in (record.id, conflict_id(record))])
-        result: list[Entry] = []
-        new: list[Entry] = []
-        for record in records:
-            entry = known.get(record.id)
-            if entry is not None and not _same(entry, record):
-                record = conflict(record, entry.seq)
-                entry = known.get(record.id)
-            if entry is None:
-                last = new[-1] if new else head
-                entry = follow(last.seq, last.hash, record)
-                known[entry.id] = entry
-                new.append(entry)
-            result.append(entry)
-        return result, new
 
     def _commit(self, head: Head, new: Sequence[Entry]) -> bool:
         """Write the entries and the new head in one transaction; ``False`` if somebody else was faster."""
@@ -322,6 +314,27 @@ class LedgerStore:
 
     def _put(self, item: dict[str, Any], condition: str, **names: Any) -> dict[str, Any]:
         return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": condition, **names}}
+
+
+def _plan(head: Head, records: Sequence[Record], known: dict[str, Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The entry of every record, and those of them that have to be written on top of ``head``.
+
+    ``known`` has the entries that are there among the records' ids; those to be written are added to it.
+    """
+    result: list[Entry] = []
+    new: list[Entry] = []
+    for record in records:
+        entry = known.get(record.id)
+        if entry is not None and not _same(entry, record):
+            record = conflict(record, entry.seq)
+            entry = known.get(record.id)
+        if entry is None:
+            last = new[-1] if new else head
+            entry = follow(last.seq, last.hash, record)
+            known[entry.id] = entry
+            new.append(entry)
+        result.append(entry)
+    return result, new
 
 
 def _entry(line: bytes | str) -> Entry:

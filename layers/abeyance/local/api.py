@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from abeyance.local.aws import REGION, LocalAws, environment
+from abeyance.local.aws import LocalAws, environment
+from abeyance.local.moto import ACCOUNT, REGION
 from abeyance.local.worker import FunctionError, Worker
 
 log = logging.getLogger("abeyance.local")
@@ -19,7 +20,6 @@ FUNCTION: Final = "api"
 TIMEOUT: Final = 29.0
 #: Largest body: 15 MB of what clients may send, and more than any request of the contract has.
 MAX_BODY: Final = 16 * 1024 * 1024
-ACCOUNT: Final = "123456789012"
 
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/[^/,\s]+/aws4_request\b")
 #: What API Gateway itself answers when a function fails.

@@ -52,7 +52,8 @@ class Front:
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto reads its own folder and tries some hundred patterns to find out whose a host name is.
-        self._moto.get_backend_for_host = functools.cache(self._moto.get_backend_for_host)
+        find = self._moto.get_backend_for_host
+        self._moto.get_backend_for_host = functools.cache(find)  # type: ignore[method-assign]
         self._services: list[tuple[Callable[[Mapping[str, Any]], bool], WsgiApp]] = []
         self._dynamodb = threading.RLock()
 
@@ -71,11 +72,11 @@ class Front:
             return answer
 
 
-class _Gateway(wsgi.Gateway_10):  # type: ignore[misc]
+class _Gateway(wsgi.Gateway_10):
     """From HTTP to WSGI, with what moto looks for: the path as it came, and the spelling of S3's metadata."""
 
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
+    def get_environ(self) -> Any:
+        environ: Any = super().get_environ()  # type: ignore[no-untyped-call]
         names = [name.decode("latin-1") for name in self.req.inheaders]
         environ["RAW_URI"] = environ["REQUEST_URI"]
         environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = {

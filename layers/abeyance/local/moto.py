@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.utils import unix_time
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
@@ -25,6 +24,7 @@ from moto.sqs.models import Message, Queue, sqs_backends
 
 HOST: Final = "127.0.0.1"
 REGION: Final = "us-east-1"
+ACCOUNT: Final = "123456789012"
 
 
 def put_right() -> None:
@@ -33,8 +33,8 @@ def put_right() -> None:
     notifications._send_event_bridge_message = send_as_s3_does
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
     Table.__deepcopy__ = lambda table, _: table  # type: ignore[attr-defined]
-    EventTemplateParser.parse = staticmethod(as_it_is)  # type: ignore[method-assign, assignment]
-    Queue.delete_message = delete_message  # type: ignore[method-assign]
+    EventTemplateParser.parse = staticmethod(as_it_is)  # type: ignore[method-assign]
+    Queue.delete_message = delete_message  # type: ignore[method-assign, assignment]
 
 
 _parse_template = EventTemplateParser.parse
@@ -71,8 +71,8 @@ class Inbox:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._backend = sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
-        self._queue: Queue = self._backend.get_queue(name)
+        self._backend: Any = sqs_backends[ACCOUNT][REGION]
+        self._queue: Any = self._backend.get_queue(name)
         self.arn: str = self._queue.queue_arn
 
     def receive(self, most: int, wait: int) -> list[Message]:

@@ -20,6 +20,7 @@ from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
 
+
 class Service(Protocol):
     """What is served at the local URL beside AWS."""
 

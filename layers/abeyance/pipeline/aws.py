@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,15 @@ from botocore.exceptions import ClientError
 from abeyance.ledger.queue import CLIENT_OPTIONS
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, Upload
-from abeyance.pipeline.ports import Head, ObjectGone
+from abeyance.pipeline.ports import Head, ObjectGone, Standing
 
 #: EventBridge takes at most ten entries in one call.
 ENTRIES_PER_CALL = 10
+#: And at most 256 KB, of which this leaves something for what the service counts beside the detail.
+BYTES_PER_CALL = 240_000
+
+#: Attempts at records that DynamoDB leaves unread, as it may what is more than it wants to read at once.
+ATTEMPTS = 3
 
 #: For bytes.
 _PATIENT: dict[str, Any] = {
@@ -111,8 +116,7 @@ class EventBridgeBus:
         self._bus = bus
 
     def emit(self, events: Sequence[Event]) -> None:
-        for start in range(0, len(events), ENTRIES_PER_CALL):
-            entries = [self._entry(event) for event in events[start : start + ENTRIES_PER_CALL]]
+        for entries in _calls(self._entry(event) for event in events):
             answer = self._eventbridge.put_events(Entries=entries)
             if answer["FailedEntryCount"]:
                 codes = {entry["ErrorCode"] for entry in answer["Entries"] if "ErrorCode" in entry}
@@ -128,6 +132,21 @@ class EventBridgeBus:
             "Detail": msgspec.json.encode(event).decode(),
             "Time": datetime.fromisoformat(event.time),
         }
+
+
+def _calls(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The entries in their order, as few calls take them."""
+    call: list[dict[str, Any]] = []
+    size = 0
+    for entry in entries:
+        own = len(entry["Detail"].encode())
+        if call and (len(call) == ENTRIES_PER_CALL or size + own > BYTES_PER_CALL):
+            yield call
+            call, size = [], 0
+        call.append(entry)
+        size += own
+    if call:
+        yield call
 
 
 class DynamoUploads:
@@ -166,30 +185,45 @@ class DynamoUploads:
             return False
         return True
 
+    def look(self, uploads: Sequence[Upload]) -> list[Standing]:
+        names = [(f"{upload.bucket}/{upload.key}", f"upload#{upload.identity}") for upload in uploads]
+        found = self._items([name for pair in names for name in pair])
+        return [
+            Standing(_latest(found.get(place, {})) == upload.identity, _settled(found.get(record, {})))
+            for upload, (place, record) in zip(uploads, names, strict=True)
+        ]
+
+    def still_latest(self, uploads: Sequence[Upload]) -> list[bool]:
+        names = [f"{upload.bucket}/{upload.key}" for upload in uploads]
+        found = self._items(names)
+        return [
+            _latest(found.get(name, {})) == upload.identity
+            for upload, name in zip(uploads, names, strict=True)
+        ]
+
     def latest(self, bucket: str, key: str) -> str:
-        found: str = self._item(f"{bucket}/{key}").get("upload", {}).get("S", "")
-        return found
+        return _latest(self._item(f"{bucket}/{key}"))
 
     def settled(self, identity: str) -> dict[str, Event]:
-        item = self._item(f"upload#{identity}")
-        return {name[6:]: _event(value) for name, value in item.items() if name.startswith("stage_")}
+        return _settled(self._item(f"upload#{identity}"))
 
     def settle(self, stage: str, event: Event) -> Event:
-        identity = event.upload.identity
+        name = f"stage_{stage}"
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
-                Key={"object": {"S": f"upload#{identity}"}},
+                Key={"object": {"S": f"upload#{event.upload.identity}"}},
                 UpdateExpression="SET #a = :e, expires = :x",
                 ConditionExpression="attribute_not_exists(#a)",
-                ExpressionAttributeNames={"#a": f"stage_{stage}"},
+                ExpressionAttributeNames={"#a": name},
                 ExpressionAttributeValues={
                     ":e": {"S": event.detail_type + "\n" + msgspec.json.encode(event).decode()},
                     ":x": self._expiry(),
                 },
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return self.settled(identity)[stage]
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            return _event(error.response["Item"][name])
         return event
 
     def _item(self, name: str) -> dict[str, Any]:
@@ -199,6 +233,18 @@ class DynamoUploads:
         item: dict[str, Any] = answer.get("Item", {})
         return item
 
+    def _items(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        keys = [{"object": {"S": name}} for name in dict.fromkeys(names)]
+        found: dict[str, dict[str, Any]] = {}
+        request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
+        for _ in range(ATTEMPTS):
+            if not request:
+                return found
+            answer = self._dynamodb.batch_get_item(RequestItems=request)
+            found |= {item["object"]["S"]: item for item in answer["Responses"].get(self._table, [])}
+            request = answer.get("UnprocessedKeys")
+        raise ConnectionError("DynamoDB left records of uploads unread at every attempt")
+
     def _expiry(self) -> dict[str, str]:
         return {"N": str(int(self._now() + self._retention))}
 
@@ -206,6 +252,15 @@ class DynamoUploads:
 def _padded(sequencer: str) -> str:
     """S3 says: pad the shorter with zeros on the right, then compare as text. Its sequencers have at most 32 digits."""
     return sequencer.upper().ljust(32, "0")
+
+
+def _latest(item: dict[str, Any]) -> str:
+    identity: str = item.get("upload", {}).get("S", "")
+    return identity
+
+
+def _settled(item: dict[str, Any]) -> dict[str, Event]:
+    return {name[6:]: _event(value) for name, value in item.items() if name.startswith("stage_")}
 
 
 def _event(value: dict[str, str]) -> Event:

@@ -16,6 +16,7 @@ from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement
 from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.stage import Message, Outbox, halted, one_by_one, rejected, timestamp
+from abeyance.pipeline.uploads import chips_key
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
 from abeyance.vision.errors import ImageRejected, RejectReason
@@ -59,6 +60,9 @@ class Detect:
         assert isinstance(permitted, events.UploadPermitted), permitted.detail_type
         upload = permitted.upload
         if self._outbox.repeat(upload):
+            if not self._outbox.is_latest(upload):
+                # Whoever was cut off may have left chips behind when the later event's stages had tidied up.
+                self._objects.delete(self._chips_bucket, chips_key(upload))
             return
         decision = self._guard.decide(upload.tenant, upload.action, permitted.purpose)
         if not decision.permitted:
@@ -74,9 +78,6 @@ class Detect:
         except ImageRejected as error:
             event = _rejected(permitted.upload, str(error.reason), str(error))
         self._outbox.settle(event)
-        if isinstance(event, events.FacesDetected) and not self._outbox.is_latest(upload):
-            # Its deletion may have come, and tidied up, before the chips were there.
-            self._objects.delete(self._chips_bucket, event.chips)
 
     def _detect(self, permitted: events.UploadPermitted, *, last: bool) -> Event:
         upload = permitted.upload
@@ -100,7 +101,7 @@ class Detect:
         if upload.action == "analyze" and self._attributes and found:
             faces = _analysed(faces, self._attributes().judge(pixels, found))
         chips = align(pixels, np.stack([face.landmarks for face in kept])) if kept else _NO_CHIPS
-        key = f"{upload.folder}{upload.identity}.npy"
+        key = chips_key(upload)
         rows = io.BytesIO()
         np.save(rows, chips, allow_pickle=False)
         self._objects.put(self._chips_bucket, key, rows.getvalue(), "application/x-npy")

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, Upload
-from abeyance.pipeline.ports import Head, Heads, ObjectGone, Uploads
-from abeyance.pipeline.stage import Message, Outbox, one_by_one, rejected, timestamp
+from abeyance.pipeline.ports import Head, Heads, ObjectGone, Standing, Uploads
+from abeyance.pipeline.stage import Decide, Message, Outbox, each, rejected, timestamp, together
 from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
 
 log = logging.getLogger("abeyance")
+
+
+class _Said(NamedTuple):
+    """What a message of S3 says."""
+
+    id: str
+    upload: Upload
+    deleted: bool
 
 
 class Gate:
@@ -26,32 +36,43 @@ class Gate:
         self._outbox = outbox
 
     def __call__(self, messages: Sequence[Message]) -> list[str]:
-        """Settle every message; the ids of those to deliver again."""
-        return one_by_one(messages, self._one)
+        """Settle every message; the ids of those to deliver again.
 
-    def _one(self, message: Message) -> None:
-        upload = from_s3(message.envelope["detail"])
-        deleted = message.envelope["detail-type"] == "Object Deleted"
-        settled = self._uploads.settled(upload.identity)
+        What is asked about several uploads is asked once: the records, and the decision for a tenant and a purpose.
+        """
+        failed: list[str] = []
+        # The decision is of the moment in which the batch first needs it.
+        decide = functools.cache(self._guard.decide)
+        said = each(((message, message) for message in messages), _said, failed)
+        standing = together(said, self._standing, failed)
+        judged = each(standing, lambda pair: self._one(*pair, decide), failed)
+        self._outbox.settle_all([(message, event) for message, event in judged if event], failed)
+        return failed
+
+    def _standing(self, said: Sequence[_Said]) -> list[tuple[_Said, Standing]]:
+        return list(zip(said, self._uploads.look([one.upload for one in said]), strict=True))
+
+    def _one(self, said: _Said, standing: Standing, decide: Decide) -> Event | None:
+        """What the upload is settled with now, if it is not settled yet."""
+        settled = standing.settled
         if settled:
             # A later stage has it already, unless the gate is all there is: then its event may never have left.
             if settled.keys() == {topology.GATE.name}:
                 self._outbox.tell(settled[topology.GATE.name])
-            return
+            return None
+        upload = said.upload
         # One version of many that is deleted for good is not the latest event on the key.
-        if not (deleted and upload.version) and not self._uploads.claim(upload):
-            return
+        if not (said.deleted and upload.version) and not self._uploads.claim(upload):
+            return None
         try:
-            event = _withdrawn(upload) if deleted else self._judge(upload)
+            return _withdrawn(upload) if said.deleted else self._judge(upload, decide)
         except ObjectGone:
             log.info(
-                "object is gone, or was replaced; its next event will come", extra={"message_id": message.id}
+                "object is gone, or was replaced; its next event will come", extra={"message_id": said.id}
             )
-            return
-        if event:
-            self._outbox.settle(event)
+            return None
 
-    def _judge(self, upload: Upload) -> Event:
+    def _judge(self, upload: Upload, decide: Decide) -> Event:
         try:
             upload = understand(upload)
         except KeyNotUnderstood as error:
@@ -62,7 +83,7 @@ class Gate:
         except ValueError as error:
             return rejected(topology.GATE.name, upload, "INVALID_METADATA", str(error))
         purpose = head.metadata.get("purpose", UNSPECIFIED)
-        decision = self._guard.decide(upload.tenant, upload.action, purpose)
+        decision = decide(upload.tenant, upload.action, purpose)
         if not decision.permitted:
             return events.UploadHalted(
                 id=events.UploadHalted.identify(upload), time=timestamp(), upload=upload, decision=decision
@@ -76,6 +97,11 @@ class Gate:
             external_image_id=external_image_id(upload, head.metadata.get("external-image-id", "")),
             face_match_threshold=threshold,
         )
+
+
+def _said(message: Message) -> _Said:
+    deleted = message.envelope["detail-type"] == "Object Deleted"
+    return _Said(message.id, from_s3(message.envelope["detail"]), deleted)
 
 
 def _withdrawn(upload: Upload) -> Event | None:

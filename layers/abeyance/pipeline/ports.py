@@ -60,6 +60,15 @@ class Bus(Protocol):
         ...
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How an upload stands."""
+
+    #: Whether no later event has come on its key.
+    latest: bool
+    #: Stage -> the event with which it settled the upload.
+    settled: Mapping[str, Event]
+
+
 class Uploads(Protocol):
     """Which event of S3 is the latest on each key, and how each stage settled each upload.
 
@@ -69,6 +78,14 @@ class Uploads(Protocol):
 
     def claim(self, upload: Upload) -> bool:
         """Make this the latest event on its key, unless a later one is; whether it is the latest now."""
+        ...
+
+    def look(self, uploads: Sequence[Upload]) -> list[Standing]:
+        """How each of at most fifty uploads stands, all from one read."""
+        ...
+
+    def still_latest(self, uploads: Sequence[Upload]) -> list[bool]:
+        """Of each of at most a hundred uploads, whether no later event has come on its key."""
         ...
 
     def latest(self, bucket: str, key: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import itertools
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,7 +15,7 @@ import msgspec
 import numpy as np
 
 from abeyance.gallery.errors import CollectionExists, CollectionNotFound, ModelMismatch, Superseded
-from abeyance.gallery.model import CollectionRef, NewFace, Source
+from abeyance.gallery.model import Candidate, CollectionRef, Face, NewFace, Source
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.moratorium.decide import Decision
@@ -21,11 +23,11 @@ from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.embedders import EmbedderUnavailable
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
-from abeyance.pipeline.ports import ObjectGone, Objects
+from abeyance.pipeline.ports import ObjectGone, Objects, Standing
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Message, Outbox, frames, halted, one_by_one, rejected, timestamp
-from abeyance.pipeline.uploads import result_key
+from abeyance.pipeline.stage import Decide, Message, Outbox, each, halted, rejected, timestamp, together
+from abeyance.pipeline.uploads import chips_key, result_key
 from abeyance.vision.embedder import Embedder
 from abeyance.vision.similarity import SimilarityScale
 
@@ -42,12 +44,25 @@ MOST_FACES = 100
 
 
 class Work(NamedTuple):
-    """One upload that may be recognised, with its chips: (n, 112, 112, 3) uint8 RGB."""
+    """One upload that may be recognised, with its chips, (n, 112, 112, 3) uint8 RGB, and their templates (n, d)."""
 
-    message: Message
     detected: events.FacesDetected
     decision: Decision
     chips: np.ndarray
+    templates: np.ndarray = np.empty((0, 0), np.float32)
+
+    @property
+    def upload(self) -> Upload:
+        return self.detected.upload
+
+
+class Found(NamedTuple):
+    """What a search found: candidates of each probe from ``threshold`` on, and the names of their faces by id."""
+
+    work: Work
+    threshold: float
+    candidates: list[list[Candidate]]
+    names: dict[str, str]
 
 
 class Recognize:
@@ -79,106 +94,96 @@ class Recognize:
         self._postpone = postpone
 
     def __call__(self, messages: Sequence[Message]) -> list[str]:
-        """Settle every message; the ids of those to deliver again. All chips of a batch are embedded together."""
-        works: list[Work] = []
-        failed = one_by_one(messages, lambda message: self._prepare(message, works))
+        """Settle every message; the ids of those to deliver again.
+
+        What can be asked for all of a batch at once is: the records, the embedder, the searches of one collection.
+        """
+        failed: list[str] = []
+        come = each(((message, message) for message in messages), Message.event, failed)
+        decide = functools.cache(self._guard.decide)
+        prepared = each(
+            together(come, self._standing, failed), lambda pair: self._prepare(*pair, decide), failed
+        )
+        settling = [(message, event) for message, event in prepared if isinstance(event, Event)]
+        works = [(message, work) for message, work in prepared if isinstance(work, Work)]
         try:
-            templates = self._embed([work.chips for work in works])
+            made = together(works, self._embed, failed, let=EmbedderUnavailable)
         except EmbedderUnavailable as error:
             log.warning("embedder is unavailable", extra={"messages": len(works), "because": str(error)})
-            return failed + self._postpone([work.message for work in works], error.retry_after)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the batch or the answer
-            log.warning("embedder failed", extra=frames(error))
-            return failed + [work.message.id for work in works]
-        made = {work.message.id: (work, own) for work, own in zip(works, templates, strict=True)}
-        ready = [work.message for work in works]
-        return failed + one_by_one(ready, lambda message: self._finish(*made[message.id]))
+            failed += self._postpone([message for message, _ in works], error.retry_after)
+            made = []
+        settling += each([one for one in made if one[1].upload.action == "index"], self._index, failed)
+        searches = sorted((one for one in made if one[1].upload.action == "search"), key=_collection)
+        for _, group in itertools.groupby(searches, _collection):
+            settling += self._searched(list(group), failed)
+        each(self._outbox.settle_all(settling, failed), self._overtaken, failed)
+        return failed
 
-    def _embed(self, chips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Templates of each photo's chips, (n, d) float32, from one call of the embedder."""
+    def _standing(self, come: Sequence[Event]) -> list[tuple[Event, Standing]]:
+        return list(zip(come, self._outbox.look([event.upload for event in come]), strict=True))
+
+    def _embed(self, works: Sequence[Work]) -> list[Work]:
+        """The works with templates of their chips, (n, d) float32, from one call of the embedder."""
+        chips = [work.chips for work in works]
         if not any(map(len, chips)):
-            return [np.empty((0, 0), np.float32) for _ in chips]
+            return list(works)
         templates = self._embedder().embed(np.concatenate(chips))
-        return np.split(templates, np.cumsum([len(own) for own in chips])[:-1])
+        own = np.split(templates, np.cumsum([len(rows) for rows in chips])[:-1])
+        return [work._replace(templates=rows) for work, rows in zip(works, own, strict=True)]
 
-    def _prepare(self, message: Message, works: list[Work]) -> None:
-        event = message.event()
+    def _prepare(self, event: Event, standing: Standing, decide: Decide) -> Event | Work | None:
+        """What the upload is settled with, or what there is to recognise; None if nothing is to do."""
         if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
             self._replaced(event.upload)
-            return
+            return None
         # One version of many that was deleted for good never was the latest event on its key.
         single = isinstance(event, events.UploadWithdrawn) and event.upload.version
-        if not single and self._outbox.repeat(event.upload):
-            return
+        if not single and self._outbox.repeat(event.upload, standing):
+            if isinstance(event, events.FacesDetected) and not standing.latest:
+                # A deletion may have come, and tidied up, before the chips were there.
+                self._objects.delete(self._settings.chips_bucket, event.chips)
+            return None
         if isinstance(event, events.UploadWithdrawn):
-            self._outbox.settle(self._withdraw(event.upload))
-            return
+            return self._withdraw(event.upload)
         assert isinstance(event, events.FacesDetected), event.detail_type
         upload = event.upload
-        decision = self._guard.decide(upload.tenant, upload.action, event.permitted.purpose)
+        decision = decide(upload.tenant, upload.action, event.permitted.purpose)
         if not decision.permitted:
-            self._outbox.settle(halted(upload, decision))
-            return
+            return halted(upload, decision)
         if upload.action == "analyze":
-            self._outbox.settle(
-                events.FacesAnalyzed(
-                    id=events.FacesAnalyzed.identify(upload),
-                    time=timestamp(),
-                    upload=upload,
-                    decision=decision,
-                    faces=event.faces,
-                )
+            return events.FacesAnalyzed(
+                id=events.FacesAnalyzed.identify(upload),
+                time=timestamp(),
+                upload=upload,
+                decision=decision,
+                faces=event.faces,
             )
-            return
         try:
             chips = np.load(
                 io.BytesIO(self._objects.get(self._settings.chips_bucket, event.chips)), allow_pickle=False
             )
         except ObjectGone:
-            self._outbox.settle(
-                _rejected(
-                    upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
-                )
+            return _rejected(
+                upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
             )
-            return
-        works.append(Work(message, event, decision, chips))
+        return Work(event, decision, chips)
 
-    def _finish(self, work: Work, templates: np.ndarray) -> None:
-        upload = work.detected.upload
-        try:
-            event = (
-                self._index(work, templates) if upload.action == "index" else self._search(work, templates)
-            )
-        except Superseded:
-            event = _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
-        except CollectionNotFound:
-            if upload.action == "index":
-                raise  # it was deleted this moment; the next delivery makes it again
-            event = _rejected(
-                upload, "COLLECTION_NOT_FOUND", "There is no such collection. Index a face into it first."
-            )
-        except ModelMismatch:
-            event = _rejected(
-                upload,
-                "MODEL_MISMATCH",
-                "The collection was made with another model. Re-embed it, or name its model.",
-            )
-        self._outbox.settle(event)
-        if self._outbox.is_latest(upload):
-            return
-        # A later event came while this one was worked on, and may have found nothing to take out yet.
+    def _overtaken(self, event: Event) -> None:
+        """A later event came while this upload was worked on, and may have found nothing to take out yet."""
+        upload = event.upload
         if isinstance(event, events.FacesIndexed):
             self._gallery.delete_source(CollectionRef(upload.tenant, upload.collection), _source(upload))
-        self._objects.delete(self._settings.chips_bucket, review_key(upload))
+        for key in (chips_key(upload), review_key(upload)):
+            self._objects.delete(self._settings.chips_bucket, key)
 
-    def _index(self, work: Work, templates: np.ndarray) -> Event:
-        detected, upload = work.detected, work.detected.upload
+    def _index(self, work: Work) -> Event:
+        detected, upload = work.detected, work.upload
         kept = [face for face in detected.faces if face.chip >= 0]
         new = [
             NewFace(
                 id=face_id(upload, face.chip),
                 model=self._embedder().identity,
-                template=templates[face.chip],
+                template=work.templates[face.chip],
                 image_id=str(uuid.uuid5(_FACES, upload.photo)),
                 external_image_id=detected.permitted.external_image_id,
                 box=(face.box.left, face.box.top, face.box.width, face.box.height),
@@ -188,8 +193,12 @@ class Recognize:
             for face in kept
         ]
         ref = CollectionRef(upload.tenant, upload.collection)
-        self._ensure_collection(ref)
-        indexed = self._gallery.index(ref, new, source=_source(upload))
+        try:
+            indexed = self._index_or_create(ref, new, _source(upload))
+        except Superseded:
+            return _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
+        except ModelMismatch:
+            return _model_mismatch(upload)
         by_id = {face.id: detail for face, detail in zip(new, kept, strict=True)}
         return events.FacesIndexed(
             id=events.FacesIndexed.identify(upload),
@@ -204,34 +213,68 @@ class Recognize:
             unindexed=_set_aside(detected),
         )
 
-    def _ensure_collection(self, ref: CollectionRef) -> None:
-        """Uploading into a collection creates it, as copying into a folder that is not there would."""
-        try:
-            self._gallery.describe(ref)
-        except CollectionNotFound:
-            try:
-                embedder = self._embedder()
-                self._gallery.create_collection(ref, model=embedder.identity, dimension=embedder.dimension)
-            except CollectionExists:
-                pass
+    def _index_or_create(self, ref: CollectionRef, new: Sequence[NewFace], source: Source) -> list[Face]:
+        """Uploading into a collection creates it, as copying into a folder that is not there would.
 
-    def _search(self, work: Work, templates: np.ndarray) -> Event:
-        detected, upload, scale = work.detected, work.detected.upload, self._scale()
-        asked = detected.permitted.face_match_threshold
-        threshold = self._settings.search_threshold if asked is None else asked
-        if work.decision.min_similarity is not None:
-            threshold = max(threshold, work.decision.min_similarity)
+        If it is deleted this moment, the next delivery makes it again.
+        """
+        try:
+            return self._gallery.index(ref, new, source=source)
+        except CollectionNotFound:
+            embedder = self._embedder()
+            with contextlib.suppress(CollectionExists):
+                self._gallery.create_collection(ref, model=embedder.identity, dimension=embedder.dimension)
+        return self._gallery.index(ref, new, source=source)
+
+    def _searched(self, group: list[tuple[Message, Work]], failed: list[str]) -> list[tuple[Message, Event]]:
+        """The events of searches in one collection, all from one search."""
+        try:
+            found = together(group, self._search, failed, let=(CollectionNotFound, ModelMismatch))
+        except CollectionNotFound:
+            why = "There is no such collection. Index a face into it first."
+            return [(message, _rejected(work.upload, "COLLECTION_NOT_FOUND", why)) for message, work in group]
+        except ModelMismatch:
+            return [(message, _model_mismatch(work.upload)) for message, work in group]
+        return each(found, self._matched, failed)
+
+    def _search(self, works: Sequence[Work]) -> list[Found]:
+        upload = works[0].upload
         ref = CollectionRef(upload.tenant, upload.collection)
-        if self._gallery.describe(ref).model != self._embedder().identity:
-            raise ModelMismatch
-        found = self._searcher.search(
-            ref,
-            templates,
-            limit=self._settings.max_candidates,
-            min_cosine=scale.cosine(threshold) if threshold > 0 else -1.0,
+        embedder = self._embedder()
+        thresholds = [self._threshold(work) for work in works]
+        probes = np.concatenate([work.templates.reshape(-1, embedder.dimension) for work in works])
+        candidates = iter(
+            self._searcher.search(
+                ref,
+                probes,
+                limit=self._settings.max_candidates,
+                min_cosine=min(map(self._cosine, thresholds)),
+                model=embedder.identity,
+            )
         )
-        named = self._gallery.get_faces(ref, list({candidate.face_id for row in found for candidate in row}))
+        rows = [list(itertools.islice(candidates, len(work.templates))) for work in works]
+        # With the search for several, one may have been handed what is below its own threshold.
+        own = [
+            [[one for one in row if one.cosine >= self._cosine(threshold)] for row in found]
+            for found, threshold in zip(rows, thresholds, strict=True)
+        ]
+        ids = {candidate.face_id for found in own for row in found for candidate in row}
+        named = self._gallery.get_faces(ref, list(ids)) if ids else []
         names = {face.id: face.external_image_id for face in named}
+        return [Found(*parts, names) for parts in zip(works, thresholds, own, strict=True)]
+
+    def _threshold(self, work: Work) -> float:
+        """The similarity that a candidate has to reach."""
+        asked = work.detected.permitted.face_match_threshold
+        threshold = self._settings.search_threshold if asked is None else asked
+        return max(threshold, work.decision.min_similarity or 0.0)
+
+    def _cosine(self, threshold: float) -> float:
+        return self._scale().cosine(threshold) if threshold > 0 else -1.0
+
+    def _matched(self, found: Found) -> Event:
+        work, threshold, candidates, names = found
+        detected, upload, scale = work.detected, work.upload, self._scale()
         searched = tuple(
             SearchedFace(
                 face=face,
@@ -241,7 +284,7 @@ class Recognize:
                         similarity=round(float(scale.similarity(candidate.cosine)), 4),
                         external_image_id=names[candidate.face_id],
                     )
-                    for candidate in found[face.chip]
+                    for candidate in candidates[face.chip]
                     if candidate.face_id in names
                 ),
             )
@@ -299,6 +342,18 @@ class Recognize:
         return events.FacesDeleted(
             id=events.FacesDeleted.identify(upload), time=timestamp(), upload=upload, count=len(gone)
         )
+
+
+def _collection(one: tuple[Message, Work]) -> tuple[str, str]:
+    return one[1].upload.tenant, one[1].upload.collection
+
+
+def _model_mismatch(upload: Upload) -> Event:
+    return _rejected(
+        upload,
+        "MODEL_MISMATCH",
+        "The collection was made with another model. Re-embed it, or name its model.",
+    )
 
 
 def _matches(faces: Sequence[SearchedFace]) -> int:

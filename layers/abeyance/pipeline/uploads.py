@@ -80,6 +80,11 @@ def external_image_id(upload: Upload, given: str = "") -> str:
     return _NOT_EXTERNAL_IMAGE_ID.sub("_", name)[:255]
 
 
+def chips_key(upload: Upload) -> str:
+    """Where the chips of an upload lie in the chips bucket."""
+    return f"{upload.folder}{upload.identity}.npy"
+
+
 def result_key(key: str) -> str:
     """Where the result of an upload lies in the results bucket: the upload's key and ``.json``.
 

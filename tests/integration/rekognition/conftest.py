@@ -14,7 +14,8 @@ from botocore.session import Session
 from botocore.validate import ParamValidator
 
 from abeyance.local.api import mount
-from abeyance.local.aws import REGION, LocalAws
+from abeyance.local.aws import LocalAws
+from abeyance.local.moto import REGION
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
