@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
@@ -29,8 +29,6 @@ def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, 
     body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
     headers.pop("content-length", None)
     environ = EnvironBuilder(
-        # An HTTP API has decoded everything but %25, so that a "?" may stand here that is part of the path.
-        path=quote(unquote(event["rawPath"])),
         query_string=event.get("rawQueryString", ""),
         base_url=f"https://{headers['host']}/",
         method=http["method"],
@@ -38,6 +36,8 @@ def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, 
         data=body,
         environ_base={"REMOTE_ADDR": http["sourceIp"]},
     ).get_environ()
+    # Not by way of the builder, which would read it as an address. An HTTP API has decoded everything but %25.
+    environ["PATH_INFO"] = unquote(event["rawPath"]).encode().decode("latin-1")
     response = Response.from_app(application, environ, buffered=True)
     return {
         "statusCode": response.status_code,

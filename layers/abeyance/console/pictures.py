@@ -91,22 +91,22 @@ class Pictures:
     def _cut_anew(self, upload: Upload, face: Face) -> Chip | None:
         from abeyance.vision.alignment import align
         from abeyance.vision.errors import ImageRejected
-        from abeyance.vision.image import decode
+        from abeyance.vision.image import open_photo
 
         try:
-            pixels = decode(self._objects.read(upload))
+            photo = open_photo(self._objects.read(upload))
         except (ObjectGone, ImageRejected):
             return None
-        height, width = pixels.shape[:2]
+        height, width = photo.height, photo.width
         scale = np.array([width, height, width, height])
         found = [
             (overlap(np.asarray(one.box) / scale, np.asarray(face.box)), one)
-            for one in self._detector().detect(pixels)
+            for one in self._detector().detect(photo)
         ]
         best = max(found, key=lambda pair: pair[0], default=None)
         if best is None or best[0] < SAME_BOX:
             return None
-        chip: Chip = align(pixels, best[1].landmarks[None])[0]
+        chip: Chip = align(photo, best[1].landmarks[None])[0]
         return chip
 
 

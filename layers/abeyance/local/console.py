@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from abeyance.local.aws import LocalAws, environment
 from abeyance.local.worker import FunctionError, Worker
@@ -104,7 +104,8 @@ def http_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
         headers["content-type"] = environ["CONTENT_TYPE"]
     headers["content-length"] = str(len(body))
     query = str(environ.get("QUERY_STRING", ""))
-    path = quote(str(environ.get("PATH_INFO", "/")), encoding="latin-1")
+    # As an HTTP API gives it: decoded, but for the sign that says what is encoded.
+    path = str(environ.get("PATH_INFO", "/")).encode("latin-1").decode("utf-8", "replace").replace("%", "%25")
     return {
         "version": "2.0",
         "routeKey": "$default",

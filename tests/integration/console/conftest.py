@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from abeyance.console.assemble import parts
+from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, Source
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.store import LedgerStore
 from abeyance.local.aws import LocalAws, environment
+from abeyance.local.console import http_event
 from abeyance.local.tenants import TENANTS
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.presets import new_deployment
@@ -35,6 +39,9 @@ from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.review import EnqueueReviews
 from abeyance.pipeline.settings import Settings
 from abeyance.pipeline.stage import Message, answer, timestamp
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
 
 STAFF = CollectionRef("acme", "staff")
 MODEL = "test-model@000000000000"
@@ -199,11 +206,24 @@ class World:
         return browser
 
 
+def deployed(app: Flask) -> WSGIApplication:
+    """The application as it is reached in a deployment: by an event of an HTTP API, and its answer."""
+
+    def door(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        given = through_gateway(app, json.loads(json.dumps(http_event(environ, body))))
+        cookies = [("Set-Cookie", cookie) for cookie in given["cookies"]]
+        start_response(f"{given['statusCode']} Answered", [*given["headers"].items(), *cookies])
+        return [base64.b64decode(given["body"])]
+
+    return door
+
+
 class Browser:
     """Remembers its cookies and the token of the last page, as a browser with the page open would."""
 
     def __init__(self, world: World) -> None:
-        self.client = Client(world.app, use_cookies=True)
+        self.client = Client(deployed(world.app), use_cookies=True)
         self.token = ""
 
     def get(self, path: str, **headers: str) -> TestResponse:
@@ -240,4 +260,4 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         local.stop()
 
 
-__all__ = ["Browser", "World", "restrict", "uuid"]
+__all__ = ["Browser", "World", "deployed", "restrict", "uuid"]

@@ -18,7 +18,7 @@ from abeyance.console.people import RIGHTS, Role
 from abeyance.console.web.app import HEADERS, create_app
 from abeyance.ledger.chain import Record
 
-from .conftest import Browser, World, restrict
+from .conftest import Browser, World, deployed, restrict
 
 WHO = {"ada": Role.REVIEWER, "clara": Role.OFFICER, "edda": Role.AUDITOR}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
@@ -267,7 +267,7 @@ def test_signing_in_with_a_provider(world: World) -> None:
         "https://id.example", "abeyance", "https://faces.example/console", now=lambda: 1e9, fetch=provider
     )
     app = create_app(msgspec.structs.replace(world.parts, identity=identity))
-    client = Client(app, use_cookies=True)
+    client = Client(deployed(app), use_cookies=True)
 
     def get(path: str) -> TestResponse:
         return client.get(
