@@ -21,8 +21,9 @@ def main() -> None:
     settings.pop("ABEYANCE_MODELS", None)
     for key, value in settings.items():
         print(f"export {key}={shlex.quote(value)}")  # noqa: T201
-    for key in ("RekognitionUrl", "TightenStrategy", "LoosenStrategy"):
-        print(f"# {key}: {outputs[key]}")  # noqa: T201
+    for key in ("RekognitionUrl", "ConsoleUrl", "ConsoleUserPool", "TightenStrategy", "LoosenStrategy"):
+        if key in outputs:
+            print(f"# {key}: {outputs[key]}")  # noqa: T201
 
 
 if __name__ == "__main__":
