@@ -108,11 +108,11 @@ def _cut_heads() -> Iterator[Image.Image]:
         x, y, width, height = detector.detect(pixels)[0].box
         half = max(width, height) * _AROUND / 2
         middle = x + width / 2, y + height / 2
-        box = (middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
+        left, top = round(middle[0] - half) + 400, round(middle[1] - half) + 400
         # What lies outside the portrait becomes grey, not black: black edges are nothing that a camera sees.
         frame = Image.new("RGB", (pixels.shape[1] + 800, pixels.shape[0] + 800), (120, 120, 120))
         frame.paste(Image.fromarray(pixels), (400, 400))
-        yield frame.crop(tuple(round(side + 400) for side in box))
+        yield frame.crop((left, top, left + round(2 * half), top + round(2 * half)))
 
 
 def _background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:

@@ -239,7 +239,8 @@ def accuracy(one: Contestant, process: Rival, people: Mapping[str, Sequence[Path
     paths = [str(path) for paths in people.values() for path in paths]
     found = process.ask(photos=paths, show=True, within=300)["faces"]
     largest = [max(faces, key=lambda face: face[0][2] * face[0][3])[1] if faces else None for faces in found]
-    mated, strangers = [], []
+    mated: list[float] = []
+    strangers: list[float] = []
     for (a, one_template), (b, other_template) in combinations(zip(owners, largest, strict=True), 2):
         # A photo in which no face is found is like no other, and so wrong in every mated pair.
         near = -9.0

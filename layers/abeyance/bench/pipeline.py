@@ -16,7 +16,7 @@ from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
 from abeyance.vision.alignment import align
-from abeyance.vision.image import decode
+from abeyance.vision.image import open_photo
 from abeyance.vision.models.store import load_detector, load_embedder
 
 #: Uploads before the first that counts.
@@ -94,10 +94,10 @@ class _Models:
     def seconds(self, photo: bytes) -> float:
         """How long one photo takes from bytes to templates."""
         start = time.perf_counter()
-        pixels = decode(photo)
-        faces = self._detector.detect(pixels)
+        opened = open_photo(photo)
+        faces = self._detector.detect(opened)
         if faces:
-            self._embedder.embed(align(pixels, np.stack([face.landmarks for face in faces])))
+            self._embedder.embed(align(opened, np.stack([face.landmarks for face in faces])))
         return time.perf_counter() - start
 
 

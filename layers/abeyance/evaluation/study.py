@@ -344,14 +344,14 @@ def detect_images(
     tick: Tick | None = None,
 ) -> DetectionStudy:
     """Look for faces in labelled images, once, at a low confidence; all other confidences follow from it."""
-    from abeyance.vision.image import decode
+    from abeyance.vision.image import open_photo
 
     lowest = min(0.3, extractor.min_confidence)
     found, times = [], []
     for image in images:
-        pixels = decode(image.path.read_bytes())
+        photo = open_photo(image.path.read_bytes())
         started = time.perf_counter()
-        found.append(extractor.detector.detect(pixels, min_confidence=lowest, max_faces=5000))
+        found.append(extractor.detector.detect(photo, min_confidence=lowest, max_faces=5000))
         times.append(time.perf_counter() - started)
         if tick:
             tick()
@@ -383,20 +383,18 @@ def measure_throughput(
     """Time each step photo by photo, then all photos on all threads; nothing comes from the cache."""
     from abeyance.evaluation.templates import central
     from abeyance.vision.alignment import align
-    from abeyance.vision.image import decode
+    from abeyance.vision.image import open_photo
 
     laps: list[list[float]] = []
     for path in paths:
         data = path.read_bytes()
         marks = [time.perf_counter()]
-        pixels = decode(data)
+        photo = open_photo(data)
         marks.append(time.perf_counter())
-        face = central(
-            extractor.detector.detect(pixels, min_confidence=extractor.min_confidence), pixels.shape
-        )
+        face = central(extractor.detector.detect(photo, min_confidence=extractor.min_confidence), photo.shape)
         marks.append(time.perf_counter())
         if face is not None:
-            chip = align(pixels, face.landmarks)
+            chip = align(photo, face.landmarks)
             marks.append(time.perf_counter())
             extractor.embedder.embed(chip)
             marks.append(time.perf_counter())

@@ -145,37 +145,37 @@ class Extractor:
         """The face of a photo as the embedder sees it: (112, 112, 3) uint8 RGB, or None."""
         from abeyance.vision.alignment import align
         from abeyance.vision.errors import ImageRejected
-        from abeyance.vision.image import decode
+        from abeyance.vision.image import open_photo
 
         try:
-            pixels = decode(path.read_bytes())
+            photo = open_photo(path.read_bytes())
         except ImageRejected:
             return None
-        face = central(self.detector.detect(pixels, min_confidence=self.min_confidence), pixels.shape)
+        face = central(self.detector.detect(photo, min_confidence=self.min_confidence), photo.shape)
         if face is None:
             return None
-        chip: NDArray[np.uint8] = align(pixels, face.landmarks)[0]
+        chip: NDArray[np.uint8] = align(photo, face.landmarks)[0]
         return chip
 
     def _row(self, data: bytes) -> bytes:
         """Confidence, number of faces (-1: not decodable) and template, as the cache keeps them."""
         from abeyance.vision.alignment import align
         from abeyance.vision.errors import ImageRejected
-        from abeyance.vision.image import decode
+        from abeyance.vision.image import open_photo
 
         vector: NDArray[np.float32] = np.zeros(self.embedder.dimension, "<f4")
         confidence, count = 0.0, 0
         try:
-            pixels = decode(data)
+            photo = open_photo(data)
         except ImageRejected:
             count = -1
         else:
-            found = self.detector.detect(pixels, min_confidence=self.min_confidence)
-            face = central(found, pixels.shape)
+            found = self.detector.detect(photo, min_confidence=self.min_confidence)
+            face = central(found, photo.shape)
             count = len(found)
             if face is not None:
                 confidence = face.confidence
-                vector = self.embedder.embed(align(pixels, face.landmarks))[0].astype("<f4")
+                vector = self.embedder.embed(align(photo, face.landmarks))[0].astype("<f4")
         return np.array([confidence], "<f4").tobytes() + np.array([count], "<i4").tobytes() + vector.tobytes()
 
 

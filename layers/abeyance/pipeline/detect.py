@@ -20,7 +20,7 @@ from abeyance.pipeline.uploads import chips_key
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
 from abeyance.vision.errors import ImageRejected, RejectReason
-from abeyance.vision.image import Limits, decode
+from abeyance.vision.image import Limits, Photo, open_photo
 from abeyance.vision.quality import QualityFilter, assess, reasons
 
 if TYPE_CHECKING:
@@ -92,26 +92,26 @@ class Detect:
             return _rejected(
                 upload, "UNPROCESSABLE", "The image could not be processed. Save it anew and upload that."
             )
-        pixels = decode(body, self._limits)
-        found = self._detector().detect(pixels)
+        photo = open_photo(body, self._limits)
+        found = self._detector().detect(photo)
         if not found and upload.action != "analyze":
             return _rejected(upload, "NO_FACE", "No face was found in the image.")
         quality_filter = QualityFilter.AUTO if upload.action == "index" else QualityFilter.NONE
-        faces, kept = _describe(pixels, found, quality_filter)
+        chips = align(photo, np.stack([face.landmarks for face in found])) if found else _NO_CHIPS
+        faces, kept = _describe(photo, found, chips, quality_filter)
         if upload.action == "analyze" and self._attributes and found:
-            faces = _analysed(faces, self._attributes().judge(pixels, found))
-        chips = align(pixels, np.stack([face.landmarks for face in kept])) if kept else _NO_CHIPS
+            faces = _analysed(faces, self._attributes().judge(photo.pixels, found))
         key = chips_key(upload)
         rows = io.BytesIO()
-        np.save(rows, chips, allow_pickle=False)
+        np.save(rows, chips[kept], allow_pickle=False)
         self._objects.put(self._chips_bucket, key, rows.getvalue(), "application/x-npy")
         return events.FacesDetected(
             id=events.FacesDetected.identify(upload),
             time=timestamp(),
             upload=upload,
             permitted=permitted,
-            width=pixels.shape[1],
-            height=pixels.shape[0],
+            width=photo.width,
+            height=photo.height,
             chips=key,
             faces=faces,
         )
@@ -121,14 +121,14 @@ _NO_CHIPS = np.empty((0, 112, 112, 3), np.uint8)
 
 
 def _describe(
-    pixels: np.ndarray, found: Sequence[Face], quality_filter: QualityFilter
-) -> tuple[tuple[DetectedFace, ...], list[Face]]:
-    """The faces as events carry them, and those whose chip is wanted, in the order of the chips file."""
-    height, width = pixels.shape[:2]
+    photo: Photo, found: Sequence[Face], chips: np.ndarray, quality_filter: QualityFilter
+) -> tuple[tuple[DetectedFace, ...], list[int]]:
+    """The faces as events carry them, and whose chips are wanted, in the order of the chips file."""
+    width, height = photo.width, photo.height
     faces: list[DetectedFace] = []
-    kept: list[Face] = []
-    for face in found:
-        quality = assess(pixels, face)
+    kept: list[int] = []
+    for number, (face, chip) in enumerate(zip(found, chips, strict=True)):
+        quality = assess(photo, face, chip)
         why = tuple(reasons(quality, face, quality_filter))
         x, y, w, h = face.box
         faces.append(
@@ -148,7 +148,7 @@ def _describe(
             )
         )
         if not why:
-            kept.append(face)
+            kept.append(number)
     return tuple(faces), kept
 
 

@@ -13,6 +13,7 @@ from abeyance.rekognition.call import Timings
 from abeyance.rekognition.wire import single
 from abeyance.vision.detector import Detector, Face
 from abeyance.vision.embedder import Embedder
+from abeyance.vision.image import Photo
 from abeyance.vision.similarity import SimilarityScale
 
 #: Most faces of one photo, the largest.
@@ -86,21 +87,21 @@ class Eyes:
     ) -> tuple[Seen, ...]:
         """Find and describe the faces of an encoded photo, largest first; raises ``ImageRejected``."""
         from abeyance.vision.alignment import align
-        from abeyance.vision.image import decode
+        from abeyance.vision.image import open_photo
         from abeyance.vision.quality import assess, reasons
 
         with timings.measure("decode"):
-            pixels = decode(data)
+            photo = open_photo(data)
         with timings.measure("detect"):
-            faces = self._detector().detect(pixels, max_faces=MAX_FACES)
+            faces = self._detector().detect(photo, max_faces=MAX_FACES)
         with timings.measure("describe"):
-            chips = align(pixels, np.stack([face.landmarks for face in faces])) if faces else _NO_CHIPS
-            more = self._describe(pixels, faces, wanted)
+            chips = align(photo, np.stack([face.landmarks for face in faces])) if faces else _NO_CHIPS
+            more = self._describe(photo, faces, wanted)
             seen = []
             for face, chip, extra in zip(faces, chips, more, strict=True):
-                judged = assess(pixels, face, chip)
+                judged = assess(photo, face, chip)
                 why = tuple(map(str, reasons(judged, face, quality)))
-                seen.append(Seen(face, chip, {**_detail(pixels.shape, face, judged), **extra}, why))
+                seen.append(Seen(face, chip, {**_detail(photo.shape, face, judged), **extra}, why))
         return tuple(seen)
 
     def templates(self, faces: Sequence[Seen], timings: Timings) -> NDArray[np.float32]:
@@ -117,11 +118,13 @@ class Eyes:
         return float(self._scale().cosine(similarity))
 
     def _describe(
-        self, pixels: NDArray[np.uint8], faces: Sequence[Face], wanted: frozenset[str]
+        self, photo: Photo, faces: Sequence[Face], wanted: frozenset[str]
     ) -> Sequence[Mapping[str, Any]]:
         if self._attributes is None or wanted <= DEFAULT_ATTRIBUTES or not faces:
             return [{} for _ in faces]
-        described: Sequence[Mapping[str, Any]] = written(self._attributes().describe(pixels, faces, wanted))
+        described: Sequence[Mapping[str, Any]] = written(
+            self._attributes().describe(photo.pixels, faces, wanted)
+        )
         return described
 
 

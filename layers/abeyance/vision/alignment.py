@@ -6,8 +6,13 @@ part of an embedder's identity.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from abeyance.vision.image import Photo
 
 #: Side of a chip in pixels.
 CHIP = 112
@@ -67,13 +72,13 @@ def tilt(landmarks: NDArray[np.float32]) -> float:
     return float(np.degrees(np.arctan2(along[1], along[0])))
 
 
-def align(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+def align(pixels: NDArray[np.uint8] | Photo, landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Cut out aligned faces.
 
     Parameters
     ----------
     pixels
-        (h, w, 3) uint8 RGB, upright.
+        (h, w, 3) uint8 RGB, upright; or a photo, of which a reduced copy is used for faces that are large enough.
     landmarks
         (n, 5, 2), or (5, 2) for one face: right eye, left eye, nose, right and left mouth corner, in pixels.
 
@@ -91,58 +96,98 @@ def align(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[
     return chips
 
 
-def warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
+def warp(pixels: NDArray[np.uint8] | Photo, matrix: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
     """A square of ``side`` pixels, seen through the (2, 3) transform from photo to square; bilinear."""
     (a, b, tx), (c, d, ty) = matrix.astype(np.float64)
     determinant = a * d - b * c
     if abs(determinant) < 1e-12:
         return np.zeros((side, side, 3), np.uint8)
+    # The inverse of the transform on a grid is an outer sum, because it is affine: x and y of rows and of columns.
     grid = np.arange(side)
-    # The inverse of the transform on a grid is an outer sum, because it is affine.
-    x = ((d * (grid - tx))[None, :] - (b * (grid - ty))[:, None]) / determinant
-    y = ((a * (grid - ty))[:, None] - (c * (grid - tx))[None, :]) / determinant
+    down, across = (grid - ty) / determinant, (grid - tx) / determinant
+    places = np.stack([-b * down, d * across, a * down, -c * across])
+    reduction = abs(determinant) ** -0.5
+    if not isinstance(pixels, np.ndarray):
+        pixels, reduced = pixels.reduced(reduction)
+        places, reduction = _in_blocks(places, reduced), reduction / reduced
     # A third of the reduction is left to bilinear sampling, as OpenCV leaves all of it.
-    factor = max(1, int(abs(determinant) ** -0.5 / 3))
-    part, left, top = _surroundings(pixels, x, y, frame=2 * factor)
-    x, y = x - left, y - top
-    if factor > 1:
-        part = _averaged(part, factor)
-        # Centres of pixels lie at whole numbers, so that of a block lies half a block less half a pixel
-        # further.
-        x, y = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
-    return _sample(part, x.ravel().astype(np.float32), y.ravel().astype(np.float32)).reshape(side, side, 3)
-
-
-def _sample(pixels: NDArray[np.uint8], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(n, 3) values at n points, bilinear; points outside take the value of the nearest border pixel."""
+    factor = max(1, int(reduction / 3))
+    left, right = _between(places[0], places[1])
+    top, bottom = _between(places[2], places[3])
     height, width = pixels.shape[:2]
-    x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-    column, row = np.minimum(x.astype(np.intp), width - 2), np.minimum(y.astype(np.intp), height - 2)
-    right, down = x - column, y - row
-    corner = row * width + column
+    if factor > 1 or left < 0 or top < 0 or right >= width - 1 or bottom >= height - 1:
+        pixels, left, top = _surroundings(pixels, (left, right), (top, bottom), frame=factor + 1)
+        places -= np.array([left, 0, top, 0])[:, None]
+        if factor > 1:
+            pixels, places = _averaged(pixels, factor), _in_blocks(places, factor)
+        height, width = pixels.shape[:2]
+        # The square may reach far outside; all is black there.
+        x = np.clip(np.add.outer(places[0], places[1]), 0, np.nextafter(width - 1, 0))
+        y = np.clip(np.add.outer(places[2], places[3]), 0, np.nextafter(height - 1, 0))
+    else:
+        x, y = np.add.outer(places[0], places[1]), np.add.outer(places[2], places[3])
+    return _sample(pixels, x.ravel(), y.ravel()).reshape(side, side, 3)
+
+
+def _in_blocks(places: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    """The same places where ``factor`` x ``factor`` pixels have become one; see :func:`warp` for their order.
+
+    Centres of pixels lie at whole numbers, so that of a block lies half a block less half a pixel further. The place
+    is the sum of two, so each gets a half of that.
+    """
+    return (places + 0.25) / factor - 0.25 if factor > 1 else places
+
+
+def _between(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> tuple[int, int]:
+    """Whole pixels around the outer sum."""
+    low, high = rows.min() + columns.min(), rows.max() + columns.max()
+    return int(np.floor(low)), int(np.floor(high))
+
+
+def _sample(pixels: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """(n, 3) values at n points, bilinear; every point has a pixel at its right and below."""
+    width, flat = pixels.shape[1], np.ascontiguousarray(pixels).reshape(-1)
+    column, row = x.astype(np.intp), y.astype(np.intp)
+    right, down = (x - column).astype(np.float32), (y - row).astype(np.float32)
+    # Straight from the bytes of the photo, which are neither copied nor converted before it is known which are needed.
+    corner = (row * width + column) * 3
     values = np.empty((len(x), 3), np.uint8)
-    # One plane after the other: numpy gathers single bytes several times faster than triples.
-    for channel, plane in enumerate(np.ascontiguousarray(pixels.reshape(-1, 3).T)):
-        upper = plane.take(corner).astype(np.float32)
-        upper += (plane.take(corner + 1) - upper) * right
-        lower = plane.take(corner + width).astype(np.float32)
-        lower += (plane.take(corner + width + 1) - lower) * right
-        values[:, channel] = upper + (lower - upper) * down + np.float32(0.5)
+    for channel in range(3):
+        upper = _mixed(flat[channel:], corner, right)
+        lower = _mixed(flat[channel + 3 * width :], corner, right)
+        lower -= upper
+        lower *= down
+        upper += lower
+        upper += np.float32(0.5)
+        values[:, channel] = upper
     return values
 
 
+def _mixed(plane: NDArray[np.uint8], at: NDArray[np.intp], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    here = plane.take(at).astype(np.float32)
+    there = plane[3:].take(at).astype(np.float32)
+    there -= here
+    there *= right
+    here += there
+    return here
+
+
 def _surroundings(
-    pixels: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64], frame: int
+    pixels: NDArray[np.uint8], across: tuple[int, int], down: tuple[int, int], frame: int
 ) -> tuple[NDArray[np.uint8], int, int]:
-    """The part of the photo that the points lie in, framed in black, and where its corner lies."""
+    """The part of the photo that the points lie in and ``frame`` pixels around it, and where its corner lies.
+
+    What is not in the photo is black.
+    """
     height, width = pixels.shape[:2]
-    left, right = max(0, int(np.floor(x.min()))), min(width, int(np.floor(x.max())) + 2)
-    top, bottom = max(0, int(np.floor(y.min()))), min(height, int(np.floor(y.max())) + 2)
-    # All points may lie outside.
-    right, bottom = max(left, right), max(top, bottom)
-    part = np.zeros((bottom - top + 2 * frame, right - left + 2 * frame, 3), np.uint8)
-    part[frame : frame + bottom - top, frame : frame + right - left] = pixels[top:bottom, left:right]
-    return part, left - frame, top - frame
+    # However far outside the points may lie, a pixel of black is as good as all of it.
+    left, right = max(-frame - 1, across[0] - frame), min(width + frame + 1, across[1] + 2 + frame)
+    top, bottom = max(-frame - 1, down[0] - frame), min(height + frame + 1, down[1] + 2 + frame)
+    part = np.zeros((max(bottom - top, 2), max(right - left, 2), 3), np.uint8)
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if inside.size:
+        part[max(-top, 0) :, max(-left, 0) :][: inside.shape[0], : inside.shape[1]] = inside
+    return part, left, top
 
 
 def _averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

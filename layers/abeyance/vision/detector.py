@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import CHIP, TARGET, similarity_transform, tilt, warp
+from abeyance.vision.image import Photo
 from abeyance.vision.session import open_session
 
 _STRIDES = (8, 16, 32)
@@ -80,14 +81,14 @@ class Detector:
         self._straighten = straighten
 
     def detect(
-        self, pixels: NDArray[np.uint8], *, min_confidence: float = 0.7, max_faces: int = 100
+        self, pixels: NDArray[np.uint8] | Photo, *, min_confidence: float = 0.7, max_faces: int = 100
     ) -> list[Face]:
         """Find faces.
 
         Parameters
         ----------
         pixels
-            (h, w, 3) uint8 RGB, upright.
+            (h, w, 3) uint8 RGB, upright; or a photo, of which no larger copy than needed is decoded.
         min_confidence
             0 to 1; less certain faces are left out.
         max_faces
@@ -103,21 +104,26 @@ class Detector:
         ValueError
             If ``pixels`` has another shape or type.
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
-            raise ValueError(f"expected (h, w, 3) uint8 pixels, not {pixels.shape} {pixels.dtype}")
-        longest = max(pixels.shape[:2])
+        if isinstance(pixels, np.ndarray):
+            if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+                raise ValueError(f"expected (h, w, 3) uint8 pixels, not {pixels.shape} {pixels.dtype}")
+            photo = Photo.of(pixels)
+        else:
+            photo = pixels
+        longest = max(photo.width, photo.height)
         near = min(longest, self._longest_side or longest)
-        seen = _scaled(pixels, near)
+        seen = _scaled(photo.reduced(longest / near)[0], near)
         found = self._look(seen, min_confidence)
         if self._longest_side and near > _FAR_SIDE:
             far = _scaled(seen, _FAR_SIDE)
-            found = _merge(found, _enlarged(self._look(far, min_confidence), far, seen))
-        scores, boxes, points = _enlarged(found, seen, pixels)
+            height, width = seen.shape[:2]
+            found = _merge(found, _enlarged(self._look(far, min_confidence), far, width, height))
+        scores, boxes, points = _enlarged(found, seen, photo.width, photo.height)
         largest = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_faces]
         return [
             Face(
                 box=tuple(boxes[i].tolist()),
-                landmarks=self._straightened(pixels, points[i]) if self._straighten else points[i],
+                landmarks=self._straightened(photo, points[i]) if self._straighten else points[i],
                 confidence=float(scores[i]),
             )
             for i in largest
@@ -129,7 +135,7 @@ class Detector:
         kept = _suppress(boxes, np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES])
         return scores[kept], boxes[kept], points[kept]
 
-    def _straightened(self, pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _straightened(self, photo: Photo, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points of a tilted face, found in a small picture of it that is turned upright further each time."""
         drawn = landmarks
         if abs(tilt(drawn)) < _TILTED:
@@ -138,7 +144,7 @@ class Detector:
             matrix = similarity_transform(landmarks[None], _PATCH_POINTS)[0]
             if np.linalg.det(matrix[:, :2]) < 1e-12:
                 break
-            _, boxes, points = self._look(warp(pixels, matrix, _PATCH), _PATCH_CONFIDENCE)
+            _, boxes, points = self._look(warp(photo, matrix, _PATCH), _PATCH_CONFIDENCE)
             # The face that is meant is in the middle and as large as it was made.
             middles = boxes[:, :2] + boxes[:, 2:] / 2
             meant = (
@@ -167,9 +173,9 @@ def _scaled(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
     return np.asarray(small)
 
 
-def _enlarged(found: _Found, small: NDArray[np.uint8], large: NDArray[np.uint8]) -> _Found:
+def _enlarged(found: _Found, small: NDArray[np.uint8], width: int, height: int) -> _Found:
     """What was found in a scaled picture, in pixels of the larger one; each side was rounded on its own."""
-    scale = np.array([large.shape[1] / small.shape[1], large.shape[0] / small.shape[0]], np.float32)
+    scale = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
     scores, boxes, points = found
     return scores, boxes * np.tile(scale, 2), points * scale
 
@@ -188,8 +194,7 @@ def _tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(1, 3, H, W) float32 BGR, H and W filled up with black to multiples of 32."""
     height, width = pixels.shape[:2]
     tensor = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
-    for channel in range(3):
-        tensor[0, channel, :height, :width] = pixels[:, :, 2 - channel]
+    tensor[0, :, :height, :width] = pixels.transpose(2, 0, 1)[::-1]
     return tensor
 
 

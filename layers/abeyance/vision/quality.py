@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from abeyance.vision.alignment import align, tilt
 from abeyance.vision.detector import Face
+from abeyance.vision.image import Photo
 
 
 class QualityFilter(StrEnum):
@@ -111,7 +112,7 @@ _HEAD -= _HEAD.mean(axis=0)
 _HEAD_INVERSE = np.linalg.pinv(_HEAD)
 
 
-def assess(pixels: NDArray[np.uint8], face: Face, chip: NDArray[np.uint8] | None = None) -> Quality:
+def assess(pixels: NDArray[np.uint8] | Photo, face: Face, chip: NDArray[np.uint8] | None = None) -> Quality:
     """Measure one face.
 
     Parameters

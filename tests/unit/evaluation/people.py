@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.detector import Face
+from abeyance.vision.image import Photo
 
 DIMENSION = 32
 
@@ -17,12 +18,10 @@ DIMENSION = 32
 class OneFace:
     """A detector that finds one face in every photo, except in black ones."""
 
-    def detect(
-        self, pixels: NDArray[np.uint8], *, min_confidence: float = 0.7, max_faces: int = 100
-    ) -> list[Face]:
-        if not pixels.any():
+    def detect(self, photo: Photo, *, min_confidence: float = 0.7, max_faces: int = 100) -> list[Face]:
+        if not photo.pixels.any():
             return []
-        height, width = pixels.shape[:2]
+        width, height = photo.width, photo.height
         points = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32) * height / 112
         return [Face(box=(width / 4, height / 4, width / 2, height / 2), landmarks=points, confidence=0.9)]
 

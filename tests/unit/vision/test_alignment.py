@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from abeyance.vision.alignment import CHIP, TARGET, align, similarity_transform, warp
+from abeyance.vision.image import open_photo
 
 coordinate = st.floats(-500, 500, width=32)
 
@@ -114,3 +118,31 @@ def test_many_faces_come_in_order() -> None:
     for chip, face in zip(chips, points, strict=True):
         assert np.array_equal(chip, align(pixels, face)[0])
     assert align(pixels, np.empty((0, 5, 2), np.float32)).shape == (0, CHIP, CHIP, 3)
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.5, 4.5, 7, 17])
+def test_large_faces_are_cut_from_a_reduced_copy_and_lie_in_the_same_place(scale: float) -> None:
+    side = 8 * round(CHIP * scale / 8 + 8)
+    y, x = np.mgrid[:side, :side] / side
+    soft = np.stack([200 * x, 200 * y, 120 + 100 * np.sin(9 * x) * np.cos(7 * y)], axis=-1)
+    pixels = soft.round().astype(np.uint8)
+    body = io.BytesIO()
+    Image.fromarray(pixels).save(body, "JPEG", quality=98)
+    points = TARGET * np.float32(scale) + 20
+    photo = open_photo(body.getvalue(), longest_side=side // 8)
+    chip = align(photo, points)[0].astype(int)
+    # No copy is coarser than the chip.
+    assert min(photo._copies) <= max(1, scale)
+    assert photo.reduced(8)[1] == 8
+    assert np.abs(chip - align(pixels, points)[0]).max() <= 6
+    assert np.abs(chip - align(pixels, points)[0]).mean() < 1.2
+
+
+@pytest.mark.parametrize("shift", [-60, -1, 0, 85, 89, 140])
+def test_the_border_makes_no_difference_inside(shift: int) -> None:
+    """Faces that reach the border take another way through the code."""
+    pixels = np.random.default_rng(2).integers(0, 256, (200, 200, 3), np.uint8)
+    framed = np.zeros((400, 400, 3), np.uint8)
+    framed[100:300, 100:300] = pixels
+    points = turned(7, 0.97, (shift, shift // 2))
+    assert np.abs(align(pixels, points).astype(int) - align(framed, points + 100)).max() <= 1

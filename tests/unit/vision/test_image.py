@@ -6,13 +6,14 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
 from abeyance.vision.errors import ImageRejected, RejectReason
-from abeyance.vision.image import Limits, decode
+from abeyance.vision.image import Limits, decode, open_photo
 
 from .pictures import (
     SIDE,
@@ -266,3 +267,68 @@ def test_threads_do_not_disturb_each_other() -> None:
         thread.join()
     assert not wrong
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def shown(width: int, height: int, **options: Any) -> bytes:
+    return saved(picture(width, height), "JPEG", quality=95, **options)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_is_decoded_no_larger_than_needed(progressive: bool) -> None:
+    body = shown(2600, 1301, progressive=progressive)
+    photo = open_photo(body)
+    assert (photo.width, photo.height, photo.shape) == (2600, 1301, (1301, 2600, 3))
+    copy, reduction = photo.reduced(2.9)
+    assert reduction == 2
+    assert copy.shape == (651, 1300, 3)
+    # What is there already is taken again, and the whole photo is decoded when it is asked for.
+    assert photo.reduced(100)[0] is copy
+    assert np.array_equal(photo.pixels, decode(body))
+    assert photo.pixels is photo.reduced(1.9)[0]
+    assert photo.reduced(2)[0] is copy
+    small = np.asarray(Image.fromarray(photo.pixels[:1300]).reduce(2)).astype(int)
+    assert np.abs(small - copy[:650]).mean() < 1
+
+
+@pytest.mark.parametrize(("longest", "reduction"), [(1279, 1), (2559, 1), (2560, 2), (5119, 2), (5120, 4)])
+def test_the_first_copy_is_as_large_as_asked_for(longest: int, reduction: int) -> None:
+    copy, have = open_photo(shown(longest, 120)).reduced(8)
+    assert have == reduction
+    assert copy.shape[1] >= min(longest, 1280)
+    assert np.abs(copy[:4, :4].astype(int) - picture()[0, 0]).max() < 12
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_reduced_copies_are_upright(orientation: int) -> None:
+    body = with_orientation("JPEG", orientation)
+    photo = open_photo(body, longest_side=48)
+    assert photo.shape == (120, 96, 3)
+    copy, reduction = photo.reduced(2)
+    assert reduction == 2
+    assert copy.shape == (60, 48, 3)
+    assert copy.flags.c_contiguous
+    assert np.abs(copy.astype(int) - picture(96, 120)[::2, ::2]).mean() < 4
+    assert photo.pixels.shape == photo.shape
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_formats_are_decoded_whole(kind: str) -> None:
+    photo = open_photo(saved(picture(2600, 90), kind))
+    assert photo.reduced(2)[1] == 1
+    assert photo.reduced(2)[0].shape == photo.shape == (90, 2600, 3)
+
+
+def test_a_large_jpeg_that_ends_too_soon_is_rejected_at_once() -> None:
+    body = shown(2600, 1300)
+    for part in (0.3, 0.7, 0.99):
+        with pytest.raises(ImageRejected) as caught:
+            open_photo(body[: int(len(body) * part)])
+        assert caught.value.reason is RejectReason.TRUNCATED
+
+
+def test_cmyk_and_grey_are_reduced_too() -> None:
+    for mode in ("L", "CMYK"):
+        body = saved(Image.fromarray(picture(2600, 100)).convert(mode), "JPEG", quality=95)
+        copy, reduction = open_photo(body).reduced(2)
+        assert (copy.shape, reduction) == ((50, 1300, 3), 2)
+        assert np.abs(decode(body)[::2, ::2].astype(int) - copy).mean() < 3

@@ -7,7 +7,7 @@ import numpy as np
 from _photos import Found, serve_photos
 
 from abeyance.vision.alignment import align
-from abeyance.vision.image import decode
+from abeyance.vision.image import open_photo
 from abeyance.vision.models.store import load_detector, load_embedder
 
 _detector = load_detector(threads=THREADS, straighten=SETTINGS["straighten"])
@@ -15,11 +15,11 @@ _embedder = load_embedder(threads=THREADS)
 
 
 def templates(body: bytes) -> list[Found]:
-    pixels = decode(body)
-    faces = _detector.detect(pixels)
+    photo = open_photo(body)
+    faces = _detector.detect(photo)
     if not faces:
         return []
-    rows = _embedder.embed(align(pixels, np.stack([face.landmarks for face in faces])))
+    rows = _embedder.embed(align(photo, np.stack([face.landmarks for face in faces])))
     return [(list(face.box), row.tolist()) for face, row in zip(faces, rows, strict=True)]
 
 
