@@ -115,7 +115,7 @@ def _models(function: str, box: Sandbox) -> float | None:
         f"load_{role}('{names[role]}', settings.models, verify=False)" for role in _MODELS[function]
     )
     code = (
-        "import handler, time; from abeyance.pipeline.settings import Settings\n"
+        "import numpy, time, abeyance.vision.models.manifest; from abeyance.pipeline.settings import Settings\n"
         "settings = Settings.from_environment(); began = time.perf_counter()\n"
         f"from abeyance.vision.models.store import load_detector, load_embedder; {calls}\n"
         "print((time.perf_counter() - began) * 1000)"
