@@ -187,6 +187,25 @@ def test_console_turns_strangers_away(deployment: Deployment) -> None:
     assert stranger.get("/elsewhere").status == 404
 
 
+def test_sign_in_is_set_up_for_this_console_and_nothing_else(deployment: Deployment) -> None:
+    """Cognito as it was deployed, and the console's right to ask it for its own secret."""
+    cognito, region = deployment.client("cognito-idp"), deployment.client("s3").meta.region_name
+    pool = deployment.outputs["ConsoleUserPool"]
+    groups = {group["GroupName"] for group in cognito.list_groups(UserPoolId=pool)["Groups"]}
+    assert groups == {str(role) for role in Role}
+    (listed,) = cognito.list_user_pool_clients(UserPoolId=pool)["UserPoolClients"]
+    client = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=listed["ClientId"])["UserPoolClient"]
+    assert client["ClientSecret"]
+    assert client["CallbackURLs"] == [f"{deployment.outputs['ConsoleUrl']}/signin/callback"]
+    for action, decision in (("DescribeUserPoolClient", "allowed"), ("AdminCreateUser", "implicitDeny")):
+        answer = deployment.client("iam").simulate_principal_policy(
+            PolicySourceArn=f"arn:aws:iam::{ACCOUNT}:role/abeyance-console-{region}",
+            ActionNames=[f"cognito-idp:{action}"],
+            ResourceArns=[f"arn:aws:cognito-idp:{region}:{ACCOUNT}:userpool/{pool}"],
+        )
+        assert answer["EvaluationResults"][0]["EvalDecision"] == decision, action
+
+
 def test_each_role_finds_its_pages_and_no_others(deployment: Deployment) -> None:
     """Under the deployed role, with IAM enforced: a page that may not read what it needs would fail."""
     pages = {

@@ -236,6 +236,13 @@ class Policy:
         except MoratoriumError as error:
             raise Refused(str(error)) from None
 
+    def resume(self, proposal_id: str) -> Proposal:
+        """Bring an approved proposal into force whose deployment failed; raises :class:`Refused`."""
+        try:
+            return self.proposals.resume(proposal_id)
+        except MoratoriumError as error:
+            raise Refused(str(error)) from None
+
     def withdraw(self, proposal_id: str, principal: str) -> Proposal:
         """Close a proposal; raises :class:`Refused`."""
         try:

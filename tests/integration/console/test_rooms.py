@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from abeyance.ledger.checkpoints import Checkpointer
 from abeyance.ledger.export import ExportFile
 from abeyance.ledger.proofs import check_proof
 from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.source import utc_now
 from abeyance.moratorium.tenants import DynamoTenants
@@ -93,6 +95,34 @@ def test_two_principals_to_loosen(world: World) -> None:
     assert [one for one in types if one.startswith("moratorium")] == [
         "moratorium.proposed",
         "moratorium.approved",
+        "moratorium.published",
+    ]
+
+
+def test_a_deployment_that_failed_can_be_taken_up_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clara, david = world.browser("clara"), world.browser("david")
+    document = restrict()
+    document["values"]["police_halt"]["enabled"] = False
+    clara.get("/console/proposals")
+    made = clara.post("/console/proposals", document=json.dumps(document), note="x", do="propose").location
+    digest = david.get(made).text.split('name="digest" value="')[1][:64]
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            world.parts.policy._publisher, "publish", Mock(side_effect=MoratoriumError("gave no answer"))
+        )
+        failed = david.post(f"{made}/approve", digest=digest)
+        assert (failed.status_code, "gave no answer" in failed.text) == (409, True)
+    assert "did not come into force" in david.get(made).text
+    assert "Deploy it again" not in world.browser("edda").get(made).text
+    assert david.post(f"{made}/resume").status_code == 303
+    assert "published" in david.get(made).text
+    assert david.post(f"{made}/resume").status_code == 409
+    assert [one for one in world.settle_ledger() if one.startswith("moratorium")] == [
+        "moratorium.proposed",
+        "moratorium.approved",
+        "moratorium.failed",
         "moratorium.published",
     ]
 

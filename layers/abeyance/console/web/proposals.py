@@ -91,6 +91,14 @@ def approve(proposal_id: str) -> Response:
     return redirect(to("proposals.show", proposal_id=proposal_id), code=303)
 
 
+@pages.post("/proposals/<proposal_id>/resume")
+@needs(Right.CHANGE_POLICY)
+def resume(proposal_id: str) -> Response:
+    """Deploy again what two have agreed to, and what did not come into force."""
+    parts().policy.resume(proposal_id)
+    return redirect(to("proposals.show", proposal_id=proposal_id), code=303)
+
+
 @pages.post("/proposals/<proposal_id>/withdraw")
 @needs(Right.CHANGE_POLICY)
 def withdraw(proposal_id: str) -> Response:

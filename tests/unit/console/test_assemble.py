@@ -1,0 +1,98 @@
+"""Where the console's secrets come from, and how documents reach the function that deploys."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from abeyance.console import assemble
+from abeyance.console.identity import Closed, LoopbackPicker
+from abeyance.pipeline.settings import Settings
+
+KEYS = {"region_name": "eu-central-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+OIDC = "oidc:https://id.example abeyance https://faces.example/console"
+
+
+class Aws:
+    """Clients whose every call is held to the service's model and answered as told."""
+
+    def __init__(self) -> None:
+        self.stubs: dict[str, Stubber] = {}
+
+    def on(self, service: str) -> Stubber:
+        if service not in self.stubs:
+            self.stubs[service] = Stubber(boto3.client(service, **KEYS))
+            self.stubs[service].activate()
+        return self.stubs[service]
+
+    def client(self, service: str) -> Any:
+        return self.on(service).client
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    made = Aws()
+    monkeypatch.setattr(assemble, "client", made.client)
+    yield made
+    for stub in made.stubs.values():
+        stub.assert_no_pending_responses()
+
+
+def test_cognito_is_asked_for_its_own_secret(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABEYANCE_CONSOLE_CLIENT_SECRET", "cognito:eu-central-1_Pool/client")
+    aws.on("cognito-idp").add_response(
+        "describe_user_pool_client",
+        {"UserPoolClient": {"ClientSecret": "not-told-to-anybody-else"}},
+        {"UserPoolId": "eu-central-1_Pool", "ClientId": "client"},
+    )
+    assert assemble._client_secret() == "not-told-to-anybody-else"
+
+
+def test_others_secrets_are_in_secrets_manager(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABEYANCE_CONSOLE_CLIENT_SECRET", "secret:arn:aws:secretsmanager:x")
+    aws.on("secretsmanager").add_response(
+        "get_secret_value", {"SecretString": "shh"}, {"SecretId": "arn:aws:secretsmanager:x"}
+    )
+    assert assemble._client_secret() == "shh"
+
+
+def test_a_public_client_has_none(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ABEYANCE_CONSOLE_CLIENT_SECRET", raising=False)
+    assert assemble._client_secret() == ""
+
+
+def test_no_secret_is_fetched_before_somebody_signs_in(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABEYANCE_CONSOLE_CLIENT_SECRET", "cognito:pool/client")
+    assert assemble.identity(Settings(console_identity=OIDC)).kind == "redirect"
+    assert aws.stubs == {}
+
+
+@pytest.mark.parametrize(("setting", "kind"), [("nobody", Closed), ("loopback", LoopbackPicker)])
+def test_who_signs_in(setting: str, kind: type) -> None:
+    assert isinstance(assemble.identity(Settings(console_identity=setting)), kind)
+
+
+@pytest.mark.parametrize("setting", ["", "anybody", "oidc:https://id.example", "oidc:", f"{OIDC} more"])
+def test_an_identity_that_says_nothing_is_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match="ABEYANCE_CONSOLE_IDENTITY"):
+        assemble.identity(Settings(console_identity=setting))
+
+
+def test_a_document_is_handed_to_the_function(aws: Aws) -> None:
+    event = {"task": "publish", "document": {"version": "1"}}
+    expected = {"FunctionName": "abeyance-flags", "Payload": json.dumps(event).encode()}
+    aws.on("lambda").add_response("invoke", {"Payload": io.BytesIO(b'{"version": "2"}')}, expected)
+    assert assemble._invoke("abeyance-flags", event) == {"version": "2"}
+    aws.on("lambda").add_response(
+        "invoke",
+        {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorMessage": "secret"}')},
+        expected,
+    )
+    with pytest.raises(RuntimeError, match=r"^Unhandled$"):
+        assemble._invoke("abeyance-flags", event)
