@@ -66,8 +66,9 @@ def measure(spec: functions.Function, repeat: int, *, beside: bool = False) -> T
     world, event, times = first_event.World(), first_event.of(spec.name), Times(spec.name)
     with sandbox.sandbox(spec) as box, sandbox.plain(_plainly(spec.name), spec) as other:
         for number in range(-1, repeat):
+            world.called.clear()
             started = sandbox.start(box, world, event)
-            if event is not None and not first_event.is_done(spec.name, started.answer):
+            if event is not None and not first_event.is_done(spec.name, started.answer, world):
                 raise RuntimeError(f"{spec.name} did not do what it was asked to: {started.log[-3000:]}")
             models = _models(spec.name, box)
             plain = sandbox.start(other, world) if beside else None

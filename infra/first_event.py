@@ -42,10 +42,24 @@ _TENANT = Tenant(
 )
 
 
+#: What each function must have called when it has done its first event.
+_MUST = {
+    "gate": "PutEvents",
+    "detect": "PutEvents",
+    "recognize": "PutEvents",
+    "review": "TransactWriteItems",
+    "ledger": "TransactWriteItems",
+    "api": "SendMessage",
+    "flags": "Scan",
+}
+
+
 class World:
     """AWS after one upload, as far as the functions ask. Call it with a request."""
 
     def __init__(self) -> None:
+        #: Operations that were called, of services that name them.
+        self.called: set[str] = set()
         self._settings = Settings()
         self._tenants = _registered()
         self._photo = _photo()
@@ -69,6 +83,7 @@ class World:
         return Reply(b"", {"ETag": '"e1"'})
 
     def _operation(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        self.called.add(name)
         if name == "PutEvents":
             entries = [{"EventId": str(number)} for number in range(len(asked["Entries"]))]
             return {"FailedEntryCount": 0, "Entries": entries}
@@ -78,21 +93,30 @@ class World:
         if name == "GetSecretValue":
             return {"SecretString": "a secret for this measurement alone"}
         if name == "BatchGetItem":
-            return {"Responses": {}, "UnprocessedKeys": {}}
+            found = {
+                table: [item for key in wanted["Keys"] if (item := self._item(table, key))]
+                for table, wanted in asked["RequestItems"].items()
+            }
+            return {"Responses": found, "UnprocessedKeys": {}}
+        if name == "TransactGetItems":
+            items = [self._item(get["Get"]["TableName"], get["Get"]["Key"]) for get in asked["TransactItems"]]
+            return {"Responses": [{"Item": item} if item else {} for item in items]}
         if name == "Scan":
             items = [item for item in self._tenants.values() if item["sk"]["S"] == "registration"]
             return {"Items": items, "Count": len(items)}
         if name != "GetItem":
             return {"Items": [], "Count": 0} if name == "Query" else {}
-        if asked["TableName"] == self._settings.tenants_table:
-            item = self._tenants.get(asked["Key"]["pk"]["S"])
-        elif asked["Key"] == {"object": {"S": f"{_UPLOAD.bucket}/{_UPLOAD.key}"}}:
-            item = {"upload": {"S": _UPLOAD.identity}}
-        elif asked["Key"].get("pk") == {"S": "head"}:
-            item = {"chain": {"S": "c"}, "created": {"S": _TIME}, "seq": {"N": "1"}, "hash": {"S": "0" * 64}}
-        else:
-            item = None
+        item = self._item(asked["TableName"], asked["Key"])
         return {"Item": item} if item else {}
+
+    def _item(self, table: str, key: dict[str, Any]) -> dict[str, Any] | None:
+        if table == self._settings.tenants_table:
+            return self._tenants.get(key["pk"]["S"])
+        if key == {"object": {"S": f"{_UPLOAD.bucket}/{_UPLOAD.key}"}}:
+            return {**key, "upload": {"S": _UPLOAD.identity}}
+        if key.get("pk") == {"S": "head"}:
+            return {"chain": {"S": "c"}, "created": {"S": _TIME}, "seq": {"N": "1"}, "hash": {"S": "0" * 64}}
+        return None
 
 
 def of(function: str) -> Any:
@@ -160,8 +184,10 @@ def of(function: str) -> Any:
     return None
 
 
-def is_done(function: str, answer: Any) -> bool:
-    """Whether the function says that it did what the event asks."""
+def is_done(function: str, answer: Any, world: World) -> bool:
+    """Whether the function says that it did what the event asks, and called what that takes."""
+    if _MUST[function] not in world.called:
+        return False
     if function == "api":
         return bool(answer["statusCode"] == 200)
     return answer is None if function == "flags" else answer == {"batchItemFailures": []}

@@ -49,7 +49,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "decide": ("moratorium", "ledger", "pipeline"),
     "abeyance": ("vision", "moratorium", "ledger", "gallery", "pipeline", "rekognition", "console"),
 }
-#: What inference does not need: training and conversion tools, tests, type stubs, C headers.
+#: What inference does not need: training and conversion tools and what they import, tests, type stubs, C headers.
 _DISPENSABLE = (
     "**/__pycache__",
     "bin",
@@ -58,7 +58,13 @@ _DISPENSABLE = (
     "numpy/f2py",
     "numpy/_core/include",
     "numpy/_core/lib",
-    "numpy/random/lib",
+    "numpy/fft",
+    "numpy/polynomial",
+    "numpy/random",
+    "flatbuffers*",
+    "google",
+    "packaging*",
+    "protobuf*",
     "onnxruntime/quantization",
     "onnxruntime/transformers",
     "onnxruntime/tools",

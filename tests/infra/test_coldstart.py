@@ -33,12 +33,12 @@ def base() -> Path:
 
 @pytest.mark.parametrize("spec", functions.FUNCTIONS, ids=lambda spec: spec.name)
 def test_function_answers_its_first_event_from_its_own_layers(spec: functions.Function) -> None:
-    event = first_event.of(spec.name)
+    event, world = first_event.of(spec.name), first_event.World()
     with sandbox.sandbox(spec) as box:
-        started = sandbox.start(box, first_event.World(), event)
+        started = sandbox.start(box, world, event)
     assert started.ready > 0
     if event is not None:
-        assert first_event.is_done(spec.name, started.answer), started.log[-3000:]
+        assert first_event.is_done(spec.name, started.answer, world), started.log[-3000:]
         assert started.answered > started.ready
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark makes of measured starts; that functions can be started at all is tests/infra/test_coldstart.py."""
+"""What the benchmark makes of measured starts. The starts themselves: tests/infra/test_coldstart.py."""
 
 from __future__ import annotations
 
