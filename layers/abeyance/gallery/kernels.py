@@ -92,7 +92,7 @@ class Int8:
     zero = 128
     levels = 127
     #: Columns and length of a row up to which putting templates side by side can pay.
-    columns, length = 8, 512
+    columns, length = 8, 1024
 
     def __init__(self) -> None:
         import onnxruntime
@@ -151,10 +151,10 @@ class Int8:
 
     def _is_exact(self, levels: int) -> bool:
         """Whether the largest numbers there can be come out right, in every width that is used."""
-        signs = np.where(np.arange(36 * 512).reshape(36, 512) // 7 % 3, 1, -1)
+        signs = np.where(np.arange(36 * 1024).reshape(36, 1024) // 7 % 3, 1, -1)
         for width in (1, 4, 8, 32):
             b = levels * signs[:width].T.astype(np.int64)
-            for a in (np.full((5, 512), 255), np.full((5, 512), 1), 128 + 127 * signs[1:6]):
+            for a in (np.full((5, 1024), 255), np.full((5, 1024), 1), 128 + 127 * signs[1:6]):
                 found = self._times(a.astype(np.uint8), b.astype(np.int8))
                 if not np.array_equal(found, (a.astype(np.int64) - self.zero) @ b):
                     return False

@@ -16,14 +16,12 @@ import numpy.typing as npt
 
 from abeyance.gallery.kernels import Kernel, best_kernel, rounded
 from abeyance.gallery.port import Block
-from abeyance.gallery.threads import pool
+from abeyance.gallery.threads import cores, pool
 
 #: Rows of a full block: large enough that calls cost nothing, small enough that its scores stay in the cache.
 ROWS = 16_384
 #: Rows that are read in one go, at most.
 LONGEST = 65_536
-#: Parts that a collection is read in, at least, if it has so many blocks.
-STRIPES = 8
 #: Rows from which on what comes together stays where it is.
 ADOPTED = 2048
 #: Rows that are rounded at a time, so that all steps of that happen in the cache.
@@ -153,8 +151,8 @@ class Matrix:
 
 
 def _stripes(blocks: Sequence[Rows]) -> Iterator[Stripe]:
-    """All of them, in stripes few enough to lose no time between them, and enough for several threads."""
-    most = min(max(sum(map(len, blocks)) // STRIPES, ROWS), LONGEST)
+    """All of them, in stripes few enough to lose no time between them, and enough for all cores."""
+    most = min(max(sum(map(len, blocks)) // cores(), ROWS), LONGEST)
     first, length = 0, 0
     for number, rows in enumerate(blocks):
         if number and not (length + len(rows) <= most and _adjacent(blocks[number - 1], rows)):

@@ -68,7 +68,7 @@ def test_agrees_after_any_appends_and_removals(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matrix, "ROWS", 256)
         patch.setattr(matrix, "ADOPTED", adopted)
-        patch.setattr(matrix, "STRIPES", 3)
+        patch.setattr(matrix, "cores", lambda: 3)
         blocks: list[Block] = []
         everything: set[int] = set()
         first = 1
@@ -125,7 +125,7 @@ def test_large_blocks_are_not_copied(kernel: Kernel) -> None:
 
 
 def test_what_comes_in_segments_is_read_in_stripes(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix, "STRIPES", 1)
+    monkeypatch.setattr(matrix, "cores", lambda: 1)
     segments = [some_block(3000, 16, seed=n, first=1 + 3000 * n) for n in range(4)]
     recent = some_block(50, 16, seed=4, first=12_001)
     held = Matrix(kernel=kernel).updated([*segments, recent], np.array([2, 3001, 9000]))
