@@ -28,6 +28,8 @@ from abeyance.pipeline.settings import Settings
 
 #: Requests in work at one time; whoever waits for a message from outside takes one of them.
 THREADS: Final = 16
+#: Connections that stay open at most.
+CONNECTIONS: Final = 500
 #: Seconds for which a connection stays open that nobody uses.
 IDLE: Final = 300
 
@@ -99,6 +101,7 @@ class LocalAws:
         self._clients_lock = threading.Lock()
         self._server = wsgi.Server((HOST, port), self.front, numthreads=THREADS, timeout=IDLE)
         self._server.gateway = _Gateway
+        self._server.keep_alive_conn_limit = CONNECTIONS
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="local-aws", daemon=True)
         self.endpoint = f"http://{HOST}:{self._server.bind_addr[1]}"

