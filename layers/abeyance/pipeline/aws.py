@@ -65,7 +65,7 @@ def client(service: str) -> Any:
     """
     made = _session().create_client(service, config=Config(**_LEAN, **_PATIENCE.get(service, _PATIENT)))
     # S3 would be asked first whether it wants the bytes, a round trip for objects smaller than the answer's way back.
-    made.meta.events.unregister("before-call.s3.PutObject", add_expect_header)
+    made.meta.events.unregister("before-call.s3", add_expect_header)
     return made
 
 
