@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 
 import pytest
 from botocore.exceptions import ClientError
 
 from abeyance.local.aws import LocalAws
+from abeyance.local.moto import Inbox
+from abeyance.pipeline.aws import DynamoUploads
+from abeyance.pipeline.events import Upload
+from abeyance.pipeline.stage import rejected
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +96,6 @@ def test_transactions_of_many_threads_do_not_undo_each_other(aws: LocalAws) -> N
 
 
 def test_s3_events_have_the_form_and_order_of_aws(aws: LocalAws) -> None:
-    import json
-
     sqs, s3 = aws.client("sqs"), aws.client("s3")
     url = sqs.get_queue_url(QueueName="abeyance-gate")["QueueUrl"]
     s3.put_object(Bucket="uploads", Key="acme/index/a b/ü.jpg", Body=b"1")
@@ -110,3 +114,89 @@ def test_s3_events_have_the_form_and_order_of_aws(aws: LocalAws) -> None:
     assert "etag" not in deleted["detail"]["object"]
     order = [event["detail"]["object"]["sequencer"] for event in (first, second, deleted)]
     assert order == sorted(set(order))
+
+
+def test_an_event_reaches_its_queue_as_it_was_put(aws: LocalAws) -> None:
+    """Also where its text looks like a place in a template."""
+    detail = {"upload": {"key": 'acme/index/staff/<id> <detail> "q".jpg'}, "n": [1, 2.5, None, True]}
+    aws.client("events").put_events(
+        Entries=[
+            {
+                "EventBusName": aws.settings.event_bus,
+                "Source": "abeyance",
+                "DetailType": "Upload Permitted",
+                "Detail": json.dumps(detail),
+            }
+        ]
+    )
+    inbox = Inbox("abeyance-detect")
+    (message,) = inbox.receive(10, 1)
+    envelope = json.loads(message.body)
+    assert envelope["detail"] == detail
+    assert (envelope["detail-type"], envelope["source"]) == ("Upload Permitted", "abeyance")
+    assert {"id", "account", "time", "region", "resources", "version"} <= envelope.keys()
+    assert inbox.depth() == 1
+    inbox.give_back(message, 0)
+    (again,) = inbox.receive(10, 1)
+    assert (again.id, again.approximate_receive_count) == (message.id, 2)
+    inbox.delete(again)
+    inbox.delete(again)
+    assert inbox.depth() == 0
+
+
+def test_a_queue_loses_nothing_that_comes_while_others_are_deleted(aws: LocalAws) -> None:
+    sqs = aws.client("sqs")
+    url = sqs.create_queue(QueueName="busy")["QueueUrl"]
+    inbox, taken = Inbox("busy"), set()
+    writers = [
+        threading.Thread(
+            target=lambda name=name: [
+                sqs.send_message(QueueUrl=url, MessageBody=f"{name}-{n}") for n in range(40)
+            ]
+        )
+        for name in "abc"
+    ]
+    for writer in writers:
+        writer.start()
+    while len(taken) < 120:
+        messages = inbox.receive(10, 1)
+        assert messages, f"{120 - len(taken)} are lost"
+        for message in messages:
+            taken.add(message.body)
+            inbox.delete(message)
+    for writer in writers:
+        writer.join()
+    assert inbox.depth() == 0
+
+
+def test_connections_stay_open_and_metadata_keeps_its_spelling(aws: LocalAws) -> None:
+    s3 = aws.client("s3")
+    given = {"purpose": "access_control", "with_underscore": "1", "with-hyphen": "2"}
+    s3.put_object(Bucket="results", Key="empty", Body=b"", Metadata=given)
+    assert s3.head_object(Bucket="results", Key="empty")["Metadata"] == given
+    connection = http.client.HTTPConnection(aws.endpoint.removeprefix("http://"))
+    sockets = set()
+    for _ in range(3):
+        connection.request("HEAD", "/results/empty")
+        assert connection.getresponse().read() == b""
+        sockets.add(connection.sock)
+    assert len(sockets) == 1
+    assert None not in sockets
+    connection.close()
+
+
+def test_records_of_uploads_are_looked_at_together(aws: LocalAws) -> None:
+    uploads = DynamoUploads(aws.client("dynamodb"), aws.settings.uploads_table, 1, lambda: 1e9)
+    first, second, other = (
+        Upload(bucket="uploads", key=key, version="v", sequencer=sequencer)
+        for key, sequencer in (("a", "01"), ("a", "02"), ("b", "01"))
+    )
+    assert [uploads.claim(upload) for upload in (second, first, other)] == [True, False, True]
+    said = rejected("gate", second, "KEY_NOT_UNDERSTOOD", "why")
+    assert uploads.settle("gate", said) is said
+    assert uploads.settle("gate", rejected("gate", second, "OTHER", "why")) == said
+    looked = uploads.look([first, second, other, second])
+    assert [standing.latest for standing in looked] == [False, True, True, True]
+    assert [dict(standing.settled) for standing in looked] == [{}, {"gate": said}, {}, {"gate": said}]
+    assert uploads.still_latest([first, second, other]) == [False, True, True]
+    assert uploads.look([]) == []

@@ -168,6 +168,27 @@ def test_a_writer_that_was_overtaken_starts_again(make_store: Any, dynamodb: Any
     holds(make_store(), 5)
 
 
+def test_a_writer_that_nobody_overtakes_reads_nothing(make_store: Any, dynamodb: Any, record: Any) -> None:
+    called: list[str] = []
+
+    def note(operation: Any, arguments: Any) -> Any:
+        called.append(operation.__name__)
+        return operation(**arguments)
+
+    meddler = Meddler(dynamodb, get_item=note, batch_get_item=note, transact_write_items=note)
+    store, other = make_store(client=meddler), make_store()
+    store.append([record(0)])
+    called.clear()
+    store.append([record(1), record(2)])
+    assert called == ["transact_write_items"]
+    other.append([record(3)])
+    called.clear()
+    assert [entry.seq for entry in store.append([record(2), record(4)])] == [3, 5]
+    assert called[0] == "transact_write_items"
+    assert called.count("transact_write_items") == 2
+    holds(store, 5)
+
+
 def test_two_that_create_the_chain_at_once_create_one(make_store: Any, dynamodb: Any, record: Any) -> None:
     other = make_store()
 
