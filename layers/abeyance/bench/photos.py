@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from abeyance.bench.comparison import Comparison, Figure, Part, Spread, Tell
-from abeyance.bench.photo_set import KINDS, write_photos, write_portraits
+from abeyance.bench.photo_set import KINDS, Kind, write_photos, write_portraits
 from abeyance.bench.rivals import Rival, available_cores
 from abeyance.vision.models.convert import decompressed
 from abeyance.vision.models.manifest import Manifest
@@ -36,20 +36,27 @@ class Contestant:
     """A tool with its settings."""
 
     name: str
-    #: For people.
+    #: For people; ``{}`` becomes the version of ``package``.
     label: str
     script: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    python: str = ""
+    package: str = ""
     aim: float | None = None
-    #: Said after its name where that says too little.
-    remark: str = ""
-    #: Whether it is fast enough for the pairs, and for twenty faces in a quick run.
-    patient: bool = True
+    #: 1 sits out the photos of twenty faces in a quick run; 2 always, and the pairs as well.
+    slow: int = 0
 
     def open(self, first: int = 0) -> Rival:
         """Its process, on one core."""
-        return Rival(self.script, first=first, python=self.python, **self.settings)
+        return Rival(self.script, first=first, python="" if self.package else sys.executable, **self.settings)
+
+    def takes_part(self, kind: Kind, quick: bool) -> bool:
+        """Whether it is fast enough for these photos."""
+        return kind.faces == 1 or self.slow < (1 if quick else 2)
+
+    def named(self, process: Rival) -> str:
+        """Its label with its version."""
+        version = process.ask(version=self.package)["version"] if self.package else ""
+        return self.label.format(version)
 
 
 #: Processes of one contestant, each on a core of its own.
@@ -67,37 +74,42 @@ def contestants(folder: Path) -> list[Contestant]:
     weights.mkdir(parents=True)
     shutil.copy(yunet, weights / "face_detection_yunet_2023mar.onnx")
     shutil.copy(sface, weights / "face_recognition_sface_2021dec.onnx")
-    both = {"longest_side": LONGEST_SIDE}
     return [
-        Contestant("abeyance", "Abeyance", "photos_abeyance", {"straighten": False}, sys.executable),
-        Contestant(
-            "defaults",
-            "Abeyance",
-            "photos_abeyance",
-            {"straighten": True},
-            sys.executable,
-            remark=", as it is by default",
-        ),
+        Contestant("abeyance", "Abeyance", "photos_abeyance", {"straighten": False}),
+        Contestant("defaults", "Abeyance by default", "photos_abeyance", {"straighten": True}),
         Contestant(
             "opencv",
-            "OpenCV 5.0 FaceDetectorYN + FaceRecognizerSF",
+            "OpenCV {}, FaceDetectorYN and FaceRecognizerSF",
             "photos_opencv",
-            {**both, "detector": str(yunet), "recogniser": str(sface)},
+            {"longest_side": LONGEST_SIDE, "detector": str(yunet), "recogniser": str(sface)},
+            "opencv-python-headless",
             aim=2.0,
         ),
         Contestant(
-            "dlib-hog", "face_recognition 1.3 (dlib 20.0, HOG)", "photos_dlib", {**both, "detector": "hog"}
+            "dlib-hog",
+            "face_recognition (dlib {}, HOG)",
+            "photos_dlib",
+            {"longest_side": LONGEST_SIDE, "detector": "hog"},
+            "dlib-bin",
+            slow=1,
         ),
+        # What there is to be found here it finds in 640 pixels, in a quarter of the time of its default.
         Contestant(
             "dlib-cnn",
-            "face_recognition 1.3 (dlib 20.0, CNN)",
+            "face_recognition (dlib {}, CNN)",
             "photos_dlib",
             {"longest_side": 640, "detector": "cnn"},
+            "dlib-bin",
             aim=3.0,
-            patient=False,
+            slow=2,
         ),
         Contestant(
-            "deepface", "deepface 0.0.103 (YuNet, SFace)", "photos_deepface", {"home": str(folder)}, aim=10.0
+            "deepface",
+            "deepface {} (YuNet, SFace)",
+            "photos_deepface",
+            {"home": str(folder)},
+            "deepface",
+            aim=10.0,
         ),
     ]
 
@@ -113,7 +125,7 @@ def run(quick: bool, tell: Tell) -> Part:
         tell("models and photos")
         entrants = contestants(folder)
         photos = {kind: write_photos(kind, folder, 1 if quick else 3) for kind in KINDS}
-        people = write_portraits(folder, 10 if quick else 30, 3 if quick else 4)
+        people = write_portraits(folder, 10 if quick else 30, 3)
         for width in [1] if quick or cores == 1 else [1, cores]:
             place = "one core" if width == 1 else f"all {cores} cores"
             with ExitStack() as stack:
@@ -121,27 +133,54 @@ def run(quick: bool, tell: Tell) -> Part:
                     one.name: [stack.enter_context(one.open(number)) for number in range(width)]
                     for one in entrants
                 }
+                labels = {one.name: one.named(teams[one.name][0]) for one in entrants}
                 if width == 1:
-                    tell("accuracy on the same pairs")
-                    notes += [accuracy(one, teams[one.name][0], people) for one in entrants if one.patient]
+                    tell("pairs")
+                    notes += [
+                        accuracy(labels[one.name], teams[one.name][0], people)
+                        for one in entrants
+                        if one.slow < 2
+                    ]
                 for kind in KINDS:
                     tell(f"{kind.what}, {place}")
-                    taking_part = [one for one in entrants if one.patient or not (quick and kind.faces > 1)]
+                    taking_part = [one for one in entrants if one.takes_part(kind, quick)]
                     rates = measure(
                         {one.name: teams[one.name] for one in taking_part}, photos[kind], 2 if quick else 4
                     )
-                    line = _Line(
-                        f"photos.{kind.key}.{'1core' if width == 1 else 'all'}", f"{kind.what}, {place}"
-                    )
-                    note = agreement(teams["abeyance"][0], teams["opencv"][0], photos[kind])
-                    others = [one for one in taking_part if one.python == ""]
+                    key = f"photos.{kind.key}.{'1core' if width == 1 else 'all'}"
+                    alike = agreement(teams["abeyance"][0], teams["opencv"][0], photos[kind])
                     comparisons += [
-                        line.beside(one, rates, note if one.name == "opencv" else "") for one in others
+                        Comparison(
+                            key=f"{key}.{one.name}",
+                            what=f"{kind.what}, {place}",
+                            unit="photos/s",
+                            ours=Spread.of(rates["abeyance"]),
+                            other=labels[one.name],
+                            theirs=Spread.of(rates[one.name]),
+                            ratio=ratio(rates["abeyance"], rates[one.name]),
+                            aim=one.aim,
+                            note=alike if one.name == "opencv" else "",
+                        )
+                        for one in taking_part
+                        if one.package
                     ]
-                    figures.append(line.alone(rates["defaults"]))
+                    figures.append(
+                        Figure(
+                            key=f"{key}.defaults",
+                            what=f"{kind.what}, {place}, tilted faces looked at again as is our default",
+                            unit="photos/s",
+                            value=Spread.of(rates["defaults"]),
+                            more_is_better=True,
+                        )
+                    )
     return Part(
         name="photos", comparisons=tuple(comparisons), figures=tuple(figures), notes=(*notes, *_NOTES)
     )
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
+    """How many times more photos a second, round by round; slow tools take part in the first rounds only."""
+    return Spread.of([a / b for a, b in zip(ours, theirs, strict=False)])
 
 
 def measure(teams: Mapping[str, Team], photos: Sequence[Path], rounds: int) -> dict[str, list[float]]:
@@ -182,38 +221,6 @@ def _rate(team: Team, photos: Sequence[Path], times: int) -> float:
     return len(team) * len(photos) * times / slowest
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Where in the table a measurement belongs."""
-
-    key: str
-    what: str
-
-    def beside(self, other: Contestant, rates: Mapping[str, Sequence[float]], note: str) -> Comparison:
-        ours, theirs = rates["abeyance"], rates[other.name]
-        return Comparison(
-            key=f"{self.key}.{other.name}",
-            what=self.what,
-            unit="photos/s",
-            ours=Spread.of(ours),
-            other=other.label,
-            theirs=Spread.of(theirs),
-            # Both begin with the first round; slow tools end sooner.
-            ratio=Spread.of([a / b for a, b in zip(ours, theirs, strict=False)]),
-            aim=other.aim,
-            note=note,
-        )
-
-    def alone(self, rates: Sequence[float]) -> Figure:
-        return Figure(
-            key=f"{self.key}.defaults",
-            what=f"{self.what}, tilted faces looked at again as is our default",
-            unit="photos/s",
-            value=Spread.of(rates),
-            more_is_better=True,
-        )
-
-
 def agreement(ours: Rival, theirs: Rival, photos: Sequence[Path]) -> str:
     """How like the templates of the same faces are, in words."""
     cosines, counts = [], [0, 0]
@@ -233,7 +240,7 @@ def agreement(ours: Rival, theirs: Rival, photos: Sequence[Path]) -> str:
     )
 
 
-def accuracy(one: Contestant, process: Rival, people: Mapping[str, Sequence[Path]]) -> str:
+def accuracy(label: str, process: Rival, people: Mapping[str, Sequence[Path]]) -> str:
     """How many pairs of portraits a tool judges rightly, at the threshold that suits it best."""
     owners = [person for person, paths in people.items() for _ in paths]
     paths = [str(path) for paths in people.values() for path in paths]
@@ -250,7 +257,7 @@ def accuracy(one: Contestant, process: Rival, people: Mapping[str, Sequence[Path
     right, pairs = best_accuracy(mated, strangers)
     missed = sum(template is None for template in largest)
     return (
-        f"{one.label}{one.remark}: {100 * right:.1f} % of {pairs} pairs of {len(paths)} portraits of "
+        f"{label}: {100 * right:.1f} % of {pairs} pairs of {len(paths)} portraits of "
         f"{len(people)} people (CSU scrap shots, about 1920, as many pairs of strangers as of the same person) judged "
         f"rightly at its best threshold; no face found in {missed} of them."
     )

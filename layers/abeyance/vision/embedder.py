@@ -50,8 +50,8 @@ class OnnxEmbedder:
     entry
         Its entry in the manifest.
     batch
-        Most chips of one call of the model. On a CPU nothing is gained past a few, and memory grows with
-        every one.
+        Most chips of one call of the model. On a CPU four are best: they share the reading of the last layer's
+        weights, and what lies between the layers still fits into the cache, which sixteen do not.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class OnnxEmbedder:
         If the file's shapes are not those of the entry.
     """
 
-    def __init__(self, session: Any, entry: ModelEntry, *, batch: int = 16) -> None:
+    def __init__(self, session: Any, entry: ModelEntry, *, batch: int = 4) -> None:
         self._session = session
         self._entry = entry
         self._identity = entry.identity

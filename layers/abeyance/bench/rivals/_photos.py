@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ def serve_photos(templates: Callable[[bytes], list[Found]]) -> None:
     """Answer ``{"photos": [paths], "times": n}`` with the seconds that the photos took, so many times over.
 
     Seconds by the clock and of the processor; with ``"show": true`` the answer has their faces as well.
+    ``{"version": package}`` asks for that only.
     """
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if "version" in request:
+            return {"version": version(request["version"])}
         bodies = [Path(path).read_bytes() for path in request["photos"]]
         found: list[list[Found]] = []
         start, worked = time.perf_counter(), time.process_time()
