@@ -6,6 +6,7 @@ from aws_cdk import Duration, Stack
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elb
@@ -19,6 +20,8 @@ from infra.constructs.image import Image
 from infra.constructs.logs import retention
 
 PORT = 8080
+#: Minutes without a message after which no instance is kept.
+_QUIET_MINUTES = 15
 #: Services that functions and instances call; nothing here has a way to the internet.
 _INTERFACES = {
     "Events": ec2.InterfaceVpcEndpointAwsService.EVENTBRIDGE,
@@ -169,26 +172,60 @@ class EcsEmbedder(Construct):
         )
 
     def _scale(self, service: ecs.Ec2Service) -> None:
-        """By what waits, not by load: the queue is what the photos' owners wait for."""
-        waiting = cloudwatch.Metric(
-            namespace="AWS/SQS",
-            metric_name="ApproximateNumberOfMessagesVisible",
-            dimensions_map={"QueueName": topology.RECOGNIZE.queue},
-            statistic="Maximum",
+        """By the queue, which is what the photos' owners wait for: out at once, and to nothing after a quiet while.
+
+        A queue whose consumers keep up has nothing visible whenever it is sampled, so what was received counts as
+        well; and what is put back while nothing serves is in flight.
+        """
+        seen = {
+            "visible": ("ApproximateNumberOfMessagesVisible", "Maximum"),
+            "flying": ("ApproximateNumberOfMessagesNotVisible", "Maximum"),
+            "received": ("NumberOfMessagesReceived", "Sum"),
+        }
+        wanted = cloudwatch.MathExpression(
+            expression="visible + flying + received",
+            using_metrics={
+                name: cloudwatch.Metric(
+                    namespace="AWS/SQS",
+                    metric_name=metric,
+                    dimensions_map={"QueueName": topology.RECOGNIZE.queue},
+                    statistic=statistic,
+                    region=Stack.of(self).region,
+                )
+                for name, (metric, statistic) in seen.items()
+            },
             period=Duration.minutes(1),
-            region=Stack.of(self).region,
+            label="Messages that want templates",
         )
         most = self._config.max_gpus
         tasks = service.auto_scale_task_count(min_capacity=0, max_capacity=most)
         tasks.scale_on_metric(
             "Waiting",
-            metric=waiting,
+            metric=wanted,
             adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
             scaling_steps=[
-                scaling.ScalingInterval(upper=0, change=0),
                 scaling.ScalingInterval(lower=1, upper=1000, change=1),
                 scaling.ScalingInterval(lower=1000, change=most),
             ],
-            cooldown=Duration.minutes(15),
+            cooldown=Duration.minutes(_QUIET_MINUTES),
             evaluation_periods=1,
         )
+        rest = scaling.StepScalingAction(
+            self,
+            "Rest",
+            scaling_target=tasks.node.find_child("Target"),
+            adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
+        )
+        rest.add_adjustment(adjustment=0, upper_bound=0)
+        quiet = cloudwatch.Alarm(
+            self,
+            "Quiet",
+            alarm_description="Nothing wants templates: the service goes to rest",
+            metric=wanted,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            threshold=1,
+            evaluation_periods=_QUIET_MINUTES,
+            # SQS says nothing of a queue that was not used for hours.
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+        quiet.add_alarm_action(actions.ApplicationScalingAction(rest))

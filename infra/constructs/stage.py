@@ -15,10 +15,14 @@ from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
 from constructs import Construct, IDependable
 from infra.constructs.function import Function
-from infra.constructs.queue import dead_letter_queue, queue
+from infra.constructs.queue import DEAD_LETTER_DAYS, dead_letter_queue, queue
 
 #: All decisions are one group, so that there is one order.
 _GROUP = "ledger"
+
+#: Days that a message may wait, by whether its queue is FIFO. A dead letter keeps the age that it had, so its queue has
+#: to keep it for longer; in a FIFO queue its days begin anew, and there a message is a decision not yet recorded.
+_WAITING_DAYS = {False: 4, True: DEAD_LETTER_DAYS}
 
 
 class StageQueue(Construct):
@@ -33,7 +37,7 @@ class StageQueue(Construct):
             "Queue",
             stage.queue,
             visibility_timeout=Duration.seconds(stage.visibility_timeout),
-            retention_period=Duration.days(4),
+            retention_period=Duration.days(_WAITING_DAYS[stage.fifo]),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=stage.max_receives),
         )
 

@@ -13,13 +13,14 @@ from tests.infra.test_snapshot import CHOICES
 pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
 
 
+def _all(templates: Templates, stack: str, kind: str) -> list[dict[str, Any]]:
+    resources = templates[stack]["Resources"].values()
+    return [dict(resource["Properties"]) for resource in resources if resource["Type"] == kind]
+
+
 def _only(templates: Templates, stack: str, kind: str) -> dict[str, Any]:
-    (found,) = [
-        resource["Properties"]
-        for resource in templates[stack]["Resources"].values()
-        if resource["Type"] == kind
-    ]
-    return dict(found)
+    (found,) = _all(templates, stack, kind)
+    return found
 
 
 def test_sagemaker_scales_to_zero_and_back(synthesise: Synthesise) -> None:
@@ -51,7 +52,16 @@ def test_ecs_scales_by_the_queue_down_to_zero(synthesise: Synthesise) -> None:
     assert target["MinCapacity"] == 0
     group = _only(templates, "AbeyanceEmbedding", "AWS::AutoScaling::AutoScalingGroup")
     assert group["MinSize"] == "0"
-    assert "abeyance-recognize" in json.dumps(templates["AbeyanceEmbedding"])
+    (rest,) = [
+        alarm
+        for alarm in _all(templates, "AbeyanceEmbedding", "AWS::CloudWatch::Alarm")
+        if alarm["ComparisonOperator"] == "LessThanThreshold"
+    ]
+    # Not while photos come: a queue that keeps up has nothing visible, but something was received.
+    assert (rest["Threshold"], rest["EvaluationPeriods"]) == (1, 15)
+    asked = {part["MetricStat"]["Metric"]["MetricName"] for part in rest["Metrics"] if "MetricStat" in part}
+    assert "NumberOfMessagesReceived" in asked
+    assert "abeyance-recognize" in json.dumps(rest)
     (container,) = _only(templates, "AbeyanceEmbedding", "AWS::ECS::TaskDefinition")["ContainerDefinitions"]
     assert container["ResourceRequirements"] == [{"Type": "GPU", "Value": "1"}]
 

@@ -21,7 +21,6 @@ from abeyance.bench.simulation.limits import limits
 from abeyance.bench.simulation.messages import Flow, Outcome, poisson
 from abeyance.bench.simulation.model import (
     ENTRIES,
-    WHOLE_PROCESSOR,
     Embedder,
     Plan,
     latencies,
@@ -31,14 +30,7 @@ from abeyance.pipeline import topology
 
 TARGET = 10_000_000
 EMBEDDERS: tuple[Embedder, ...] = ("local", "ecs", "sagemaker")
-#: What numbers in topology.py can do, and nothing else.
-SETTINGS: dict[str, dict[str, int]] = {
-    "gate": {"max_concurrency": 100},
-    "detect": {"max_concurrency": 150},
-    "recognize": {"max_concurrency": 150},
-    "ledger": {"memory": WHOLE_PROCESSOR},
-}
-#: How many chains the ledger would have to be, with those settings.
+#: How many chains the ledger would have to be.
 CHAINS = 8
 #: Seconds before a burst in which pollers and environments get used to the busiest hour.
 CALM = 40
@@ -56,8 +48,8 @@ def plan(
 
 
 def ready(embedder: Embedder = "local", photos_a_day: float = TARGET) -> Plan:
-    """What would carry the day: settings, chains, and an endpoint that does not fall asleep between photos."""
-    return plan(embedder, photos_a_day, stages=SETTINGS, chains=CHAINS, scale_by="received")
+    """What would carry the day: a ledger of several chains, which is not built."""
+    return plan(embedder, photos_a_day, chains=CHAINS)
 
 
 def run(quick: bool, tell: Tell) -> Part:
@@ -68,7 +60,7 @@ def run(quick: bool, tell: Tell) -> Part:
     figures = [*_ledger(demand), *_limits(deployed), *_sweep(demand)]
     figures += _day("deployed", "as deployed", deployed)
     tell("a day of ten million photos, with what would carry it")
-    how = f"with settings and {CHAINS} chains"
+    how = f"with {CHAINS} chains"
     carried = forecast(ready(), demand)
     figures += _day("ready", how, carried)
     tell("the largest day that is well")
@@ -132,17 +124,9 @@ def _ledger(demand: Demand) -> Iterator[Figure]:
         "ledger, ten entries: processor time of one whole core",
         "ms",
         batch,
-        "measured; with the function's 256 MiB it takes seven times as long",
+        "measured; the rest of a batch is DynamoDB's latency, one batch after the other",
     )
     yield _figure("ledger.rate", "ledger: entries that its one writer appends", "entries/s", station.rate)
-    faster = stations(plan(stages=SETTINGS), demand)[_LEDGER]
-    yield _figure(
-        "ledger.rate.settings",
-        "ledger: the same with a whole processor",
-        "entries/s",
-        faster.rate,
-        "the rest is DynamoDB's latency, one batch after the other",
-    )
     yield _figure(
         "ledger.partition",
         "ledger: entries that one DynamoDB partition takes",
@@ -203,11 +187,8 @@ def _largest(demand: Demand, deployed: Forecast, carried: Forecast, quick: bool)
     well = "99 of 100 results within a minute, the ledger less than an hour behind"
     yield _millions("deployed", "as deployed", deployed.largest_day, well)
     yield _millions(
-        "settings", "with other numbers in topology.py", largest_day(plan(stages=SETTINGS), demand)
-    )
-    yield _millions(
         "ready",
-        f"with these and {CHAINS} chains",
+        f"with {CHAINS} chains",
         carried.largest_day,
         "more than one chain is not built",
         aim=TARGET / 1e6,
@@ -216,8 +197,7 @@ def _largest(demand: Demand, deployed: Forecast, carried: Forecast, quick: bool)
         return
     for embedder in EMBEDDERS[1:]:
         found = largest_day(plan(embedder), demand)
-        why = "0: scaled on visible messages, of which a queue that is served has none, instances go while photos come"
-        yield _millions(f"deployed.{embedder}", f"as deployed, {embedder}", found, "" if found else why)
+        yield _millions(f"deployed.{embedder}", f"as deployed, {embedder}", found)
     for factor in (0.5, 2.0):
         known = latencies()
         slower = msgspec.structs.replace(

@@ -88,7 +88,8 @@ GATE = Stage(
     emits=(events.UploadPermitted, events.UploadHalted, events.UploadRejected, events.UploadWithdrawn),
     batch_size=5,
     timeout=60,
-    max_concurrency=20,
+    memory=512,
+    max_concurrency=100,
 )
 
 #: One photo an invocation: a photo that exhausts memory or time takes no other with it.
@@ -99,7 +100,7 @@ DETECT = Stage(
     timeout=60,
     memory=2048,
     max_receives=4,
-    max_concurrency=50,
+    max_concurrency=150,
 )
 
 #: Batches, because the embedder is fastest on many chips at once; under load the queue fills them by itself.
@@ -129,7 +130,7 @@ RECOGNIZE = Stage(
     batch_size=10,
     timeout=60,
     memory=3008,
-    max_concurrency=20,
+    max_concurrency=150,
 )
 
 #: Puts what people have to look at into their queue. They judge in the console, which emits what they decided.
@@ -140,12 +141,13 @@ REVIEW = Stage(
     batch_size=10,
 )
 
-#: One message group, so one writer at a time.
+#: One message group, so one writer at a time: what it computes is what everybody waits for, so it has a whole processor.
 LEDGER = Stage(
     name="ledger",
     consumes=(Subscription(SOURCE),),
     fifo=True,
     batch_size=10,
+    memory=1769,
     max_receives=20,
     max_concurrency=2,
 )

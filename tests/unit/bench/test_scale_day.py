@@ -104,17 +104,17 @@ def test_the_limit_that_binds_is_named_and_binds() -> None:
 @pytest.mark.parametrize(
     ("plan", "name"),
     [
-        (Plan(stages=scale.SETTINGS, chains=100, largest=0.9), "gallery: changes of one collection"),
+        (Plan(chains=100, largest=0.9), "gallery: changes of one collection"),
         (
-            Plan(stages={**scale.SETTINGS, "gate": {"max_concurrency": 2}}, chains=100),
+            Plan(stages={"gate": {"max_concurrency": 2}}, chains=100),
             "gate: max_concurrency 2",
         ),
         (
-            Plan(stages={**scale.SETTINGS, "ledger": {"memory": 1769, "batch_size": 100}}),
+            Plan(stages={"ledger": {"batch_size": 100}}),
             "SQS: sends to the ledger's FIFO queue",
         ),
         (
-            Plan(stages=scale.SETTINGS, chains=100, embedder="ecs", max_gpus=1, faces=30),
+            Plan(chains=100, embedder="ecs", max_gpus=1, faces=30),
             "GPUs (ecs)",
         ),
     ],
@@ -147,15 +147,11 @@ def test_the_largest_day_is_the_largest() -> None:
     assert not well(simulate(Plan(photos_a_day=1.05 * found), DEMAND))
 
 
-def test_an_endpoint_scaled_on_what_is_visible_goes_while_photos_come() -> None:
-    """A queue that is served is empty whenever somebody looks; by receipts the instance stays."""
-    deployed, mended = (
-        simulate(Plan(embedder="ecs", photos_a_day=SMALL, scale_by=by), DEMAND)
-        for by in ("visible", "received")
-    )
-    assert deployed.stations["recognize"].rate.min() == 0
-    assert deployed.latency.p99 > 60 > mended.latency.p99
-    assert mended.gpu_hours == pytest.approx(24, abs=0.1)
+def test_an_endpoint_that_is_wanted_stays() -> None:
+    """A queue that is served is empty whenever somebody looks; by what it received the instance stays."""
+    found = simulate(Plan(embedder="ecs", photos_a_day=SMALL), DEMAND)
+    assert found.latency.p99 < 60
+    assert found.gpu_hours == pytest.approx(24, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +176,7 @@ def test_a_quick_run_says_what_breaks_first_and_what_it_costs() -> None:
     assert all(key.startswith("scale.") for key in keys)
     found = {figure.key: figure for figure in part.figures}
     assert "one writer" in found["scale.first_limit"].what
-    assert found["scale.largest_day.deployed"].value.median < found["scale.largest_day.settings"].value.median
+    assert found["scale.largest_day.deployed"].value.median < found["scale.largest_day.ready"].value.median
     assert found["scale.largest_day.ready"].reached
     assert {one.key for one in part.comparisons} == {
         f"scale.price.{embedder}.{group}"

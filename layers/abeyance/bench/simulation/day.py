@@ -134,7 +134,7 @@ def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, afte
         station = made[name]
         rate = np.full(horizon, station.rate)
         if name == WAY[-1] and plan.embedder != "local":
-            gpu = Endpoint(plan, known, random)
+            gpu = Endpoint(plan, known)
             rate = _with_endpoint(gpu, inflow[name], station, plan, known)
         passed[name] = _pass(station, inflow[name], rate)
         delay = station.seconds(1) + known.seconds["event_to_queue"]

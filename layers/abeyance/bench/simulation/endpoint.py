@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from abeyance.bench.simulation.model import DAY, Latencies, Plan
 
-#: Seconds that a message is visible in a queue whose pollers keep up.
-_VISIBLE = 0.01
 #: SageMaker's target: concurrent requests of one copy.
 _TARGET = 20
 _COOLDOWN = {"ecs": 15, "sagemaker": 10}
-#: Minutes without anything, after which SageMaker goes to no instance.
+#: Minutes without anything, after which no instance is kept.
 _QUIET = 15
 
 
 class Endpoint:
     """How many instances serve, one step a minute. Begins with one that is warm, as on any day but the first."""
 
-    def __init__(self, plan: Plan, known: Latencies, random: np.random.Generator) -> None:
+    def __init__(self, plan: Plan, known: Latencies) -> None:
         self._plan = plan
-        self._random = random
         self._start = math.ceil(known.seconds[f"gpu_start_{plan.embedder}"] / 60)
         self._ready = 1
         #: Minutes at which those serve that are starting.
@@ -37,12 +32,9 @@ class Endpoint:
         self._ready += sum(when <= now for when in self._coming)
         self._coming = [when for when in self._coming if when > now]
         self._quiet = 0 if waiting or rate else self._quiet + 1
-        if self._plan.embedder == "sagemaker":
-            wanted = self._by_load(busy, waiting)
-        elif self._plan.scale_by == "visible":
-            wanted = self._by_queue(waiting, rate)
-        else:
-            wanted = self._by_receipts(waiting)
+        wanted = (
+            self._by_load(busy, waiting) if self._plan.embedder == "sagemaker" else self._by_queue(waiting)
+        )
         have = self._ready + len(self._coming)
         if wanted > have:
             self._coming += [now + self._start] * (wanted - have)
@@ -54,22 +46,8 @@ class Endpoint:
             self.minutes += self._ready + len(self._coming)
         return self._ready
 
-    def _by_queue(self, waiting: float, rate: float) -> int:
-        """Steps on the visible messages, of which SQS reports one sample a minute.
-
-        While nothing serves, ``recognize`` puts its messages back with a delay of a quarter of their age
-        (:mod:`abeyance.pipeline.postpone`), and what is delayed is not visible.
-        """
-        if not self._ready:
-            age = waiting / rate / 2 if rate else 3600.0
-            waiting *= _VISIBLE / min(900.0, max(1.0, age / 4))
-        seen = self._random.poisson(waiting + rate * _VISIBLE)
-        if seen < 1:
-            return 0
-        return self._plan.max_gpus if seen >= 1000 else 1
-
-    def _by_receipts(self, waiting: float) -> int:
-        """What is not deployed: down to nothing only where nothing was received for a quarter of an hour."""
+    def _by_queue(self, waiting: float) -> int:
+        """What waits and what was received; down to nothing after a quiet quarter of an hour."""
         if waiting >= 1000:
             return self._plan.max_gpus
         return 0 if self._quiet >= _QUIET else 1

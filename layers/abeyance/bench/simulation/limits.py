@@ -104,7 +104,7 @@ def _servers(station: Station) -> Limit:
             most=station.rate,
             unit="entries a second",
             each=ENTRIES,
-            lever="more memory for the function, so that its part of a batch takes less; then several chains",
+            lever="several chains",
         )
     return Limit(
         name=f"{station.name}: max_concurrency {station.servers}",

@@ -46,8 +46,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     #: Chains that the ledger is spread over, were it more than one.
     chains: int = 1
     max_gpus: int = 2
-    #: By which messages ECS scales: those that are visible, as deployed, or those that were received.
-    scale_by: Literal["visible", "received"] = "visible"
     seed: int = 1
 
     def stage(self, stage: topology.Stage) -> topology.Stage:
