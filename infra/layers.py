@@ -266,11 +266,15 @@ def main() -> None:
     if sys.argv[1:] == ["lock"]:
         lock()
         return
-    kinds: tuple[Kind, ...] = ("base", "vision", "web", "models", "abeyance")
+    from infra.functions import FUNCTIONS
+
     for architecture in get_args(Architecture):
-        sizes = {kind: size_of(folder(kind, Config(architecture=architecture))) / 1e6 for kind in kinds}
-        parts = "  ".join(f"{kind} {size:.1f}" for kind, size in sizes.items())
-        print(f"{architecture:7} {parts}  together {sum(sizes.values()):.1f} MB of {LIMIT_MB}")  # noqa: T201
+        config = Config(architecture=architecture)
+        sizes = {kind: size_of(folder(kind, config)) / 1e6 for kind in get_args(Kind)}
+        together = {", ".join(spec.layers): sum(sizes[kind] for kind in spec.layers) for spec in FUNCTIONS}
+        print(architecture, *(f"{kind} {size:.1f}" for kind, size in sizes.items()), sep="  ")  # noqa: T201
+        for carried, size in together.items():
+            print(f"{'':7} {carried}: {size:.1f} MB of {LIMIT_MB}")  # noqa: T201
 
 
 if __name__ == "__main__":
