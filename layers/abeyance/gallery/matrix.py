@@ -226,9 +226,10 @@ def _rounded(
 
 def _highest(templates: npt.NDArray[np.float16]) -> float:
     """Largest magnitude of a number, with room for what scaling to unit length adds."""
-    # float16 without its sign sorts as an integer of the same bits.
-    bits = templates.view(np.uint16)
-    highest = np.array(max((bits & 0x7FFF).max(initial=0), 0), dtype=np.uint16).view(np.float16)
+    # The bits of a float16 without its sign sort as an integer; with the sign, above all without.
+    above = templates.view(np.int16).max(initial=0)
+    below = templates.view(np.uint16).max(initial=0) & 0x7FFF
+    highest = np.array(max(int(above), int(below)), dtype=np.uint16).view(np.float16)
     return float(highest) / _UNIT
 
 

@@ -16,3 +16,8 @@ def cores() -> int:
 def pool() -> ThreadPoolExecutor:
     """One for the process. Its tasks never wait for one another."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="gallery")
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has none of its parent's threads, and would wait for them.
+    os.register_at_fork(after_in_child=pool.cache_clear)
