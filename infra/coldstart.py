@@ -129,6 +129,8 @@ def _plainly(function: str) -> str:
     lines = ["import boto3"]
     if function in _MODELS:
         lines += ["import cv2, glob, numpy, onnxruntime, os"]
+    if function == "console":
+        lines += ["import flask, numpy"]
     lines += [f"boto3.client({name!r})" for name in _CLIENTS[function]]
     names = {"detector": Settings().detector_model, "embedder": Settings().embedder_model}
     for role in _MODELS.get(function, ()):
