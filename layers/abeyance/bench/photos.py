@@ -25,8 +25,6 @@ from abeyance.vision.models.store import fetch, published_file
 #: What every tool looks for faces in: a copy with its longest side this long. Ours looks at large photos at this size
 #: by default; the others would be slower in the whole of twelve megapixels, and find less.
 LONGEST_SIDE = 1280
-#: Seconds of a turn, for tools that are fast enough to do several photos in them.
-_TURN = 0.4
 #: Tools that take more seconds for a photo do one photo a turn, and take part in the first rounds only.
 _SLOW = 1.0
 
@@ -42,7 +40,7 @@ class Contestant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     package: str = ""
     aim: float | None = None
-    #: 1 sits out the photos of twenty faces in a quick run; 2 always, and the pairs as well.
+    #: 1 sits out the photos of twenty faces in a quick run; 2 always, and the pairs, and large photos in a quick run.
     slow: int = 0
 
     def open(self, first: int = 0) -> Rival:
@@ -51,7 +49,9 @@ class Contestant:
 
     def takes_part(self, kind: Kind, quick: bool) -> bool:
         """Whether it is fast enough for these photos."""
-        return kind.faces == 1 or self.slow < (1 if quick else 2)
+        if kind.faces == 1:
+            return self.slow < 2 or not quick or kind.width < 1000
+        return self.slow < (1 if quick else 2)
 
     def named(self, process: Rival) -> str:
         """Its label with its version."""
@@ -125,7 +125,7 @@ def run(quick: bool, tell: Tell) -> Part:
         tell("models and photos")
         entrants = contestants(folder)
         photos = {kind: write_photos(kind, folder, 1 if quick else 3) for kind in KINDS}
-        people = write_portraits(folder, 10 if quick else 30, 3)
+        people = write_portraits(folder, 6 if quick else 30, 3)
         for width in [1] if quick or cores == 1 else [1, cores]:
             place = "one core" if width == 1 else f"all {cores} cores"
             with ExitStack() as stack:
@@ -145,7 +145,10 @@ def run(quick: bool, tell: Tell) -> Part:
                     tell(f"{kind.what}, {place}")
                     taking_part = [one for one in entrants if one.takes_part(kind, quick)]
                     rates = measure(
-                        {one.name: teams[one.name] for one in taking_part}, photos[kind], 2 if quick else 4
+                        {one.name: teams[one.name] for one in taking_part},
+                        photos[kind],
+                        2 if quick else 4,
+                        0.2 if quick else 0.5,
                     )
                     key = f"photos.{kind.key}.{'1core' if width == 1 else 'all'}"
                     alike = agreement(teams["abeyance"][0], teams["opencv"][0], photos[kind])
@@ -183,9 +186,11 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     return Spread.of([a / b for a, b in zip(ours, theirs, strict=False)])
 
 
-def measure(teams: Mapping[str, Team], photos: Sequence[Path], rounds: int) -> dict[str, list[float]]:
+def measure(
+    teams: Mapping[str, Team], photos: Sequence[Path], rounds: int, turn_seconds: float
+) -> dict[str, list[float]]:
     """Photos a second of every team in every round, each in its turn; slow ones take part in half of the rounds."""
-    plans = {name: _plan(team, photos) for name, team in teams.items()}
+    plans = {name: _plan(team, photos, turn_seconds) for name, team in teams.items()}
     rates: dict[str, list[float]] = {name: [] for name in teams}
     names = list(teams)
     for number in range(rounds):
@@ -197,13 +202,13 @@ def measure(teams: Mapping[str, Team], photos: Sequence[Path], rounds: int) -> d
     return rates
 
 
-def _plan(team: Team, photos: Sequence[Path]) -> tuple[Sequence[Path], int, bool]:
+def _plan(team: Team, photos: Sequence[Path], turn_seconds: float) -> tuple[Sequence[Path], int, bool]:
     """Which photos a turn takes, how often, and whether it is slow; after a photo or two that do not count."""
     seconds = len(team) / _rate(team, photos[:1], 1)
     if seconds > _SLOW:
         return photos[:1], 1, True
     seconds = len(team) / _rate(team, photos[:1], 1)
-    return photos, max(1, round(_TURN / seconds / len(photos))), False
+    return photos, max(1, round(turn_seconds / seconds / len(photos))), False
 
 
 def _rate(team: Team, photos: Sequence[Path], times: int) -> float:

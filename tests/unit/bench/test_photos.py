@@ -62,7 +62,7 @@ class Clock:
 def test_everybody_has_a_turn_and_slow_tools_have_fewer() -> None:
     quick, slow = Clock(0.01), Clock(3.0)
     teams: Any = {"quick": [quick], "slow": [slow]}
-    rates = measure(teams, [Path("a"), Path("b")], 4)
+    rates = measure(teams, [Path("a"), Path("b")], 4, 0.5)
     assert rates["quick"] == pytest.approx([100] * 4)
     assert rates["slow"] == pytest.approx([1 / 3] * 2)
     assert slow.asked == 3
@@ -71,7 +71,7 @@ def test_everybody_has_a_turn_and_slow_tools_have_fewer() -> None:
 
 def test_on_all_cores_the_clock_counts() -> None:
     teams: Any = {"both": [Clock(0.01), Clock(0.02)]}
-    (rate, *_) = measure(teams, [Path("a")], 2)["both"]
+    (rate, *_) = measure(teams, [Path("a")], 2, 0.5)["both"]
     assert rate == pytest.approx(2 / 0.04)
 
 
@@ -105,8 +105,14 @@ def test_agreement_compares_the_same_faces() -> None:
 
 
 def test_slow_tools_sit_out() -> None:
-    one, twenty = KINDS[0], KINDS[1]
+    small, twenty, large, _ = KINDS
     paces = [Contestant("x", "X", "x", slow=slow) for slow in (0, 1, 2)]
-    assert all(tool.takes_part(one, quick) for tool in paces for quick in (True, False))
-    assert [tool.takes_part(twenty, False) for tool in paces] == [True, True, False]
-    assert [tool.takes_part(twenty, True) for tool in paces] == [True, False, False]
+    part = {
+        (kind.key, quick): [tool.takes_part(kind, quick) for tool in paces]
+        for kind in (small, twenty, large)
+        for quick in (True, False)
+    }
+    assert part[small.key, True] == part[small.key, False] == part[large.key, False] == [True] * 3
+    assert part[large.key, True] == [True, True, False]
+    assert part[twenty.key, False] == [True, True, False]
+    assert part[twenty.key, True] == [True, False, False]
