@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from abeyance.bench.counting import TOLD
 from abeyance.bench.demand import Demand
 from abeyance.bench.simulation.model import ENTRIES, Latencies, Plan, latencies, stations
 from abeyance.pipeline import topology
@@ -161,7 +162,7 @@ def _photo_lines(
         logged += invocations * _LOGGED_INVOCATION + (messages * _LOGGED_ENTRY if station.fifo else 0)
         for call, count in needs.message_calls.items():
             calls[call] = calls.get(call, 0.0) + messages * count
-    events = calls["events.PutEvents"]
+    events = calls[TOLD]
     # Faces beyond those of the photos that were measured: an item and a change each, in a transaction.
     writes += photos * max(0.0, plan.faces - demand.faces) * 4
     lines += [

@@ -13,6 +13,8 @@ import msgspec
 _KIB = 1024
 #: Counted beside the calls: the items of transactions.
 TRANSACTED = "dynamodb.transacted item"
+#: An event that was put on the bus, by a call that may have put several.
+TOLD = "events.told event"
 #: A stage, and whether it was given full batches.
 Key = tuple[str, bool]
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
@@ -63,6 +65,7 @@ class Counting:
         self._now.calls[f"{service}.{operation}"] += 1
         asked = context.get("abeyance", {})
         if operation == "PutEvents":
+            self._now.calls[TOLD] += len(asked["Entries"])
             self.event_bytes += sum(len(entry["Detail"]) for entry in asked["Entries"])
         if service != "dynamodb":
             return

@@ -9,6 +9,7 @@ from importlib import resources
 
 import msgspec
 
+from abeyance.bench.counting import TOLD
 from abeyance.bench.demand import Demand
 from abeyance.bench.simulation.model import (
     DAY,
@@ -172,7 +173,7 @@ def _published(plan: Plan, demand: Demand, made: dict[str, Station], known: dict
         (
             "EventBridge: PutEvents",
             "eventbridge_put",
-            sum(needs[name].message_calls.get("events.PutEvents", 0) for name in WAY),
+            sum(needs[name].message_calls.get(TOLD, 0) for name in WAY),
             1,
             "ask for more",
         ),
