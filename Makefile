@@ -37,6 +37,7 @@ format: $(VENV)/dev ## Put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+##@ Measure it
 bench: $(VENV)/dev ## Measure everything beside its alternatives; writes docs/benchmarks.md
 	$(BIN)/abeyance bench all --out docs --against docs/benchmarks.json $(BENCH_ARGS)
 
@@ -45,6 +46,9 @@ bench-quick: $(VENV)/dev ## The same in two minutes; flags ratios that have fall
 
 bench-embedder: $(VENV)/dev ## Measure the embedding endpoint: throughput, latency, roofline
 	$(BIN)/abeyance bench embedder $(BENCH_ARGS)
+
+coldstart: $(VENV)/dev ## Measure every function's cold start, broken down by import
+	$(BIN)/python -m infra.coldstart
 
 ##@ Deploy it
 synth: $(VENV)/dev ## Write the CloudFormation templates, checked by cdk-nag
@@ -62,7 +66,7 @@ env: $(VENV)/dev ## Print the deployment's settings for your shell: eval "$$(mak
 	@$(BIN)/python -m infra.outputs
 
 e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
-	$(BIN)/python -m pytest tests/e2e/test_deploy.py
+	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_vector_index.py
 
 browser: $(VENV)/dev ## Drive the console with Debian's Chromium (apt-get install chromium), as `make test` does
 	$(BIN)/python -m pytest tests/e2e/console
@@ -72,9 +76,6 @@ layers: $(VENV)/dev ## Build the Lambda layers, without Docker
 
 audit-infra: $(VENV)/dev ## Check the templates with cdk-nag, cfn-lint and checkov
 	$(BIN)/python -m infra.audit
-
-coldstart: $(VENV)/dev ## Measure every function's cold start, broken down by import
-	$(BIN)/python -m infra.coldstart
 
 ##@ Keep it
 lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject.toml
