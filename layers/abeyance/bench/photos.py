@@ -68,7 +68,7 @@ def contestants(folder: Path) -> list[Contestant]:
     detector, embedder = (Manifest.load()[name] for name in ("yunet-2023mar", "sface-2021dec"))
     fetch([detector, embedder])
     yunet, sface = published_file(detector), folder / "sface.onnx"
-    # As published it runs neither in OpenCV 5 nor in ONNX Runtime. OpenCV is a third slower with ours.
+    # As published it runs neither in OpenCV 5 nor in ONNX Runtime. With ours OpenCV takes 26 ms a face, and not 18.
     sface.write_bytes(decompressed(published_file(embedder).read_bytes()))
     weights = folder / ".deepface" / "weights"
     weights.mkdir(parents=True)
