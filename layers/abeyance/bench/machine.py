@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 #: What decides how fast the parts are.
-_PACKAGES = ("onnxruntime", "numpy", "numkong", "pillow", "boto3", "moto")
+_PACKAGES = ("onnxruntime", "numpy", "pillow", "boto3", "moto")
 
 
 class Machine(msgspec.Struct, frozen=True):
