@@ -63,7 +63,8 @@ def search(
     exact = probes.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     scan = _Scan(matrix, exact, limit, min_cosine)
-    helpers = min(cores(), len(matrix.stripes)) - 1
+    # NumPy's products have threads of their own, and several at once get in each other's way.
+    helpers = min(cores(), len(matrix.stripes)) - 1 if matrix.kernel.levels else 0
     helping = [pool().submit(scan.run) for _ in range(helpers)]
     found = [scan.run()]
     # Whoever is still busy with another search has left this one to the others.
@@ -248,6 +249,8 @@ class _Scan:
             templates = self._templates(found.places[some])
             exact[some] = _cosines(templates, self._exact[found.probes[some]])
         found = self._above(_Found(found.places, found.probes, exact, exact))
+        if not len(found):
+            return found
         ids = np.array([self._words(place) for place in found.places.tolist()], dtype=np.uint64)
         order = np.lexsort((*ids.reshape(len(found), -1).T[::-1], -found.low, found.probes))
         counts = np.bincount(found.probes, minlength=len(self._exact))

@@ -141,7 +141,8 @@ REVIEW = Stage(
     batch_size=10,
 )
 
-#: One message group, so one writer at a time: what it computes is what everybody waits for, so it has a whole processor.
+#: One message group, so one writer at a time: what it computes is what everybody waits for, so it has a whole
+#: processor.
 LEDGER = Stage(
     name="ledger",
     consumes=(Subscription(SOURCE),),
