@@ -27,9 +27,10 @@ CDK_LIMIT, PHOTO_LIMIT = 480, 90
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The deployment only where it is asked for by name: it takes minutes."""
+    """What needs the emulator only where it is asked for by name: it takes minutes."""
     asked = any("e2e" in argument for argument in config.args)
-    return True if collection_path.name == "test_deploy.py" and not asked else None
+    deploys = collection_path.parent == Path(__file__).parent and collection_path.name.startswith("test_")
+    return True if deploys and not asked else None
 
 
 @dataclass

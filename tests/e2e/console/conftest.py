@@ -33,9 +33,9 @@ ARGUMENTS = [
 SCREENSHOTS = os.environ.get("ABEYANCE_SCREENSHOTS", "")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window; skips where there is none."""
+    """Chromium without a window; skips where there is none. While it runs, asyncio is its own in this process."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     if CHROMIUM is None:
         pytest.skip("needs Debian's chromium: apt-get install chromium")
