@@ -103,9 +103,15 @@ def _goal(one: Figure) -> str:
 
 
 def _notes(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Each note once, with the alternatives that it speaks of."""
-    found: dict[str, list[str]] = {}
+    """Each note once, with the alternatives that it speaks of, and the work where it is not all of theirs."""
+    found: dict[str, list[Comparison]] = {}
     for one in comparisons:
-        if one.note and one.other not in (others := found.setdefault(one.note, [])):
-            others.append(one.other)
-    return [(note, ", ".join(others)) for note, others in found.items()]
+        if one.note:
+            found.setdefault(one.note, []).append(one)
+    lines = []
+    for note, ones in found.items():
+        others = dict.fromkeys(one.other for one in ones)
+        whole = len(ones) == sum(one.other in others for one in comparisons)
+        whats = "" if whole else f" ({'; '.join(dict.fromkeys(one.what for one in ones))})"
+        lines.append((note, ", ".join(others) + whats))
+    return lines

@@ -305,7 +305,7 @@ def _prices(demand: Demand, outcome: Outcome) -> tuple[list[Comparison], list[Fi
 
 
 def _figure(key: str, what: str, unit: str, value: float, note: str = "") -> Figure:
-    shown = value if math.isfinite(value) else 4 * 86_400.0
+    shown = value if math.isfinite(value) else 14 * 86_400.0
     return Figure(key=f"scale.{key}", what=what, unit=unit, value=Spread.of([shown]), note=note)
 
 

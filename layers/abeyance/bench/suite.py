@@ -14,9 +14,9 @@ import msgspec
 from abeyance.bench.comparison import Comparison, Part, Tell
 from abeyance.bench.machine import Machine
 
-#: A ratio has regressed when even its upper quartile is below this share of the stored lower quartile. Quick runs take
-#: fewer rounds, and the machine is never quite the same.
-TOLERANCE = 0.85
+#: A ratio is lower when even its upper quartile is below this share of the stored lower quartile: what takes a
+#: millisecond differs that much from one process to the next.
+TOLERANCE = 0.75
 #: Seconds after which a part is ended. It counts as failed then.
 LIMIT = 600
 
@@ -82,6 +82,17 @@ def run(names: Sequence[str], quick: bool, tell: Tell) -> Suite:
         parts=tuple(parts),
         failed=failed,
     )
+
+
+def confirmed(found: Suite, stored: Suite, tell: Tell) -> list[Regression]:
+    """The ratios that are lower now, and lower again when their parts are measured once more."""
+    lower = found.regressions(stored)
+    keys = {one.key for one in lower}
+    names = [part.name for part in found.parts if any(one.key in keys for one in part.comparisons)]
+    if not names:
+        return []
+    again = {one.key for one in run(names, found.quick, tell).regressions(stored)}
+    return [one for one in lower if one.key in again]
 
 
 def _apart(name: str, quick: bool) -> Part | str:

@@ -156,7 +156,7 @@ def test_an_endpoint_that_is_wanted_stays() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.26, "1.3 s"), (600, "10 min"), (7200, "2.0 h"), (float("inf"), "more than four days")],
+    [(1.26, "1.3 s"), (600, "10 min"), (7200, "2.0 h"), (float("inf"), "more than two weeks")],
 )
 def test_times_are_said_in_words(value: float, text: str) -> None:
     assert seconds(value) == text

@@ -71,6 +71,18 @@ def test_a_ratio_is_lower_only_when_the_spreads_do_not_explain_it() -> None:
     assert not stored.regressions(stored)
 
 
+def test_what_is_lower_once_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = run_of(comparison("fallen", [2.0, 2.1]), comparison("noisy", [2.0, 2.1]))
+    now = run_of(comparison("fallen", [1.0]), comparison("noisy", [1.0]))
+    again = run_of(comparison("fallen", [1.1]), comparison("noisy", [2.0]))
+    asked: list[str] = []
+    monkeypatch.setattr(suites, "run", lambda names, quick, tell: asked.extend(names) or again)
+    assert [one.key for one in suites.confirmed(now, stored, lambda _: None)] == ["fallen"]
+    assert asked == ["search"]
+    assert suites.confirmed(stored, stored, lambda _: None) == []
+    assert asked == ["search"]
+
+
 def test_a_run_is_stored_and_read_again(tmp_path: Path) -> None:
     run = run_of(comparison("one", [2.0, 3.0], aim=2.0))
     path = tmp_path / "benchmarks.json"

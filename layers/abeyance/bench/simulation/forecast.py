@@ -131,7 +131,7 @@ def _sentence(day: Day, first: Bound, largest: float) -> str:
     if day.ledger_spare < 0:
         ledger = (
             f"The ledger cannot keep up: each day leaves {-day.ledger_spare / 1e6:,.1f} million entries more "
-            "unwritten, and a queue keeps a message for four days."
+            "unwritten, and its queue keeps a message for two weeks."
         )
     else:
         ledger = f"The ledger is at most {seconds(day.lag.most)} behind."
@@ -142,7 +142,7 @@ def _sentence(day: Day, first: Bound, largest: float) -> str:
 def seconds(value: float) -> str:
     """``1.3 s``, ``12 min``, ``3.4 h``."""
     if value == float("inf"):
-        return "more than four days"
+        return "more than two weeks"
     if value < 90:
         return f"{value:.1f} s"
     return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
