@@ -136,7 +136,11 @@ def _from_here(kind: layers.Kind) -> Path:
                         copy.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(str(one.locate_file(path)), copy)
             layers.finish(Path(place) / "layer" / "python", _PYTHON)
-            (Path(place) / "layer").rename(target)
+            try:
+                (Path(place) / "layer").rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process has made it meanwhile
+                    raise
     return target
 
 

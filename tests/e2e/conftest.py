@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from infra.cdk import command
 from tests.e2e.emulator import ACCOUNT, REGION, ROOT, Emulator
 
 from abeyance.pipeline.settings import Settings
@@ -110,6 +111,8 @@ def deployment() -> Iterator[Deployment]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     models = fetch(Manifest.load().entries.values())[0].parent
+    # Now, while Node still trusts what this machine trusts: later it trusts the emulator instead.
+    command()
     with Emulator(folder, enforce_iam=True) as emulator:
         choices = {
             "emulator": "true",

@@ -67,7 +67,7 @@ def test_two_reviewers_judge_and_the_match_is_released(
     assert (first["event"], first["reviewers"]) == ("Faces Matched", 2)
     assert all(face["matches"] == [] for face in first["faces"])
     ada = visit("Ada")
-    wait_for(lambda: "1 comparison waits" in (ada.page.reload() and ada.text()))
+    wait_for(lambda: "1 comparison waits" in (ada.page.goto(ada.page.url) and ada.text()))
     ada.look("queue")
     judge_with_keys(ada, "compare")
     assert result(system, key)["event"] == "Faces Matched"
@@ -197,7 +197,7 @@ def test_a_tampered_ledger_shows_red_and_says_where(system: LocalSystem, visit: 
         UpdateExpression="SET line = :line",
         ExpressionAttributeValues={":line": {"S": line.replace('"acme"', '"evil"', 1)}},
     )
-    edda.page.reload()
+    edda.page.goto(edda.page.url)
     state = edda.page.get_by_role("alert")
     assert "The chain is broken" in state.inner_text()
     assert "Entry 2" in state.inner_text()
