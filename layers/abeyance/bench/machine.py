@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from abeyance.gallery.threads import cores
+
 #: What decides how fast the parts are.
 _PACKAGES = ("onnxruntime", "numpy", "pillow", "boto3", "moto")
 
@@ -32,7 +34,7 @@ class Machine(msgspec.Struct, frozen=True):
         """This one, now."""
         return cls(
             processor=processor_name(),
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cores=cores(),
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
@@ -50,6 +52,13 @@ def processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or "CPU"
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds of processor that a process has had. Raises ``OSError`` where the system does not say."""
+    # What is before the bracket may hold anything; user and system time are the 12th and 13th field after it.
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def graphics_name() -> str:

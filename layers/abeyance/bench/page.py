@@ -11,7 +11,7 @@ import jinja2
 from abeyance.bench.comparison import Comparison, Figure, Spread
 from abeyance.bench.parts import PARTS
 from abeyance.bench.suite import TOLERANCE, Regression, Suite
-from abeyance.evaluation.plots import drawing
+from abeyance.evaluation.plots import drawing, standalone
 
 _WON, _LOST, _SOFT = "#0b5c8a", "#b3452c", "#5b6570"
 
@@ -64,7 +64,7 @@ def picture(suite: Suite) -> str:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda *_: "")
         svg = done()
-    return svg.replace('style="', 'style="background:#fff;', 1) + "\n"
+    return standalone(svg)
 
 
 def spread(one: Spread) -> str:

@@ -17,7 +17,9 @@ import numpy as np
 
 from abeyance.bench.comparison import Comparison, Figure, Part, Spread, Tell
 from abeyance.bench.errors import BenchError
-from abeyance.bench.rivals import Rival, available_cores
+from abeyance.bench.machine import processor_seconds
+from abeyance.bench.rivals import Rival
+from abeyance.gallery.threads import cores
 from abeyance.local.aws import environment
 from abeyance.local.demo import prepare
 from abeyance.local.moto import holds
@@ -33,7 +35,6 @@ AIM = 0.8
 _LOOK = 0.001
 #: Seconds for which a result is waited for.
 _LONGEST = 60.0
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
@@ -91,13 +92,13 @@ class _Bench:
     def round(self, number: int) -> _Round:
         count = len(self.photos)
         pids = [worker.pid for poller in self.system.pollers.values() for worker in poller.workers]
-        asked, stages, emulator = self.asked, sum(map(_processor, pids)), time.process_time()
+        asked, stages, emulator = self.asked, sum(map(processor_seconds, pids)), time.process_time()
         start = time.perf_counter()
         for photo, body in enumerate(self.photos):
             self.put(f"acme/search/bench/all-{number}-{photo}", body)
         self.system.drain(10 * _LONGEST)
         seconds = time.perf_counter() - start
-        stages, emulator = sum(map(_processor, pids)) - stages, time.process_time() - emulator
+        stages, emulator = sum(map(processor_seconds, pids)) - stages, time.process_time() - emulator
         asked = self.asked - asked - count
         looped = self.team[0].ask(alone=False, round=number)
         models = self.alone()
@@ -125,7 +126,7 @@ def run(quick: bool, tell: Tell) -> Part:
         system = open_.enter_context(LocalSystem())
         register(system, TENANTS)
         os.environ.update(environment(system.endpoint))
-        team = [open_.enter_context(_loop(system, folder, core)) for core in range(_cores())]
+        team = [open_.enter_context(_loop(system, folder, core)) for core in range(cores())]
         bench = _Bench(system, team, photos)
         system.aws.front.mount(bench.count, _nothing)
         for number, photo in enumerate(photos[:WARM_UP]):
@@ -177,7 +178,7 @@ def _comparisons(
     return (
         Comparison(
             key="pipeline.uploads.loop",
-            what=f"Uploads a second, all at once, {_cores()} cores",
+            what=f"Uploads a second, all at once, {cores()} cores",
             unit="photos/s",
             ours=Spread.of([one.pipeline for one in measured]),
             other=loop,
@@ -273,17 +274,6 @@ def _figures(
 
 def _milliseconds(seconds: Sequence[float]) -> Spread:
     return Spread.of([1000 * one for one in seconds])
-
-
-def _processor(pid: int) -> float:
-    """Seconds of processor that a process has had."""
-    # What is before the bracket may hold anything; user and system time are the 12th and 13th field after it.
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
-
-
-def _cores() -> int:
-    return len(available_cores()) or os.cpu_count() or 1
 
 
 def _loop(system: LocalSystem, folder: Path, core: int) -> Rival:

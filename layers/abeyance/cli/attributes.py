@@ -144,17 +144,13 @@ def _write(path: Path, found: Card, diagram: str) -> None:
     import msgspec
 
     from abeyance.evaluation.attribute_page import markdown
+    from abeyance.evaluation.plots import standalone
 
     picture = path.with_suffix(".svg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_text(_standalone(diagram), encoding="utf-8")
+    picture.write_text(standalone(diagram), encoding="utf-8")
     path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     path.write_text(markdown(found, picture.name), encoding="utf-8")
-
-
-def _standalone(svg: str) -> str:
-    """An SVG as a file of its own, on white, so that it can be read on a dark page too."""
-    return svg.replace('style="', 'style="background:#fff;', 1) + "\n"
 
 
 def _show(found: Card) -> None:

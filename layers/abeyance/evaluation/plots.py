@@ -149,6 +149,11 @@ class drawing:  # noqa: N801  a context, named as it is read
         self._context.__exit__(*problem)
 
 
+def standalone(svg: str) -> str:
+    """A plot as a file of its own, on white, so that it can be read on a dark page too."""
+    return svg.replace('style="', 'style="background:#fff;', 1) + "\n"
+
+
 def _tidy(svg: str) -> str:
     """Only the element, sized by the page, with names of its own."""
     prefix = f"p{next(_numbers)}-"

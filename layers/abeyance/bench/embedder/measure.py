@@ -26,7 +26,7 @@ import msgspec
 from abeyance.bench.comparison import Tell
 from abeyance.bench.embedder.load import closed_loop, request
 from abeyance.bench.errors import BenchError
-from abeyance.bench.machine import graphics_name, processor_name
+from abeyance.bench.machine import graphics_name, processor_name, processor_seconds
 
 #: Clients of the headline.
 CLIENTS = 16
@@ -192,10 +192,9 @@ class Process:
     def processor(self) -> float:
         """Processor seconds so far; 0.0 where the system does not say."""
         try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return processor_seconds(self.pid)
         except OSError:
             return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from abeyance.bench.embedder.measure import CLIENTS, Report
-from abeyance.evaluation.plots import drawing
+from abeyance.evaluation.plots import drawing, standalone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def plot(report: Report) -> str:
         _panel(panels[1], "Server: faces/s over clients", served, {"model alone, best": best})
         _panel(panels[2], "Server: p95 in ms over clients", slow, {})
         svg = done()
-    return svg.replace('style="', 'style="background:#fff;', 1) + "\n"
+    return standalone(svg)
 
 
 def _panel(axes: Axes, title: str, series: Series, levels: Mapping[str, float]) -> None:

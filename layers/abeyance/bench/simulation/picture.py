@@ -8,7 +8,7 @@ import numpy as np
 
 from abeyance.bench.simulation.day import LEDGER, Curve, Day
 from abeyance.bench.simulation.model import DAY
-from abeyance.evaluation.plots import drawing
+from abeyance.evaluation.plots import drawing, standalone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def plot(day: Day, title: str = "") -> str:
         if title:
             arrivals.set_title(title, fontsize=10, loc="left")
         svg = done()
-    return svg.replace('style="', 'style="background:#fff;', 1) + "\n"
+    return standalone(svg)
 
 
 def _mean(curve: Curve) -> Curve:
