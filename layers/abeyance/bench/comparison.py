@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import quantiles
 
 import msgspec
@@ -83,24 +82,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     figures: tuple[Figure, ...] = ()
     #: Sentences that belong under the table: what was left out here and why, versions, accuracies.
     notes: tuple[str, ...] = ()
-
-
-def in_turn(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contestant in every round, after a round that does not count.
-
-    They run one after the other within a round, and every round begins with the next one, so that a machine that
-    others use as well is as kind to one as to the other.
-    """
-    names = list(contestants)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-1, rounds):
-        turn = number % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            start = time.perf_counter()
-            contestants[name]()
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def faster(ours: Sequence[float], theirs: Sequence[float]) -> Spread:

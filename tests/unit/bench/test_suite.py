@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from abeyance.bench import suite as suites
-from abeyance.bench.comparison import Comparison, Figure, Part, Spread, faster, in_turn
+from abeyance.bench.comparison import Comparison, Figure, Part, Spread, faster
 from abeyance.bench.machine import Machine
 from abeyance.bench.page import number, page, picture
 from abeyance.bench.suite import Suite
@@ -50,15 +50,6 @@ def test_a_ratio_is_taken_within_its_round() -> None:
     assert faster([1.0, 2.0], [3.0, 6.0]) == Spread(3.0, 3.0, 3.0, 2)
     with pytest.raises(ValueError, match="longer"):
         faster([1.0], [1.0, 2.0])
-
-
-def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
-    seen: list[str] = []
-    seconds = in_turn({name: lambda name=name: seen.append(name) for name in "abc"}, rounds=2)
-    assert {name: len(found) for name, found in seconds.items()} == {"a": 2, "b": 2, "c": 2}
-    rounds = ["".join(seen[start : start + 3]) for start in range(0, len(seen), 3)]
-    assert [sorted(one) for one in rounds] == [["a", "b", "c"]] * 3
-    assert len({one[0] for one in rounds}) == 3
 
 
 def test_a_ratio_is_lower_only_when_the_spreads_do_not_explain_it() -> None:
