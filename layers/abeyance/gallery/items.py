@@ -138,10 +138,6 @@ def log_key(pk: str, seq: int) -> Key:
     return pk, f"S#{seq:016d}"
 
 
-def log_seq(sk: str) -> int:
-    return int(sk[2:])
-
-
 def vector_attribute(dimension: int) -> str:
     """Where a log item has its template for the vector index.
 

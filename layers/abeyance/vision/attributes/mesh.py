@@ -59,9 +59,6 @@ _DOWN: Final = ((10, 152), (151, 200), (9, 199))
 #: Degrees: where frontal official portraits (median of 233) put the line down the face.
 _LEVEL: Final = -7.3
 
-#: Lids of each eye, upper and lower, and its corners.
-_LIDS: Final = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
-_CORNERS: Final = ((33, 133), (263, 362))
 #: Inner rims of the lips, upper and lower, and the inner corners.
 _LIPS: Final = ((82, 87), (13, 14), (312, 317))
 _LIP_CORNERS: Final = (78, 308)
@@ -87,13 +84,6 @@ def pose(mesh: NDArray[np.float32]) -> tuple[float, float, float]:
     turned = np.cos(yaw) * down[2] - np.sin(yaw) * down[0]
     pitch = np.arctan2(-turned, down[1])
     return float(np.degrees(yaw)), float(np.degrees(pitch)) - _LEVEL, float(np.degrees(roll))
-
-
-def eyes_openness(mesh: NDArray[np.float32]) -> float:
-    """Distance of the lids over the width of the eye: of the eye that is better seen, or of both alike."""
-    widths = [float(np.linalg.norm(mesh[a] - mesh[b])) for a, b in _CORNERS]
-    heights = [float(np.mean([np.linalg.norm(mesh[a] - mesh[b]) for a, b in lids])) for lids in _LIDS]
-    return sum(heights) / max(sum(widths), 1e-6)
 
 
 def mouth_openness(mesh: NDArray[np.float32]) -> float:
