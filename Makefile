@@ -39,13 +39,13 @@ format: $(VENV)/dev ## Put the code into the house style
 
 ##@ Measure it
 bench: $(VENV)/dev ## Measure everything beside its alternatives; writes docs/benchmarks.md
-	$(BIN)/abeyance bench all --out docs --against docs/benchmarks.json $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks all --out docs --against docs/benchmarks.json $(BENCH_ARGS)
 
 bench-quick: $(VENV)/dev ## The same in two minutes; flags ratios that have fallen
-	$(BIN)/abeyance bench all --quick --against docs/benchmarks.json $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks all --quick --against docs/benchmarks.json $(BENCH_ARGS)
 
 bench-embedder: $(VENV)/dev ## Measure the embedding endpoint: throughput, latency, roofline
-	$(BIN)/abeyance bench embedder $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks embedder $(BENCH_ARGS)
 
 coldstart: $(VENV)/dev ## Measure every function's cold start, broken down by import
 	$(BIN)/python -m infra.coldstart

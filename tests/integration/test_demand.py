@@ -6,10 +6,11 @@ import os
 
 import pytest
 
-from abeyance.bench.counting import TOLD, TRANSACTED, size_of
-from abeyance.bench.demand import measure
-from abeyance.bench.pipeline import sample_photos
+from abeyance.cost.demand import TOLD, TRANSACTED
 from abeyance.pipeline import topology
+from benchmarks.counting import size_of
+from benchmarks.demand import measure
+from benchmarks.pipeline import sample_photos
 
 
 @pytest.mark.slow

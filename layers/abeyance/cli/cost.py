@@ -1,6 +1,6 @@
 """``abeyance cost``: what photos cost, what a month costs in which nothing happens, and how many photos a day it takes.
 
-The numbers are made in :mod:`abeyance.bench.bill` and :mod:`abeyance.bench.simulation`. Nothing is asked of AWS.
+The numbers are made in :mod:`abeyance.cost`. Nothing is asked of AWS.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import typer
 from abeyance.cli.output import Exit, Json, console, fail, report, table
 
 if TYPE_CHECKING:
-    from abeyance.bench.bill import Estimate, Line
-    from abeyance.bench.simulation.forecast import Forecast
+    from abeyance.cost.bill import Estimate, Line
+    from abeyance.cost.forecast import Forecast
 
 #: Limits that are shown, the first to bind at the head.
 _SHOWN = 5
@@ -43,15 +43,15 @@ def cost(
     embedder: Annotated[str, typer.Option(help="local, sagemaker or ecs.")] = "local",
     prices: Annotated[Path | None, typer.Option(help="A price table of your own; see prices.json.")] = None,
     demand: Annotated[
-        Path | None, typer.Option(help="What a photo needs, as python -m abeyance.bench.demand measures it.")
+        Path | None, typer.Option(help="What a photo needs, as python -m benchmarks.demand measures it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what photos cost in AWS, what a month costs in which nothing happens, and what breaks first."""
-    from abeyance.bench import bill
-    from abeyance.bench import demand as demands
-    from abeyance.bench.simulation.forecast import forecast
-    from abeyance.bench.simulation.model import Plan
+    from abeyance.cost import bill
+    from abeyance.cost import demand as demands
+    from abeyance.cost.forecast import forecast
+    from abeyance.cost.stations import Plan
 
     if embedder not in ("local", "sagemaker", "ecs"):
         fail("--embedder must be local, sagemaker or ecs", Exit.USAGE)

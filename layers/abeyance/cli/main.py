@@ -7,7 +7,6 @@ import typer
 from abeyance.cli import (
     attributes,
     audit,
-    bench,
     calibrate,
     cost,
     demo,
@@ -37,7 +36,6 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("cost")(cost.cost)
 app.add_typer(audit.app, name="audit")
 app.add_typer(attributes.app, name="attributes")
-app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from abeyance.bench.embedder import synthetic
 from abeyance.vision.models.manifest import ModelEntry
+from benchmarks.embedder import synthetic
 
 FUNCTIONS = Path(__file__).parents[3] / "functions"
 

@@ -1,4 +1,4 @@
-"""``abeyance bench embedder``, on a network that costs next to nothing."""
+"""``python -m benchmarks embedder``, on a network that costs next to nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from abeyance.cli.bench import app
+from benchmarks.__main__ import app
 
 QUICK = [
     "embedder",

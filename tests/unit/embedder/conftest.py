@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from abeyance.bench.embedder import synthetic
 from abeyance.vision.models.manifest import ModelEntry
+from benchmarks.embedder import synthetic
 
 FUNCTIONS = Path(__file__).parents[3] / "functions"
 sys.path.insert(0, str(FUNCTIONS))

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from abeyance.bench.embedder import synthetic
 from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.errors import ModelError, ModelUnusable
 from abeyance.vision.models.manifest import ModelEntry, Preprocessing
 from abeyance.vision.session import open_session
+from benchmarks.embedder import synthetic
 from embedder import model as served
 from embedder.endpoint import probe_chips
 from embedder.graph import serving_graph

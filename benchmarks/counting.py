@@ -1,0 +1,127 @@
+"""Counts the calls that a stage makes of AWS, and the units of DynamoDB that they cost."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from abeyance.cost.demand import TOLD, TRANSACTED
+
+_KIB = 1024
+#: A stage, and whether it was given full batches.
+Key = tuple[str, bool]
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Calls(msgspec.Struct):
+    """Of one invocation: calls by name, and units written and read."""
+
+    calls: Counter[str]
+    written: float = 0.0
+    read: float = 0.0
+
+
+class Counting:
+    """Counts the calls of the stages' own clients, and what they cost in DynamoDB."""
+
+    def __init__(self, aws: Any) -> None:
+        from abeyance.pipeline.aws import client
+
+        self._dynamodb = aws.client("dynamodb")
+        self._ledger_table = aws.settings.ledger_table
+        self._now: Calls | None = None
+        self._entries: list[float] = []
+        self.event_bytes = 0
+        for service in ("s3", "dynamodb", "events", "sqs"):
+            emitter = client(service).meta.events
+            emitter.register("provide-client-params", self._asked)
+            emitter.register("after-call", self._answered)
+
+    def run(self, calls: dict[Key, list[Calls]], key: Key, work: Handler, event: Any) -> Any:
+        self._now = Calls(Counter())
+        answer = work(event)
+        calls.setdefault(key, []).append(self._now)
+        self._now = None
+        return answer
+
+    def entry_units(self) -> float:
+        """Of one ledger entry, in the partition of all entries."""
+        return statistics.fmean(self._entries)
+
+    def _asked(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        context["abeyance"] = params
+
+    def _answered(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        if self._now is None:
+            return
+        service, operation = model.service_model.service_name, model.name
+        self._now.calls[f"{service}.{operation}"] += 1
+        asked = context.get("abeyance", {})
+        if operation == "PutEvents":
+            self._now.calls[TOLD] += len(asked["Entries"])
+            self.event_bytes += sum(len(entry["Detail"]) for entry in asked["Entries"])
+        if service != "dynamodb":
+            return
+        if operation == "TransactWriteItems":
+            # Each of its items takes time of its own.
+            self._now.calls[TRANSACTED] += len(asked["TransactItems"])
+            for action in asked["TransactItems"]:
+                units = 2 * self._units(next(iter(action.values())))
+                self._now.written += units
+                item = action.get("Put", {})
+                if item.get("TableName") == self._ledger_table and item["Item"]["pk"]["S"] == "entries":
+                    self._entries.append(units)
+        elif operation in ("PutItem", "UpdateItem", "DeleteItem"):
+            self._now.written += self._units(asked)
+        elif operation == "BatchGetItem":
+            items = [item for found in parsed.get("Responses", {}).values() for item in found]
+            wanted = sum(len(table["Keys"]) for table in asked["RequestItems"].values())
+            # What is not there costs a unit, too.
+            self._now.read += sum(_read(item) for item in items) + wanted - len(items)
+        elif operation == "GetItem":
+            self._now.read += _read(parsed.get("Item", {}))
+        elif operation == "TransactGetItems":
+            self._now.read += sum(2 * _read(one.get("Item", {})) for one in parsed.get("Responses", []))
+        elif operation == "Query":
+            self._now.read += max(1, math.ceil(sum(map(size_of, parsed.get("Items", []))) / (4 * _KIB)))
+
+    def _units(self, action: Mapping[str, Any]) -> int:
+        """Write units of one item, which for an update is the whole item as it stands after it."""
+        item = action.get("Item")
+        if item is None:
+            item = self._dynamodb.get_item(TableName=action["TableName"], Key=action["Key"]).get("Item", {})
+        return max(1, math.ceil(size_of(item) / _KIB))
+
+
+def _read(item: Mapping[str, Any]) -> int:
+    """Units of a consistent read."""
+    return max(1, math.ceil(size_of(item) / (4 * _KIB)))
+
+
+def size_of(item: Mapping[str, Any]) -> int:
+    """Bytes as DynamoDB counts them: names and values."""
+    return sum(len(name) + _value(value) for name, value in item.items())
+
+
+def _value(value: Mapping[str, Any]) -> int:
+    kind, held = next(iter(value.items()))
+    match kind:
+        case "S":
+            return len(held.encode())
+        case "B":
+            return len(held)
+        case "N":
+            return len(held) // 2 + 1
+        case "M":
+            return 3 + size_of(held)
+        case "L":
+            return 3 + sum(1 + _value(one) for one in held)
+        case "SS" | "NS" | "BS":
+            return sum(map(len, held))
+        case _:
+            return 1

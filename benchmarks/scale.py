@@ -1,0 +1,329 @@
+"""Ten million photos a day on paper: what binds first, how long photos wait, what it costs beside Rekognition.
+
+What a photo needs is measured here on the real handlers; AWS's latencies and quotas are tables with their sources; the
+day is a fluid, second by second, and its busiest minute is simulated message by message. Nothing has been run in AWS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from abeyance.cost import bill
+from abeyance.cost.day import simulate
+from abeyance.cost.demand import Demand, stored
+from abeyance.cost.forecast import Forecast, forecast, largest_day, seconds
+from abeyance.cost.limits import limits
+from abeyance.cost.stations import (
+    ENTRIES,
+    Embedder,
+    Plan,
+    latencies,
+    stations,
+)
+from abeyance.pipeline import topology
+from benchmarks.comparison import Comparison, Figure, Part, Spread, Tell
+from benchmarks.demand import measure
+from benchmarks.messages import Flow, Outcome, poisson
+
+TARGET = 10_000_000
+EMBEDDERS: tuple[Embedder, ...] = ("local", "ecs", "sagemaker")
+#: How many chains the ledger would have to be.
+CHAINS = 8
+#: Seconds before a burst in which pollers and environments get used to the busiest hour.
+CALM = 40
+#: Environments of each function that are warm before that.
+WARM = 20
+_LEDGER = topology.LEDGER.name
+
+
+def plan(
+    embedder: Embedder = "local", photos_a_day: float = TARGET, burst: float = 3.0, **other: object
+) -> Plan:
+    """The plan of the report: what is deployed, but for what is given (see :class:`Plan`)."""
+    given = {"embedder": embedder, "photos_a_day": photos_a_day, "burst": burst, **other}
+    return msgspec.convert(given, Plan)
+
+
+def ready(embedder: Embedder = "local", photos_a_day: float = TARGET) -> Plan:
+    """What would carry the day: a ledger of several chains, which is not built."""
+    return plan(embedder, photos_a_day, chains=CHAINS)
+
+
+def run(quick: bool, tell: Tell) -> Part:
+    """Measure what a photo needs, simulate, and price it. ``quick`` takes the stored measurement."""
+    demand = stored() if quick else _measured(tell)
+    tell("a day of ten million photos, as deployed")
+    deployed = forecast(plan(), demand)
+    figures = [*_ledger(demand), *_limits(deployed), *_sweep(demand)]
+    figures += _day("deployed", "as deployed", deployed)
+    tell("a day of ten million photos, with what would carry it")
+    how = f"with {CHAINS} chains"
+    carried = forecast(ready(), demand)
+    figures += _day("ready", how, carried)
+    tell("the largest day that is well")
+    figures += _largest(demand, deployed, carried, quick)
+    tell("the burst, message by message")
+    length = 20 if quick else 60
+    ordinary = busiest(plan(photos_a_day=1e6), demand, length)
+    figures += _messages("deployed", "1 M photos a day, as deployed", ordinary)
+    outcome = busiest(ready(), demand, length)
+    figures += _messages("ready", f"10 M photos a day, {how}", outcome)
+    if not quick:
+        figures += _failures(demand)
+    tell("what it costs")
+    comparisons, priced = _prices(demand, outcome)
+    return Part(
+        name="scale",
+        comparisons=tuple(comparisons),
+        figures=(*figures, *priced),
+        notes=_notes(demand, deployed),
+    )
+
+
+def plot(embedder: Embedder = "local", photos_a_day: float = TARGET) -> str:
+    """The day as deployed, as SVG: arrivals, backlogs, invocations, latency."""
+    from benchmarks.picture import plot as draw
+
+    title = f"{photos_a_day / 1e6:g} million photos, embedder {embedder}, as deployed (simulated)"
+    return draw(simulate(plan(embedder, photos_a_day), stored()), title)
+
+
+def busiest(planned: Plan, demand: Demand, length: float, *, seed: int = 1) -> Outcome:
+    """The burst's first ``length`` seconds, message by message, after :data:`CALM` seconds of the busiest hour."""
+    rates = forecast_rates(planned)
+    calm = poisson(rates["peak"], CALM, seed)
+    wild = CALM + poisson(rates["burst"], length, seed + 1)
+    flow = Flow(stations(planned, demand), seed=seed, warm=WARM)
+    return flow.run(np.concatenate([calm, wild]), CALM + length)
+
+
+def forecast_rates(planned: Plan) -> dict[str, float]:
+    """Photos a second on average, in the busiest hour, and in its burst."""
+    from abeyance.cost.day import arrivals, burst_seconds
+
+    burst = float(arrivals(planned)[burst_seconds(planned)].mean())
+    return {"mean": planned.photos_a_day / 86_400, "peak": burst / planned.burst, "burst": burst}
+
+
+def _measured(tell: Tell) -> Demand:
+    from benchmarks.pipeline import sample_photos
+
+    tell("what a photo needs, in every stage")
+    return measure(sample_photos(10), rounds=1)
+
+
+def _ledger(demand: Demand) -> Iterator[Figure]:
+    station = stations(plan(), demand)[_LEDGER]
+    needs = demand.stages[_LEDGER]
+    batch = needs.invocation_ms + station.batch * needs.message_ms
+    yield _figure(
+        "ledger.processor",
+        "ledger, ten entries: processor time of one whole core",
+        "ms",
+        batch,
+        "measured; the rest of a batch is DynamoDB's latency, one batch after the other",
+    )
+    yield _figure("ledger.rate", "ledger: entries that its one writer appends", "entries/s", station.rate)
+    yield _figure(
+        "ledger.partition",
+        "ledger: entries that one DynamoDB partition takes",
+        "entries/s",
+        1000 / demand.entry_units,
+        f"{demand.entry_units:.1f} write units each in a transaction, all in the partition 'entries'",
+    )
+
+
+def _limits(found: Forecast) -> Iterator[Figure]:
+    first = found.first
+    yield _figure(
+        "first_limit", f"first limit, full at: {first.name}", "photos/s", first.full_at, first.lever
+    )
+    for number, limit in enumerate(found.limits[:8], 1):
+        yield _figure(
+            f"limit.{number}",
+            f"in use at the peak of 10 M a day: {limit.name}",
+            "%",
+            100 * limit.peak,
+            f"full at {limit.full_at:,.0f} photos/s, {limit.full_at * 86_400 / 1e6:,.1f} M evenly spread a day; "
+            f"{limit.burst:.0%} in the burst",
+        )
+
+
+def _sweep(demand: Demand) -> Iterator[Figure]:
+    """Days from half a million photos up: how far the ledger falls behind, and what binds in the busiest hour."""
+    for millions in (0.5, 1, 2, 5, 10, 20):
+        planned = plan(photos_a_day=1e6 * millions)
+        day = simulate(planned, demand)
+        peak = forecast_rates(planned)["peak"]
+        binding = [limit.name for limit in limits(planned, demand) if limit.used(peak) > 1]
+        yield _figure(
+            f"sweep.{millions:g}",
+            f"{millions:g} M photos a day, as deployed: ledger behind at most",
+            "s",
+            day.lag.most,
+            f"99 of 100 results within {seconds(day.latency.p99)}; "
+            f"binds in the busiest hour: {'; '.join(binding) or 'nothing'}",
+        )
+
+
+def _day(key: str, how: str, found: Forecast) -> Iterator[Figure]:
+    what = f"upload to result, 10 M photos a day, {how}"
+    for name in ("p50", "p95", "p99"):
+        value = getattr(found.latency, name)
+        yield _figure(f"latency.{key}.{name}", f"{what}: {name}", "s", value, seconds(value))
+    value = found.in_burst.p99
+    yield _figure(f"latency.{key}.burst.p99", f"{what}: p99 of the burst", "s", value, seconds(value))
+    for name, queue in found.queues.items():
+        if queue.most >= 1:
+            note = f"the oldest {seconds(queue.oldest)}"
+            what_waits = f"most messages waiting for {name}, {how}"
+            yield _figure(f"backlog.{key}.{name}", what_waits, "messages", queue.most, note)
+
+
+def _largest(demand: Demand, deployed: Forecast, carried: Forecast, quick: bool) -> Iterator[Figure]:
+    well = "99 of 100 results within a minute, the ledger less than an hour behind"
+    yield _millions("deployed", "as deployed", deployed.largest_day, well)
+    yield _millions(
+        "ready",
+        f"with {CHAINS} chains",
+        carried.largest_day,
+        "more than one chain is not built",
+        aim=TARGET / 1e6,
+    )
+    if quick:
+        return
+    for embedder in EMBEDDERS[1:]:
+        found = largest_day(plan(embedder), demand)
+        yield _millions(f"deployed.{embedder}", f"as deployed, {embedder}", found)
+    for factor in (0.5, 2.0):
+        known = latencies()
+        slower = msgspec.structs.replace(
+            known, milliseconds={name: value * factor for name, value in known.milliseconds.items()}
+        )
+        yield _figure(
+            f"ledger.rate.latencies.{factor:g}",
+            f"ledger: entries a second, were AWS's latencies {factor:g} times what is assumed",
+            "entries/s",
+            stations(plan(), demand, slower)[_LEDGER].rate,
+        )
+
+
+def _millions(key: str, how: str, photos: float, note: str = "", aim: float | None = None) -> Figure:
+    return Figure(
+        key=f"scale.largest_day.{key}",
+        what=f"largest day that is well, {how}",
+        unit="M photos",
+        value=Spread.of([photos / 1e6]),
+        aim=aim,
+        more_is_better=True,
+        note=note,
+    )
+
+
+def _messages(key: str, how: str, outcome: Outcome) -> Iterator[Figure]:
+    found = outcome.latencies[outcome.uploaded >= CALM]
+    for share in (50, 95, 99):
+        value = float(np.percentile(found, share))
+        what = f"upload to result as a burst begins, message by message, {how}: p{share}"
+        yield _figure(f"messages.{key}.p{share}", what, "s", value)
+
+
+def _failures(demand: Demand) -> Iterator[Figure]:
+    """One invocation of a thousand fails: its messages wait for the visibility time-out."""
+    flow = Flow(stations(plan(), demand), seed=3, failing=0.001)
+    outcome = flow.run(poisson(5, 2000, 3), 3200)
+    value = float(np.percentile(outcome.latencies, 99.9))
+    yield _figure(
+        "failing.p999",
+        "upload to result, one invocation of 1 000 fails: 99.9 of 100",
+        "s",
+        value,
+        "a failed message comes back after six times the function's time-out",
+    )
+    yield _figure(
+        "failing.ledger",
+        "ledger, one invocation of 1 000 fails: most that an entry was behind",
+        "s",
+        float(outcome.lags.max()),
+        "a failed batch stops its message group for 180 s",
+    )
+
+
+def _prices(demand: Demand, outcome: Outcome) -> tuple[list[Comparison], list[Figure]]:
+    prices = bill.stored_prices()
+    fill = {name: seen.fill for name, seen in outcome.stations.items()}
+    month = TARGET * bill.DAYS_A_MONTH
+    comparisons, figures = [], []
+    for embedder in EMBEDDERS:
+        planned = ready(embedder)
+        hours = simulate(planned, demand).gpu_hours * bill.DAYS_A_MONTH
+        found = bill.estimate(month, planned, prices, demand, fill=fill, gpu_hours=hours)
+        each = 1e6 / month
+        ours = (found.photos_total + found.idle_total) * each
+        for group, what in (("group_1", "index or search"), ("group_2", "detect")):
+            theirs = found.rekognition[group] * each
+            comparisons.append(
+                Comparison(
+                    key=f"scale.price.{embedder}.{group}",
+                    what=f"a million photos of {month / 1e6:,.0f} M a month, {what}, embedder {embedder}",
+                    unit="USD",
+                    ours=Spread.of([ours]),
+                    other=f"Rekognition {group.replace('_', ' ')}, US East, list price",
+                    theirs=Spread.of([theirs]),
+                    ratio=Spread.of([theirs / ours]),
+                    note=(
+                        "computed, not billed. Ours has every service, the PUT of the upload and an idle month in it; "
+                        "theirs is the price of the operation alone. Neither has storage, free tiers or discounts."
+                    ),
+                )
+            )
+        for service, amount in bill.by_service(found.per_photos).items():
+            if embedder != "local" and service != "GPU":
+                continue  # as without a GPU, but for a little of Lambda
+            figures.append(
+                _figure(
+                    f"cost.{embedder}.{_slug(service)}",
+                    f"a million photos, embedder {embedder}: {service}",
+                    "USD",
+                    amount * each,
+                )
+            )
+        if embedder == "local":
+            figures.append(
+                _figure(
+                    "kept",
+                    "what a million photos leave, for a month",
+                    "USD",
+                    found.kept_total * each,
+                    f"Rekognition asks {found.rekognition_kept * each:.2f} for their faces alone",
+                )
+            )
+    return comparisons, figures
+
+
+def _figure(key: str, what: str, unit: str, value: float, note: str = "") -> Figure:
+    shown = value if math.isfinite(value) else 14 * 86_400.0
+    return Figure(key=f"scale.{key}", what=what, unit=unit, value=Spread.of([shown]), note=note)
+
+
+def _slug(text: str) -> str:
+    return text.lower().replace(" ", "_")
+
+
+def _notes(demand: Demand, deployed: Forecast) -> tuple[str, ...]:
+    known = latencies()
+    prices = bill.stored_prices()
+    rates = (
+        f"{deployed.mean:,.0f} photos/s on average, {deployed.peak:,.0f} in the busiest hour, "
+        f"{deployed.burst:,.0f} in a burst of a quarter of an hour"
+    )
+    return (
+        f"Simulated, not run: 10 M photos a day are {rates}; {ENTRIES} ledger entries a photo; all are indexed, a "
+        f"tenth into one collection. {deployed.sentence}",
+        f"Demand measured on this project's handlers: {demand.measured}. AWS's latencies are assumptions: {known.note}",
+        f"Prices as of {prices['as_of']}: {prices['sources']['rekognition']}.",
+    )

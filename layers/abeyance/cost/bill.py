@@ -1,0 +1,241 @@
+"""What photos cost in AWS, and what a month costs in which nothing happens; beside Rekognition's published price.
+
+The quantities follow from what was measured (:mod:`abeyance.cost.demand`) and how long stages take by the model of
+:mod:`abeyance.cost.stations`; the prices are a table with its date. Nothing is asked of AWS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from abeyance.cost.demand import TOLD, Demand
+from abeyance.cost.stations import ENTRIES, Latencies, Plan, latencies, stations
+from abeyance.pipeline import topology
+
+Prices = Mapping[str, Any]
+HOURS_A_MONTH = 730.0
+DAYS_A_MONTH = HOURS_A_MONTH / 24
+#: Of a Lambda invocation in its log: its start, its end, its report.
+_LOGGED_INVOCATION = 450
+#: Of an entry of the ledger.
+_LOGGED_ENTRY = 350
+_GB = 1e9
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of a bill."""
+
+    service: str
+    item: str
+    quantity: float
+    unit: str
+    amount: float
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A bill, and what it rests on."""
+
+    photos: float
+    embedder: str
+    currency: str
+    prices_as_of: str
+    demand_measured: str
+    per_photos: tuple[Line, ...]
+    idle_month: tuple[Line, ...]
+    #: What is left of the photos, for each month that it is kept.
+    kept_month: tuple[Line, ...]
+    photos_total: float
+    idle_total: float
+    kept_total: float
+    #: For the same photos, by group of Rekognition's operations; and to keep their faces for a month.
+    rekognition: dict[str, float]
+    rekognition_kept: float
+
+
+def stored_prices() -> Prices:
+    """The table of ``prices.json``."""
+    return load_prices(resources.files("abeyance.cost").joinpath("prices.json").read_bytes())
+
+
+def load_prices(body: bytes) -> Prices:
+    """A price table from JSON; raises ``msgspec.MsgspecError``."""
+    return msgspec.json.decode(body, type=dict[str, Any])
+
+
+def estimate(
+    photos: float,
+    plan: Plan,
+    prices: Prices,
+    demand: Demand,
+    *,
+    fill: Mapping[str, float] | None = None,
+    gpu_hours: float | None = None,
+    known: Latencies | None = None,
+) -> Estimate:
+    """The bill of ``photos`` uploads that are indexed as the plan says, and of an idle month.
+
+    Parameters
+    ----------
+    fill
+        Messages of an invocation by stage, as a simulation saw them; 1 where not given, which is dearest.
+    gpu_hours
+        Of the embedding endpoint; by default one instance for as long as the photos take to come.
+
+    Raises
+    ------
+    KeyError
+        Naming what the price table or the measurement lacks.
+    """
+    if gpu_hours is None:
+        gpu_hours = photos / plan.photos_a_day * 24
+    used = _photo_lines(photos, plan, prices, demand, fill or {}, gpu_hours, known or latencies())
+    idle = _idle_lines(plan.embedder, prices)
+    kept = _kept_lines(photos, prices, demand)
+    tiers = prices["rekognition"]
+    return Estimate(
+        photos=photos,
+        embedder=plan.embedder,
+        currency=prices["currency"],
+        prices_as_of=prices["as_of"],
+        demand_measured=demand.measured,
+        per_photos=tuple(used),
+        idle_month=tuple(idle),
+        kept_month=tuple(kept),
+        photos_total=_sum(used),
+        idle_total=_sum(idle),
+        kept_total=_sum(kept),
+        rekognition={
+            group: round(tiered(photos, tiers["tiers"], tiers[group]), 2) for group in ("group_1", "group_2")
+        },
+        rekognition_kept=round(photos * plan.faces * tiers["face_month"], 2),
+    )
+
+
+def tiered(images: float, tiers: Sequence[float], prices: Sequence[float]) -> float:
+    """The price of a month's images, each tier at its own price and the rest at the last."""
+    total, left = 0.0, images
+    for size, price in zip(tiers, prices, strict=False):
+        total += min(left, size) * price
+        left -= min(left, size)
+    return total + left * prices[-1]
+
+
+def by_service(lines: Sequence[Line]) -> dict[str, float]:
+    """What each service takes, dearest first."""
+    found: dict[str, float] = {}
+    for line in lines:
+        found[line.service] = found.get(line.service, 0.0) + line.amount
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _photo_lines(
+    photos: float,
+    plan: Plan,
+    prices: Prices,
+    demand: Demand,
+    fill: Mapping[str, float],
+    gpu_hours: float,
+    known: Latencies,
+) -> list[Line]:
+    lines = []
+    batches = 0.0
+    polled = {False: 0.0, True: 0.0}
+    writes = reads = logged = 0.0
+    calls: dict[str, float] = {}
+    for name, station in stations(plan, demand, known).items():
+        messages = photos * (ENTRIES if station.fifo else 1)
+        size = min(fill.get(name, 1.0), station.batch)
+        invocations = messages / size
+        gigabytes = invocations * station.seconds(size) * station.memory / 1024
+        lines.append(_line("Lambda", name, gigabytes, "GB-s", prices["lambda_gb_second_arm64"]))
+        batches += invocations
+        # Sent once; received and deleted by the batch.
+        polled[station.fifo] += messages + 2 * invocations
+        needs = demand.stages[name]
+        writes += messages * needs.write_units
+        reads += messages * needs.read_units
+        logged += invocations * _LOGGED_INVOCATION + (messages * _LOGGED_ENTRY if station.fifo else 0)
+        for call, count in needs.message_calls.items():
+            calls[call] = calls.get(call, 0.0) + messages * count
+    events = calls[TOLD]
+    # Faces beyond those of the photos that were measured: an item and a change each, in a transaction.
+    writes += photos * max(0.0, plan.faces - demand.faces) * 4
+    lines += [
+        _line("Lambda", "requests", batches, "requests", prices["lambda_request"]),
+        _line("EventBridge", "events", events, "events", prices["eventbridge_custom_event"]),
+        _line(
+            "EventBridge",
+            "archive",
+            photos * demand.event_bytes / _GB,
+            "GB",
+            prices["eventbridge_archive_gb"],
+        ),
+        _line("SQS", "requests", polled[False], "requests", prices["sqs_standard_request"]),
+        _line("SQS", "FIFO requests", polled[True], "requests", prices["sqs_fifo_request"]),
+        # The upload itself is the owner's, but it is on the same bill.
+        _line("S3", "PUT", photos + _of(calls, "PutObject"), "requests", prices["s3_put"]),
+        _line("S3", "GET", _of(calls, "GetObject", "HeadObject"), "requests", prices["s3_get"]),
+        _line("DynamoDB", "writes", writes, "units", prices["dynamodb_write_unit"]),
+        _line("DynamoDB", "reads", reads, "units", prices["dynamodb_read_unit"]),
+        # Bucket keys make S3's share of KMS negligible; DynamoDB keeps a table's key for minutes.
+        _line("CloudWatch", "logs", logged / _GB, "GB", prices["logs_gb"]),
+    ]
+    if plan.embedder != "local":
+        hourly = next(price for name, price in prices["gpu_hour"].items() if name.startswith(plan.embedder))
+        lines.append(_line("GPU", plan.embedder, gpu_hours, "hours", hourly))
+    return lines
+
+
+def _of(calls: Mapping[str, float], *operations: str) -> float:
+    return sum(calls.get(f"s3.{operation}", 0.0) for operation in operations)
+
+
+def _kept_lines(photos: float, prices: Prices, demand: Demand) -> list[Line]:
+    """The ledger is kept for good, a gallery until somebody deletes it, the rest for ``retention_days``."""
+    table = prices["dynamodb_gb_month"] + prices["dynamodb_pitr_gb_month"]
+    return [
+        _line(
+            "DynamoDB" if place.endswith("_table") else "S3",
+            place.rsplit("_", 1)[0],
+            photos * size / _GB,
+            "GB",
+            table if place.endswith("_table") else prices["s3_gb_month"],
+        )
+        for place, size in demand.left.items()
+    ]
+
+
+def _idle_lines(embedder: str, prices: Prices) -> list[Line]:
+    # Lambda's five pollers of a queue, each waiting 20 s.
+    polls = HOURS_A_MONTH * 3600 / 20 * 5 * len(topology.STAGES)
+    runs = sum(HOURS_A_MONTH * 60 / schedule.every_minutes for schedule in topology.SCHEDULES)
+    alarms = 2 * len(topology.STAGES) + len(topology.STAGES) + 5
+    lines = [
+        _line("KMS", "keys", 4, "keys", prices["kms_key_month"]),
+        _line("SQS", "pollers waiting", polls, "requests", prices["sqs_standard_request"]),
+        _line("CloudWatch", "alarms", alarms, "alarms", prices["alarm_month"]),
+        _line("CloudWatch", "dashboard", 1, "dashboard", prices["dashboard_month"]),
+        _line("CloudWatch", "metrics of our own", 8, "metrics", prices["metric_month"]),
+        _line("Secrets Manager", "secret", 1, "secret", prices["secret_month"]),
+        _line("Lambda", "scheduled tasks", runs, "invocations", prices["lambda_request"]),
+    ]
+    if embedder == "ecs":
+        idle = prices["ecs_idle_month"]
+        hours = HOURS_A_MONTH * idle["interface_endpoints"]
+        lines += [
+            _line("VPC", "interface endpoints", hours, "hours", idle["interface_endpoint_hour"]),
+            _line("Load balancer", "balancer", HOURS_A_MONTH, "hours", idle["balancer_hour"]),
+        ]
+    return lines
+
+
+def _line(service: str, item: str, quantity: float, unit: str, price: float) -> Line:
+    return Line(service, item, round(quantity, 2), unit, round(quantity * price, 2))
+
+
+def _sum(lines: Sequence[Line]) -> float:
+    return round(sum(line.amount for line in lines), 2)

@@ -1,0 +1,170 @@
+"""The pipeline as stations: from the topology, a measured demand, AWS's latencies and a plan.
+
+A station is a queue, the servers behind it, and how long they take for a batch. All times are in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib import resources
+from typing import Literal
+
+import msgspec
+
+from abeyance.cost.demand import Demand, StageDemand
+from abeyance.pipeline import topology
+
+DAY = 86_400
+#: MiB of memory that come with one whole processor.
+WHOLE_PROCESSOR = 1769
+
+#: How invocations spread: mean and standard deviation of the logarithm, which make a mean of 1 and a coefficient of
+#: variation of a half, as calls over a network have.
+SKEW = (-0.1116, 0.4724)
+
+Embedder = Literal["local", "ecs", "sagemaker"]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants to know about: how many photos, how they come, and what is deployed."""
+
+    photos_a_day: float = 10_000_000
+    #: The busiest hour of an ordinary day, as a multiple of the mean.
+    peak: float = 1.8
+    #: Once a day, at the busiest hour, this many times as many photos come for so many minutes.
+    burst: float = 3.0
+    burst_minutes: float = 15.0
+    faces: float = 1.2
+    embedder: Embedder = "local"
+    #: Share of the photos that goes to the largest collection, of the largest tenant.
+    largest: float = 0.1
+    #: Share of the invocations that fail and are delivered again.
+    failing: float = 0.0
+    #: Fields of the topology's stages that are other than deployed: ``{"ledger": {"memory": 1769}}``.
+    stages: dict[str, dict[str, int]] = {}
+    #: Chains that the ledger is spread over, were it more than one.
+    chains: int = 1
+    max_gpus: int = 2
+    seed: int = 1
+
+    def stage(self, stage: topology.Stage) -> topology.Stage:
+        """The stage as the plan has it."""
+        return msgspec.structs.replace(stage, **self.stages.get(stage.name, {}))
+
+
+class Latencies(msgspec.Struct, frozen=True, kw_only=True):
+    """What AWS takes, which no machine of ours can measure: assumptions, each with where it is from."""
+
+    note: str
+    milliseconds: dict[str, float]
+    seconds: dict[str, float]
+
+    def of(self, calls: Mapping[str, float]) -> float:
+        """Seconds that these calls take one after the other."""
+        return sum(count * self.milliseconds[name] for name, count in calls.items()) / 1000
+
+
+def latencies() -> Latencies:
+    """Those of ``latencies.json``."""
+    body = resources.files("abeyance.cost").joinpath("latencies.json").read_bytes()
+    return msgspec.json.decode(body, type=Latencies)
+
+
+class Station(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage: a batch of n messages takes ``invocation + n * message`` seconds."""
+
+    name: str
+    batch: int
+    servers: int
+    #: Servers before Lambda's pollers have noticed that more waits, and how many are added a second.
+    first_servers: int
+    servers_a_second: float
+    invocation: float
+    message: float
+    #: Between two invocations of one poller: receive, invoke, delete.
+    between: float
+    memory: int
+    visibility: float
+    max_receives: int
+    #: A batch of a FIFO queue is settled as a whole and in order; others message by message.
+    fifo: bool
+    #: Most messages a second that may come in or go out, whatever the servers do; and what says so.
+    ceiling: float = math.inf
+    ceiling_name: str = ""
+    #: Seconds of starting a server anew.
+    cold: float = 0.0
+
+    def seconds(self, messages: float) -> float:
+        """What an invocation with so many messages takes."""
+        return self.invocation + messages * self.message
+
+    @property
+    def rate(self) -> float:
+        """Messages a second with every server busy on full batches."""
+        return min(self.ceiling, self.servers * self.batch / (self.seconds(self.batch) + self.between))
+
+
+#: Who hears of what each stage says of an indexed photo.
+ROUTES = {
+    topology.GATE.name: (topology.DETECT.name, topology.LEDGER.name),
+    topology.DETECT.name: (topology.RECOGNIZE.name, topology.LEDGER.name),
+    topology.RECOGNIZE.name: (topology.LEDGER.name,),
+    topology.LEDGER.name: (),
+}
+#: A photo's way to its result.
+WAY = (topology.GATE.name, topology.DETECT.name, topology.RECOGNIZE.name)
+#: Entries of a photo on the ledger.
+ENTRIES = sum(topology.LEDGER.name in heard for heard in ROUTES.values())
+
+
+def stations(plan: Plan, demand: Demand, known: Latencies | None = None) -> dict[str, Station]:
+    """Every station that an indexed photo passes."""
+    known = known or latencies()
+    found = {}
+    for deployed in topology.STAGES:
+        if deployed.name not in ROUTES:
+            continue
+        stage = plan.stage(deployed)
+        needs = demand.stages[stage.name]
+        message = _message(stage, needs, plan, demand, known)
+        # One message group is worked on by one server at a time.
+        servers = plan.chains if stage.fifo else stage.max_concurrency
+        found[stage.name] = Station(
+            name=stage.name,
+            batch=stage.batch_size,
+            servers=servers,
+            first_servers=min(servers, int(known.seconds["pollers_at_first"])),
+            servers_a_second=known.seconds["pollers_a_second"],
+            invocation=_processor(stage, needs.invocation_ms) + known.of(needs.invocation_calls),
+            message=message,
+            between=known.seconds["between_invocations"],
+            memory=stage.memory,
+            visibility=stage.visibility_timeout,
+            max_receives=stage.max_receives,
+            fifo=stage.fifo,
+            cold=known.seconds[f"cold_{stage.name}"],
+        )
+    return found
+
+
+def _message(
+    stage: topology.Stage, needs: StageDemand, plan: Plan, demand: Demand, known: Latencies
+) -> float:
+    processor = needs.message_ms
+    extra = 0.0
+    if stage.name == topology.RECOGNIZE.name:
+        # The photos that were measured had so many faces; the plan's have others.
+        processor += (plan.faces - demand.faces) * demand.embed_ms
+        if plan.embedder != "local":
+            processor -= plan.faces * demand.embed_ms
+            extra = (
+                plan.faces * known.milliseconds["gpu_face"] / 1000
+                + known.milliseconds[f"embedder.{plan.embedder}"] / 1000 / stage.batch_size
+            )
+    return _processor(stage, processor) + known.of(needs.message_calls) + extra
+
+
+def _processor(stage: topology.Stage, milliseconds: float) -> float:
+    """Seconds with the share of a processor that the stage's memory brings; more than one helps no single thread."""
+    return milliseconds / 1000 * max(1.0, WHOLE_PROCESSOR / stage.memory)

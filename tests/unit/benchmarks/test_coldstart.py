@@ -1,0 +1,48 @@
+"""What the benchmark makes of measured starts. The starts themselves: tests/infra/test_coldstart.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import coldstart
+
+
+def test_compares_with_the_models_loaded_and_aims_at_half_of_the_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(*_: object) -> Iterator[coldstart.Times]:
+        yield coldstart.Times(
+            function="detect",
+            ready=[200.0, 220.0],
+            answered=[400.0, 410.0],
+            models=[100.0, 80.0],
+            plain=[600.0, 600.0],
+            imports={"numpy": 60.0, "botocore": 40.0},
+        )
+        yield coldstart.Times("console", [500.0, 500.0], [], [], [400.0, 400.0], {})
+
+    monkeypatch.setattr(coldstart, "_measured", measured)
+    part = coldstart.run(True, lambda _: None)
+    detect, console = part.comparisons
+    assert detect.ours.median == 300
+    assert detect.ratio.median == 2
+    assert detect.aim == round(2 / coldstart.BEGINNING["detect"], 2)
+    assert detect.reached
+    assert console.ratio.median == 0.8
+    assert console.aim is None
+    assert {figure.key: figure.aim for figure in part.figures} == {
+        "coldstart.detect.ready": 1500.0,
+        "coldstart.detect.answered": None,
+    }
+    assert "detect imports, ms: numpy 60, botocore 40." in part.notes
+
+
+def test_says_so_where_there_is_no_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    inside = tmp_path / "site-packages" / "abeyance" / "bench" / "coldstart.py"
+    monkeypatch.setattr(coldstart, "__file__", str(inside))
+    part = coldstart.run(True, lambda _: None)
+    assert not part.comparisons
+    assert "checkout" in part.notes[0]
