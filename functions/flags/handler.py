@@ -3,10 +3,10 @@ announcements of moratoria in step with them."""
 
 from __future__ import annotations
 
-import base64
 from functools import cache, partial
 from typing import Any
 
+from abeyance.encoding import decode_base64
 from abeyance.moratorium import delegate
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import NothingDeployed
@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any] | None:
     }
     if event.get("task") == delegate.PUBLISH:
         return delegate.deploy(event, publisher_from(settings.flags, client=client("appconfig")), **known)
-    content = base64.b64decode(event["content"], validate=True)
+    content = decode_base64(event["content"])
     findings = check_change(content, _in_force(settings.flags, appconfigdata), **known)
     if findings:
         raise Refused("\n".join(f"{finding.flag or 'document'}: {finding.message}" for finding in findings))

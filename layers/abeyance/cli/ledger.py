@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -389,10 +390,10 @@ def _checkpoints(paths: list[Path] | None) -> list[Checkpoint]:
 def _head(text: str | None) -> tuple[int, str] | None:
     if text is None:
         return None
-    seq, _, digest = text.partition(":")
-    if not seq.isdecimal() or len(digest) != 64:
-        fail("--head is SEQ:HASH, such as 12:9f86… with 64 hexadecimal digits", Exit.USAGE)
-    return int(seq), digest
+    match = re.fullmatch(r"([0-9]+):([0-9a-f]{64})", text)
+    if match is None:
+        fail("--head is SEQ:HASH, such as 12:9f86… with 64 hexadecimal digits in lower case", Exit.USAGE)
+    return int(match[1]), match[2]
 
 
 def _provable(
@@ -471,12 +472,12 @@ def _print(text: str) -> None:
 
 
 def _checkpoint_json(made: Checkpoint) -> dict[str, Any]:
-    import base64
+    from abeyance.encoding import encode_base64
 
     return {
         "origin": made.origin,
         "size": made.size,
-        "root": base64.b64encode(made.root).decode(),
+        "root": encode_base64(made.root),
         "head": made.head,
         "signed_by": [signature.name for signature in made.signatures],
         "note": str(made),

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from abeyance.console.errors import NotFound
+from abeyance.encoding import decode_hex
 from abeyance.ledger.chain import Entry
 from abeyance.ledger.checkpoints import Checkpointer
 from abeyance.ledger.errors import LedgerError
@@ -99,7 +100,7 @@ class Books:
         if known is None or known.size < entry.seq:
             tree = CompactRange()
             for one in self._store.read(0, head.seq):
-                tree.append(leaf_hash(bytes.fromhex(one.hash)))
+                tree.append(leaf_hash(decode_hex(one.hash)))
             known = Checkpoint(head.header.origin, tree.size, tree.root(), head.hash)
         return prove_inclusion(self._store.lines(0, known.size), entry.canonical, known)
 

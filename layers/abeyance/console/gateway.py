@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
+
+from abeyance.encoding import decode_base64, encode_base64
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -26,7 +27,10 @@ def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, 
     if event.get("cookies"):
         headers["cookie"] = "; ".join(event["cookies"])
     text = event.get("body") or ""
-    body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
+    try:
+        body = decode_base64(text) if event.get("isBase64Encoded") else text.encode()
+    except ValueError:
+        return {"statusCode": 400, "headers": {}, "body": "The body is not base64.", "isBase64Encoded": False}
     headers.pop("content-length", None)
     environ = EnvironBuilder(
         query_string=event.get("rawQueryString", ""),
@@ -43,6 +47,6 @@ def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, 
         "statusCode": response.status_code,
         "headers": {name: value for name, value in response.headers if name.lower() != "set-cookie"},
         "cookies": response.headers.getlist("Set-Cookie"),
-        "body": base64.b64encode(response.get_data()).decode(),
+        "body": encode_base64(response.get_data()),
         "isBase64Encoded": True,
     }

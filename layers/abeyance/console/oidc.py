@@ -7,7 +7,6 @@ is never taken from the browser. Issuer, audience, expiry and nonce are checked.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal
 
 from abeyance.console.errors import Refused, Unavailable
 from abeyance.console.people import Person, Role
+from abeyance.encoding import decode_base64, encode_base64
 
 #: Claims that may hold the roles; ``cognito:groups`` is Cognito's.
 ROLE_CLAIMS: Final = ("abeyance_roles", "cognito:groups", "groups", "roles")
@@ -77,7 +77,7 @@ class OpenIdConnect:
     def begin(self) -> tuple[str, Mapping[str, str]]:
         """See the port."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        challenge = encode_base64(hashlib.sha256(verifier.encode()).digest(), url=True)
         query = urllib.parse.urlencode(
             {
                 "response_type": "code",
@@ -173,7 +173,7 @@ def _plain(subject: str) -> str:
 def _claims(answer: Any) -> Mapping[str, Any]:
     try:
         payload = answer["id_token"].split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = json.loads(decode_base64(payload, url=True))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise Refused("The identity provider sent no ID token. Sign in again.") from None
     return claims if isinstance(claims, dict) else {}

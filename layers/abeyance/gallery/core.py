@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import random
 import threading
 import time
@@ -17,6 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from abeyance.encoding import decode_base64, encode_base64
 from abeyance.gallery.draft import Draft
 from abeyance.gallery.errors import CollectionNotFound, GalleryBusy, InvalidInput, InvalidPage
 from abeyance.gallery.items import Meta, face_key, face_of, log_key, meta_key, rfc3339
@@ -154,7 +153,7 @@ def new_generation() -> str:
 def page_token(listing: str, last: str) -> str:
     """Opaque to the caller; names the listing that it is of, so that no other takes it."""
     check = zlib.crc32(f"{listing}\n{last}".encode())
-    return base64.urlsafe_b64encode(check.to_bytes(4, "big") + last.encode()).decode().rstrip("=")
+    return encode_base64(check.to_bytes(4, "big") + last.encode(), url=True)
 
 
 def page_start(listing: str, token: str) -> str:
@@ -162,9 +161,8 @@ def page_start(listing: str, token: str) -> str:
     if not token:
         return ""
     try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        last = raw[4:].decode()
-    except (binascii.Error, ValueError):
+        last = decode_base64(token, url=True)[4:].decode()
+    except ValueError:
         last = ""
     if not LISTED_PATTERN.fullmatch(last) or page_token(listing, last) != token:
         raise InvalidPage("the paging token is not from this listing; list again without one")

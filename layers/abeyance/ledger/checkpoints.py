@@ -11,13 +11,12 @@ metadata, and is used only if it has the root that the checkpoint states.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, Protocol
 
+from abeyance.encoding import decode_base64, encode_base64
 from abeyance.ledger.chain import Head
 from abeyance.ledger.errors import CheckpointConflict, LedgerCorrupt
 from abeyance.ledger.findings import BadLine
@@ -171,9 +170,9 @@ class Checkpointer:
             raise _corrupt(head.seq + 1, f"there is a checkpoint of {size} entries")
         last, stored = self._get(origin, size)
         try:
-            nodes = [base64.b64decode(node, validate=True) for node in stored.split(",") if node]
+            nodes = [decode_base64(node) for node in stored.split(",") if node]
             tree = CompactRange(size, nodes)
-        except (ValueError, binascii.Error):
+        except ValueError:
             return self._countersigned(last), CompactRange()
         return self._countersigned(last), tree if tree.root() == last.root else CompactRange()
 
@@ -215,7 +214,7 @@ class Checkpointer:
         return checkpoint.signed(*signatures)
 
     def _put_checkpoint(self, checkpoint: Checkpoint, tree: CompactRange) -> Checkpoint:
-        metadata = {_RANGE: ",".join(base64.b64encode(node).decode() for node in tree.nodes)}
+        metadata = {_RANGE: ",".join(map(encode_base64, tree.nodes))}
         if self._put(
             f"checkpoints/{checkpoint.origin}/{_digits(checkpoint.size)}", str(checkpoint), metadata
         ):

@@ -15,13 +15,12 @@ transparency logs can sign it too. Signatures themselves are in :mod:`abeyance.l
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Final
 
 import msgspec
 
+from abeyance.encoding import decode_base64, encode_base64
 from abeyance.ledger.chain import CHAIN_PATTERN, MAX_SEQ
 from abeyance.ledger.errors import LedgerError
 
@@ -43,7 +42,7 @@ class Signature(msgspec.Struct, frozen=True):
     value: bytes
 
     def __str__(self) -> str:
-        return f"— {self.name} {base64.b64encode(self.key_id + self.value).decode()}"
+        return f"— {self.name} {encode_base64(self.key_id + self.value)}"
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -72,7 +71,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What is signed: the lines above the blank one."""
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\nhead {self.head}\n"
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\nhead {self.head}\n"
 
     def __str__(self) -> str:
         if not self.signatures:
@@ -125,6 +124,6 @@ def parse_signature(line: str) -> Signature:
 
 def _base64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
+        return decode_base64(text)
+    except ValueError:
         raise NoteError("not base64") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 import rfc8785
 
+from abeyance.encoding import decode_base64, encode_base64
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.findings import BadLine, Kind
 from abeyance.ledger.lines import read_entry
@@ -138,7 +138,7 @@ def check_proof(
         if proof.format != FORMAT:
             raise NoteError(f"not a proof of the format {FORMAT}")
         checkpoint = parse_checkpoint(proof.checkpoint)
-        path = [base64.b64decode(node, validate=True) for node in proof.path]
+        path = [decode_base64(node) for node in proof.path]
         seq, since, holds, what = _check(proof, checkpoint, path)
         good, bad = check(checkpoint, trusted)
     except (msgspec.MsgspecError, ValueError, RecursionError, BadLine) as error:
@@ -147,7 +147,7 @@ def check_proof(
         holds, what = False, "the proof is about another checkpoint than the given one"
     if holds and (bad or (trusted and not good)):
         holds, what = False, "no trusted key has a good signature under the checkpoint"
-    root = base64.b64encode(checkpoint.root).decode()
+    root = encode_base64(checkpoint.root)
     return ProofReport(holds, proof.kind, what, checkpoint.size, root, seq, since, tuple(good))
 
 
@@ -194,4 +194,4 @@ def _leaves(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _texts(nodes: Iterable[bytes]) -> tuple[str, ...]:
-    return tuple(base64.b64encode(node).decode() for node in nodes)
+    return tuple(map(encode_base64, nodes))

@@ -11,8 +11,6 @@ extends
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import struct
 from collections.abc import Iterable
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from abeyance.encoding import decode_base64, decode_hex, encode_base64
 from abeyance.ledger.note import Checkpoint, NoteError, Signature
 
 if TYPE_CHECKING:
@@ -183,13 +182,13 @@ def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:
 
 
 def _encode(algorithm: int, key: bytes) -> str:
-    return base64.b64encode(bytes([algorithm]) + key).decode()
+    return encode_base64(bytes([algorithm]) + key)
 
 
 def _parts(text: str) -> tuple[str, bytes, int, bytes]:
     try:
         name, key_id, key = text.split("+", 2)
-        raw = base64.b64decode(key, validate=True)
-        return name, bytes.fromhex(key_id), raw[0], raw[1:]
-    except (ValueError, IndexError, binascii.Error):
+        raw = decode_base64(key)
+        return name, decode_hex(key_id), raw[0], raw[1:]
+    except (ValueError, IndexError):
         raise NoteError("not a key: it reads <name>+<id>+<base64>") from None

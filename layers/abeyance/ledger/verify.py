@@ -18,11 +18,11 @@ or a noted head.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import IO, Final, Protocol
 
+from abeyance.encoding import encode_base64
 from abeyance.ledger.chain import CONFLICT, REFUSED, Head, Header
 from abeyance.ledger.findings import MAX_FINDINGS, BadLine, Finding, Kind, Report
 from abeyance.ledger.lines import (
@@ -279,7 +279,7 @@ class _Walk:
             created=header.created if header else "",
             entries=self.entries,
             head=self.last.hex(),
-            root=base64.b64encode(self.tree.root()).decode() if self.intact else "",
+            root=encode_base64(self.tree.root()) if self.intact else "",
             findings=tuple(sorted(self.findings, key=lambda found: found.line or 1 << 62)),
             found=self.found,
             checkpoints=self.agreeing,

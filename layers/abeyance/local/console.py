@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import logging
 import queue
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from abeyance.encoding import decode_base64, encode_base64
 from abeyance.local.aws import LocalAws, environment
 from abeyance.local.worker import FunctionError, Worker
 
@@ -79,7 +79,7 @@ class Console:
         finally:
             self._idle.put(worker)
         text = answer.get("body", "")
-        body = base64.b64decode(text) if answer.get("isBase64Encoded") else text.encode()
+        body = decode_base64(text) if answer.get("isBase64Encoded") else text.encode()
         headers = {**answer.get("headers", {}), "Content-Length": str(len(body))}
         pairs = [(name, value) for name, value in headers.items() if name.lower() != "content-length"]
         pairs += [("Set-Cookie", cookie) for cookie in answer.get("cookies", [])]
@@ -122,7 +122,7 @@ def http_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
                 "sourceIp": environ.get("REMOTE_ADDR", ""),
             },
         },
-        "body": base64.b64encode(body).decode(),
+        "body": encode_base64(body),
         "isBase64Encoded": True,
     }
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from abeyance.encoding import decode_base64
 from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.rekognition.call import Answer, Request
 
@@ -49,7 +48,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
     if not event.get("isBase64Encoded"):
         return body.encode()
     try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error:
+        return decode_base64(body)
+    except ValueError:
         # No JSON either, which is what the caller is then told.
         return body.encode()

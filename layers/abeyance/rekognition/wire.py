@@ -6,8 +6,6 @@ own operations in the form in which an SDK loads them.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import math
 import re
@@ -19,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from abeyance.encoding import decode_base64
 from abeyance.rekognition.errors import ApiError
 
 MODEL_FILE: Final = Path(__file__).with_name("model.json")
@@ -171,8 +170,8 @@ class _Check:
     def blob(self, value: Any, shape: Mapping[str, Any], name: str, path: str) -> bytes:
         _require(isinstance(value, str), path, "a string")
         try:
-            data = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
+            data = decode_base64(value)
+        except ValueError:
             raise ApiError("SerializationException", f"The value at '{path}' is not base64") from None
         self._length(len(data), shape, name, path)
         return data

@@ -137,6 +137,7 @@ def handler(appconfig: AppConfig, dynamodb: Any) -> Callable[[bytes], None]:
         }
         assert module.handler(event, None) is None
 
+    call.module = module  # type: ignore[attr-defined]
     return call
 
 
@@ -177,6 +178,19 @@ def test_the_validator_refuses(handler, appconfig: AppConfig, document: Any, mes
     deploy(appconfig, HALT)
     with pytest.raises(ValueError, match=message):
         handler(document)
+
+
+def test_the_validators_content_has_one_spelling(handler, appconfig: AppConfig) -> None:
+    deploy(appconfig, HALT)
+    raw = json.dumps(TIGHTER).encode()
+    raw += b" " * (1 - len(raw) % 3)
+    text = base64.b64encode(raw).decode()
+    assert text.endswith("==")
+    module = handler.module
+    assert module.handler({"content": text}, None) is None
+    for other in (text.rstrip("="), text + "\n", text[:-3] + chr(ord(text[-3]) + 1) + "=="):
+        with pytest.raises(ValueError, match=r"base64|padding"):
+            module.handler({"content": other}, None)
 
 
 def test_the_validator_knows_places_where_tenants_are(handler, appconfig: AppConfig, dynamodb: Any) -> None:

@@ -97,6 +97,15 @@ def convolution(
     }
 
 
+def test_names_have_one_spelling() -> None:
+    node = convolution("c", ["image", "k"], ["BiasAdd"])
+    assert s("SAME") == "U0FNRQ=="
+    assert tfjs._node(node, ("image", "k")).op == "Conv2D+BiasAdd"
+    node["attr"]["padding"] = {"s": "U0FNRR=="}
+    with pytest.raises(ValueError, match="base64"):
+        tfjs._node(node, ("image", "k"))
+
+
 def test_every_operation_comes_out_the_same_in_onnx() -> None:
     rng = np.random.default_rng(1)
 

@@ -73,6 +73,14 @@ def test_a_body_that_came_as_text() -> None:
     assert echo().json.loads(base64.b64decode(got["body"]))["form"] == {"a": "é"}
 
 
+@pytest.mark.parametrize("body", ["YT1=", "YT0", "YT0=\n", "!"])
+def test_a_body_has_one_spelling(body: str) -> None:
+    event = http_event({"PATH_INFO": "/x", "REQUEST_METHOD": "POST", "REMOTE_ADDR": "127.0.0.1"}, b"a=")
+    assert event["body"] == "YT0="
+    assert answer(echo(), event)["statusCode"] == 200
+    assert answer(echo(), {**event, "body": body})["statusCode"] == 400
+
+
 @pytest.mark.parametrize(
     ("environ", "ours"),
     [

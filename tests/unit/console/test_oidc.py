@@ -121,6 +121,23 @@ def test_an_answer_that_is_no_token_is_refused(token: Any) -> None:
         identity.finish({"state": kept["state"], "code": "c"}, kept)
 
 
+@pytest.mark.parametrize("ending", ["=", "==", "\n", "!", "A"])
+def test_an_id_token_has_one_spelling(ending: str) -> None:
+    def answers(address: str, form: Mapping[str, str] | None) -> Any:
+        answer = provider(address, form)
+        if form is not None:
+            head, payload, signature = answer["id_token"].split(".")
+            answer["id_token"] = f"{head}.{payload}{ending}.{signature}"
+        return answer
+
+    provider = Provider()
+    identity = OpenIdConnect(ISSUER, "abeyance", CONSOLE, now=lambda: NOW, fetch=answers)
+    _, kept = identity.begin()
+    provider.claims["nonce"] = kept["nonce"]
+    with pytest.raises(Refused, match="no ID token"):
+        identity.finish({"state": kept["state"], "code": "c"}, kept)
+
+
 @pytest.mark.parametrize(
     "discovery",
     [

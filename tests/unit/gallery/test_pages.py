@@ -15,6 +15,15 @@ def test_a_page_begins_where_the_one_before_ended(last: str) -> None:
         page_start("faces of others", page_token("faces of staff", last))
 
 
+@pytest.mark.parametrize("last", ["staff", "staff2", "staff23"])
+def test_a_token_has_one_spelling(last: str) -> None:
+    token = page_token("faces of staff", last)
+    others = [token + "=", token + "==", token + "\n", token[:-1] + chr(ord(token[-1]) + 1)]
+    for other in others:
+        with pytest.raises(InvalidPage):
+            page_start("faces of staff", other)
+
+
 @pytest.mark.parametrize("last", ["x" * 3000, "a/b", "a\x00b", "é", "#"])
 def test_a_well_made_token_with_an_impossible_id_is_refused(last: str) -> None:
     with pytest.raises(InvalidPage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -74,6 +75,49 @@ def test_a_damaged_proof_does_not_hold(
     proof[place % len(proof)] ^= 1 << bit
     report = check_proof(bytes(proof), against=at(header, entries))
     assert not report.ok or msgspec.json.decode(bytes(proof)) == msgspec.json.decode(before)
+
+
+def respell(text: str) -> str:
+    """Other base64 for the same bytes: a bit that stands for nothing is set."""
+    body = text.rstrip("=")
+    assert body != text
+    other = body[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}.get(body[-1], chr(ord(body[-1]) + 1))
+    other += "=" * (len(text) - len(body))
+    assert base64.b64decode(other, validate=True) == base64.b64decode(text, validate=True)
+    return other
+
+
+def test_a_proof_has_one_spelling(header: Header, entries: list[Entry], at: At) -> None:
+    lines = [entry.canonical for entry in entries]
+    proof = prove_inclusion(lines, lines[4], at(header, entries))
+    assert check_proof(msgspec.json.encode(proof)).ok
+    for place, node in enumerate(proof.path):
+        path = (*proof.path[:place], respell(node), *proof.path[place + 1 :])
+        assert not check_proof(msgspec.json.encode(msgspec.structs.replace(proof, path=path))).ok
+    entry = {**(proof.entry or {}), "hash": entries[4].hash.upper()}
+    assert not check_proof(msgspec.json.encode(msgspec.structs.replace(proof, entry=entry))).ok
+
+
+def test_notes_signatures_and_keys_have_one_spelling(header: Header, entries: list[Entry], at: At) -> None:
+    checkpoint = at(header, entries)
+    root = str(checkpoint).split("\n")[2]
+    with pytest.raises(NoteError):
+        parse_checkpoint(str(checkpoint).replace(root, respell(root)))
+    name, value = KNOWN_SIGNATURE.rsplit(" ", 1)
+    with pytest.raises(NoteError):
+        parse_signature(f"{name} {respell(value)}")
+    signed = str(checkpoint.signed(parse_signature(KNOWN_SIGNATURE)))
+    assert parse_checkpoint(signed).signatures
+    with pytest.raises(NoteError):
+        parse_checkpoint(signed.replace(value, respell(value)))
+    with pytest.raises(NoteError):
+        parse_verifier(KNOWN_KEY.replace("c74f20a3", "C74F20A3"))
+    with pytest.raises(NoteError):
+        parse_verifier(KNOWN_KEY.replace("c74f20a3", "c74f 20a3"))
+    with pytest.raises(NoteError):
+        parse_verifier(KNOWN_KEY + "=")
+    with pytest.raises(NoteError):
+        parse_signer(OURS.secret + "====")
 
 
 def test_a_proof_from_damaged_entries_is_not_handed_out(header: Header, entries: list[Entry], at: At) -> None:

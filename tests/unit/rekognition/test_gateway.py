@@ -52,6 +52,7 @@ def test_bodies() -> None:
     assert request_of({**EVENT, "body": encoded, "isBase64Encoded": True}).body == b"{}"
     assert request_of({**EVENT, "body": "nonsense!", "isBase64Encoded": True}).body == b"nonsense!"
     assert request_of({**EVENT, "body": None}).body == b""
+    assert request_of({**EVENT, "body": "e31=", "isBase64Encoded": True}).body == b"e31="  # {} is e30=
 
 
 def test_a_response() -> None:

@@ -129,6 +129,22 @@ def test_blobs_are_decoded_and_nulls_left_out() -> None:
     assert read == {"Image": {"Bytes": b"ABC"}}
 
 
+@pytest.mark.parametrize("text", ["QUI=", "QUJD", "QQ=="])
+def test_a_blob_has_one_spelling(text: str) -> None:
+    def outcome_of(spelling: str) -> str:
+        return outcome(MODEL.operations["DetectFaces"], json.dumps({"Image": {"Bytes": spelling}}).encode())
+
+    assert outcome_of(text) == ""
+    for other in (
+        text.rstrip("="),
+        text + "=",
+        text + "\n",
+        text.replace("I=", "J=").replace("Q==", "R==") + " ",
+    ):
+        assert other == text or outcome_of(other) == "SerializationException"
+    assert outcome_of("QUJ=") == outcome_of("QR==") == "SerializationException"
+
+
 def test_too_large_an_image_is_told_so() -> None:
     body = b'{"Image": {"Bytes": "' + b"A" * 4 * (5 * 1024 * 1024 // 3 + 2) + b'"}}'
     with pytest.raises(ApiError) as caught:

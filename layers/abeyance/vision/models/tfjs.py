@@ -9,7 +9,6 @@ particular its SAME padding, which pads more at the end where the padding is odd
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.encoding import decode_base64
 from abeyance.vision.errors import ModelUnusable
 
 Array = NDArray[Any]
@@ -117,14 +117,14 @@ def _node(node: Mapping[str, Any], inputs: tuple[str, ...]) -> Node:
         return int(values[1]), int(values[2])
 
     def text(value: Mapping[str, Any]) -> str:
-        return base64.b64decode(value.get("s", "")).decode()
+        return decode_base64(value.get("s", "")).decode()
 
     if text(attributes.get("data_format", {})) not in ("", "NHWC") or pair("dilations") != (1, 1):
         raise ModelUnusable(f"{node['op']} with channels first or dilation is not supported")
     op = node["op"]
     if op == "_FusedConv2D":
         fused = attributes["fused_ops"]["list"]["s"]
-        op = "+".join(["Conv2D", *(base64.b64decode(name).decode() for name in fused)])
+        op = "+".join(["Conv2D", *(decode_base64(name).decode() for name in fused)])
     op = {"AddV2": "Add"}.get(op, op)
     if op not in _WRITERS:
         raise ModelUnusable(f"the operation {op} is not supported")
