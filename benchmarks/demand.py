@@ -230,7 +230,7 @@ def _embedding(photos: Sequence[bytes]) -> float:
     """Milliseconds of a face in the embedder, in batches of the stage."""
     import numpy as np
 
-    from abeyance.vision.models.store import load_embedder
+    from abeyance.embedding.onnx import load_embedder
 
     embedder = load_embedder()
     chips = np.random.default_rng(9).integers(0, 256, (topology.RECOGNIZE.batch_size, 112, 112, 3), np.uint8)

@@ -112,13 +112,15 @@ def _models(function: str, box: Sandbox) -> float | None:
         return None
     settings = Settings()
     names = {"detector": settings.detector_model, "embedder": settings.embedder_model}
+    homes = {"detector": "abeyance.vision.models.store", "embedder": "abeyance.embedding.onnx"}
     calls = "; ".join(
-        f"load_{role}('{names[role]}', settings.models, verify=False)" for role in _MODELS[function]
+        f"from {homes[role]} import load_{role}; load_{role}('{names[role]}', settings.models, verify=False)"
+        for role in _MODELS[function]
     )
     code = (
         "import numpy, time, abeyance.vision.models.manifest; from abeyance.pipeline.settings import Settings\n"
         "settings = Settings.from_environment(); began = time.perf_counter()\n"
-        f"from abeyance.vision.models.store import load_detector, load_embedder; {calls}\n"
+        f"{calls}\n"
         "print((time.perf_counter() - began) * 1000)"
     )
     return float(_run(box, code, first_event.World()).stdout.split()[-1])

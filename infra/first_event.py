@@ -233,6 +233,6 @@ def _photo() -> bytes:
 def _chips() -> bytes:
     import numpy as np
 
-    from abeyance.pipeline.npy import encode
+    from abeyance.embedding.npy import encode
 
     return encode(np.zeros((1, 112, 112, 3), np.uint8))

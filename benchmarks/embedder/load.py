@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from abeyance.pipeline import npy
+from abeyance.embedding import npy
 
 
 @dataclass(slots=True)

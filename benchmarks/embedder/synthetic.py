@@ -28,7 +28,7 @@ from abeyance.vision.models.manifest import (
     Role,
 )
 
-#: What every name begins with; ``abeyance.pipeline.embedders`` refuses to embed for anybody with such a model.
+#: What every name begins with; ``abeyance.embedding.selection`` refuses to embed for anybody with such a model.
 PREFIX = "loadtest-random-"
 
 

@@ -6,9 +6,10 @@ from _serve import SETTINGS, THREADS  # isort: skip
 import numpy as np
 from _photos import Found, serve_photos
 
+from abeyance.embedding.onnx import load_embedder
 from abeyance.vision.alignment import align
 from abeyance.vision.image import open_photo
-from abeyance.vision.models.store import load_detector, load_embedder
+from abeyance.vision.models.store import load_detector
 
 _detector = load_detector(threads=THREADS, straighten=SETTINGS["straighten"])
 _embedder = load_embedder(threads=THREADS)

@@ -15,9 +15,10 @@ from typing import Any
 import boto3
 import numpy as np
 
+from abeyance.embedding.onnx import load_embedder
 from abeyance.vision.alignment import align
 from abeyance.vision.image import open_photo
-from abeyance.vision.models.store import load_detector, load_embedder
+from abeyance.vision.models.store import load_detector
 
 _s3 = boto3.client("s3")
 _detector = load_detector(threads=THREADS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from abeyance.pipeline import npy
+from abeyance.embedding import npy
 
 from .batcher import ModelFailed, Overloaded
 from .endpoint import Endpoint, NotServing, State

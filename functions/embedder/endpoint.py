@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from abeyance.pipeline.npy import CHIP
+from abeyance.embedding.npy import CHIP
 
 from .batcher import Batcher, ModelFailed, Templates
 from .metrics import Metrics

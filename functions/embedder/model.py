@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.vision.embedder import OnnxEmbedder
+from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models.manifest import Manifest, ModelEntry, Role
 from abeyance.vision.models.store import locate

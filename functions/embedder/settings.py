@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from abeyance.pipeline.npy import MAX_CHIPS
+from abeyance.embedding.npy import MAX_CHIPS
 
 #: Where SageMaker unpacks a model's own files.
 SAGEMAKER_MODEL = Path("/opt/ml/model")

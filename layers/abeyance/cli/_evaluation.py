@@ -66,9 +66,10 @@ class Bench:
         cache: bool = True,
         workers: int = 0,
     ) -> None:
+        from abeyance.embedding.onnx import load_embedder
         from abeyance.evaluation.templates import Extractor
         from abeyance.vision.models.manifest import Manifest
-        from abeyance.vision.models.store import cache_directory, load_detector, load_embedder
+        from abeyance.vision.models.store import cache_directory, load_detector
 
         manifest = Manifest.load()
         embedder = load_embedder(model, models, manifest=manifest)

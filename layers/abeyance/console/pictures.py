@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.embedding.npy import MEDIA_TYPE, BadBody, decode_chips, encode
 from abeyance.gallery.model import Face
 from abeyance.pipeline.events import Upload
-from abeyance.pipeline.npy import MEDIA_TYPE, BadBody, decode_chips, encode
 from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.recognize import face_id
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from abeyance.evaluation.errors import DataInvalid
 
 if TYPE_CHECKING:
+    from abeyance.embedding.port import Embedder
     from abeyance.vision.detector import Detector, Face
-    from abeyance.vision.embedder import Embedder
 
 Tick = Callable[[], None]
 

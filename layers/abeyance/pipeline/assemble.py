@@ -16,6 +16,7 @@ from abeyance.pipeline.stage import Outbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from abeyance.embedding.port import Embedder
     from abeyance.gallery.search import Searcher
     from abeyance.gallery.store import DynamoGallery
     from abeyance.moratorium.guard import Guard
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from abeyance.pipeline.review import EnqueueReviews
     from abeyance.vision.attributes.describe import Attributes
     from abeyance.vision.detector import Detector
-    from abeyance.vision.embedder import Embedder
     from abeyance.vision.similarity import SimilarityScale
 
 
@@ -147,7 +147,7 @@ def detector(settings: Settings) -> Callable[[], Detector]:
 
 def embedder(settings: Settings) -> Callable[[], Embedder]:
     """The deployment's embedder, in this process or at its endpoint; opened by the first call."""
-    from abeyance.pipeline.embedders import embedder_from
+    from abeyance.embedding.selection import embedder_from
 
     return functools.cache(
         lambda: embedder_from(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from abeyance.embedding.port import Embedder, EmbedderUnavailable
 from abeyance.gallery.errors import CollectionExists, CollectionNotFound, ModelMismatch, Superseded
 from abeyance.gallery.model import Candidate, CollectionRef, Face, NewFace, Source
 from abeyance.gallery.port import Gallery
@@ -21,14 +22,12 @@ from abeyance.gallery.search import Searcher
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
-from abeyance.pipeline.embedders import EmbedderUnavailable
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
 from abeyance.pipeline.ports import ObjectGone, Objects, Standing
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.settings import Settings
 from abeyance.pipeline.stage import Decide, Message, Outbox, each, halted, rejected, timestamp, together
 from abeyance.pipeline.uploads import chips_key, result_key
-from abeyance.vision.embedder import Embedder
 from abeyance.vision.similarity import SimilarityScale
 
 log = logging.getLogger("abeyance")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.gallery import errors as gallery
 from abeyance.gallery.table import Conflict
-from abeyance.pipeline.embedders import EmbedderUnavailable
 from abeyance.vision.errors import ImageRejected, RejectReason
 
 #: Errors that are the service's fault, HTTP 500, as the API reference says; every other one is 400.

@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.embedding.port import Embedder
 from abeyance.rekognition.call import Timings
 from abeyance.rekognition.wire import single
 from abeyance.vision.detector import Detector, Face
-from abeyance.vision.embedder import Embedder
 from abeyance.vision.image import Photo
 from abeyance.vision.similarity import SimilarityScale
 

@@ -20,6 +20,7 @@ from werkzeug.test import Client, TestResponse
 from abeyance.console.assemble import parts
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
+from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, Source
 from abeyance.gallery.store import DynamoGallery
@@ -33,7 +34,6 @@ from abeyance.moratorium.schema import definition
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import aws, events
 from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, SearchedFace, Upload
-from abeyance.pipeline.npy import encode
 from abeyance.pipeline.recognize import face_id, review_key
 from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.review import EnqueueReviews

@@ -21,7 +21,8 @@ import pytest
 from abeyance.vision.models.manifest import ModelEntry
 from benchmarks.embedder import synthetic
 
-FUNCTIONS = Path(__file__).parents[3] / "functions"
+ROOT = Path(__file__).parents[3]
+FUNCTIONS = ROOT / "functions"
 
 Reply = tuple[int, dict[str, str], bytes]
 
@@ -45,7 +46,7 @@ class Server:
         self._environment = {
             **os.environ,
             **{f"ABEYANCE_EMBEDDER_{name.upper()}": str(value) for name, value in given.items()},
-            "PYTHONPATH": str(FUNCTIONS),
+            "PYTHONPATH": os.pathsep.join((str(FUNCTIONS), str(ROOT / "layers"))),
         }
         if entry.path:
             self._environment["ABEYANCE_MANIFEST"] = str(Path(entry.path).parent / f"{entry.name}.json")

@@ -11,22 +11,17 @@ import numpy as np
 import pytest
 from botocore.config import Config
 
-from abeyance.pipeline.embedders import (
-    ChipsRefused,
-    EmbedderUnavailable,
-    HttpTransport,
-    Policy,
-    RemoteEmbedder,
-    SageMakerTransport,
-    WrongModel,
-)
-from abeyance.vision.embedder import Embedder, OnnxEmbedder
+from abeyance.embedding.http import HttpTransport
+from abeyance.embedding.onnx import OnnxEmbedder
+from abeyance.embedding.port import ChipsRefused, Embedder, EmbedderUnavailable, WrongModel
+from abeyance.embedding.remote import RemoteEmbedder, RetryPolicy
+from abeyance.embedding.sagemaker import SageMakerTransport
 from abeyance.vision.models.manifest import ModelEntry
 from abeyance.vision.session import open_session
 
 from .conftest import SageMaker, Server
 
-QUICK = Policy(read_timeout=60.0, budget=90.0, attempts=3, base=0.01, cap=0.05)
+QUICK = RetryPolicy(read_timeout_s=60.0, budget_s=90.0, attempts=3, backoff_base_s=0.01, backoff_cap_s=0.05)
 
 
 def runtime(url: str) -> Any:

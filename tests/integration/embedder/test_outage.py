@@ -9,8 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from abeyance.pipeline.embedders import EmbedderUnavailable, HttpTransport, Policy, RemoteEmbedder
-from abeyance.vision.embedder import OnnxEmbedder
+from abeyance.embedding.http import HttpTransport
+from abeyance.embedding.onnx import OnnxEmbedder
+from abeyance.embedding.port import EmbedderUnavailable
+from abeyance.embedding.remote import RemoteEmbedder, RetryPolicy
 from abeyance.vision.models.manifest import ModelEntry
 from abeyance.vision.session import open_session
 
@@ -25,7 +27,7 @@ def test_killed_in_mid_load_nothing_is_lost_or_doubled(
     serve: Callable[..., Server], tiny: ModelEntry
 ) -> None:
     server = serve().start()
-    policy = Policy(attempts=3, base=0.02, cap=0.1, failures=3, cooldown=0.3, read_timeout=5.0)
+    policy = RetryPolicy(attempts=3, backoff_base_s=0.02, backoff_cap_s=0.1, read_timeout_s=5.0)
     embedder = RemoteEmbedder(tiny, HttpTransport(server.url, policy), policy)
     waiting = list(range(400))
     done: dict[int, np.ndarray] = {}
@@ -72,22 +74,14 @@ def test_killed_in_mid_load_nothing_is_lost_or_doubled(
         assert np.allclose(made, oracle.embed(chips(item)), atol=1e-5)
 
 
-def test_while_the_endpoint_is_away_messages_go_back_at_once(
-    serve: Callable[..., Server], tiny: ModelEntry
-) -> None:
+def test_an_endpoint_that_is_back_is_asked_at_once(serve: Callable[..., Server], tiny: ModelEntry) -> None:
     server = serve().start()
-    policy = Policy(attempts=2, base=0.01, cap=0.02, failures=2, cooldown=0.5)
+    policy = RetryPolicy(attempts=2, backoff_base_s=0.01, backoff_cap_s=0.02)
     embedder = RemoteEmbedder(tiny, HttpTransport(server.url, policy), policy)
     embedder.embed(chips(0))
     server.kill()
-    for _ in range(2):
+    for _ in range(10):
         with pytest.raises(EmbedderUnavailable):
             embedder.embed(chips(0))
-    began = time.monotonic()
-    for _ in range(1000):
-        with pytest.raises(EmbedderUnavailable, match="left alone"):
-            embedder.embed(chips(0))
-    assert time.monotonic() - began < 0.5  # a thousand messages cost less than one try
     server.start()
-    time.sleep(0.5)
     assert embedder.embed(chips(0)).shape == (1, 32)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from abeyance.pipeline import npy
-from abeyance.vision.embedder import OnnxEmbedder
+from abeyance.embedding import npy
+from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.models.manifest import ModelEntry
 from abeyance.vision.session import open_session
 

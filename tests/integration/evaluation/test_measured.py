@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from abeyance.cli import audit, evaluate
+from abeyance.embedding.onnx import load_embedder
 from abeyance.vision.errors import ModelError
-from abeyance.vision.models.store import load_embedder
 
 app = typer.Typer()
 app.add_typer(evaluate.app, name="evaluate")

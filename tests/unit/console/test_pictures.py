@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from abeyance.console.pictures import Pictures, overlap, png
+from abeyance.embedding.npy import encode
 from abeyance.gallery.model import CollectionRef, Face, Source
 from abeyance.pipeline.events import Upload
-from abeyance.pipeline.npy import encode
 from abeyance.pipeline.ports import ObjectGone
 from abeyance.pipeline.recognize import face_id
 from abeyance.vision.detector import Face as Found

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from abeyance.vision.embedder import OnnxEmbedder
+from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.errors import ModelError, ModelUnusable
 from abeyance.vision.models.manifest import ModelEntry, Preprocessing
 from abeyance.vision.session import open_session

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abeyance.pipeline import npy
+from abeyance.embedding import npy
 
 
 def chips(count: int) -> np.ndarray:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from abeyance.embedding.onnx import OnnxEmbedder, load_embedder
 from abeyance.local.samples import fetch_samples
 from abeyance.vision.detector import Detector
-from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.errors import PackageUnavailable
 from abeyance.vision.image import decode
 from abeyance.vision.models.manifest import Manifest
-from abeyance.vision.models.store import fetch, load_detector, load_embedder, models_directory
+from abeyance.vision.models.store import fetch, load_detector, models_directory
 
 
 @pytest.fixture(scope="session")

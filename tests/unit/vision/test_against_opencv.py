@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector
-from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.errors import ImageRejected
 from abeyance.vision.image import Limits, decode
 from abeyance.vision.models.manifest import Manifest

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, Face
-from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import locate
 

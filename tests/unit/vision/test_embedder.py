@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector
-from abeyance.vision.embedder import OnnxEmbedder
 from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models.manifest import Manifest, Preprocessing
 from abeyance.vision.session import open_session

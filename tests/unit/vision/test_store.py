@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from abeyance.embedding.onnx import load_embedder
 from abeyance.vision.errors import (
     ManifestInvalid,
     ModelCorrupt,
@@ -18,7 +19,6 @@ from abeyance.vision.models.store import (
     State,
     fetch,
     load_detector,
-    load_embedder,
     locate,
     models_directory,
     receipt_of,

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from abeyance.vision.detector import Detector
-    from abeyance.vision.embedder import OnnxEmbedder
 
 #: ``(model, what is being done, bytes so far, bytes in all or 0 if unknown)``
 Progress = Callable[[str, str, int, int], None]
@@ -209,30 +208,13 @@ def load_detector(
     from abeyance.vision.detector import Detector
     from abeyance.vision.session import open_session
 
-    entry = _entry(name, Role.DETECTOR, manifest)
+    entry = entry_for(name, Role.DETECTOR, manifest)
     path = locate(entry, directory, verify=verify)
     return Detector(open_session(path, threads=threads, providers=providers), straighten=straighten)
 
 
-def load_embedder(
-    name: str = "sface-2021dec",
-    directory: str | Path = "",
-    *,
-    manifest: Manifest | None = None,
-    threads: int = 1,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
-    verify: bool = True,
-) -> OnnxEmbedder:
-    """The embedder ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
-    from abeyance.vision.embedder import OnnxEmbedder
-    from abeyance.vision.session import open_session
-
-    entry = _entry(name, Role.EMBEDDER, manifest)
-    path = locate(entry, directory, verify=verify)
-    return OnnxEmbedder(open_session(path, threads=threads, providers=providers), entry)
-
-
-def _entry(name: str, role: Role, manifest: Manifest | None) -> ModelEntry:
+def entry_for(name: str, role: Role, manifest: Manifest | None = None) -> ModelEntry:
+    """Return the manifest's entry ``name``; raises ``ManifestInvalid`` if it is not for ``role``."""
     entry = (manifest or Manifest.load())[name]
     if entry.role is not role:
         raise ManifestInvalid(f"the model {name} is for {entry.role}, not a {role}")

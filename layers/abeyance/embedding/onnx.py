@@ -1,43 +1,34 @@
-"""Chips to templates."""
+"""The embedder in this process, by ONNX Runtime."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.errors import ModelUnusable
-from abeyance.vision.models.manifest import ModelEntry
+from abeyance.vision.models.manifest import Manifest, ModelEntry, Role
+from abeyance.vision.models.store import entry_for, locate
 
 
-class Embedder(Protocol):
-    """Makes templates. Those of two embedders are comparable if and only if their identities are equal."""
+def load_embedder(
+    name: str = "sface-2021dec",
+    directory: str | Path = "",
+    *,
+    manifest: Manifest | None = None,
+    threads: int = 1,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    verify: bool = True,
+) -> OnnxEmbedder:
+    """Open the embedder ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
+    from abeyance.vision.session import open_session
 
-    @property
-    def identity(self) -> str:
-        """``<name>@<12 hex digits>``."""
-        ...
-
-    @property
-    def dimension(self) -> int:
-        """Length of a template."""
-        ...
-
-    def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Templates of aligned faces.
-
-        Parameters
-        ----------
-        chips
-            (n, 112, 112, 3) uint8 RGB, from :func:`abeyance.vision.alignment.align`.
-
-        Returns
-        -------
-        NDArray
-            (n, dimension) float32, unit length.
-        """
-        ...
+    entry = entry_for(name, Role.EMBEDDER, manifest)
+    path = locate(entry, directory, verify=verify)
+    return OnnxEmbedder(open_session(path, threads=threads, providers=providers), entry)
 
 
 class OnnxEmbedder:
@@ -80,11 +71,11 @@ class OnnxEmbedder:
         self._channels = channels
         self._mean = np.array(pre.mean, np.float32)
         self._factor = (1 / np.array(pre.std, np.float64)).astype(np.float32)
-        self._plain = not self._mean.any() and bool((self._factor == 1).all())
+        self._is_normalised = not self._mean.any() and bool((self._factor == 1).all())
 
     @property
     def identity(self) -> str:
-        """``<name>@<12 hex digits>``; see :attr:`abeyance.vision.models.manifest.ModelEntry.identity`."""
+        """``<name>@<12 hex digits>`` of the model."""
         return self._identity
 
     @property
@@ -98,7 +89,7 @@ class OnnxEmbedder:
         return self._entry
 
     def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Templates of aligned faces; see :meth:`Embedder.embed`. ValueError for other shapes or types."""
+        """Make the templates of aligned faces; see :meth:`abeyance.embedding.port.Embedder.embed`."""
         pre = self._entry.preprocessing
         if chips.ndim != 4 or chips.shape[1:] != (pre.height, pre.width, 3) or chips.dtype != np.uint8:
             raise ValueError(
@@ -114,7 +105,7 @@ class OnnxEmbedder:
 
     def _tensor(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         values = chips[..., self._channels].astype(np.float32)
-        if not self._plain:
+        if not self._is_normalised:
             values = (values - self._mean) * self._factor
         return (
             values
