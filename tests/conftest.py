@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# An example may take as long as a busy machine makes it take.
+settings.register_profile("abeyance", deadline=None)
+settings.load_profile("abeyance")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

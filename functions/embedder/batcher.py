@@ -97,6 +97,7 @@ class Batcher:
         spread: bool = False,
         linger: float = 0.0,
         observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
         self._dimension = dimension
@@ -106,6 +107,7 @@ class Batcher:
         self._spread = spread
         self._linger = linger
         self._observer = observer
+        self._clock = clock
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="model")
         self._queue: deque[_Job] = deque()
         self._queued = 0
@@ -125,7 +127,7 @@ class Batcher:
 
     def longest_run(self) -> float:
         """Seconds since the oldest run that has not ended began; 0.0 if none is under way."""
-        return time.monotonic() - min(self._running.values()) if self._running else 0.0
+        return self._clock() - min(self._running.values()) if self._running else 0.0
 
     def reserve(self, chips: int) -> None:
         """Accept ``chips`` that are about to come; raises :class:`Overloaded`. Give them back with :meth:`release`."""
@@ -146,7 +148,7 @@ class Batcher:
         ``first`` goes before everything that waits.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(chips, self._dimension, loop.create_future(), time.monotonic())
+        job = _Job(chips, self._dimension, loop.create_future(), self._clock())
         if not len(chips):
             job.future.set_result(job.templates)
             return job.future
@@ -216,7 +218,7 @@ class Batcher:
         pieces = self._take()
         if not pieces:
             return
-        now = time.monotonic()
+        now = self._clock()
         self._runs += 1
         number = self._runs
         self._running[number] = now
@@ -231,20 +233,20 @@ class Batcher:
         """In a worker's thread: the templates, and the seconds that they took."""
         if all(job.future.done() for job, _, _ in pieces):
             return np.empty((0, self._dimension), np.float32), 0.0  # nobody waits any more
-        began = time.monotonic()
+        began = self._clock()
         views = [job.chips[start:stop] for job, start, stop in pieces]
         chips = views[0] if len(views) == 1 else np.concatenate(views)
         templates = self._run(chips)
         if templates.shape != (len(chips), self._dimension) or not np.isfinite(templates).all():
             raise ModelFailed("the model's answer is not a template")
-        return templates, time.monotonic() - began
+        return templates, self._clock() - began
 
     def _ended(
         self, number: int, began: float, count: int, done: asyncio.Future[tuple[Templates, float]]
     ) -> None:
         del self._running[number]
         pieces = self._pieces.pop(number)
-        seconds = time.monotonic() - began
+        seconds = self._clock() - began
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             templates, seconds = done.result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -36,6 +35,19 @@ class Model:
         if (chips == self.fails_on).all():
             raise RuntimeError("device lost")
         return chips[:, 0, 0, :2].astype(np.float32)
+
+
+class Runs:
+    """An observer that notes how many chips each run starts with."""
+
+    def __init__(self) -> None:
+        self.started_with: list[int] = []
+
+    def started(self, chips: int, waited: float) -> None:
+        self.started_with.append(chips)
+
+    def ended(self, chips: int, seconds: float, error: BaseException | None) -> None:
+        """Note nothing."""
 
 
 def run(work: Callable[[Model, Batcher], Coroutine[Any, Any, None]], **how: Any) -> Model:
@@ -71,7 +83,6 @@ def test_few_chips_are_spread_over_idle_workers() -> None:
     async def work(model: Model, batcher: Batcher) -> None:
         model.gate.clear()
         future = batcher.submit(marked(1, 2, 3, 4))
-        await asyncio.sleep(0.05)
         model.gate.set()
         assert list((await future)[:, 0]) == [1, 2, 3, 4]
 
@@ -79,20 +90,21 @@ def test_few_chips_are_spread_over_idle_workers() -> None:
 
 
 def test_an_incomplete_batch_waits_for_company_only_while_others_are_served() -> None:
+    runs = Runs()
+
     async def work(model: Model, batcher: Batcher) -> None:
         model.gate.clear()
         first = batcher.submit(marked(1))
-        await asyncio.sleep(0.01)
-        assert model.runs == [1]  # alone: at once
+        assert runs.started_with == [1]  # alone: at once
         rest = [batcher.submit(marked(mark)) for mark in (2, 3)]
-        await asyncio.sleep(0.01)
-        assert model.runs == [1]
-        await asyncio.sleep(0.1)
-        assert model.runs == [1, 2]
+        assert runs.started_with == [1]
+        while len(runs.started_with) < 2:
+            await asyncio.sleep(0.001)
+        assert runs.started_with == [1, 2]
         model.gate.set()
         await asyncio.gather(first, *rest)
 
-    run(work, workers=2, linger=0.05)
+    run(work, workers=2, linger=0.05, observer=runs)
 
 
 def test_no_chips_need_no_model() -> None:
@@ -151,21 +163,22 @@ def test_what_nobody_waits_for_is_not_run() -> None:
 
 
 def test_a_stuck_run_is_noticed_and_those_who_wait_are_told() -> None:
+    now = [100.0]
+
     async def work(model: Model, batcher: Batcher) -> None:
         model.gate.clear()
-        began = time.monotonic()
         futures = [batcher.submit(marked(mark)) for mark in (1, 2)]
-        await asyncio.sleep(0.05)
-        assert 0.04 <= batcher.longest_run() <= time.monotonic() - began + 0.01
+        now[0] += 30
+        assert batcher.longest_run() == 30
         batcher.fail(ModelFailed("stuck"))
         for future in futures:
             with pytest.raises(ModelFailed, match="stuck"):
                 await future
         model.gate.set()
-        await asyncio.sleep(0.05)
-        assert batcher.longest_run() == 0.0
+        while batcher.longest_run():
+            await asyncio.sleep(0.001)
 
-    run(work)
+    run(work, clock=lambda: now[0])
 
 
 @settings(max_examples=40, deadline=None)
