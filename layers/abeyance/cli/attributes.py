@@ -110,9 +110,10 @@ def _look(
 ) -> tuple[list[Looked], dict[Role, ModelEntry]]:
     import os
 
-    from abeyance.evaluation.attribute_photos import ASKED, identity, look
+    from abeyance.evaluation.attribute_photos import identity, look
     from abeyance.evaluation.datasets import read_photos
-    from abeyance.vision.attributes.describe import load_attributes
+    from abeyance.vision.analysis import ATTRIBUTE_ROLES
+    from abeyance.vision.attributes.estimator import load_attributes
     from abeyance.vision.models.manifest import Manifest
     from abeyance.vision.models.store import cache_directory, load_detector
 
@@ -120,7 +121,7 @@ def _look(
     attributes = load_attributes(models, manifest=manifest)
     finder = load_detector(detector, models, manifest=manifest)
     named = identity(attributes, manifest[detector].identity)
-    entries = {role: entry for role in ASKED if (entry := attributes.networks.entry(role))}
+    entries = attributes.open(ATTRIBUTE_ROLES)
     sets = []
     for path in data:
         photos = read_photos(path, images=images)

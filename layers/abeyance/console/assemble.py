@@ -39,6 +39,7 @@ from abeyance.pipeline.aws import S3Objects, client
 from abeyance.pipeline.events import Event
 from abeyance.pipeline.settings import Settings
 from abeyance.pipeline.stage import Outbox
+from abeyance.vision.analysis import FaceAnalyzer
 from abeyance.vision.models.manifest import Manifest
 
 
@@ -48,7 +49,8 @@ def parts(settings: Settings | None = None) -> Parts:
     objects, dynamodb = S3Objects(client("s3")), client("dynamodb")
     gallery = DynamoGallery(dynamodb, settings.gallery_table, client("s3"), settings.gallery_bucket)
     ledger, hide = _Ledger(settings.ledger_queue), _pseudonyms(settings)
-    pictures = Pictures(objects, settings.chips_bucket, _detector(settings))
+    analyzer = FaceAnalyzer(_detector(settings), functools.cache(lambda: stages.attributes(settings)))
+    pictures = Pictures(objects, settings.chips_bucket, analyzer)
     desk = Desk(
         DynamoReviews(dynamodb, settings.reviews_table),
         objects,

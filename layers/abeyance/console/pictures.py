@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,7 @@ from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.recognize import face_id
 
 if TYPE_CHECKING:
-    from abeyance.vision.detector import Detector
+    from abeyance.vision.analysis import FaceAnalyzer
 
 Chip = NDArray[np.uint8]
 #: Least overlap (intersection over union) at which a face found again is taken for the one of the gallery.
@@ -34,14 +33,14 @@ class Pictures:
         Both buckets.
     chips_bucket
         Its name.
-    detector
-        Opened when a photo has to be cut anew.
+    analyzer
+        Finds the face again when a photo has to be cut anew.
     """
 
-    def __init__(self, objects: Objects, chips_bucket: str, detector: Callable[[], Detector]) -> None:
+    def __init__(self, objects: Objects, chips_bucket: str, analyzer: FaceAnalyzer) -> None:
         self._objects = objects
         self._bucket = chips_bucket
-        self._detector = detector
+        self._analyzer = analyzer
 
     def probe(self, upload: Upload, chip: int) -> Chip | None:
         """(112, 112, 3) uint8 RGB of one row of the upload's chips file; None if it is gone."""
@@ -89,25 +88,18 @@ class Pictures:
             return None
 
     def _cut_anew(self, upload: Upload, face: Face) -> Chip | None:
-        from abeyance.vision.alignment import align
+        from abeyance.vision.boxes import iou
         from abeyance.vision.errors import ImageRejected
-        from abeyance.vision.image import open_photo
 
         try:
-            photo = open_photo(self._objects.read(upload))
+            found = self._analyzer.analyze(self._objects.read(upload)).faces
         except (ObjectGone, ImageRejected):
             return None
-        height, width = photo.height, photo.width
-        scale = np.array([width, height, width, height])
-        found = [
-            (overlap(np.asarray(one.box) / scale, np.asarray(face.box)), one)
-            for one in self._detector().detect(photo)
-        ]
-        best = max(found, key=lambda pair: pair[0], default=None)
-        if best is None or best[0] < SAME_BOX:
+        if not found:
             return None
-        chip: Chip = align(photo, best[1].landmarks[None])[0]
-        return chip
+        overlaps = iou(face.box, [one.relative_box for one in found])[0]
+        best = int(np.argmax(overlaps))
+        return found[best].chip if overlaps[best] >= SAME_BOX else None
 
 
 def _upload(face: Face) -> Upload:
@@ -125,14 +117,6 @@ def _upload(face: Face) -> Upload:
 
 def _chips_key(upload: Upload) -> str:
     return f"{upload.folder}{upload.identity}.npy"
-
-
-def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Intersection over union of two boxes (left, top, width, height)."""
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    return shared / float(np.prod(one[2:]) + np.prod(other[2:]) - shared)
 
 
 def png(chip: Chip) -> bytes:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.templates import _Store, central
+from abeyance.vision.analysis import ATTRIBUTE_ROLES
 from abeyance.vision.attributes import mesh as face_mesh
-from abeyance.vision.attributes.describe import ROLES, Attributes
-from abeyance.vision.attributes.raw import Raw
+from abeyance.vision.attributes.estimate import AttributeScores
+from abeyance.vision.attributes.estimator import AttributeEstimator
 from abeyance.vision.detector import Detector
-from abeyance.vision.models.manifest import Role
 
 #: Classes of the expression model.
 EXPRESSIONS = 7
@@ -58,7 +58,7 @@ class Looked:
 def look(
     photos: PhotoSet,
     detector: Detector,
-    attributes: Attributes,
+    attributes: AttributeEstimator,
     identity: str,
     *,
     cache: Path | None = None,
@@ -109,7 +109,7 @@ def look(
     )
 
 
-def _row(data: bytes, detector: Detector, attributes: Attributes) -> NDArray[np.float64]:
+def _row(data: bytes, detector: Detector, attributes: AttributeEstimator) -> NDArray[np.float64]:
     from abeyance.vision.errors import ImageRejected
     from abeyance.vision.image import decode
 
@@ -122,11 +122,11 @@ def _row(data: bytes, detector: Detector, attributes: Attributes) -> NDArray[np.
     face = central(detector.detect(pixels), pixels.shape)
     if face is None:
         return row
-    (raw,) = attributes.networks.look(pixels, [face], ROLES["ALL"])
+    (raw,) = attributes.score(pixels, [face], ATTRIBUTE_ROLES)
     return _flat(raw)
 
 
-def _flat(raw: Raw) -> NDArray[np.float64]:
+def _flat(raw: AttributeScores) -> NDArray[np.float64]:
     nothing = float("nan")
     mouth = face_mesh.mouth_openness(raw.mesh) if raw.mesh is not None else nothing
     shares: Sequence[float] = [nothing] * EXPRESSIONS if raw.expression is None else raw.expression.tolist()
@@ -135,10 +135,10 @@ def _flat(raw: Raw) -> NDArray[np.float64]:
     return np.array([1.0, female, years, mouth, raw.mesh_presence, *shares])
 
 
-def identity(attributes: Attributes, detector_identity: str) -> str:
+def identity(attributes: AttributeEstimator, detector_identity: str) -> str:
     """Names what :func:`look` depends on; opens the models."""
-    entries = [attributes.networks.entry(role) for role in sorted(ROLES["ALL"], key=str)]
-    return "+".join([detector_identity, *(entry.identity for entry in entries if entry)])
+    entries = attributes.open(sorted(ATTRIBUTE_ROLES, key=str))
+    return "+".join([detector_identity, *(entry.identity for entry in entries.values())])
 
 
 def span(label: str) -> tuple[float, float] | None:
@@ -156,7 +156,3 @@ def weights_of(one: Looked) -> NDArray[np.float64]:
     if labels is None:
         return np.ones(len(one.photos))
     return np.array([float(label) for label in labels])
-
-
-#: Every role that is asked, for callers that report what was measured.
-ASKED: frozenset[Role] = ROLES["ALL"]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.evaluation.intervals import Rate, clustered_rate
+from abeyance.vision.boxes import iou
 
 Box = tuple[float, float, float, float]
 
@@ -39,16 +40,6 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     sizes: tuple[Sized, ...]
 
 
-def overlap_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes (n, 4) and (m, 4), each x, y, width, height: (n, m)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    union = np.prod(a[:, 2:], axis=1)[:, None] + np.prod(b[:, 2:], axis=1)[None] - shared
-    result: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return result
-
-
 def match(
     marked: Sequence[Box], found: Sequence[Box], confidence: Sequence[float], overlap: float = 0.5
 ) -> NDArray[np.int64]:
@@ -62,7 +53,7 @@ def match(
     result = np.full(len(found), -1, np.int64)
     if not len(found) or not len(marked):
         return result
-    overlaps = overlap_matrix(np.array(found, np.float64), np.array(marked, np.float64))
+    overlaps = iou(np.array(found, np.float64), np.array(marked, np.float64))
     for index in np.argsort(-np.asarray(confidence), kind="stable"):
         best = int(np.argmax(overlaps[index]))
         if overlaps[index, best] >= overlap:

@@ -25,7 +25,7 @@ from abeyance.evaluation.errors import DataInvalid
 
 if TYPE_CHECKING:
     from abeyance.embedding.port import Embedder
-    from abeyance.vision.detector import Detector, Face
+    from abeyance.vision.detector import Detector, FaceDetection
 
 Tick = Callable[[], None]
 
@@ -179,10 +179,10 @@ class Extractor:
         return np.array([confidence], "<f4").tobytes() + np.array([count], "<i4").tobytes() + vector.tobytes()
 
 
-def central(faces: Sequence[Face], shape: Sequence[int]) -> Face | None:
+def central(faces: Sequence[FaceDetection], shape: Sequence[int]) -> FaceDetection | None:
     """The face that a photo of ``shape`` (h, w, ...) is of, or None if there are none."""
 
-    def weight(face: Face) -> float:
+    def weight(face: FaceDetection) -> float:
         x, y, width, height = face.box
         distance = (x + width / 2 - shape[1] / 2) ** 2 + (y + height / 2 - shape[0] / 2) ** 2
         return width * height - 2 * distance

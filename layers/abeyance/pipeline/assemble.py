@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
-    from abeyance.vision.attributes.describe import Attributes
+    from abeyance.vision.attributes.estimator import AttributeEstimator
     from abeyance.vision.detector import Detector
     from abeyance.vision.similarity import SimilarityScale
 
@@ -193,9 +193,9 @@ def similarity_scale(settings: Settings) -> Callable[[], SimilarityScale]:
     return functools.cache(lambda: SimilarityScale.of(Manifest.load()[settings.embedder_model]))
 
 
-def attributes(settings: Settings) -> Attributes:
+def attributes(settings: Settings) -> AttributeEstimator:
     """What describes faces beyond where they are; imported and opened only where that is asked for."""
-    from abeyance.vision.attributes.describe import load_attributes
+    from abeyance.vision.attributes.estimator import load_attributes
 
     return load_attributes(settings.models, verify=settings.verify_models)
 

@@ -18,14 +18,15 @@ from abeyance.pipeline.ports import ObjectGone, Objects
 from abeyance.pipeline.stage import Message, Outbox, halted, one_by_one, rejected, timestamp
 from abeyance.pipeline.uploads import chips_key
 from abeyance.vision.alignment import align
-from abeyance.vision.detector import Detector, Face
+from abeyance.vision.analysis import ATTRIBUTE_ROLES
+from abeyance.vision.detector import Detector, FaceDetection
 from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.image import Limits, Photo, open_photo
-from abeyance.vision.quality import QualityFilter, assess, reasons
+from abeyance.vision.quality import QualityFilter, assess, unindexed_reasons
 
 if TYPE_CHECKING:
-    from abeyance.vision.attributes.describe import Attributes
-    from abeyance.vision.attributes.estimate import Answer, Estimate
+    from abeyance.vision.attributes.estimate import Answer, AttributeEstimate
+    from abeyance.vision.attributes.estimator import AttributeEstimator
 
 log = logging.getLogger("abeyance")
 
@@ -41,7 +42,7 @@ class Detect:
         detector: Callable[[], Detector],
         chips_bucket: str,
         limits: Limits | None = None,
-        attributes: Callable[[], Attributes] | None = None,
+        attributes: Callable[[], AttributeEstimator] | None = None,
     ) -> None:
         self._guard = guard
         self._objects = objects
@@ -100,7 +101,7 @@ class Detect:
         chips = align(photo, np.stack([face.landmarks for face in found])) if found else _NO_CHIPS
         faces, kept = _describe(photo, found, chips, quality_filter)
         if upload.action == "analyze" and self._attributes and found:
-            faces = _analysed(faces, self._attributes().judge(photo.pixels, found))
+            faces = _analysed(faces, self._attributes().estimate(photo.pixels, found, ATTRIBUTE_ROLES))
         key = chips_key(upload)
         rows = io.BytesIO()
         np.save(rows, chips[kept], allow_pickle=False)
@@ -121,7 +122,7 @@ _NO_CHIPS = np.empty((0, 112, 112, 3), np.uint8)
 
 
 def _describe(
-    photo: Photo, found: Sequence[Face], chips: np.ndarray, quality_filter: QualityFilter
+    photo: Photo, found: Sequence[FaceDetection], chips: np.ndarray, quality_filter: QualityFilter
 ) -> tuple[tuple[DetectedFace, ...], list[int]]:
     """The faces as events carry them, and whose chips are wanted, in the order of the chips file."""
     width, height = photo.width, photo.height
@@ -129,7 +130,7 @@ def _describe(
     kept: list[int] = []
     for number, (face, chip) in enumerate(zip(found, chips, strict=True)):
         quality = assess(photo, face, chip)
-        why = tuple(reasons(quality, face, quality_filter))
+        why = unindexed_reasons(quality, face, quality_filter)
         x, y, w, h = face.box
         faces.append(
             DetectedFace(
@@ -157,7 +158,7 @@ def _share(pixels: float, whole: int) -> float:
     return round(float(pixels) / whole, 6)
 
 
-def _analysed(faces: Sequence[DetectedFace], judged: Sequence[Estimate]) -> tuple[DetectedFace, ...]:
+def _analysed(faces: Sequence[DetectedFace], judged: Sequence[AttributeEstimate]) -> tuple[DetectedFace, ...]:
     """The faces with what may be said of them."""
 
     def word(answer: Answer | None) -> Judgement | None:

@@ -28,6 +28,7 @@ from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.settings import Settings
 from abeyance.pipeline.stage import Decide, Message, Outbox, each, halted, rejected, timestamp, together
 from abeyance.pipeline.uploads import chips_key, result_key
+from abeyance.vision.detector import MAX_FACES
 from abeyance.vision.similarity import SimilarityScale
 
 log = logging.getLogger("abeyance")
@@ -38,8 +39,6 @@ _FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
 
 #: Bytes of the searched faces in one event: EventBridge takes 256 KB, DynamoDB's items with all stages 400 KB.
 MOST_BYTES = 180_000
-#: Faces of one photo that the detector keeps.
-MOST_FACES = 100
 
 
 class Work(NamedTuple):
@@ -321,7 +320,7 @@ class Recognize:
             return
         ref = CollectionRef(upload.tenant, upload.collection)
         try:
-            if not self._gallery.get_faces(ref, [face_id(upload, row) for row in range(MOST_FACES)]):
+            if not self._gallery.get_faces(ref, [face_id(upload, row) for row in range(MAX_FACES)]):
                 self._gallery.delete_source(ref, Source(upload.bucket, upload.key, "", upload.sequencer))
         except CollectionNotFound:
             return

@@ -13,12 +13,12 @@ from abeyance.pipeline import assemble as stages
 from abeyance.pipeline.aws import client
 from abeyance.pipeline.settings import Settings
 from abeyance.rekognition.access import Access
-from abeyance.rekognition.eyes import Eyes
 from abeyance.rekognition.gateway import request_of, response_of
-from abeyance.rekognition.operations import Tools
-from abeyance.rekognition.operations.tools import Embedding
+from abeyance.rekognition.operations import Services
+from abeyance.rekognition.operations.services import EmbeddingModel
 from abeyance.rekognition.photos import Photos
 from abeyance.rekognition.service import Rekognition
+from abeyance.vision.analysis import FaceAnalyzer
 from abeyance.vision.models.manifest import Manifest
 
 
@@ -28,7 +28,7 @@ def api() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     return lambda event: response_of(service(request_of(event)))
 
 
-def _parts(settings: Settings) -> tuple[Access, Tools]:
+def _parts(settings: Settings) -> tuple[Access, Services]:
     access = Access(
         stages.guard(settings),
         DynamoTenants(client("dynamodb"), settings.tenants_table),
@@ -36,23 +36,22 @@ def _parts(settings: Settings) -> tuple[Access, Tools]:
         lambda text: pseudonym(stages.pseudonym_key(settings), text),
     )
     gallery = stages.gallery(settings)
-    return access, Tools(
+    return access, Services(
         gallery=gallery,
         searcher=stages.searcher(settings, gallery),
         photos=Photos(client("s3"), settings.uploads_bucket),
-        eyes=eyes(settings),
-        embedding=functools.cache(lambda: _embedding(settings)),
+        analyzer=FaceAnalyzer(
+            stages.detector(settings), functools.cache(lambda: stages.attributes(settings))
+        ),
+        embedder=stages.embedder(settings),
+        scale=stages.similarity_scale(settings),
+        embedding_model=functools.cache(lambda: _embedding_model(settings)),
     )
 
 
-def eyes(settings: Settings) -> Eyes:
-    """Detector, embedder, scale and attribute models of this deployment."""
-    return Eyes(stages.detector(settings), stages.embedder(settings), stages.similarity_scale(settings))
-
-
-def _embedding(settings: Settings) -> Embedding:
+def _embedding_model(settings: Settings) -> EmbeddingModel:
     entry = Manifest.load()[settings.embedder_model]
-    return Embedding(entry.identity, entry.dimension)
+    return EmbeddingModel(entry.identity, entry.dimension)
 
 
 class _LazyQueue:

@@ -10,7 +10,7 @@ from abeyance.rekognition import wire
 from abeyance.rekognition.access import Access
 from abeyance.rekognition.call import Answer, Call, Grant, Request, Timings
 from abeyance.rekognition.errors import ApiError, translate
-from abeyance.rekognition.operations import OPERATIONS, Tools
+from abeyance.rekognition.operations import OPERATIONS, Services
 
 log = logging.getLogger("abeyance")
 
@@ -22,13 +22,13 @@ class Rekognition:
     ----------
     access
         Tells who asks, and whether they may.
-    tools
-        What the operations work with.
+    services
+        Ports and adapters of the operations.
     """
 
-    def __init__(self, access: Access, tools: Tools) -> None:
+    def __init__(self, access: Access, services: Services) -> None:
         self._access = access
-        self._tools = tools
+        self._services = services
         self._model = wire.model()
 
     def __call__(self, request: Request) -> Answer:
@@ -61,7 +61,7 @@ class Rekognition:
         call = Call(request, params, grant, timings, headers)
         if grant.flags:
             headers["x-abeyance-flags"] = ",".join(grant.flags)
-        return OPERATIONS[operation.name].answer(call, self._tools)
+        return OPERATIONS[operation.name].answer(call, self._services)
 
     def _grant(self, request: Request, name: str, params: dict[str, Any], timings: Timings) -> Grant:
         actions = OPERATIONS[name].actions(params)

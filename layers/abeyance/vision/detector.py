@@ -1,45 +1,51 @@
-"""Faces in a photo, with YuNet (Wu, Peng, Yu: YuNet, a tiny millisecond-level face detector, 2023)."""
+"""Face detection with YuNet (Wu, Peng, Yu: YuNet, a tiny millisecond-level face detector, 2023)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import CHIP, TARGET, similarity_transform, tilt, warp
+from abeyance.vision.boxes import iou
 from abeyance.vision.image import Photo
 from abeyance.vision.session import open_session
 
+#: Most faces of one photo, the largest: the limit of Amazon Rekognition.
+MAX_FACES: Final = 100
+
 _STRIDES = (8, 16, 32)
-_NMS_OVERLAP = 0.3
+_NMS_IOU = 0.3
 #: Candidates that enter non-maximum suppression: more than any photo has faces.
-_MOST_CANDIDATES = 5000
-#: Longest side of the second look.
-_FAR_SIDE = 640
-#: From this size on, in pixels of the first look, a face is located better from afar.
-_LARGE = 400
-#: Degrees of tilt, as drawn too level, from which on a face is looked at again, and those from which on that counts.
-_TILTED = 2.5
-_WORTH_IT = 9.0
-#: How often at most: each look finds about half of what is left of the tilt.
-_MOST_TURNS = 5
-#: Side of the picture that it is looked at in, where its points are put in it, and how certain it has to be.
-_PATCH = 160
-_PATCH_POINTS = TARGET * np.float32(0.8) + np.float32((_PATCH - 0.8 * CHIP) / 2)
+_MAX_CANDIDATES = 5000
+#: Longest side of the coarse pass.
+_COARSE_SIDE_PX = 640
+#: Faces whose longer side in the fine pass is at least this are located better by the coarse pass.
+_LARGE_FACE_PX = 400
+#: Detect again above this tilt, as first measured.
+_RECHECK_TILT_DEG = 2.5
+#: Use the corrected landmarks above this tilt.
+_APPLY_TILT_DEG = 9.0
+#: Corrections of one face. Each finds about half of the tilt that is left.
+_MAX_CORRECTIONS = 5
+#: Side of the upright patch in which a tilted face is detected again, where its points come to lie, and the least
+#: confidence there.
+_PATCH_SIDE_PX = 160
+_PATCH_POINTS = TARGET * np.float32(0.8) + np.float32((_PATCH_SIDE_PX - 0.8 * CHIP) / 2)
 _PATCH_CONFIDENCE = 0.5
 
-#: Scores (n,), boxes (n, 4) as x, y, width, height, points (n, 5, 2); all float32.
-_Found: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+#: Raw detections: scores (n,), boxes (n, 4) as x, y, width, height, points (n, 5, 2); all float32.
+_Detections: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Face:
-    """One face, in pixels of the upright image; x runs right, y runs down, (0, 0) is the top left corner."""
+class FaceDetection:
+    """A detected face, in pixels of the upright photo; x runs right, y runs down, (0, 0) is the top left corner."""
 
-    #: x, y, width, height. A face at the border may reach outside the image.
+    #: x, y, width, height. A face at the border may reach outside the photo.
     box: tuple[float, float, float, float]
     #: (5, 2) float32: right eye, left eye, nose tip, right and left mouth corner. Sides are the person's own.
     landmarks: NDArray[np.float32]
@@ -53,24 +59,24 @@ class Face:
 
 
 class Detector:
-    """Finds faces. One detector may be used from several threads at once.
+    """A face detector. May be used from several threads at once.
 
-    A photo is looked at twice: once with its longest side at most ``longest_side``, and once at 640 pixels,
-    because the network sees no face that fills more than some 600 pixels. The second look costs a fifth of
-    the first, and is left out where the photo is no larger than that.
+    It runs twice: a fine pass with the photo's longest side at most ``longest_side``, and a coarse pass at 640
+    pixels, because the network misses faces that fill more than some 600 pixels. The coarse pass costs a fifth of the
+    fine one, and is left out where the photo is no larger than that.
 
-    Tilted faces are looked at again, turned upright by what is known, because the network draws the points of a
-    tilted face too level: at 30 degrees it reports some 13, and a face aligned by that is recognised half as often.
+    The network draws the points of a tilted face too level: at 30 degrees it reports some 13, and a face aligned by
+    that is recognised half as often. Tilted faces are therefore detected again in a patch that is turned upright.
 
     Parameters
     ----------
     model
         Path of the converted model, or an open session.
     longest_side
-        Pixels of the first look; a larger photo is scaled down for it. 0 looks once, at the photo as it is.
+        Pixels of the fine pass; a larger photo is scaled down for it. 0 runs one pass, on the photo as it is.
         Boxes and points are in pixels of the photo as given in any case.
     straighten
-        Look again at tilted faces. It changes their points, not their boxes.
+        Detect tilted faces again. It changes their points, not their boxes.
     """
 
     def __init__(self, model: str | Path | Any, *, longest_side: int = 1280, straighten: bool = True) -> None:
@@ -81,9 +87,9 @@ class Detector:
         self._straighten = straighten
 
     def detect(
-        self, pixels: NDArray[np.uint8] | Photo, *, min_confidence: float = 0.7, max_faces: int = 100
-    ) -> list[Face]:
-        """Find faces.
+        self, pixels: NDArray[np.uint8] | Photo, *, min_confidence: float = 0.7, max_faces: int = MAX_FACES
+    ) -> list[FaceDetection]:
+        """Find the faces of a photo.
 
         Parameters
         ----------
@@ -96,7 +102,7 @@ class Detector:
 
         Returns
         -------
-        list of Face
+        list of FaceDetection
             Largest box first.
 
         Raises
@@ -112,16 +118,16 @@ class Detector:
             photo = pixels
         longest = max(photo.width, photo.height)
         near = min(longest, self._longest_side or longest)
-        seen = _scaled(photo.reduced(longest / near)[0], near)
-        found = self._look(seen, min_confidence)
-        if self._longest_side and near > _FAR_SIDE:
-            far = _scaled(seen, _FAR_SIDE)
-            height, width = seen.shape[:2]
-            found = _merge(found, _enlarged(self._look(far, min_confidence), far, width, height))
-        scores, boxes, points = _enlarged(found, seen, photo.width, photo.height)
+        fine = _scaled(photo.reduced(longest / near)[0], near)
+        found = self._run(fine, min_confidence)
+        if self._longest_side and near > _COARSE_SIDE_PX:
+            coarse = _scaled(fine, _COARSE_SIDE_PX)
+            height, width = fine.shape[:2]
+            found = _merge(found, _enlarged(self._run(coarse, min_confidence), coarse, width, height))
+        scores, boxes, points = _enlarged(found, fine, photo.width, photo.height)
         largest = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_faces]
         return [
-            Face(
+            FaceDetection(
                 box=tuple(boxes[i].tolist()),
                 landmarks=self._straightened(photo, points[i]) if self._straighten else points[i],
                 confidence=float(scores[i]),
@@ -129,35 +135,35 @@ class Detector:
             for i in largest
         ]
 
-    def _look(self, pixels: NDArray[np.uint8], min_confidence: float) -> _Found:
+    def _run(self, pixels: NDArray[np.uint8], min_confidence: float) -> _Detections:
         outputs = self._session.run(self._outputs, {self._input: _tensor(pixels)})
         scores, boxes, points = _decode(outputs, pixels.shape[1], min_confidence)
-        kept = _suppress(boxes, np.argsort(-scores, kind="stable")[:_MOST_CANDIDATES])
+        kept = _suppress(boxes, np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES])
         return scores[kept], boxes[kept], points[kept]
 
     def _straightened(self, photo: Photo, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Points of a tilted face, found in a small picture of it that is turned upright further each time."""
+        """Return the points of a tilted face, found in a small patch that is turned upright further each time."""
         drawn = landmarks
-        if abs(tilt(drawn)) < _TILTED:
+        if abs(tilt(drawn)) < _RECHECK_TILT_DEG:
             return drawn
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_CORRECTIONS):
             matrix = similarity_transform(landmarks[None], _PATCH_POINTS)[0]
             if np.linalg.det(matrix[:, :2]) < 1e-12:
                 break
-            _, boxes, points = self._look(warp(photo, matrix, _PATCH), _PATCH_CONFIDENCE)
-            # The face that is meant is in the middle and as large as it was made.
+            _, boxes, points = self._run(warp(photo, matrix, _PATCH_SIDE_PX), _PATCH_CONFIDENCE)
+            # The same face lies in the middle and has the size that the patch gives it.
             middles = boxes[:, :2] + boxes[:, 2:] / 2
-            meant = (
-                np.abs(middles - _PATCH / 2).max(axis=1) + np.abs(boxes[:, 3] - _PATCH * 0.6) < _PATCH * 0.4
-            )
-            if not meant.any():
+            off_centre = np.abs(middles - _PATCH_SIDE_PX / 2).max(axis=1)
+            off_size = np.abs(boxes[:, 3] - _PATCH_SIDE_PX * 0.6)
+            same = off_centre + off_size < _PATCH_SIDE_PX * 0.4
+            if not same.any():
                 break
-            upright = points[np.flatnonzero(meant)[0]]
+            upright = points[np.flatnonzero(same)[0]]
             landmarks = (upright - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-            if abs(tilt(upright)) < _TILTED / 2:
+            if abs(tilt(upright)) < _RECHECK_TILT_DEG / 2:
                 break
         # A face that turns out to be nearly level was drawn well enough the first time.
-        return landmarks if abs(tilt(landmarks)) >= _WORTH_IT else drawn
+        return landmarks if abs(tilt(landmarks)) >= _APPLY_TILT_DEG else drawn
 
 
 def _scaled(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
@@ -173,33 +179,33 @@ def _scaled(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
     return np.asarray(small)
 
 
-def _enlarged(found: _Found, small: NDArray[np.uint8], width: int, height: int) -> _Found:
-    """What was found in a scaled picture, in pixels of the larger one; each side was rounded on its own."""
+def _enlarged(found: _Detections, small: NDArray[np.uint8], width: int, height: int) -> _Detections:
+    """Return detections in a scaled picture as pixels of the larger one; each side was rounded on its own."""
     scale = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
     scores, boxes, points = found
     return scores, boxes * np.tile(scale, 2), points * scale
 
 
-def _merge(near: _Found, far: _Found) -> _Found:
-    """Faces of both looks, each once: a large one as seen from afar, any other as seen from near."""
-    scores, boxes, points = (np.concatenate(pair) for pair in zip(near, far, strict=True))
-    from_far = np.arange(len(scores)) >= len(near[0])
-    first = from_far & (boxes[:, 2:].max(axis=1) >= _LARGE)
-    rank = np.where(first, 0, np.where(from_far, 2, 1))
+def _merge(fine: _Detections, coarse: _Detections) -> _Detections:
+    """Return the faces of both passes, each once: a large one from the coarse pass, any other from the fine one."""
+    scores, boxes, points = (np.concatenate(pair) for pair in zip(fine, coarse, strict=True))
+    from_coarse = np.arange(len(scores)) >= len(fine[0])
+    first = from_coarse & (boxes[:, 2:].max(axis=1) >= _LARGE_FACE_PX)
+    rank = np.where(first, 0, np.where(from_coarse, 2, 1))
     kept = _suppress(boxes, np.lexsort((-scores, rank)))
     return scores[kept], boxes[kept], points[kept]
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(1, 3, H, W) float32 BGR, H and W filled up with black to multiples of 32."""
+    """Return (1, 3, H, W) float32 BGR, H and W filled up with black to multiples of 32."""
     height, width = pixels.shape[:2]
     tensor = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
     tensor[0, :, :height, :width] = pixels.transpose(2, 0, 1)[::-1]
     return tensor
 
 
-def _decode(outputs: list[NDArray[np.float32]], width: int, min_confidence: float) -> _Found:
-    """What those cells say that are certain enough, of a picture of this width."""
+def _decode(outputs: list[NDArray[np.float32]], width: int, min_confidence: float) -> _Detections:
+    """Return the detections of cells with at least ``min_confidence``, for an input of this width in pixels."""
     scores, boxes, points = [], [], []
     for level, stride in enumerate(_STRIDES):
         cls, obj, bbox, kps = (out[0] for out in outputs[4 * level : 4 * level + 4])
@@ -216,14 +222,10 @@ def _decode(outputs: list[NDArray[np.float32]], width: int, min_confidence: floa
 
 
 def _suppress(boxes: NDArray[np.float32], order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Indices that stay: a box goes if it shares more than 0.3 of the union with an earlier one."""
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    area = boxes[:, 2] * boxes[:, 3]
+    """Return the indices that non-maximum suppression keeps: no box overlaps an earlier one too much."""
     kept = []
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(best)
-        sides = np.minimum(high[best], high[rest]) - np.maximum(low[best], low[rest])
-        shared = np.prod(np.maximum(sides, 0), axis=1)
-        order = rest[shared <= _NMS_OVERLAP * (area[best] + area[rest] - shared)]
+        order = rest[iou(boxes[best], boxes[rest])[0] <= _NMS_IOU]
     return np.array(kept, np.intp)

@@ -1,9 +1,9 @@
-"""Is a face good enough to be recognised, and if not, why?
+"""Face quality, and the quality filter.
 
-The bars of the quality filter were set by measuring: a photo of each of 250 mated pairs (LFW) was made
-smaller, blurred, darker or brighter, and recognition at cosine 0.36 watched. ``LOW`` keeps out what is
-recognised less than about half the time, ``MEDIUM`` (and ``AUTO``) less than about 85 %, ``HIGH`` what falls
-visibly behind an undisturbed photo. Bars for pose and for cut-off faces are judgement.
+The thresholds of the filter were set by measuring: a photo of each of 250 mated pairs (LFW) was made smaller, blurred,
+darker or brighter, and matched at cosine 0.36. ``LOW`` leaves out faces that are recognised less than about half the
+time, ``MEDIUM`` (and ``AUTO``) less than about 85 %, ``HIGH`` those that fall visibly behind an undisturbed photo.
+Thresholds for pose and for cut-off faces are judgement.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import align, tilt
-from abeyance.vision.detector import Face
+from abeyance.vision.detector import FaceDetection
 from abeyance.vision.image import Photo
 
 
 class QualityFilter(StrEnum):
-    """How good a face has to be; the values of Amazon Rekognition."""
+    """The levels of the quality filter, as Amazon Rekognition names them."""
 
     NONE = "NONE"
     AUTO = "AUTO"
@@ -30,9 +30,9 @@ class QualityFilter(StrEnum):
 
 
 class UnindexedReason(StrEnum):
-    """Why a face was left out; the values of Amazon Rekognition.
+    """The reasons for leaving a face out, as Amazon Rekognition names them.
 
-    ``EXCEEDS_MAX_FACES`` is for whoever limits the number of faces; :func:`reasons` never gives it.
+    ``EXCEEDS_MAX_FACES`` is for whoever limits the number of faces; :func:`unindexed_reasons` never gives it.
     """
 
     EXCEEDS_MAX_FACES = "EXCEEDS_MAX_FACES"
@@ -48,7 +48,7 @@ class UnindexedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What was measured of one face."""
+    """Measurements of one face."""
 
     #: 0 to 100; above 60 for a sharp face, below 20 for one that is blurred beyond recognition.
     sharpness: float
@@ -68,7 +68,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bar:
+class _Thresholds:
     size: float
     sharpness: float
     darkest: float
@@ -79,14 +79,16 @@ class _Bar:
     visible: float
 
 
-_MEDIUM = _Bar(size=22, sharpness=22, darkest=5, brightest=93, yaw=60, pitch=45, confidence=0.75, visible=0.6)
-_BARS = {
-    QualityFilter.LOW: _Bar(
+_MEDIUM = _Thresholds(
+    size=22, sharpness=22, darkest=5, brightest=93, yaw=60, pitch=45, confidence=0.75, visible=0.6
+)
+_THRESHOLDS = {
+    QualityFilter.LOW: _Thresholds(
         size=16, sharpness=7, darkest=3, brightest=97, yaw=75, pitch=60, confidence=0.7, visible=0.4
     ),
     QualityFilter.MEDIUM: _MEDIUM,
     QualityFilter.AUTO: _MEDIUM,
-    QualityFilter.HIGH: _Bar(
+    QualityFilter.HIGH: _Thresholds(
         size=44, sharpness=45, darkest=10, brightest=85, yaw=40, pitch=30, confidence=0.85, visible=0.9
     ),
 }
@@ -112,8 +114,10 @@ _HEAD -= _HEAD.mean(axis=0)
 _HEAD_INVERSE = np.linalg.pinv(_HEAD)
 
 
-def assess(pixels: NDArray[np.uint8] | Photo, face: Face, chip: NDArray[np.uint8] | None = None) -> Quality:
-    """Measure one face.
+def assess(
+    pixels: NDArray[np.uint8] | Photo, face: FaceDetection, chip: NDArray[np.uint8] | None = None
+) -> Quality:
+    """Measure the quality of one face.
 
     Parameters
     ----------
@@ -142,24 +146,26 @@ def assess(pixels: NDArray[np.uint8] | Photo, face: Face, chip: NDArray[np.uint8
     )
 
 
-def reasons(quality: Quality, face: Face, level: QualityFilter | str) -> list[UnindexedReason]:
-    """Why the face does not meet the filter; empty if it does. ``NONE`` is met by every face."""
-    bar = _BARS.get(QualityFilter(level))
-    if bar is None:
-        return []
+def unindexed_reasons(
+    quality: Quality, face: FaceDetection, quality_filter: QualityFilter
+) -> tuple[UnindexedReason, ...]:
+    """Return why a face does not meet the filter; nothing if it does. Every face meets ``NONE``."""
+    limits = _THRESHOLDS.get(QualityFilter(quality_filter))
+    if limits is None:
+        return ()
     failed = {
-        UnindexedReason.EXTREME_POSE: abs(quality.yaw) > bar.yaw or abs(quality.pitch) > bar.pitch,
-        UnindexedReason.LOW_BRIGHTNESS: not bar.darkest <= quality.brightness <= bar.brightest,
-        UnindexedReason.LOW_SHARPNESS: quality.sharpness < bar.sharpness,
-        UnindexedReason.LOW_CONFIDENCE: face.confidence < bar.confidence,
-        UnindexedReason.SMALL_BOUNDING_BOX: quality.size < bar.size,
-        UnindexedReason.LOW_FACE_QUALITY: quality.visible < bar.visible,
+        UnindexedReason.EXTREME_POSE: abs(quality.yaw) > limits.yaw or abs(quality.pitch) > limits.pitch,
+        UnindexedReason.LOW_BRIGHTNESS: not limits.darkest <= quality.brightness <= limits.brightest,
+        UnindexedReason.LOW_SHARPNESS: quality.sharpness < limits.sharpness,
+        UnindexedReason.LOW_CONFIDENCE: face.confidence < limits.confidence,
+        UnindexedReason.SMALL_BOUNDING_BOX: quality.size < limits.size,
+        UnindexedReason.LOW_FACE_QUALITY: quality.visible < limits.visible,
     }
-    return [reason for reason, fails in failed.items() if fails]
+    return tuple(reason for reason, fails in failed.items() if fails)
 
 
 def pose(landmarks: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees (signs as in :class:`Quality`) of five points.
+    """Return yaw, pitch and roll in degrees (signs as in :class:`Quality`) of five points.
 
     A mean head is fitted to the points under a distant camera (scaled orthography). Five points carry little
     depth: expect errors of some ten degrees, most in pitch, where faces differ most.
@@ -181,10 +187,10 @@ def pose(landmarks: NDArray[np.float32]) -> tuple[float, float, float]:
 
 
 def _sharpness(luma: NDArray[np.float32]) -> float:
-    """Energy of second over first derivatives at half size.
+    """Return the energy of second over first derivatives at half size, 0 to 100.
 
     It does not depend on contrast and falls with every kind of blur. At full size the noise of compression
-    would pass for detail; of a dozen such measures this one told best (AUC 0.90) whether a face was still
+    would pass for detail. Of a dozen such measures this one predicted best (AUC 0.90) that a face is still
     recognised.
     """
     half = (luma[::2, ::2] + luma[1::2, ::2] + luma[::2, 1::2] + luma[1::2, 1::2]) / 4

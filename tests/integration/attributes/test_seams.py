@@ -20,9 +20,9 @@ from abeyance.moratorium.tenants import Tenant
 from abeyance.pipeline import events
 from abeyance.pipeline.detect import Detect
 from abeyance.rekognition import wire
-from abeyance.rekognition.call import Timings
-from abeyance.rekognition.eyes import Eyes
-from abeyance.vision.attributes.describe import Attributes, load_attributes
+from abeyance.rekognition.facedetail import attribute_roles, face_detail
+from abeyance.vision.analysis import FaceAnalyzer
+from abeyance.vision.attributes.estimator import AttributeEstimator, load_attributes
 from abeyance.vision.detector import Detector
 from abeyance.vision.errors import PackageUnavailable
 from abeyance.vision.models.manifest import Manifest, Role
@@ -39,7 +39,7 @@ def detector() -> Detector:
 
 
 @pytest.fixture(scope="module")
-def attributes(detector: Detector) -> Attributes:
+def attributes(detector: Detector) -> AttributeEstimator:
     return load_attributes()
 
 
@@ -52,37 +52,39 @@ def unused() -> Any:
     raise AssertionError("nobody asked for this")
 
 
+def details(analyzer: FaceAnalyzer, photo: bytes, *wanted: str) -> list[dict[str, Any]]:
+    """The FaceDetails of a photo for which a request asks for ``wanted``."""
+    faces = analyzer.analyze(photo, attributes=attribute_roles(wanted)).faces
+    return [face_detail(face, wanted) for face in faces]
+
+
 class TestApi:
     def test_the_answer_is_one_that_the_service_could_give(
-        self, detector: Detector, attributes: Attributes, photo: bytes
+        self, detector: Detector, attributes: AttributeEstimator, photo: bytes
     ) -> None:
-        eyes = Eyes(lambda: detector, unused, unused, lambda: attributes)
-        (seen,) = eyes.look(photo, Timings(), wanted=frozenset({"ALL"}))
-        body = msgspec.json.decode(msgspec.json.encode({"FaceDetails": [seen.detail]}))
+        (detail,) = details(FaceAnalyzer(lambda: detector, lambda: attributes), photo, "ALL")
+        body = msgspec.json.decode(msgspec.json.encode({"FaceDetails": [detail]}))
         _, violations = wire.model().check(body, "DetectFacesResponse")
         assert violations == []
         assert {"BoundingBox", "Confidence", "Quality", "AgeRange", "Gender", "Emotions", "Smile"} < set(
-            seen.detail
+            detail
         )
-        assert len(seen.detail["Landmarks"]) == 30
-        assert not {"Beard", "Mustache", "Eyeglasses", "Sunglasses", "EyesOpen", "EyeDirection"} & set(
-            seen.detail
-        )
-        for number in _numbers(seen.detail):
+        assert len(detail["Landmarks"]) == 30
+        assert not {"Beard", "Mustache", "Eyeglasses", "Sunglasses", "EyesOpen", "EyeDirection"} & set(detail)
+        for number in _numbers(detail):
             assert number == wire.single(number)
 
     def test_default_attributes_open_nothing(self, detector: Detector, photo: bytes) -> None:
-        eyes = Eyes(lambda: detector, unused, unused, unused)
-        (seen,) = eyes.look(photo, Timings(), wanted=frozenset({"DEFAULT"}))
-        assert set(seen.detail) == {"BoundingBox", "Landmarks", "Pose", "Quality", "Confidence"}
+        (detail,) = details(FaceAnalyzer(lambda: detector, unused), photo, "DEFAULT")
+        assert set(detail) == {"BoundingBox", "Landmarks", "Pose", "Quality", "Confidence"}
 
     def test_some_attributes_leave_the_default_ones_as_they_are(
-        self, detector: Detector, attributes: Attributes, photo: bytes
+        self, detector: Detector, attributes: AttributeEstimator, photo: bytes
     ) -> None:
-        eyes = Eyes(lambda: detector, unused, unused, lambda: attributes)
-        (plain,) = eyes.look(photo, Timings())
-        (seen,) = eyes.look(photo, Timings(), wanted=frozenset({"GENDER"}))
-        assert seen.detail == {**plain.detail, "Gender": seen.detail["Gender"]}
+        analyzer = FaceAnalyzer(lambda: detector, lambda: attributes)
+        (plain,) = details(analyzer, photo)
+        (detail,) = details(analyzer, photo, "GENDER")
+        assert detail == {**plain, "Gender": detail["Gender"]}
 
 
 def _numbers(value: Any) -> list[float]:
@@ -159,7 +161,7 @@ class Arrived:
 
 
 def detected(
-    photo: bytes, detector: Detector, action: str, load: Callable[[], Attributes]
+    photo: bytes, detector: Detector, action: str, load: Callable[[], AttributeEstimator]
 ) -> events.FacesDetected:
     kept = Kept(photo)
     parts = {
@@ -181,7 +183,9 @@ def detected(
 
 
 class TestPipeline:
-    def test_analyze_adds_attributes(self, detector: Detector, attributes: Attributes, photo: bytes) -> None:
+    def test_analyze_adds_attributes(
+        self, detector: Detector, attributes: AttributeEstimator, photo: bytes
+    ) -> None:
         event = detected(photo, detector, "analyze", lambda: attributes)
         (face,) = event.faces
         said = face.attributes

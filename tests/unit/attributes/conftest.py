@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from abeyance.local.samples import fetch_samples
-from abeyance.vision.attributes.describe import Attributes, load_attributes
+from abeyance.vision.attributes.estimator import AttributeEstimator, load_attributes
 from abeyance.vision.detector import Detector
 from abeyance.vision.errors import PackageUnavailable
 from abeyance.vision.image import decode
@@ -35,7 +35,7 @@ def detector(models: Path) -> Detector:
 
 
 @pytest.fixture(scope="session")
-def attributes(models: Path) -> Attributes:
+def attributes(models: Path) -> AttributeEstimator:
     return load_attributes(models)
 
 

@@ -6,9 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from abeyance.vision.attributes.describe import face_detail
-from abeyance.vision.attributes.estimate import age_range, estimate, expression_shares, female_share
-from abeyance.vision.attributes.raw import Raw
+from abeyance.rekognition.facedetail import attribute_members
+from abeyance.vision.attributes.estimate import (
+    AttributeScores,
+    age_range,
+    estimate,
+    expression_shares,
+    female_share,
+)
 from abeyance.vision.models.manifest import Confidence, Manifest, ModelEntry, Role
 
 ENTRIES = {entry.role: entry for entry in Manifest.load().entries.values() if entry.role is not Role.EMBEDDER}
@@ -44,11 +49,11 @@ def test_gender_is_symmetric_and_rises() -> None:
 
 
 def test_an_unsure_gender_is_withheld_unless_it_is_measured() -> None:
-    assert estimate(Raw(female=0.3), AT).gender is None
-    unsure = estimate(Raw(female=0.3), AT, withhold=False).gender
+    assert estimate(AttributeScores(female=0.3), AT).gender is None
+    unsure = estimate(AttributeScores(female=0.3), AT, withhold=False).gender
     assert unsure is not None
     assert 0.5 <= unsure.confidence < 0.6
-    sure = estimate(Raw(female=-9.0), AT).gender
+    sure = estimate(AttributeScores(female=-9.0), AT).gender
     assert sure is not None
     assert (sure.value, sure.confidence > 0.9) == ("Male", True)
 
@@ -65,7 +70,7 @@ def test_age_ranges_rise_and_hold_what_the_model_says_for_adults() -> None:
 def test_expressions_are_shares_and_none_is_invented() -> None:
     shares = expression_shares(np.log([0.5, 0.3, 0.1, 0.05, 0.02, 0.02, 0.01]), how(Role.EXPRESSION))
     assert shares.sum() == pytest.approx(1)
-    said = estimate(Raw(expression=np.log(np.eye(7)[1] + 1e-8)), AT)
+    said = estimate(AttributeScores(expression=np.log(np.eye(7)[1] + 1e-8)), AT)
     assert said.expression is not None
     assert set(said.expression) == {"CALM", "HAPPY", "SAD", "ANGRY", "FEAR", "DISGUSTED", "SURPRISED"}
     assert max(said.expression, key=lambda name: said.expression[name]) == "HAPPY"  # type: ignore[index]
@@ -74,7 +79,7 @@ def test_expressions_are_shares_and_none_is_invented() -> None:
 
 
 def test_expressions_that_nothing_speaks_for_are_withheld() -> None:
-    even = Raw(expression=np.log(np.full(7, 1 / 7)))
+    even = AttributeScores(expression=np.log(np.full(7, 1 / 7)))
     entries = changed(Role.EXPRESSION, biases=(), floor=40.0)
     assert estimate(even, entries).expression is None
     assert estimate(even, entries, withhold=False).expression is not None
@@ -82,23 +87,23 @@ def test_expressions_that_nothing_speaks_for_are_withheld() -> None:
 
 def test_a_mesh_beside_the_face_says_nothing() -> None:
     points = np.random.default_rng(0).normal(0, 50, (468, 3)).astype(np.float32)
-    lost = estimate(Raw(mesh=points, mesh_presence=0.2), AT)
+    lost = estimate(AttributeScores(mesh=points, mesh_presence=0.2), AT)
     assert (lost.pose, lost.landmarks, lost.mouth_open) == (None, None, None)
-    there = estimate(Raw(mesh=points, mesh_presence=0.9), AT)
+    there = estimate(AttributeScores(mesh=points, mesh_presence=0.9), AT)
     assert there.pose is not None
     assert len(there.landmarks or {}) == 30
 
 
 def test_nothing_is_said_of_what_nobody_asked() -> None:
-    assert estimate(Raw(), AT) == estimate(Raw(), {})
-    assert face_detail(estimate(Raw(), AT), frozenset({"ALL"}), 10, 10) == {}
+    assert estimate(AttributeScores(), AT) == estimate(AttributeScores(), {})
+    assert attribute_members(estimate(AttributeScores(), AT), frozenset({"ALL"}), (10, 10)) == {}
 
 
 def test_only_what_was_asked_is_in_the_answer() -> None:
-    said = estimate(Raw(female=9.0, years=30.0, expression=np.log(np.eye(7)[1] + 1e-8)), AT)
-    assert set(face_detail(said, frozenset({"SMILE"}), 9, 9)) == {"AgeRange", "Gender", "Smile"}
-    assert set(face_detail(said, frozenset({"EMOTIONS"}), 9, 9)) == {"AgeRange", "Gender", "Emotions"}
-    emotions = face_detail(said, frozenset({"ALL"}), 9, 9)["Emotions"]
+    said = estimate(AttributeScores(female=9.0, years=30.0, expression=np.log(np.eye(7)[1] + 1e-8)), AT)
+    assert set(attribute_members(said, frozenset({"SMILE"}), (9, 9))) == {"AgeRange", "Gender", "Smile"}
+    assert set(attribute_members(said, frozenset({"EMOTIONS"}), (9, 9))) == {"AgeRange", "Gender", "Emotions"}
+    emotions = attribute_members(said, frozenset({"ALL"}), (9, 9))["Emotions"]
     confidences = [one["Confidence"] for one in emotions]
     assert confidences == sorted(confidences, reverse=True)
     assert sum(confidences) == pytest.approx(100)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from abeyance.rekognition import wire
+from abeyance.vision.analysis import ATTRIBUTE_ROLES
 from abeyance.vision.attributes import mesh
-from abeyance.vision.attributes.describe import ROLES, Attributes
-from abeyance.vision.attributes.estimate import Estimate
+from abeyance.vision.attributes.estimate import AttributeEstimate
+from abeyance.vision.attributes.estimator import AttributeEstimator
 from abeyance.vision.detector import Detector
 
 Photos = Mapping[str, NDArray[np.uint8]]
@@ -64,18 +65,20 @@ def test_the_mouth_of_a_made_head() -> None:
         assert mesh.mouth_openness(points) == pytest.approx(gap / 50)
 
 
-def judged(attributes: Attributes, detector: Detector, pixels: NDArray[np.uint8]) -> Estimate:
+def estimated(
+    attributes: AttributeEstimator, detector: Detector, pixels: NDArray[np.uint8]
+) -> AttributeEstimate:
     pixels = np.ascontiguousarray(pixels)
     found = detector.detect(pixels)
-    (own,) = attributes.estimate(pixels, found[:1], ROLES["ALL"])
+    (own,) = attributes.estimate(pixels, found[:1], ATTRIBUTE_ROLES)
     return own
 
 
 def test_landmarks_have_the_names_of_the_service_and_lie_where_it_says(
-    attributes: Attributes, detector: Detector, photos: Photos
+    attributes: AttributeEstimator, detector: Detector, photos: Photos
 ) -> None:
     assert set(mesh.LANDMARKS) == set(wire.model().shapes["LandmarkType"]["enum"])
-    own = judged(attributes, detector, photos["obama"])
+    own = estimated(attributes, detector, photos["obama"])
     assert own.landmarks is not None
     at = {name: np.array(point) for name, point in own.landmarks.items()}
     for row in (
@@ -100,11 +103,11 @@ def test_landmarks_have_the_names_of_the_service_and_lie_where_it_says(
 
 
 def test_a_mirrored_photo_has_the_mirrored_pose(
-    attributes: Attributes, detector: Detector, photos: Photos
+    attributes: AttributeEstimator, detector: Detector, photos: Photos
 ) -> None:
     for name in ("astronaut", "obama", "biden"):
         pixels = photos[name]
-        own, other = judged(attributes, detector, pixels), judged(attributes, detector, pixels[:, ::-1])
+        own, other = estimated(attributes, detector, pixels), estimated(attributes, detector, pixels[:, ::-1])
         assert own.pose is not None
         assert other.pose is not None
         yaw, pitch, roll = own.pose
@@ -119,12 +122,14 @@ def test_a_mirrored_photo_has_the_mirrored_pose(
 
 @pytest.mark.parametrize("angle", [-40, -20, 15, 40])
 def test_a_turned_photo_has_the_same_face_at_another_roll(
-    attributes: Attributes, detector: Detector, photos: Photos, angle: float
+    attributes: AttributeEstimator, detector: Detector, photos: Photos, angle: float
 ) -> None:
     for name in ("astronaut", "obama"):
         # Pillow turns against the clock.
         picture = Image.fromarray(photos[name]).rotate(-angle, Image.Resampling.BILINEAR, expand=True)
-        own, other = (judged(attributes, detector, pixels) for pixels in (photos[name], np.asarray(picture)))
+        own, other = (
+            estimated(attributes, detector, pixels) for pixels in (photos[name], np.asarray(picture))
+        )
         assert own.pose is not None
         assert other.pose is not None
         yaw, pitch, roll = own.pose
@@ -136,13 +141,13 @@ def test_a_turned_photo_has_the_same_face_at_another_roll(
 
 
 def test_pose_has_the_sign_of_the_five_points(
-    attributes: Attributes, detector: Detector, photos: Photos
+    attributes: AttributeEstimator, detector: Detector, photos: Photos
 ) -> None:
     from abeyance.vision.quality import pose
 
     for pixels in photos.values():
         for face in detector.detect(pixels)[:1]:
-            (own,) = attributes.estimate(pixels, [face], ROLES["ALL"])
+            (own,) = attributes.estimate(pixels, [face], ATTRIBUTE_ROLES)
             yaw, _, roll = pose(face.landmarks)
             if own.pose is not None and abs(yaw) > 15:
                 assert np.sign(own.pose[0]) == np.sign(yaw)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from abeyance.console.pictures import Pictures, overlap, png
+from abeyance.console.pictures import Pictures, png
 from abeyance.embedding.npy import encode
 from abeyance.gallery.model import CollectionRef, Face, Source
 from abeyance.pipeline.events import Upload
 from abeyance.pipeline.ports import ObjectGone
 from abeyance.pipeline.recognize import face_id
-from abeyance.vision.detector import Face as Found
+from abeyance.vision.analysis import FaceAnalyzer
+from abeyance.vision.attributes.estimator import AttributeEstimator
+from abeyance.vision.detector import FaceDetection
+from abeyance.vision.image import Photo
 
 UPLOAD = Upload(
     bucket="uploads",
@@ -47,9 +49,9 @@ class Memory:
 
 
 class OneFace:
-    def detect(self, pixels: np.ndarray) -> list[Found]:
+    def detect(self, photo: Photo, **_: object) -> list[FaceDetection]:
         points = np.array([[85, 90], [55, 90], [70, 110], [82, 125], [58, 125]], np.float32)
-        return [Found(box=(40.0, 60.0, 60.0, 80.0), landmarks=points, confidence=0.9)]
+        return [FaceDetection(box=(40.0, 60.0, 60.0, 80.0), landmarks=points, confidence=0.9)]
 
 
 def chips(number: int) -> np.ndarray:
@@ -68,8 +70,12 @@ def face(row: int = 0, box: tuple[float, float, float, float] = (0.2, 0.3, 0.3, 
     )
 
 
+def no_attributes() -> AttributeEstimator:
+    raise AssertionError("no attributes are asked for")
+
+
 def pictures(memory: Memory) -> Pictures:
-    return Pictures(memory, "chips", OneFace)  # type: ignore[arg-type]
+    return Pictures(memory, "chips", FaceAnalyzer(OneFace, no_attributes))  # type: ignore[arg-type]
 
 
 def test_png_holds_exactly_the_pixels() -> None:
@@ -113,10 +119,3 @@ def test_blanking_takes_one_face_out_and_leaves_the_others() -> None:
     assert not pictures(memory).probe(UPLOAD, 0).any()  # type: ignore[union-attr]
     assert (pictures(memory).probe(UPLOAD, 1) == made[1]).all()
     assert not pictures(memory).blank(face(7))
-
-
-def test_overlap() -> None:
-    one = np.array([0.0, 0.0, 2.0, 2.0])
-    assert overlap(one, one) == 1.0
-    assert overlap(one, np.array([1.0, 0.0, 2.0, 2.0])) == pytest.approx(1 / 3)
-    assert overlap(one, np.array([5.0, 5.0, 1.0, 1.0])) == 0.0

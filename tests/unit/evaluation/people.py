@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.vision.detector import Face
+from abeyance.vision.detector import FaceDetection
 from abeyance.vision.image import Photo
 
 DIMENSION = 32
@@ -18,12 +18,18 @@ DIMENSION = 32
 class OneFace:
     """A detector that finds one face in every photo, except in black ones."""
 
-    def detect(self, photo: Photo, *, min_confidence: float = 0.7, max_faces: int = 100) -> list[Face]:
+    def detect(
+        self, photo: Photo, *, min_confidence: float = 0.7, max_faces: int = 100
+    ) -> list[FaceDetection]:
         if not photo.pixels.any():
             return []
         width, height = photo.width, photo.height
         points = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32) * height / 112
-        return [Face(box=(width / 4, height / 4, width / 2, height / 2), landmarks=points, confidence=0.9)]
+        return [
+            FaceDetection(
+                box=(width / 4, height / 4, width / 2, height / 2), landmarks=points, confidence=0.9
+            )
+        ]
 
 
 class Colours:

@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from abeyance.evaluation.detection import average_precision, evaluate_detection, match, overlap_matrix
-
-
-def test_overlap_by_hand() -> None:
-    # Squares of 10, shifted by 5: 50 shared of 150.
-    found = overlap_matrix(
-        np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 10, 10], [20, 20, 5, 5], [0, 0, 10, 10]])
-    )
-    np.testing.assert_allclose(found, [[1 / 3, 0, 1]])
+from abeyance.evaluation.detection import average_precision, evaluate_detection, match
 
 
 def test_the_surest_detection_takes_the_face() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.templates import Extractor, central
-from abeyance.vision.detector import Face
+from abeyance.vision.detector import FaceDetection
 
 from .people import Colours, OneFace, photo
 
@@ -58,8 +58,8 @@ def test_a_missing_photo_is_named_by_its_folder_only(tmp_path: Path) -> None:
 
 def test_the_face_in_the_middle_is_meant() -> None:
     points = np.zeros((5, 2), np.float32)
-    bystander = Face(box=(0, 0, 40, 40), landmarks=points, confidence=0.9)
-    meant = Face(box=(85, 85, 30, 30), landmarks=points, confidence=0.8)
+    bystander = FaceDetection(box=(0, 0, 40, 40), landmarks=points, confidence=0.9)
+    meant = FaceDetection(box=(85, 85, 30, 30), landmarks=points, confidence=0.8)
     assert central([bystander, meant], (200, 200, 3)) is meant
     assert central([], (200, 200, 3)) is None
 

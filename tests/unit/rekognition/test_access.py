@@ -22,11 +22,11 @@ from abeyance.moratorium.tenants import InMemoryTenants, Tenant
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import NO_LEDGER, Access
 from abeyance.rekognition.call import Answer, Request
-from abeyance.rekognition.eyes import Eyes
-from abeyance.rekognition.operations import OPERATIONS, Tools
-from abeyance.rekognition.operations.tools import Embedding
+from abeyance.rekognition.operations import OPERATIONS, Services
+from abeyance.rekognition.operations.services import EmbeddingModel
 from abeyance.rekognition.photos import Photos
 from abeyance.rekognition.service import Rekognition
+from abeyance.vision.analysis import FaceAnalyzer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 IMAGE = {"Bytes": base64.b64encode(b"pixels").decode()}
@@ -114,12 +114,14 @@ class World:
         return Snapshot(flags=parse(raw), version="1", fetched_at=NOW, raw=raw.encode())
 
     def ask(self, operation: str, body: Any, principal: str = "acme", purpose: str = "unspecified") -> Answer:
-        tools = Tools(
+        services = Services(
             gallery=self.gallery,
             searcher=Searcher(self.gallery),
             photos=Photos(self.s3, "uploads"),
-            eyes=Eyes(untouchable, untouchable, untouchable),
-            embedding=lambda: Embedding("m@0", 1),
+            analyzer=FaceAnalyzer(untouchable, untouchable),
+            embedder=untouchable,
+            scale=untouchable,
+            embedding_model=lambda: EmbeddingModel("m@0", 1),
         )
         access = Access(
             Guard(self, self.tenants, lambda: NOW),
@@ -135,7 +137,7 @@ class World:
             id="r-1",
             purpose=purpose,
         )
-        return Rekognition(access, tools)(request)
+        return Rekognition(access, services)(request)
 
 
 @pytest.fixture

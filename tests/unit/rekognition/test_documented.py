@@ -13,9 +13,9 @@ from abeyance.gallery.model import UserStatus
 from abeyance.rekognition import extract, gateway, photos, wire
 from abeyance.rekognition.call import Timings
 from abeyance.rekognition.errors import FAULTS, IMAGES, NAMES
-from abeyance.rekognition.eyes import LANDMARKS
-from abeyance.rekognition.operations import OPERATIONS, collections, faces, images, search, users
-from abeyance.rekognition.operations.tools import version_number
+from abeyance.rekognition.facedetail import LANDMARKS, beyond_default, face_detail
+from abeyance.rekognition.operations import OPERATIONS, collections, faces, search, users
+from abeyance.rekognition.operations.services import version_number
 from abeyance.vision.models.manifest import Manifest
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rekognition.md").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def similarity(ours: str) -> None:
 
 
 def attributes(ours: str) -> None:
-    assert images.wanted(["DEFAULT", "SMILE"]) == {"SMILE"}
+    assert beyond_default(["DEFAULT", "SMILE"]) == {"SMILE"}
     given, never = (set(re.findall(r"`([A-Z]\w+)`", part)) for part in ours.split("and these always"))
     members = set(MODEL.shapes["FaceDetail"]["members"])
     assert given | never <= members
@@ -95,16 +95,16 @@ DEFAULT = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
 def everything_of_a_face() -> dict[str, Any]:
     """What the models of attributes say of the astronaut."""
     from abeyance.local.samples import fetch_samples
-    from abeyance.vision.attributes.describe import load_attributes
-    from abeyance.vision.image import decode
+    from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
+    from abeyance.vision.attributes.estimator import load_attributes
     from abeyance.vision.models.manifest import Manifest
     from abeyance.vision.models.store import fetch, load_detector
 
     fetch(Manifest.load().entries.values())
-    pixels = decode(fetch_samples("astronaut")["astronaut.png"].read_bytes())
-    wanted = images.wanted(["ALL"])
-    (detail,) = load_attributes().describe(pixels, load_detector().detect(pixels), wanted)
-    return dict(detail)
+    photo = fetch_samples("astronaut")["astronaut.png"].read_bytes()
+    analyzer = FaceAnalyzer(load_detector, load_attributes)
+    (face,) = analyzer.analyze(photo, attributes=ATTRIBUTE_ROLES).faces
+    return face_detail(face, ["ALL"])
 
 
 def landmarks(ours: str) -> None:

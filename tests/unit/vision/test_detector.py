@@ -11,12 +11,12 @@ from PIL import Image
 
 from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.alignment import align
-from abeyance.vision.detector import Detector, Face
+from abeyance.vision.detector import Detector, FaceDetection
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import locate
 
 
-def overlap(a: Face, b: Face) -> float:
+def overlap(a: FaceDetection, b: FaceDetection) -> float:
     (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
     w = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
     h = max(0.0, min(ay + ah, by + bh) - max(ay, by))

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from abeyance.vision.alignment import align
-from abeyance.vision.detector import Detector, Face
-from abeyance.vision.quality import _HEAD, QualityFilter, UnindexedReason, assess, pose, reasons
+from abeyance.vision.detector import Detector, FaceDetection
+from abeyance.vision.quality import _HEAD, QualityFilter, UnindexedReason, assess, pose, unindexed_reasons
 
 angles = st.tuples(st.floats(-80, 80), st.floats(-60, 60), st.floats(-180, 180))
 
 
 @pytest.fixture(scope="module")
-def face(detector: Detector, astronaut: NDArray[np.uint8]) -> Face:
+def face(detector: Detector, astronaut: NDArray[np.uint8]) -> FaceDetection:
     return detector.detect(astronaut)[0]
 
 
@@ -55,7 +55,7 @@ def test_points_that_coincide_have_no_pose() -> None:
     assert pose(np.full((5, 2), 7, np.float32)) == (0, 0, 0)
 
 
-def test_a_turned_photo_rolls_the_face(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_a_turned_photo_rolls_the_face(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:
     level = assess(astronaut, face)
     assert abs(level.yaw) < 25
     assert abs(level.pitch) < 20
@@ -69,7 +69,7 @@ def test_a_turned_photo_rolls_the_face(astronaut: NDArray[np.uint8], face: Face)
 
 
 def test_a_mirrored_photo_turns_the_other_way(
-    detector: Detector, astronaut: NDArray[np.uint8], face: Face
+    detector: Detector, astronaut: NDArray[np.uint8], face: FaceDetection
 ) -> None:
     mirrored = np.ascontiguousarray(astronaut[:, ::-1])
     there, here = assess(mirrored, detector.detect(mirrored)[0]), assess(astronaut, face)
@@ -78,7 +78,9 @@ def test_a_mirrored_photo_turns_the_other_way(
     assert there.sharpness == pytest.approx(here.sharpness, abs=5)
 
 
-def test_sharpness_falls_with_blur_and_not_with_contrast(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_sharpness_falls_with_blur_and_not_with_contrast(
+    astronaut: NDArray[np.uint8], face: FaceDetection
+) -> None:
     values = [
         assess(np.asarray(Image.fromarray(astronaut).filter(ImageFilter.GaussianBlur(r))), face).sharpness
         for r in (0, 1, 2, 3, 5, 8)
@@ -94,7 +96,7 @@ def test_sharpness_falls_with_blur_and_not_with_contrast(astronaut: NDArray[np.u
     assert assess(small, face).sharpness < 50
 
 
-def test_brightness_is_that_of_the_face(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_brightness_is_that_of_the_face(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:
     bright = assess(astronaut, face).brightness
     assert 30 < bright < 80
     assert assess((astronaut * 0.5).astype(np.uint8), face).brightness == pytest.approx(bright / 2, abs=1)
@@ -103,13 +105,13 @@ def test_brightness_is_that_of_the_face(astronaut: NDArray[np.uint8], face: Face
     assert assess(np.zeros_like(astronaut), face).sharpness == 0
 
 
-def test_a_chip_saves_the_alignment(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_a_chip_saves_the_alignment(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:
     assert assess(astronaut, face, align(astronaut, face.landmarks)[0]) == assess(astronaut, face)
 
 
-def test_a_good_face_meets_every_filter(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_a_good_face_meets_every_filter(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:
     quality = assess(astronaut, face)
-    assert [reasons(quality, face, level) for level in QualityFilter] == [[]] * len(QualityFilter)
+    assert [unindexed_reasons(quality, face, level) for level in QualityFilter] == [()] * len(QualityFilter)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +128,17 @@ def test_a_good_face_meets_every_filter(astronaut: NDArray[np.uint8], face: Face
     ],
 )
 def test_each_fault_has_its_reason(
-    astronaut: NDArray[np.uint8], face: Face, changes: dict[str, float], confidence: float, reason: str
+    astronaut: NDArray[np.uint8],
+    face: FaceDetection,
+    changes: dict[str, float],
+    confidence: float,
+    reason: str,
 ) -> None:
     quality = replace(assess(astronaut, face), **changes)
     bad = replace(face, confidence=confidence)
-    assert reasons(quality, bad, "NONE") == []
+    assert unindexed_reasons(quality, bad, QualityFilter.NONE) == ()
     for level in (QualityFilter.LOW, QualityFilter.AUTO, QualityFilter.MEDIUM, QualityFilter.HIGH):
-        assert reasons(quality, bad, level) == [reason]
+        assert unindexed_reasons(quality, bad, level) == (reason,)
 
 
 measure = st.floats(0, 100)
@@ -155,22 +161,24 @@ measure = st.floats(0, 100)
 def test_a_higher_filter_lets_no_more_through(values: dict[str, float], confidence: float) -> None:
     from abeyance.vision.quality import Quality
 
-    face = Face(box=(0, 0, 10, 10), landmarks=posed(0, 0, 0), confidence=confidence)
-    failed = [set(reasons(Quality(**values), face, level)) for level in ("NONE", "LOW", "MEDIUM", "HIGH")]
+    face = FaceDetection(box=(0, 0, 10, 10), landmarks=posed(0, 0, 0), confidence=confidence)
+    failed = [
+        set(unindexed_reasons(Quality(**values), face, level)) for level in ("NONE", "LOW", "MEDIUM", "HIGH")
+    ]
     assert failed == sorted(failed, key=len)
     assert all(a <= b for a, b in pairwise(failed))
-    assert set(reasons(Quality(**values), face, "AUTO")) == failed[2]
+    assert set(unindexed_reasons(Quality(**values), face, "AUTO")) == failed[2]
 
 
-def test_how_much_of_the_face_is_in_the_photo(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_how_much_of_the_face_is_in_the_photo(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:
     assert assess(astronaut, face).visible == 1
     _, y, w, h = face.box
     half = replace(face, box=(-w / 2, y, w, h))
     assert assess(astronaut, half).visible == pytest.approx(0.5)
     assert assess(astronaut, replace(face, box=(-2 * w, y, w, h))).visible == 0
-    assert "LOW_FACE_QUALITY" in reasons(assess(astronaut, half), half, "HIGH")
+    assert "LOW_FACE_QUALITY" in unindexed_reasons(assess(astronaut, half), half, "HIGH")
 
 
-def test_an_unknown_filter_is_refused(astronaut: NDArray[np.uint8], face: Face) -> None:
+def test_an_unknown_filter_is_refused(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:
     with pytest.raises(ValueError, match="BEST"):
-        reasons(assess(astronaut, face), face, "BEST")
+        unindexed_reasons(assess(astronaut, face), face, "BEST")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from abeyance.rekognition.call import Call
+from abeyance.rekognition.facedetail import beyond_default
 from abeyance.rekognition.operations import associations, collections, faces, images, search, templates, users
-from abeyance.rekognition.operations.tools import Tools
+from abeyance.rekognition.operations.services import Services
 
 Params = Mapping[str, Any]
 
@@ -17,7 +18,7 @@ Params = Mapping[str, Any]
 class Entry:
     """How an operation is answered, and the moratorium's actions that it comes to."""
 
-    answer: Callable[[Call, Tools], dict[str, Any]]
+    answer: Callable[[Call, Services], dict[str, Any]]
     actions: Callable[[Params], tuple[str, ...]]
 
 
@@ -30,11 +31,11 @@ _MANAGES = _does()
 
 
 def _detects(params: Params) -> tuple[str, ...]:
-    return ("analyze",) if images.wanted(params.get("Attributes")) else ("detect",)
+    return ("analyze",) if beyond_default(params.get("Attributes")) else ("detect",)
 
 
 def _indexes(params: Params) -> tuple[str, ...]:
-    return ("index", "analyze") if images.wanted(params.get("DetectionAttributes")) else ("index",)
+    return ("index", "analyze") if beyond_default(params.get("DetectionAttributes")) else ("index",)
 
 
 OPERATIONS: Final[Mapping[str, Entry]] = {
@@ -60,4 +61,4 @@ OPERATIONS: Final[Mapping[str, Entry]] = {
     "SearchUsersByImage": Entry(search.search_users_by_image, _does("search")),
 }
 
-__all__ = ["OPERATIONS", "Entry", "Tools"]
+__all__ = ["OPERATIONS", "Entry", "Services"]

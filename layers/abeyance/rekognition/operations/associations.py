@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any, Final
 
 from abeyance.rekognition.call import Call
-from abeyance.rekognition.operations.tools import Tools
+from abeyance.rekognition.operations.services import Services
 
 #: Similarity to the user that a face must have, where the request says nothing.
 THRESHOLD: Final = 75.0
 
 
-def associate_faces(call: Call, tools: Tools) -> dict[str, Any]:
+def associate_faces(call: Call, services: Services) -> dict[str, Any]:
     """Make faces a user's. It makes a new template of the user, so it is asked for like indexing."""
     params = call.params
     threshold = call.threshold("UserMatchThreshold", THRESHOLD)
-    outcome = tools.gallery.associate_faces(
+    outcome = services.gallery.associate_faces(
         call.ref,
         params["UserId"],
         params["FaceIds"],
-        min_cosine=tools.eyes.cosine(threshold),
+        min_cosine=services.cosine(threshold),
         token=params.get("ClientRequestToken", ""),
     )
     return {
@@ -28,7 +28,7 @@ def associate_faces(call: Call, tools: Tools) -> dict[str, Any]:
             {
                 "FaceId": refusal.face_id,
                 "UserId": refusal.user_id or None,
-                "Confidence": None if refusal.cosine is None else tools.eyes.similarity(refusal.cosine),
+                "Confidence": None if refusal.cosine is None else services.similarity(refusal.cosine),
                 "Reasons": [str(refusal.reason)],
             }
             for refusal in outcome.refused
@@ -37,10 +37,10 @@ def associate_faces(call: Call, tools: Tools) -> dict[str, Any]:
     }
 
 
-def disassociate_faces(call: Call, tools: Tools) -> dict[str, Any]:
+def disassociate_faces(call: Call, services: Services) -> dict[str, Any]:
     """Take faces from a user; they stay in the collection. Taking away is never halted."""
     params = call.params
-    outcome = tools.gallery.disassociate_faces(
+    outcome = services.gallery.disassociate_faces(
         call.ref, params["UserId"], params["FaceIds"], token=params.get("ClientRequestToken", "")
     )
     return {

@@ -6,28 +6,30 @@ from datetime import datetime
 from typing import Any, Final
 
 from abeyance.rekognition.call import Call
-from abeyance.rekognition.operations.tools import Tools
+from abeyance.rekognition.operations.services import Services
 
 #: Collections of a page, where the request names no number.
 PAGE: Final = 1000
 
 
-def create_collection(call: Call, tools: Tools) -> dict[str, Any]:
+def create_collection(call: Call, services: Services) -> dict[str, Any]:
     """A new collection, pinned to the deployment's embedding model. Tags are checked, and not kept."""
-    embedding = tools.embedding()
-    made = tools.gallery.create_collection(call.ref, model=embedding.identity, dimension=embedding.dimension)
+    embedding = services.embedding_model()
+    made = services.gallery.create_collection(
+        call.ref, model=embedding.identity, dimension=embedding.dimension
+    )
     return {"StatusCode": 200, "CollectionArn": _arn(call, ""), "FaceModelVersion": made.model}
 
 
-def delete_collection(call: Call, tools: Tools) -> dict[str, Any]:
+def delete_collection(call: Call, services: Services) -> dict[str, Any]:
     """Remove a collection with all that is in it."""
-    tools.gallery.delete_collection(call.ref)
+    services.gallery.delete_collection(call.ref)
     return {"StatusCode": 200}
 
 
-def describe_collection(call: Call, tools: Tools) -> dict[str, Any]:
+def describe_collection(call: Call, services: Services) -> dict[str, Any]:
     """Counts, model and age."""
-    found = tools.gallery.describe(call.ref)
+    found = services.gallery.describe(call.ref)
     return {
         "FaceCount": found.face_count,
         "UserCount": found.user_count,
@@ -37,9 +39,9 @@ def describe_collection(call: Call, tools: Tools) -> dict[str, Any]:
     }
 
 
-def list_collections(call: Call, tools: Tools) -> dict[str, Any]:
+def list_collections(call: Call, services: Services) -> dict[str, Any]:
     """The tenant's own collections, by name."""
-    page = tools.gallery.list_collections(
+    page = services.gallery.list_collections(
         call.grant.tenant, limit=call.params.get("MaxResults") or PAGE, token=call.params.get("NextToken", "")
     )
     return {

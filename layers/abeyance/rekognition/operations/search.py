@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from abeyance.gallery.model import Kind
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, ApiError, invalid
-from abeyance.rekognition.eyes import Seen
-from abeyance.rekognition.operations.tools import Tools, deployed_model, wire_face
+from abeyance.rekognition.facedetail import face_detail
+from abeyance.rekognition.operations.services import Services, deployed_model, wire_face
+from abeyance.vision.analysis import AnalyzedFace
 
 #: Similarity from which a candidate is answered, where the request says nothing.
 THRESHOLD: Final = 80.0
@@ -22,82 +23,83 @@ MAX_USERS: Final = 80
 Template = NDArray[np.float32]
 
 
-def search_faces(call: Call, tools: Tools) -> dict[str, Any]:
+def search_faces(call: Call, services: Services) -> dict[str, Any]:
     """Faces that match a face of the collection, without that face itself."""
     face_id = call.params["FaceId"]
-    model = deployed_model(call, tools)
-    template = tools.gallery.templates(call.ref, [face_id]).get(face_id)
+    model = deployed_model(call, services)
+    template = services.gallery.templates(call.ref, [face_id]).get(face_id)
     if template is None:
         raise invalid("faceId was not found in the collection.")
     return {
         "SearchedFaceId": face_id,
-        "FaceMatches": face_matches(call, tools, template, model, without=face_id),
+        "FaceMatches": face_matches(call, services, template, model, without=face_id),
         "FaceModelVersion": model,
     }
 
 
-def search_faces_by_image(call: Call, tools: Tools) -> dict[str, Any]:
+def search_faces_by_image(call: Call, services: Services) -> dict[str, Any]:
     """Faces that match the largest face of a photo."""
-    model = deployed_model(call, tools)
-    probe = next((seen for seen in _faces(call, tools) if not seen.reasons), None)
+    model = deployed_model(call, services)
+    probe = next((face for face in _faces(call, services) if not face.reasons), None)
     if probe is None:
         raise invalid(NO_FACE)
-    template = tools.eyes.templates([probe], call.timings)[0]
+    template = services.embed(call, [probe])[0]
+    detail = face_detail(probe)
     return {
-        "SearchedFaceBoundingBox": probe.detail["BoundingBox"],
-        "SearchedFaceConfidence": probe.detail["Confidence"],
-        "FaceMatches": face_matches(call, tools, template, model),
+        "SearchedFaceBoundingBox": detail["BoundingBox"],
+        "SearchedFaceConfidence": detail["Confidence"],
+        "FaceMatches": face_matches(call, services, template, model),
         "FaceModelVersion": model,
     }
 
 
-def search_users(call: Call, tools: Tools) -> dict[str, Any]:
+def search_users(call: Call, services: Services) -> dict[str, Any]:
     """Users that match a face, or another user, of the collection."""
     params = call.params
     if ("FaceId" in params) == ("UserId" in params):
         raise invalid("A search for users names either a FaceId or a UserId")
-    model = deployed_model(call, tools)
+    model = deployed_model(call, services)
     if "UserId" in params:
         searched: dict[str, Any] = {"SearchedUser": {"UserId": params["UserId"]}}
-        template = tools.gallery.user_template(call.ref, params["UserId"])
+        template = services.gallery.user_template(call.ref, params["UserId"])
     else:
         searched = {"SearchedFace": {"FaceId": params["FaceId"]}}
-        template = tools.gallery.templates(call.ref, [params["FaceId"]]).get(params["FaceId"])
+        template = services.gallery.templates(call.ref, [params["FaceId"]]).get(params["FaceId"])
         if template is None:
             raise ApiError("ResourceNotFoundException", "faceId was not found in the collection.")
     matches = (
         []
         if template is None
-        else _user_matches(call, tools, template, model, without=params.get("UserId", ""))
+        else _user_matches(call, services, template, model, without=params.get("UserId", ""))
     )
     return {"UserMatches": matches, "FaceModelVersion": model, **searched}
 
 
-def search_users_by_image(call: Call, tools: Tools) -> dict[str, Any]:
+def search_users_by_image(call: Call, services: Services) -> dict[str, Any]:
     """Users that match the largest face of a photo; without a face that will do, nobody."""
-    model = deployed_model(call, tools)
-    faces = _faces(call, tools)
-    good = [seen for seen in faces if not seen.reasons]
+    model = deployed_model(call, services)
+    faces = _faces(call, services)
+    usable = [face for face in faces if not face.reasons]
     answer: dict[str, Any] = {
         "UserMatches": [],
         "FaceModelVersion": model,
-        "UnsearchedFaces": [_unsearched(seen) for seen in faces if seen not in good[:1]],
+        "UnsearchedFaces": [_unsearched(face) for face in faces if face not in usable[:1]],
     }
-    if good:
-        template = tools.eyes.templates(good[:1], call.timings)[0]
-        answer["SearchedFace"] = {"FaceDetail": good[0].detail}
-        answer["UserMatches"] = _user_matches(call, tools, template, model)
+    if usable:
+        template = services.embed(call, usable[:1])[0]
+        answer["SearchedFace"] = {"FaceDetail": face_detail(usable[0])}
+        answer["UserMatches"] = _user_matches(call, services, template, model)
     return answer
 
 
 def face_matches(
-    call: Call, tools: Tools, template: Template, model: str, *, without: str = ""
+    call: Call, services: Services, template: Template, model: str, *, without: str = ""
 ) -> list[dict[str, Any]]:
     """FaceMatches of a template, best first."""
     limit = call.params.get("MaxFaces", MAX_FACES)
-    found = _candidates(call, tools, template, model, Kind.FACE, limit, "FaceMatchThreshold", without)
+    found = _candidates(call, services, template, model, Kind.FACE, limit, "FaceMatchThreshold", without)
     with call.timings.measure("gallery"):
-        faces = {face.id: face for face in tools.gallery.get_faces(call.ref, [name for name, _ in found])}
+        faces = {face.id: face for face in services.gallery.get_faces(call.ref, [name for name, _ in found])}
     return [
         {"Similarity": similarity, "Face": wire_face(faces[face_id])}
         for face_id, similarity in found
@@ -106,12 +108,12 @@ def face_matches(
 
 
 def _user_matches(
-    call: Call, tools: Tools, template: Template, model: str, *, without: str = ""
+    call: Call, services: Services, template: Template, model: str, *, without: str = ""
 ) -> list[dict[str, Any]]:
     limit = call.params.get("MaxUsers", MAX_USERS)
-    found = _candidates(call, tools, template, model, Kind.USER, limit, "UserMatchThreshold", without)
+    found = _candidates(call, services, template, model, Kind.USER, limit, "UserMatchThreshold", without)
     with call.timings.measure("gallery"):
-        users = {user.id: user for user in tools.gallery.get_users(call.ref, [name for name, _ in found])}
+        users = {user.id: user for user in services.gallery.get_users(call.ref, [name for name, _ in found])}
     return [
         {"Similarity": similarity, "User": {"UserId": user_id, "UserStatus": str(users[user_id].status)}}
         for user_id, similarity in found
@@ -120,27 +122,34 @@ def _user_matches(
 
 
 def _candidates(
-    call: Call, tools: Tools, template: Template, model: str, kind: Kind, limit: int, name: str, without: str
+    call: Call,
+    services: Services,
+    template: Template,
+    model: str,
+    kind: Kind,
+    limit: int,
+    name: str,
+    without: str,
 ) -> list[tuple[str, float]]:
     """Ids and similarities at or above the threshold, best first."""
     threshold = call.threshold(name, THRESHOLD)
     with call.timings.measure("search"):
-        (found,) = tools.searcher.search(
+        (found,) = services.searcher.search(
             call.ref,
             template[np.newaxis],
             limit=limit + bool(without),
-            min_cosine=tools.eyes.cosine(threshold),
+            min_cosine=services.cosine(threshold),
             kind=kind,
             model=model,
         )
-    scored = [(c.face_id, tools.eyes.similarity(c.cosine)) for c in found if c.face_id != without]
+    scored = [(c.face_id, services.similarity(c.cosine)) for c in found if c.face_id != without]
     return [pair for pair in scored if pair[1] >= threshold][:limit]
 
 
-def _faces(call: Call, tools: Tools) -> tuple[Seen, ...]:
-    data = tools.photos.read(call.params["Image"], call.grant.tenant)
-    return tools.eyes.look(data, call.timings, quality=call.params.get("QualityFilter", "NONE"))
+def _faces(call: Call, services: Services) -> tuple[AnalyzedFace, ...]:
+    return services.analyze(call, services.photos.read(call.params["Image"], call.grant.tenant))
 
 
-def _unsearched(seen: Seen) -> dict[str, Any]:
-    return {"FaceDetails": seen.detail, "Reasons": list(seen.reasons) or ["FACE_NOT_LARGEST"]}
+def _unsearched(face: AnalyzedFace) -> dict[str, Any]:
+    reasons = [str(reason) for reason in face.reasons] or ["FACE_NOT_LARGEST"]
+    return {"FaceDetails": face_detail(face), "Reasons": reasons}

@@ -9,30 +9,30 @@ import numpy as np
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import ApiError, invalid
 from abeyance.rekognition.operations.search import face_matches
-from abeyance.rekognition.operations.tools import Tools, deployed_model
+from abeyance.rekognition.operations.services import Services, deployed_model
 from abeyance.rekognition.wire import single
 
 
-def search_faces_by_template(call: Call, tools: Tools) -> dict[str, Any]:
+def search_faces_by_template(call: Call, services: Services) -> dict[str, Any]:
     """Faces that match a template which the caller already has."""
-    model = deployed_model(call, tools)
+    model = deployed_model(call, services)
     if call.params["FaceModelVersion"] != model:
         raise invalid(f"The collection's templates are of {model}; make the template with that model")
     template = np.array(call.params["Template"], dtype=np.float64)
     length = float(np.linalg.norm(template))
-    if len(template) != tools.embedding().dimension or not 1e-6 < length < 1e30:
+    if len(template) != services.embedding_model().dimension or not 1e-6 < length < 1e30:
         raise invalid(
-            f"A template of this collection is {tools.embedding().dimension} numbers, not all of them zero"
+            f"A template of this collection is {services.embedding_model().dimension} numbers, not all of them zero"
         )
-    matches = face_matches(call, tools, (template / length).astype(np.float32), model)
+    matches = face_matches(call, services, (template / length).astype(np.float32), model)
     return {"FaceMatches": matches, "FaceModelVersion": model}
 
 
-def get_face_template(call: Call, tools: Tools) -> dict[str, Any]:
+def get_face_template(call: Call, services: Services) -> dict[str, Any]:
     """A face's own template."""
     face_id = call.params["FaceId"]
-    model = tools.gallery.describe(call.ref).model
-    template = tools.gallery.templates(call.ref, [face_id]).get(face_id)
+    model = services.gallery.describe(call.ref).model
+    template = services.gallery.templates(call.ref, [face_id]).get(face_id)
     if template is None:
         raise ApiError("ResourceNotFoundException", "faceId was not found in the collection.")
     return {"FaceId": face_id, "Template": [single(x) for x in template.tolist()], "FaceModelVersion": model}

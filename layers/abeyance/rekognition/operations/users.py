@@ -5,31 +5,31 @@ from __future__ import annotations
 from typing import Any, Final
 
 from abeyance.rekognition.call import Call
-from abeyance.rekognition.operations.tools import Tools
+from abeyance.rekognition.operations.services import Services
 
 #: Users of a page, where the request names no number.
 PAGE: Final = 500
 
 
-def create_user(call: Call, tools: Tools) -> dict[str, Any]:
+def create_user(call: Call, services: Services) -> dict[str, Any]:
     """A user without faces."""
-    tools.gallery.create_user(
+    services.gallery.create_user(
         call.ref, call.params["UserId"], token=call.params.get("ClientRequestToken", "")
     )
     return {}
 
 
-def delete_user(call: Call, tools: Tools) -> dict[str, Any]:
+def delete_user(call: Call, services: Services) -> dict[str, Any]:
     """Remove a user; its faces stay."""
-    tools.gallery.delete_user(
+    services.gallery.delete_user(
         call.ref, call.params["UserId"], token=call.params.get("ClientRequestToken", "")
     )
     return {}
 
 
-def list_users(call: Call, tools: Tools) -> dict[str, Any]:
+def list_users(call: Call, services: Services) -> dict[str, Any]:
     """Users by id."""
-    page = tools.gallery.list_users(
+    page = services.gallery.list_users(
         call.ref, limit=call.params.get("MaxResults", PAGE), token=call.params.get("NextToken", "")
     )
     return {

@@ -1,8 +1,8 @@
-"""From what models answer to what may be said of a face, with confidences that are kept.
+"""Calibration: the outputs of attribute models become answers with confidences that hold.
 
-Every number that turns the one into the other is in the model manifest (``confidence``), with the data that it
-was fitted to. A confidence of 0.9 means: of the answers given with about so much, about 90 % were right on
-photos of that kind. An answer below the manifest's floor is withheld.
+The numbers for it are in the model manifest (``confidence``), with the data that they were fitted to. A confidence
+of 0.9 means that about 90 % of the answers with about this confidence were right on photos of that kind. An answer
+below the manifest's floor is withheld.
 """
 
 from __future__ import annotations
@@ -14,24 +14,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.attributes import mesh as face_mesh
-from abeyance.vision.attributes.raw import Raw
 from abeyance.vision.models.manifest import Confidence, ModelEntry, Role
 
-#: Below this the mesh lies beside the face, and nothing is read from it.
+#: Below this presence the mesh lies beside the face, and nothing is read from it.
 LEAST_PRESENCE = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttributeScores:
+    """Outputs of the attribute models for one face; None where a model was not asked."""
+
+    #: Logarithm of the odds of Female against Male.
+    female: float | None = None
+    #: Expected age in years.
+    years: float | None = None
+    #: (classes,) float64: logarithms of the shares of the expression model's classes.
+    expression: NDArray[np.float64] | None = None
+    #: (468, 3) float32 in pixels of the photo; the third coordinate grows away from the camera.
+    mesh: NDArray[np.float32] | None = None
+    #: The mesh model's confidence that there is a face where the detector found one, 0 to 1.
+    mesh_presence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A word, and how sure it is, 0 to 1."""
+    """One of two values, and the calibrated confidence in it, 0 to 1."""
 
+    #: ``Female`` or ``Male``; ``true`` or ``false``.
     value: str
     confidence: float
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What may be said of one face; None where nothing may, or nobody asked."""
+class AttributeEstimate:
+    """Attributes of one face; None where an answer is withheld, or was not asked for."""
 
     gender: Answer | None = None
     #: Lowest and highest age in years.
@@ -46,8 +62,10 @@ class Estimate:
     landmarks: Mapping[str, tuple[float, float]] | None = None
 
 
-def estimate(raw: Raw, entries: Mapping[Role, ModelEntry | None], *, withhold: bool = True) -> Estimate:
-    """What may be said.
+def estimate(
+    scores: AttributeScores, entries: Mapping[Role, ModelEntry], *, withhold: bool = True
+) -> AttributeEstimate:
+    """Return the attributes that follow from a face's scores.
 
     Parameters
     ----------
@@ -65,26 +83,26 @@ def estimate(raw: Raw, entries: Mapping[Role, ModelEntry | None], *, withhold: b
         return answer if answer.confidence * 100 >= floor or not withhold else None
 
     gender = ages = smile = expression = mouth = angles = points = None
-    if raw.female is not None:
+    if scores.female is not None:
         how = confidence(Role.GENDER)
-        gender = kept(_either("Female", "Male", female_share(raw.female, how)), how.floor)
-    if raw.years is not None:
-        ages = age_range(raw.years, confidence(Role.AGE))
+        gender = kept(_either("Female", "Male", female_share(scores.female, how)), how.floor)
+    if scores.years is not None:
+        ages = age_range(scores.years, confidence(Role.AGE))
     entry = entries.get(Role.EXPRESSION)
-    if raw.expression is not None and entry is not None:
+    if scores.expression is not None and entry is not None:
         how = confidence(Role.EXPRESSION)
-        shares = expression_shares(raw.expression, how)
+        shares = expression_shares(scores.expression, how)
         named = dict(zip(entry.classes, shares.tolist(), strict=True))
         if max(named.values()) * 100 >= how.floor or not withhold:
             expression = named
         smile = kept(_either("true", "false", named["HAPPY"]), how.floor)
-    if raw.mesh is not None and raw.mesh_presence >= LEAST_PRESENCE:
+    if scores.mesh is not None and scores.mesh_presence >= LEAST_PRESENCE:
         how = confidence(Role.MESH)
-        angles, points = face_mesh.pose(raw.mesh), face_mesh.landmarks(raw.mesh)
+        angles, points = face_mesh.pose(scores.mesh), face_mesh.landmarks(scores.mesh)
         if how.knots:
-            share = openness_share(face_mesh.mouth_openness(raw.mesh), how)
+            share = openness_share(face_mesh.mouth_openness(scores.mesh), how)
             mouth = kept(_either("true", "false", share), how.floor)
-    return Estimate(gender, ages, expression, smile, mouth, angles, points)
+    return AttributeEstimate(gender, ages, expression, smile, mouth, angles, points)
 
 
 def female_share(odds: float, how: Confidence) -> float:

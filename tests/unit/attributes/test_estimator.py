@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,16 +12,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from abeyance.vision.attributes.describe import ROLES, Attributes, _loader
+from abeyance.rekognition.facedetail import attribute_roles, face_detail
+from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
+from abeyance.vision.attributes.estimator import AttributeEstimator, load_attributes
 from abeyance.vision.detector import Detector
 from abeyance.vision.errors import ModelMissing
-from abeyance.vision.models.manifest import Manifest, ModelEntry, Role
+from abeyance.vision.image import Photo
+from abeyance.vision.models.manifest import ModelEntry, Role
 
 Photos = Mapping[str, NDArray[np.uint8]]
 
 
-def counting(models: Path, opened: list[Role], missing: frozenset[Role] = frozenset()) -> Attributes:
-    load = _loader(Manifest.load(), models, 1, False)
+def counting(models: Path, opened: list[Role], missing: frozenset[Role] = frozenset()) -> AttributeEstimator:
+    """An estimator that records which models are opened."""
+    attributes = load_attributes(models, verify=False)
 
     def loader(role: Role) -> tuple[Any, ModelEntry]:
         opened.append(role)
@@ -30,7 +33,20 @@ def counting(models: Path, opened: list[Role], missing: frozenset[Role] = frozen
             raise ModelMissing("not here; run: abeyance models fetch")
         return load(role)
 
-    return Attributes(loader)
+    load, attributes._loader = attributes._loader, loader
+    return attributes
+
+
+def described(
+    attributes: AttributeEstimator, detector: Detector, pixels: NDArray[np.uint8], *wanted: str
+) -> list[dict[str, Any]]:
+    """The FaceDetails of a photo for which a request asks for ``wanted``."""
+    analyzer = FaceAnalyzer(lambda: detector, lambda: attributes)
+    analyzed = analyzer.analyze(Photo.of(pixels), attributes=attribute_roles(wanted), min_confidence=0.3)
+    return [face_detail(face, wanted) for face in analyzed.faces]
+
+
+DEFAULT_MEMBERS = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
 
 
 @pytest.mark.parametrize(
@@ -53,15 +69,15 @@ def test_only_the_models_that_are_needed_are_opened(
 ) -> None:
     opened: list[Role] = []
     pixels = photos["astronaut"]
-    described = counting(models, opened).describe(pixels, detector.detect(pixels)[:1], frozenset(wanted))
+    (detail,) = described(counting(models, opened), detector, pixels, *wanted)
     assert (set(opened), len(opened)) == (roles, len(roles))
-    assert set(described[0]) == members
+    assert set(detail) == members | DEFAULT_MEMBERS
 
 
-def test_all_of_it(attributes: Attributes, detector: Detector, photos: Photos) -> None:
-    pixels = photos["astronaut"]
-    (detail,) = attributes.describe(pixels, detector.detect(pixels), frozenset({"ALL"}))
-    assert set(detail) == {"AgeRange", "Gender", "Emotions", "Smile", "MouthOpen", "Pose", "Landmarks"}
+def test_all_of_it(attributes: AttributeEstimator, detector: Detector, photos: Photos) -> None:
+    (detail,) = described(attributes, detector, photos["astronaut"], "ALL")
+    assert set(detail) == {"AgeRange", "Gender", "Emotions", "Smile", "MouthOpen"} | DEFAULT_MEMBERS
+    assert len(detail["Landmarks"]) == 30
     assert detail["Gender"]["Value"] == "Female"
     assert detail["AgeRange"]["Low"] < 45 < detail["AgeRange"]["High"] + 10
     assert detail["Smile"]["Value"] is True
@@ -74,29 +90,27 @@ def test_all_of_it(attributes: Attributes, detector: Detector, photos: Photos) -
 
 
 def test_faces_together_are_the_faces_one_by_one(
-    attributes: Attributes, detector: Detector, photos: Photos
+    attributes: AttributeEstimator, detector: Detector, photos: Photos
 ) -> None:
     pixels = photos["astronaut"]
     face = detector.detect(pixels)[0]
-    many = attributes.networks.look(pixels, [face] * 19, ROLES["ALL"])
-    (one,) = attributes.networks.look(pixels, [face], ROLES["ALL"])
+    many = attributes.score(pixels, [face] * 19, ATTRIBUTE_ROLES)
+    (one,) = attributes.score(pixels, [face], ATTRIBUTE_ROLES)
     assert len(many) == 19
     for other in many:
         assert other.years == pytest.approx(one.years, abs=1e-3)
         assert other.female == pytest.approx(one.female, abs=1e-3)
         assert np.allclose(other.expression, one.expression, atol=1e-3)
         assert np.allclose(other.mesh, one.mesh, atol=0.05)
-    assert attributes.describe(pixels, [], frozenset({"ALL"})) == []
+    assert attributes.estimate(pixels, [], ATTRIBUTE_ROLES) == []
 
 
 def test_a_mirrored_face_has_the_same_age_gender_and_expression(
-    attributes: Attributes, detector: Detector, photos: Photos
+    attributes: AttributeEstimator, detector: Detector, photos: Photos
 ) -> None:
     pixels = photos["obama"]
     mirrored = np.ascontiguousarray(pixels[:, ::-1])
-    one, other = (
-        attributes.networks.look(p, detector.detect(p)[:1], ROLES["ALL"])[0] for p in (pixels, mirrored)
-    )
+    one, other = (attributes.score(p, detector.detect(p)[:1], ATTRIBUTE_ROLES)[0] for p in (pixels, mirrored))
     assert other.years == pytest.approx(one.years, abs=6)
     assert np.sign(other.female or 0) == np.sign(one.female or 0) == -1
     assert one.expression is not None
@@ -104,37 +118,36 @@ def test_a_mirrored_face_has_the_same_age_gender_and_expression(
     assert one.expression.argmax() == other.expression.argmax()
 
 
-def test_a_model_that_is_not_here_leaves_its_attribute_out_and_says_so_once(
-    models: Path, detector: Detector, photos: Photos, caplog: pytest.LogCaptureFixture
+def test_a_missing_model_is_an_error_that_says_what_to_do(
+    models: Path, detector: Detector, photos: Photos
 ) -> None:
     opened: list[Role] = []
     attributes = counting(models, opened, frozenset({Role.GENDER}))
     pixels = photos["astronaut"]
-    with caplog.at_level(logging.WARNING, "abeyance"):
-        for _ in range(3):
-            (detail,) = attributes.describe(pixels, detector.detect(pixels), frozenset({"ALL"}))
-    assert "Gender" not in detail
+    for _ in range(2):
+        with pytest.raises(ModelMissing, match="models fetch"):
+            described(attributes, detector, pixels, "ALL")
+    (detail,) = described(attributes, detector, pixels, "AGE_RANGE")
     assert "AgeRange" in detail
-    assert opened.count(Role.GENDER) == 1
-    assert [record.getMessage().count("models fetch") for record in caplog.records] == [1]
+    with pytest.raises(ModelMissing, match="models fetch"):
+        FaceAnalyzer(lambda: detector, lambda: attributes).open_models(ATTRIBUTE_ROLES)
 
 
 def test_a_face_at_the_border_and_a_tiny_one_are_described(
-    attributes: Attributes, detector: Detector, photos: Photos
+    attributes: AttributeEstimator, detector: Detector, photos: Photos
 ) -> None:
     pixels = photos["astronaut"]
     (face, *_) = detector.detect(pixels)
     x, y, w, h = (int(v) for v in face.box)
     cropped = np.ascontiguousarray(pixels[y + h // 4 :, x + w // 3 :])
     for part in (cropped, np.ascontiguousarray(pixels[::8, ::8])):
-        found = detector.detect(part, min_confidence=0.3)
-        for detail in attributes.describe(part, found, frozenset({"ALL"})):
+        for detail in described(attributes, detector, part, "ALL"):
             assert "AgeRange" in detail
 
 
 def test_nothing_of_it_is_imported_for_the_default_attributes() -> None:
     code = (
-        "import sys, abeyance.rekognition.eyes, abeyance.rekognition.assemble, abeyance.pipeline.detect;"
+        "import sys, abeyance.rekognition.assemble, abeyance.pipeline.detect, abeyance.vision.analysis;"
         "print([m for m in sys.modules if m.startswith('abeyance.vision.attributes')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

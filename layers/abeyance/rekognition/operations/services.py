@@ -1,0 +1,107 @@
+"""The ports and adapters behind the operations, and the faces of a collection as the service writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abeyance.embedding.port import Embedder
+from abeyance.gallery.errors import ModelMismatch
+from abeyance.gallery.model import Face
+from abeyance.gallery.port import Gallery
+from abeyance.gallery.search import Searcher
+from abeyance.rekognition.call import Call
+from abeyance.rekognition.facedetail import percent, wire_box
+from abeyance.rekognition.photos import Photos
+from abeyance.rekognition.wire import single
+from abeyance.vision.analysis import AnalyzedFace, FaceAnalyzer
+from abeyance.vision.models.manifest import Role
+from abeyance.vision.quality import QualityFilter
+from abeyance.vision.similarity import SimilarityScale
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """The deployment's embedding model, known without loading it."""
+
+    identity: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The ports and adapters of the operations. Models are loaded when they are first called."""
+
+    gallery: Gallery
+    searcher: Searcher
+    photos: Photos
+    analyzer: FaceAnalyzer
+    embedder: Callable[[], Embedder]
+    scale: Callable[[], SimilarityScale]
+    embedding_model: Callable[[], EmbeddingModel]
+
+    def analyze(
+        self,
+        call: Call,
+        data: bytes,
+        *,
+        quality_filter: str = QualityFilter.NONE,
+        attributes: Collection[Role] = (),
+    ) -> tuple[AnalyzedFace, ...]:
+        """Return the faces of a photo, largest first; see :meth:`abeyance.vision.analysis.FaceAnalyzer.analyze`.
+
+        ``quality_filter`` is the operation's default, where the request names none.
+        """
+        return self.analyzer.analyze(
+            data,
+            quality_filter=QualityFilter(call.params.get("QualityFilter", quality_filter)),
+            attributes=attributes,
+            measure=call.timings.measure,
+        ).faces
+
+    def embed(self, call: Call, faces: Sequence[AnalyzedFace]) -> NDArray[np.float32]:
+        """Return templates of faces: (n, d) float32 of unit length."""
+        with call.timings.measure("embed"):
+            return self.embedder().embed(np.stack([face.chip for face in faces]))
+
+    def similarity(self, cosine: float) -> float:
+        """Return the similarity, 0 to 100, as the service writes it."""
+        return single(min(100.0, max(0.0, float(self.scale().similarity(cosine)))))
+
+    def cosine(self, similarity: float) -> float:
+        """Return the lowest cosine that has at least this similarity."""
+        return float(self.scale().cosine(similarity))
+
+
+def deployed_model(call: Call, services: Services) -> str:
+    """Return the collection's model; raise ``ModelMismatch`` if another one is deployed."""
+    model = services.gallery.describe(call.ref).model
+    if model != services.embedding_model().identity:
+        raise ModelMismatch(f"the collection holds templates of {model}, which is not deployed here")
+    return model
+
+
+def wire_face(face: Face) -> dict[str, Any]:
+    """Return a stored face as a Face of the service."""
+    return {
+        "FaceId": face.id,
+        "BoundingBox": wire_box(face.box),
+        "ImageId": face.image_id or None,
+        "ExternalImageId": face.external_image_id or None,
+        "Confidence": percent(face.confidence),
+        "IndexFacesModelVersion": version_number(face.model),
+        "UserId": face.user_id or None,
+    }
+
+
+def version_number(model: str) -> str:
+    """Return the hash in a model's identity as a decimal number: IndexFacesModelVersion consists of digits."""
+    digits = model.rpartition("@")[2]
+    try:
+        return str(int(digits, 16))
+    except ValueError:
+        return "0"

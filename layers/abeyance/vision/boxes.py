@@ -1,0 +1,30 @@
+"""Boxes: ``x, y, width, height`` of an axis-parallel rectangle, x to the right, y down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Return the intersection over union of every box of ``a`` with every box of ``b``.
+
+    Parameters
+    ----------
+    a, b
+        (n, 4) and (m, 4) boxes in one frame and one unit; (4,) is one box.
+
+    Returns
+    -------
+    NDArray
+        (n, m) values from 0 to 1; 0 where both boxes are empty.
+    """
+    first, second = np.atleast_2d(a)[:, None], np.atleast_2d(b)[None]
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    union = np.prod(first[..., 2:], axis=2) + np.prod(second[..., 2:], axis=2) - shared
+    result: NDArray[np.floating[Any]] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return result
