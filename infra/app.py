@@ -16,7 +16,7 @@ from aws_cdk import (  # noqa: E402
 )
 from cdk_nag import AwsSolutionsChecks  # noqa: E402
 
-from infra import suppressions  # noqa: E402
+from infra import nag  # noqa: E402
 from infra.config import Config  # noqa: E402
 from infra.stacks.flow import Flow  # noqa: E402
 from infra.stacks.state import State  # noqa: E402
@@ -52,7 +52,7 @@ def main() -> None:
     app = App()
     build(app)
     if app.node.try_get_context("nag") != "false":
-        suppressions.acknowledge(app)
+        nag.acknowledge(app)
         Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
 

@@ -1,7 +1,7 @@
-"""Look at the templates with other people's rules: ``python -m infra.audit``.
+"""Check the templates against other people's rules: ``python -m infra.audit``.
 
-cdk-nag's AwsSolutions while synthesising, then cfn-lint and checkov on what came out. Exceptions are in
-``suppressions.py`` and ``checkov.yaml``, each with its reason.
+cdk-nag's AwsSolutions run during synthesis, then cfn-lint and checkov on its output. Exceptions stand in
+``nag.toml`` and ``checkov.yaml``, each with its reason.
 """
 
 from __future__ import annotations
@@ -11,58 +11,39 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.cdk import command, environment
+from infra import cdk, venvs
 from infra.config import ROOT
 
-#: The deployments whose templates differ.
+_IMAGE = "000000000000.dkr.ecr.eu-central-1.amazonaws.com/e:1"
+#: Context of the deployments whose templates differ.
 VARIANTS: dict[str, dict[str, str]] = {
     "local": {"vector_index": "true"},
-    "sagemaker": {"embedder": "sagemaker"},
-    "ecs": {"embedder": "ecs"},
+    "sagemaker": {"embedder": "sagemaker", "embedder_image": _IMAGE},
+    "ecs": {"embedder": "ecs", "embedder_image": _IMAGE},
 }
 
 
-def checkov() -> Path:
-    """checkov's command, installed on first use."""
-    home, lock = ROOT / ".cache" / "audit-venv", ROOT / "requirements" / "audit.txt"
-    done = home / ".installed"
-    if not done.is_file() or done.read_bytes() != lock.read_bytes():
-        shutil.rmtree(home, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", str(home))
-        python = str(home / "bin" / "python")
-        _run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(lock))
-        done.write_bytes(lock.read_bytes())
-    return home / "bin" / "checkov"
-
-
 def main() -> int:
-    """Exit status 0 if nothing was found."""
+    """Check every variant; return 0 if nothing was found."""
+    linter = str(Path(sys.executable).with_name("cfn-lint"))
+    checkov = [
+        str(venvs.python_of("audit").with_name("checkov")),
+        "--config-file",
+        "infra/checkov.yaml",
+        "-f",
+    ]
     failed = 0
     for name, choices in VARIANTS.items():
         out = ROOT / ".cache" / "audit" / name
         shutil.rmtree(out, ignore_errors=True)
-        context = [word for key, value in choices.items() for word in ("-c", f"{key}={value}")]
-        image = (
-            []
-            if name == "local"
-            else ["-c", "embedder_image=000000000000.dkr.ecr.eu-central-1.amazonaws.com/e:1"]
-        )
-        failed |= _run(*command(), "synth", "--quiet", "--output", str(out), *context, *image, check=False)
+        failed |= _run(*cdk.command(), "synth", "--quiet", "--output", str(out), *cdk.context(choices))
         templates = [str(path) for path in sorted(out.glob("*.template.json"))]
-        failed |= _run(str(Path(sys.executable).with_name("cfn-lint")), *templates, check=False)
-        failed |= _run(
-            str(checkov()),
-            "--config-file",
-            str(ROOT / "infra" / "checkov.yaml"),
-            "-f",
-            *templates,
-            check=False,
-        )
+        failed |= _run(linter, *templates) | _run(*checkov, *templates)
     return failed
 
 
-def _run(*words: str, check: bool = True) -> int:
-    return subprocess.run(words, cwd=ROOT, env=environment(), check=check, timeout=900).returncode  # noqa: S603
+def _run(*command: str) -> int:
+    return subprocess.run(command, cwd=ROOT, env=cdk.environment(), check=False, timeout=900).returncode  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra import nodejs
@@ -18,7 +19,7 @@ VERSION = "2.1148.1"
 
 
 def command() -> list[str]:
-    """Command line of the CDK, fetched first if it is not there yet."""
+    """Return the command that runs the CDK's command line, fetched first if it is missing."""
     home = ROOT / ".cache" / f"aws-cdk-{VERSION}"
     script = home / "node_modules" / "aws-cdk" / "bin" / "cdk"
     if not script.is_file():
@@ -34,13 +35,18 @@ def command() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of this process, with Node and this Python first on the path."""
+    """Return this process's environment with Node and this Python first on the path."""
     path = os.pathsep.join([str(nodejs.node().parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "JSII_NODE": str(nodejs.node()), "CDK_DISABLE_CLI_TELEMETRY": "true"}
 
 
+def context(choices: Mapping[str, str]) -> list[str]:
+    """Return the options that hand choices of :class:`infra.config.Config` to the command line."""
+    return [word for name, value in choices.items() for word in ("-c", f"{name}={value}")]
+
+
 def main() -> int:
-    """Run the command line in the repository's root; returns its exit status."""
+    """Run the command line in the repository's root; return its exit status."""
     return subprocess.run([*command(), *sys.argv[1:]], cwd=ROOT, env=environment(), check=False).returncode  # noqa: S603
 
 

@@ -1,16 +1,16 @@
-"""Cold starts, measured: ``python -m infra.coldstart [function …] [--repeat N] [--beside] [--json]``.
+"""Measure cold starts: ``python -m infra.coldstart [function …] [--repeat N] [--beside] [--json]``.
 
-Each function is started as Lambda starts it (awslambdaric, the runtime's own client), from its own layers as they are
+Each function is started as Lambda starts it (awslambdaric, the runtime's own client), from its layers as they are
 deployed, against stubs on 127.0.0.1 of the runtime API and of AWS (TLS, answers at once). Two times are measured from
 the start of the process: until it asks for its first event (interpreter, imports, the module's own work), and until it
-has answered a real first event, which is what cannot be made to look short by doing things later. Beside them stand
-the time to load its models, and what its imports are made of, as Python itself says.
+has answered a real first event, which postponing work cannot shorten. Beside them stand the time to load its models
+and the time of its imports by package, as Python itself reports it.
 
-``--beside`` measures in turn with each function what one would write without thinking of any of this: boto3, the same
+``--beside`` measures in turn with each function a plain one that takes no care of its cold start: boto3, the same
 clients, and for photos OpenCV and onnxruntime with the same models.
 
 Figures are this machine's: this Python, this processor, the dependencies of this environment. Lambda's own share
-(starting the sandbox, fetching layers), and the network, are not in them.
+(starting the sandbox, fetching layers) and the network are not in them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable
 
 import msgspec
 
 from abeyance.pipeline.settings import Settings
 from infra import first_event, functions, sandbox
-from infra.sandbox import LIMIT, Aws, Sandbox
 
 #: The clients that each function makes, and the models that it loads for its first photo.
 _CLIENTS = {
@@ -39,11 +36,19 @@ _CLIENTS = {
     "flags": (),
     "console": ("s3", "dynamodb", "events", "appconfigdata", "appconfig"),
 }
-_MODELS = {"detect": ("detector",), "recognize": ("embedder",), "api": ("detector",)}
+_LOADERS = {
+    "detector": "from abeyance.vision.models.store import load_detector",
+    "embedder": "from abeyance.embedding.onnx import load_embedder",
+}
+_MODELS = {
+    "detect": {"detector": Settings().detector_model},
+    "recognize": {"embedder": Settings().embedder_model},
+    "api": {"detector": Settings().detector_model},
+}
 
 
 class Times(msgspec.Struct):
-    """Of one function, milliseconds of each start."""
+    """Milliseconds of each start of one function."""
 
     function: str
     #: Until it asks for its first event, and of those on the processor, which a busy machine distorts less.
@@ -54,68 +59,68 @@ class Times(msgspec.Struct):
     answered_processor: list[float] = []
     #: To load its models after its imports; empty if it has none.
     models: list[float] = []
-    #: The same as ``ready``, with its models loaded, of what one would write plainly; empty if not asked for.
+    #: The same as ``ready``, with its models loaded, of the plain function; empty if not asked for.
     plain: list[float] = []
     plain_processor: list[float] = []
     #: Of one start, by package.
     imports: dict[str, float] = {}
 
 
-def measure(spec: functions.Function, repeat: int, *, beside: bool = False) -> Times:
-    """Start the function ``repeat`` times, after once that does not count: it fills the page cache."""
-    world, event, times = first_event.World(), first_event.of(spec.name), Times(spec.name)
-    with sandbox.sandbox(spec) as box, sandbox.plain(_plainly(spec.name), spec) as other:
+def measure(spec: functions.FunctionSpec, repeat: int, *, beside: bool = False) -> Times:
+    """Start the function ``repeat`` times, after one start that does not count: it fills the page cache.
+
+    Raises
+    ------
+    RuntimeError
+        If the function does not handle its first event.
+    """
+    aws, event, times = first_event.FakeAws(), first_event.event_for(spec.name), Times(spec.name)
+    with sandbox.deployed(spec) as box, sandbox.plain(_plain_handler(spec.name), spec) as other:
         for number in range(-1, repeat):
-            world.called.clear()
-            started = sandbox.start(box, world, event)
-            if event is not None and not first_event.is_done(spec.name, started.answer, world):
-                raise RuntimeError(f"{spec.name} did not do what it was asked to: {started.log[-3000:]}")
-            models = _models(spec.name, box)
-            plain = sandbox.start(other, world) if beside else None
+            aws.called.clear()
+            start = box.start(aws, event)
+            if event is not None and not first_event.succeeded(spec.name, start.answer, aws):
+                raise RuntimeError(f"{spec.name} did not handle its first event: {start.log[-3000:]}")
+            models = _load_models(spec.name, box)
+            plain = other.start(aws) if beside else None
             if number < 0:
                 continue
-            times.ready.append(started.ready)
-            times.ready_processor.append(started.ready_processor)
+            times.ready.append(start.ready_ms)
+            times.ready_processor.append(start.ready_processor_ms)
             if event is not None:
-                times.answered.append(started.answered)
-                times.answered_processor.append(started.answered_processor)
+                times.answered.append(start.answered_ms)
+                times.answered_processor.append(start.answered_processor_ms)
             if models is not None:
                 times.models.append(models)
             if plain:
-                times.plain.append(plain.ready)
-                times.plain_processor.append(plain.ready_processor)
-        times.imports = imports(box, world)
+                times.plain.append(plain.ready_ms)
+                times.plain_processor.append(plain.ready_processor_ms)
+        times.imports = imports(box)
     return times
 
 
-def imports(box: Sandbox, aws: Aws, least_ms: float = 4.0) -> dict[str, float]:
-    """Packages by the milliseconds that importing them took, children of others not counted twice, slowest first."""
-    answer = _run(box, "import awslambdaric.bootstrap, handler", aws, "-X", "importtime")
+def imports(box: sandbox.Sandbox, least_ms: float = 4.0) -> dict[str, float]:
+    """Return packages by the milliseconds that importing them takes, without those of other packages, slowest first."""
+    answer = box.run("import awslambdaric.bootstrap, handler", first_event.FakeAws(), "-X", "importtime")
     own: dict[str, float] = {}
-    for line in answer.stderr.splitlines():
-        found = re.match(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", line)
-        if found:
-            top = found[2].split(".")[0]
-            package = (
-                ".".join(found[2].split(".")[:2])
-                if top == "abeyance"
-                else ("standard library" if top in sys.stdlib_module_names else top)
-            )
-            own[package] = own.get(package, 0.0) + int(found[1]) / 1000
+    for microseconds, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", answer.stderr):
+        package, *inside = module.split(".")
+        if package == "abeyance":
+            package = ".".join([package, *inside[:1]])
+        elif package in sys.stdlib_module_names:
+            package = "standard library"
+        own[package] = own.get(package, 0.0) + int(microseconds) / 1000
     slow = {name: round(ms, 1) for name, ms in own.items() if ms >= least_ms}
     return dict(sorted(slow.items(), key=lambda item: -item[1]))
 
 
-def _models(function: str, box: Sandbox) -> float | None:
-    """Milliseconds to load the function's models after its imports, or None if it has none."""
+def _load_models(function: str, box: sandbox.Sandbox) -> float | None:
+    """Return the milliseconds to load the function's models after its imports, or None if it has none."""
     if function not in _MODELS:
         return None
-    settings = Settings()
-    names = {"detector": settings.detector_model, "embedder": settings.embedder_model}
-    homes = {"detector": "abeyance.vision.models.store", "embedder": "abeyance.embedding.onnx"}
     calls = "; ".join(
-        f"from {homes[role]} import load_{role}; load_{role}('{names[role]}', settings.models, verify=False)"
-        for role in _MODELS[function]
+        f"{_LOADERS[role]}; load_{role}({name!r}, settings.models, verify=False)"
+        for role, name in _MODELS[function].items()
     )
     code = (
         "import numpy, time, abeyance.vision.models.manifest; from abeyance.pipeline.settings import Settings\n"
@@ -123,35 +128,21 @@ def _models(function: str, box: Sandbox) -> float | None:
         f"{calls}\n"
         "print((time.perf_counter() - began) * 1000)"
     )
-    return float(_run(box, code, first_event.World()).stdout.split()[-1])
+    return float(box.run(code, first_event.FakeAws()).stdout.split()[-1])
 
 
-def _plainly(function: str) -> str:
-    """The handler that does the same things without a thought of cold starts."""
+def _plain_handler(function: str) -> str:
+    """Return the code of a handler that makes the same clients and loads the same models."""
     lines = ["import boto3"]
     if function in _MODELS:
         lines += ["import cv2, glob, numpy, onnxruntime, os"]
     if function == "console":
         lines += ["import flask, numpy"]
     lines += [f"boto3.client({name!r})" for name in _CLIENTS[function]]
-    names = {"detector": Settings().detector_model, "embedder": Settings().embedder_model}
-    for role in _MODELS.get(function, ()):
-        path = f"glob.glob(os.environ['ABEYANCE_MODELS'] + '/{names[role]}*.onnx')[0]"
+    for name in _MODELS.get(function, {}).values():
+        path = f"glob.glob(os.environ['ABEYANCE_MODELS'] + '/{name}*.onnx')[0]"
         lines.append(f"onnxruntime.InferenceSession({path}, providers=['CPUExecutionProvider'])")
     return "\n".join([*lines, "def handler(event, context): return None"])
-
-
-def _run(box: Sandbox, code: str, aws: Aws, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` where the function would run."""
-    with sandbox.reachable(box, aws) as variables:
-        return subprocess.run(  # noqa: S603 - this Python, no shell
-            [sys.executable, "-S", *options, "-c", code],
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=True,
-        )
 
 
 def _line(times: Times) -> str:
@@ -162,17 +153,19 @@ def _line(times: Times) -> str:
 
     names = [name for name in ("ready", "answered", "models", "plain") if getattr(times, name)]
     parts = [f"{times.function:10}", *(least(name) for name in names)]
-    made_of = ", ".join(f"{name} {ms:.0f}" for name, ms in list(times.imports.items())[:9])
-    return "  ".join(parts) + f"\n{'':10} imports: {made_of}"
+    packages = ", ".join(f"{name} {ms:.0f}" for name, ms in list(times.imports.items())[:9])
+    return "  ".join(parts) + f"\n{'':10} imports: {packages}"
 
 
-def main(tell: Callable[[str], None] = print) -> None:
-    """Print a line for each function and, below it, what its imports are made of."""
+def main() -> None:
+    """Print a line for each function and, below it, the time of its imports by package."""
     parser = argparse.ArgumentParser(prog="python -m infra.coldstart", description=__doc__)
-    parser.add_argument("functions", nargs="*", help="folders of functions/; all by default")
-    parser.add_argument("--repeat", type=int, default=5, help="starts of each function")
-    parser.add_argument("--beside", action="store_true", help="measure what one would write plainly as well")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, with every measurement")
+    parser.add_argument("functions", nargs="*", help="measure these folders of functions/; all by default")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="start each function N times")
+    parser.add_argument("--beside", action="store_true", help="measure a plain function beside each")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a line, with every measurement"
+    )
     given = parser.parse_args()
     unknown = set(given.functions) - {spec.name for spec in functions.FUNCTIONS}
     if unknown:
@@ -180,8 +173,7 @@ def main(tell: Callable[[str], None] = print) -> None:
     for spec in functions.FUNCTIONS:
         if not given.functions or spec.name in given.functions:
             times = measure(spec, given.repeat, beside=given.beside)
-            tell(msgspec.json.encode(times).decode() if given.json else _line(times))
-            sys.stdout.flush()
+            print(msgspec.json.encode(times).decode() if given.json else _line(times), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

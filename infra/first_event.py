@@ -1,4 +1,4 @@
-"""A first event for every function, and what AWS answers while it works on it: for measuring, nothing is kept."""
+"""A first event for every function, and a fake AWS to handle it with: for measuring; nothing is stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Box, DetectedFace, Quality, Upload
 from abeyance.pipeline.settings import Settings
-from infra.sandbox import Reply, Request
+from infra.loopback import HttpReply, HttpRequest
 
 _TIME = "2026-01-01T00:00:00.000Z"
 _UPLOAD = Upload(
@@ -41,9 +41,8 @@ _TENANT = Tenant(
     principals=(_PRINCIPAL,),
 )
 
-
-#: What each function must have called when it has done its first event.
-_MUST = {
+#: The operation that each function must have called when it has handled its first event.
+_LAST_CALL = {
     "gate": "PutEvents",
     "detect": "PutEvents",
     "recognize": "PutEvents",
@@ -54,59 +53,62 @@ _MUST = {
 }
 
 
-class World:
-    """AWS after one upload, as far as the functions ask. Call it with a request."""
+class FakeAws:
+    """AWS after one upload, as far as the functions ask, for :meth:`infra.sandbox.Sandbox.start`."""
 
     def __init__(self) -> None:
         #: Operations that were called, of services that name them.
         self.called: set[str] = set()
         self._settings = Settings()
-        self._tenants = _registered()
+        self._tenants = _tenant_items()
         self._photo = _photo()
         self._chips = _chips()
 
-    def __call__(self, request: Request) -> Reply:
-        if request.target:
-            return _json(self._operation(request.target, json.loads(request.body)))
+    def __call__(self, request: HttpRequest) -> HttpReply:
+        if request.operation:
+            return _json(self._operation(request.operation, json.loads(request.body)))
         path = request.path.split("?")[0]
         if path == "/configurationsessions":
             return _json({"InitialConfigurationToken": "one"})
         if path == "/configuration":
-            return Reply(
-                json.dumps(new_deployment()).encode(),
-                {"Next-Poll-Configuration-Token": "two", "Next-Poll-Interval-In-Seconds": "60"},
-            )
-        if request.method == "GET" and path.startswith(f"/{self._settings.chips_bucket}/"):
-            return Reply(self._chips)
+            headers = {"Next-Poll-Configuration-Token": "two", "Next-Poll-Interval-In-Seconds": "60"}
+            return HttpReply(json.dumps(new_deployment()).encode(), headers)
         if request.method == "GET":
-            return Reply(self._photo)
-        return Reply(b"", {"ETag": '"e1"'})
+            chips = path.startswith(f"/{self._settings.chips_bucket}/")
+            return HttpReply(self._chips if chips else self._photo)
+        return HttpReply(b"", {"ETag": '"e1"'})
 
-    def _operation(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def _operation(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         self.called.add(name)
-        if name == "PutEvents":
-            entries = [{"EventId": str(number)} for number in range(len(asked["Entries"]))]
-            return {"FailedEntryCount": 0, "Entries": entries}
-        if name == "SendMessage":
-            digest = hashlib.md5(asked["MessageBody"].encode(), usedforsecurity=False).hexdigest()
-            return {"MessageId": "1", "MD5OfMessageBody": digest}
-        if name == "GetSecretValue":
-            return {"SecretString": "a secret for this measurement alone"}
-        if name == "BatchGetItem":
-            found = {
-                table: [item for key in wanted["Keys"] if (item := self._item(table, key))]
-                for table, wanted in asked["RequestItems"].items()
-            }
-            return {"Responses": found, "UnprocessedKeys": {}}
-        if name == "TransactGetItems":
-            items = [self._item(get["Get"]["TableName"], get["Get"]["Key"]) for get in asked["TransactItems"]]
-            return {"Responses": [{"Item": item} if item else {} for item in items]}
-        if name == "Scan":
-            items = [item for item in self._tenants.values() if item["sk"]["S"] == "registration"]
-            return {"Items": items, "Count": len(items)}
-        if name != "GetItem":
-            return {"Items": [], "Count": 0} if name == "Query" else {}
-        item = self._item(asked["TableName"], asked["Key"])
+        match name:
+            case "PutEvents":
+                entries = [{"EventId": str(number)} for number in range(len(given["Entries"]))]
+                return {"FailedEntryCount": 0, "Entries": entries}
+            case "SendMessage":
+                digest = hashlib.md5(given["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+                return {"MessageId": "1", "MD5OfMessageBody": digest}
+            case "GetSecretValue":
+                return {"SecretString": "a secret for this measurement alone"}
+            case "BatchGetItem":
+                found = {
+                    table: [item for key in wanted["Keys"] if (item := self._item(table, key))]
+                    for table, wanted in given["RequestItems"].items()
+                }
+                return {"Responses": found, "UnprocessedKeys": {}}
+            case "TransactGetItems":
+                gets = [action["Get"] for action in given["TransactItems"]]
+                return {"Responses": [self._get(get) for get in gets]}
+            case "GetItem":
+                return self._get(given)
+            case "Scan":
+                items = [item for item in self._tenants.values() if item["sk"]["S"] == "registration"]
+                return {"Items": items, "Count": len(items)}
+            case "Query":
+                return {"Items": [], "Count": 0}
+        return {}
+
+    def _get(self, given: dict[str, Any]) -> dict[str, Any]:
+        item = self._item(given["TableName"], given["Key"])
         return {"Item": item} if item else {}
 
     def _item(self, table: str, key: dict[str, Any]) -> dict[str, Any] | None:
@@ -119,29 +121,34 @@ class World:
         return None
 
 
-def of(function: str) -> Any:
-    """The function's first event, or None if there is none for it here."""
+def event_for(function: str) -> Any:
+    """Return the function's first event, or None if there is none for it here (the console)."""
     request = decide.Request(tenant=_TENANT, tenant_id="acme", action="search", purpose="unspecified")
     decision = decide.decide(request, new_deployment(), datetime(2026, 1, 1, tzinfo=UTC))
     common: dict[str, Any] = {"time": _TIME, "upload": _UPLOAD}
     permitted = events.UploadPermitted(
         id=events.UploadPermitted.identify(_UPLOAD), decision=decision, purpose="unspecified", **common
     )
-    if function == "gate":
-        thing = {"key": _UPLOAD.key, "sequencer": _UPLOAD.sequencer, "size": _UPLOAD.size, "etag": "e1"}
-        return _queued("Object Created", {"bucket": {"name": "uploads"}, "object": thing})
-    if function in ("detect", "ledger"):
-        return _announced(permitted)
-    if function == "recognize":
-        face = DetectedFace(
-            box=Box(0.2, 0.2, 0.5, 0.5),
-            confidence=99.0,
-            quality=Quality(80.0, 80.0, 0.0, 0.0, 0.0),
-            landmarks=((0.3, 0.3),) * 5,
-            chip=0,
-        )
-        return _announced(
-            events.FacesDetected(
+    match function:
+        case "gate":
+            uploaded = {
+                "key": _UPLOAD.key,
+                "sequencer": _UPLOAD.sequencer,
+                "size": _UPLOAD.size,
+                "etag": "e1",
+            }
+            return _queued("Object Created", {"bucket": {"name": "uploads"}, "object": uploaded})
+        case "detect" | "ledger":
+            return _announced(permitted)
+        case "recognize":
+            face = DetectedFace(
+                box=Box(0.2, 0.2, 0.5, 0.5),
+                confidence=99.0,
+                quality=Quality(80.0, 80.0, 0.0, 0.0, 0.0),
+                landmarks=((0.3, 0.3),) * 5,
+                chip=0,
+            )
+            detected = events.FacesDetected(
                 id=events.FacesDetected.identify(_UPLOAD),
                 permitted=permitted,
                 width=640,
@@ -150,10 +157,9 @@ def of(function: str) -> Any:
                 faces=(face,),
                 **common,
             )
-        )
-    if function == "review":
-        return _announced(
-            events.FacesMatched(
+            return _announced(detected)
+        case "review":
+            matched = events.FacesMatched(
                 id=events.FacesMatched.identify(_UPLOAD),
                 decision=decision,
                 model="m",
@@ -162,31 +168,27 @@ def of(function: str) -> Any:
                 reviewers=2,
                 **common,
             )
-        )
-    if function == "flags":
-        return {"content": base64.b64encode(json.dumps(new_deployment()).encode()).decode(), "uri": ""}
-    if function == "api":
-        photo = base64.b64encode(_photo()).decode()
-        return {
-            "httpMethod": "POST",
-            "path": "/",
-            "headers": {
-                "X-Amz-Target": "RekognitionService.DetectFaces",
-                "Content-Type": "application/x-amz-json-1.1",
-            },
-            "requestContext": {
-                "identity": {"userArn": _PRINCIPAL},
-                "requestId": "r",
-                "accountId": "111122223333",
-            },
-            "body": json.dumps({"Image": {"Bytes": photo}}),
-        }
+            return _announced(matched)
+        case "flags":
+            return {"content": base64.b64encode(json.dumps(new_deployment()).encode()).decode(), "uri": ""}
+        case "api":
+            caller = {"identity": {"userArn": _PRINCIPAL}, "requestId": "r", "accountId": "111122223333"}
+            return {
+                "httpMethod": "POST",
+                "path": "/",
+                "headers": {
+                    "X-Amz-Target": "RekognitionService.DetectFaces",
+                    "Content-Type": "application/x-amz-json-1.1",
+                },
+                "requestContext": caller,
+                "body": json.dumps({"Image": {"Bytes": base64.b64encode(_photo()).decode()}}),
+            }
     return None
 
 
-def is_done(function: str, answer: Any, world: World) -> bool:
-    """Whether the function says that it did what the event asks, and called what that takes."""
-    if _MUST[function] not in world.called:
+def succeeded(function: str, answer: Any, aws: FakeAws) -> bool:
+    """Return True if the function answers success and has called :data:`_LAST_CALL`."""
+    if _LAST_CALL[function] not in aws.called:
         return False
     if function == "api":
         return bool(answer["statusCode"] == 200)
@@ -203,12 +205,12 @@ def _queued(detail_type: str, detail: dict[str, Any], source: str = "aws.s3") ->
     return {"Records": [record]}
 
 
-def _json(value: Any) -> Reply:
-    return Reply(json.dumps(value).encode(), {"Content-Type": "application/x-amz-json-1.0"})
+def _json(value: Any) -> HttpReply:
+    return HttpReply(json.dumps(value).encode(), {"Content-Type": "application/x-amz-json-1.0"})
 
 
-def _registered() -> dict[str, dict[str, Any]]:
-    """The tenant's items by their partition key, as its registry writes them."""
+def _tenant_items() -> dict[str, dict[str, Any]]:
+    """Return the tenant's items by their partition key, as its registry writes them."""
     items = {}
 
     class Table:
@@ -222,7 +224,7 @@ def _registered() -> dict[str, dict[str, Any]]:
 
 
 def _photo() -> bytes:
-    """A JPEG of 640 by 640 pixels, of nothing in particular."""
+    """Return a JPEG of 640 by 640 pixels of noise."""
     from PIL import Image
 
     file = io.BytesIO()

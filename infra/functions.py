@@ -1,55 +1,75 @@
-"""Every deployed function in one table: what it carries and how large it is. What it may do is in permissions.py."""
+"""Every deployed function in one table: its folder, layers, memory, time limit and environment.
+
+What each may do is in :mod:`infra.permissions`. The layers are built by :mod:`infra.layers`:
+
+==============  =========================  ================================================================
+layer           carried by                 holds
+==============  =========================  ================================================================
+``base``        every function             botocore, msgspec, rfc8785
+``vision``      those that see pixels      numpy, onnxruntime, pillow
+``web``         console                    flask
+``models``      those that see pixels      the converted models
+``decide``      those that see no pixels   our rooms without pixels: moratorium, ledger, pipeline, what they use
+``abeyance``    those that see pixels      all our rooms that are deployed
+==============  =========================  ================================================================
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from abeyance.pipeline import topology
 from infra import trim
-from infra.layers import Kind
+from infra.config import ROOT
+
+LayerName = Literal["base", "vision", "web", "models", "decide", "abeyance"]
+DECISION_LAYERS: tuple[LayerName, ...] = ("base", "decide")
+PIXEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "models", "abeyance")
+
+#: Stages that read photos, chips or templates. The others must not be able to.
+_PIXEL_STAGES = frozenset({"detect", "recognize"})
 
 
-class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """One folder of ``functions/``. Times are in seconds, memory in MiB."""
+class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One folder of ``functions/``, as it is deployed; its entry point is ``handler.handler``."""
 
     name: str
-    layers: tuple[Kind, ...]
-    memory: int
-    timeout: int
+    layers: tuple[LayerName, ...]
+    memory_mib: int
+    timeout_s: int
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the handler."""
+        return ROOT / "functions" / self.name
 
-#: Those that see pixels or templates, and those that must not be able to.
-SEEING: tuple[Kind, ...] = ("base", "vision", "models", "abeyance")
-BLIND: tuple[Kind, ...] = ("base", "decide")
-
-_SEES = frozenset({"detect", "recognize"})
 
 STAGES = tuple(
-    Function(
+    FunctionSpec(
         name=stage.name,
-        layers=SEEING if stage.name in _SEES else BLIND,
-        memory=stage.memory,
-        timeout=stage.timeout,
+        layers=PIXEL_LAYERS if stage.name in _PIXEL_STAGES else DECISION_LAYERS,
+        memory_mib=stage.memory,
+        timeout_s=stage.timeout,
     )
     for stage in topology.STAGES
 )
-#: The Rekognition API. API Gateway waits no longer than 29 seconds.
-API = Function(name="api", layers=SEEING, memory=3008, timeout=29)
-#: AppConfig's validator, and what keeps the announcements of moratoria in step with the flags.
-#: It has its time for stopping what stands in the way of a document that the console hands over.
-FLAGS = Function(name="flags", layers=BLIND, memory=512, timeout=25)
-#: What people look at. An HTTP API waits no longer than 30 seconds.
-CONSOLE = Function(
-    name="console", layers=("base", "vision", "web", "models", "abeyance"), memory=2048, timeout=29
-)
+#: The Rekognition API. API Gateway waits no longer than 29 s.
+API = FunctionSpec(name="api", layers=PIXEL_LAYERS, memory_mib=3008, timeout_s=29)
+#: AppConfig's validator, which also deploys what the console hands over and schedules announcements.
+FLAGS = FunctionSpec(name="flags", layers=DECISION_LAYERS, memory_mib=512, timeout_s=25)
+#: The console. An HTTP API waits no longer than 30 s.
+CONSOLE = FunctionSpec(name="console", layers=(*PIXEL_LAYERS, "web"), memory_mib=2048, timeout_s=29)
 
 FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)
 
 
-def in_lambda(layers: str = "/opt/python") -> dict[str, str]:
-    """What functions are told in Lambda and nowhere else, because of what is in their layers."""
+def runtime_environment(packages: str = "/opt/python") -> dict[str, str]:
+    """Return the variables of every function that follow from its layers, ``packages`` being where those lie."""
     return {
-        "AWS_CA_BUNDLE": f"{layers}/{trim.AUTHORITIES}",
-        # A layer cannot change: to look whether its models are whole would be 40 ms for each cold start of recognize.
+        "AWS_CA_BUNDLE": f"{packages}/{trim.AUTHORITIES}",
+        # A layer cannot change: comparing its models with their checksums would cost recognize 40 ms a cold start.
         "ABEYANCE_VERIFY_MODELS": "false",
     }

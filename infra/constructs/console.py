@@ -204,7 +204,7 @@ class Console(Construct):
 
 def code(config: Config) -> Path:
     """The function's folder: ``functions/console``, with the accuracy report beside the handler if there is one."""
-    own = ROOT / "functions" / functions.CONSOLE.name
+    own = functions.CONSOLE.folder
     if not config.accuracy_report:
         return own
     report = Path(config.accuracy_report).read_bytes()

@@ -13,24 +13,24 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 
 from constructs import Construct
-from infra import functions
 from infra.config import Config
 from infra.constructs.layers import Layers
 from infra.constructs.logs import retention
+from infra.functions import FunctionSpec
 
 if TYPE_CHECKING:
     from infra.constructs.ecs import EcsEmbedder
 
 
 class Function(Construct):
-    """One entry of :data:`infra.functions.FUNCTIONS`, deployed."""
+    """A Lambda function of :data:`infra.functions.FUNCTIONS`."""
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
         config: Config,
-        spec: functions.Function,
+        spec: FunctionSpec,
         *,
         layers: Layers,
         environment: Mapping[str, str],
@@ -63,8 +63,8 @@ class Function(Construct):
             architecture=lambda_.Architecture.custom(config.lambda_architecture),
             code=lambda_.Code.from_asset(str(code), exclude=["__pycache__", "*.pyc", "*.md"]),
             handler="handler.handler",
-            memory_size=spec.memory,
-            timeout=Duration.seconds(spec.timeout),
+            memory_size=spec.memory_mib,
+            timeout=Duration.seconds(spec.timeout_s),
             environment=dict(environment),
             layers=layers.of(spec.layers),
             # The role is given without its policy below as a dependency, so that AppConfig's profile can name

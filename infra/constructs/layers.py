@@ -1,20 +1,18 @@
-"""Lambda layers, bundled on this machine."""
+"""Lambda layers, built on this machine."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-import jsii
-from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
+from aws_cdk import AssetHashType, Stack
 from aws_cdk import aws_lambda as lambda_
 
 from constructs import Construct
 from infra import layers
 from infra.config import ROOT, Config
-from infra.layers import Kind
+from infra.functions import LayerName
 
-_ABOUT: dict[Kind, str] = {
+_DESCRIPTIONS: dict[LayerName, str] = {
     "base": "wire types and canonical JSON",
     "vision": "arrays, inference, image decoding",
     "web": "pages from the server",
@@ -22,59 +20,38 @@ _ABOUT: dict[Kind, str] = {
     "decide": "our rooms without pixels",
     "abeyance": "our rooms",
 }
-#: What the emulator's own Python has already, see docs/deploy.md.
-_NOT_EMULATED: frozenset[Kind] = frozenset({"base", "vision", "web", "models"})
-
-
-@jsii.implements(ILocalBundling)
-class _FromCache:
-    """Puts a finished layer where the CDK wants it."""
-
-    def __init__(self, kind: Kind, config: Config) -> None:
-        self._kind = kind
-        self._config = config
-
-    def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
-        """Always possible: there is no Docker to fall back on."""
-        shutil.copytree(layers.folder(self._kind, self._config), output_dir, dirs_exist_ok=True)
-        return True
+#: The emulator's own Python has these already, see docs/deploy.md.
+_NOT_EMULATED: frozenset[LayerName] = frozenset({"base", "vision", "web", "models"})
 
 
 class Layers(Construct):
-    """Each kind of layer once, for whichever functions carry it."""
+    """The layers of a deployment, each made once for all the functions that carry it."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config) -> None:
         super().__init__(scope, construct_id)
         self._config = config
-        self._made: dict[Kind, lambda_.LayerVersion] = {}
+        self._made: dict[LayerName, lambda_.LayerVersion] = {}
 
-    def of(self, kinds: tuple[Kind, ...]) -> list[lambda_.ILayerVersion]:
-        """The layers of these kinds."""
-        wanted = [kind for kind in kinds if not (self._config.emulator and kind in _NOT_EMULATED)]
-        return [self._made.get(kind) or self._make(kind) for kind in wanted]
+    def of(self, names: tuple[LayerName, ...]) -> list[lambda_.ILayerVersion]:
+        """Return the layers of these names, less those that an emulator has itself."""
+        wanted = [name for name in names if not (self._config.emulator and name in _NOT_EMULATED)]
+        return [self._made.get(name) or self._make(name) for name in wanted]
 
-    def _make(self, kind: Kind) -> lambda_.LayerVersion:
-        architecture = lambda_.Architecture.custom(self._config.lambda_architecture)
-        self._made[kind] = lambda_.LayerVersion(
+    def _make(self, name: LayerName) -> lambda_.LayerVersion:
+        self._made[name] = lambda_.LayerVersion(
             self,
-            kind.capitalize(),
-            description=f"{self._config.name}: {_ABOUT[kind]}",
+            name.capitalize(),
+            description=f"{self._config.name}: {_DESCRIPTIONS[name]}",
             code=lambda_.Code.from_asset(
-                str(_nothing()),
+                str(self._content(name)),
                 asset_hash_type=AssetHashType.CUSTOM,
-                asset_hash=layers.digest_of(kind, self._config),
-                bundling=BundlingOptions(
-                    image=DockerImage.from_registry("not-used"), local=_FromCache(kind, self._config)
-                ),
+                asset_hash=layers.digest_of(name, self._config),
             ),
-            compatible_architectures=[architecture],
+            compatible_architectures=[lambda_.Architecture.custom(self._config.lambda_architecture)],
             compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
         )
-        return self._made[kind]
+        return self._made[name]
 
-
-def _nothing() -> Path:
-    """The CDK wants a source folder, though the hash is given and the content made elsewhere."""
-    folder = ROOT / ".cache" / "layers" / ".nothing"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    def _content(self, name: LayerName) -> Path:
+        """Return the layer's folder, or one of ours that is there where the CDK does not bundle, as in tests."""
+        return layers.folder(name, self._config) if Stack.of(self).bundling_required else ROOT / "functions"

@@ -11,7 +11,7 @@ from abeyance.pipeline import topology
 from abeyance.pipeline.settings import Settings
 from constructs import Construct
 from infra import functions, permissions
-from infra.config import ROOT, Config
+from infra.config import Config
 from infra.constructs.api import Api
 from infra.constructs.bus import Announcements, Bus
 from infra.constructs.console import Console, code
@@ -71,7 +71,6 @@ class Flow(Stack):
         self._announcing = {
             "ABEYANCE_ANNOUNCEMENT_GROUP": announcements.group_name,
             "ABEYANCE_ANNOUNCEMENT_ROLE": announcements.role.role_arn,
-            "ABEYANCE_EVENT_BUS_ARN": bus.bus.event_bus_arn,
         }
         console = (
             Console(self, "Console", config, people=state.people, key=state.keys.by_name["records"])
@@ -149,7 +148,7 @@ class Flow(Stack):
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)
 
-    def _function(self, spec: functions.Function, **own: str) -> Function:
+    def _function(self, spec: functions.FunctionSpec, **own: str) -> Function:
         return Function(
             self,
             f"{spec.name.capitalize()}Function",
@@ -157,7 +156,7 @@ class Flow(Stack):
             spec,
             layers=self._layers,
             environment={**self._environment, **own},
-            code=code(self._config) if spec is functions.CONSOLE else ROOT / "functions" / spec.name,
+            code=code(self._config) if spec is functions.CONSOLE else spec.folder,
             network=self._embedding.ecs if self._embedding and spec.name in ("recognize", "api") else None,
         )
 
@@ -167,4 +166,4 @@ def _runtime(config: Config) -> dict[str, str]:
     if config.emulator:
         # An emulator's functions run on this Python, which has what the runtime layers would bring.
         return {"PYTHONPATH": sysconfig.get_path("purelib")}
-    return functions.in_lambda()
+    return functions.runtime_environment()

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from infra.cdk import command
+from infra.cdk import command, context
 from tests.e2e.emulator import ACCOUNT, REGION, ROOT, Emulator
 
 from abeyance.pipeline.settings import Settings
@@ -122,13 +122,12 @@ def deployment() -> Iterator[Deployment]:
             "region": REGION,
             "models_directory": str(models),
         }
-        context = [word for name, value in choices.items() for word in ("-c", f"{name}={value}")]
-        context += ["-o", str(folder / "cdk.out")]
-        bootstrap = cdk(emulator, "bootstrap", f"aws://{ACCOUNT}/{REGION}", *context)
-        deploy = cdk(emulator, "deploy", "--all", "--require-approval", "never", *context)
+        options = [*context(choices), "-o", str(folder / "cdk.out")]
+        bootstrap = cdk(emulator, "bootstrap", f"aws://{ACCOUNT}/{REGION}", *options)
+        deploy = cdk(emulator, "deploy", "--all", "--require-approval", "never", *options)
         outputs = _outputs(client(emulator, "cloudformation"))
         settings = Settings.from_environment(json.loads(outputs["Environment"]))
-        made = Deployment(emulator, settings, outputs, context)
+        made = Deployment(emulator, settings, outputs, options)
         made.figures |= {"bootstrap_s": bootstrap, "deploy_s": deploy}
         yield made
         _keep(made.figures)

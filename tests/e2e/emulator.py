@@ -7,56 +7,21 @@ ours is everything else: the same templates, the same functions and the same pol
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from infra import loopback, venvs
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT, REGION = "000000000000", "eu-central-1"
 #: ``/proc/net/tcp`` says this of a socket that listens.
 _LISTENING = "0A"
-
-
-def install() -> Path:
-    """The emulator's Python, installed on first use from a list with hashes."""
-    home = ROOT / ".cache" / "emulator-venv"
-    lock = ROOT / "requirements" / "emulator.txt"
-    done = home / ".installed"
-    if not done.is_file() or done.read_bytes() != lock.read_bytes():
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=120)
-        python = home / "bin" / "python"
-        subprocess.run(
-            [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "-qq",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "-r",
-                str(lock),
-            ],
-            check=True,
-            timeout=600,
-        )
-        done.write_bytes(lock.read_bytes())
-    return home / "bin" / "python"
 
 
 def free_port() -> int:
@@ -66,35 +31,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that lives as long as the test, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "certificate.pem", folder / "key.pem"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return paths
-
-
 class Emulator:
     """The emulator's process. Use it as a context manager; leaving it ends the process and its workers."""
 
@@ -102,14 +38,16 @@ class Emulator:
         self.port = free_port()
         # TLS, because our policies refuse anything else, here as there.
         self.url = f"https://127.0.0.1:{self.port}"
-        self.certificate, self._key = certificate(folder)
+        self.certificate, self._key = folder / "certificate.pem", folder / "key.pem"
+        for path, content in zip((self.certificate, self._key), loopback.certificate(), strict=True):
+            path.write_bytes(content)
         self.log = folder / "emulator.log"
         self._folder = folder
         self._enforce_iam = enforce_iam
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Emulator:
-        python = install()
+        python = venvs.python_of("emulator")
         environment = {
             **{
                 name: value

@@ -1,4 +1,4 @@
-"""Reads IAM policies out of templates, as IAM would: what is allowed, less what is denied."""
+"""IAM policies read from templates and evaluated as IAM does: an action is allowed unless a statement denies it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 Templates = dict[str, dict[str, Any]]
+
+#: The wildcards that a policy's resources may end with.
+WILDCARDS = (
+    r"<Buckets\w+>/\*$",
+    r"/environment/<\w+>/deployment/\*$",
+    r"/configurationprofile/<\w+>/hostedconfigurationversion/\*$",
+    r":schedule/[\w-]+/\*$",
+    r":log-group:/aws/sagemaker/InferenceComponents/[\w-]+\*$",
+)
+#: Actions that take no resource but ``*``.
+WITHOUT_RESOURCE = frozenset(
+    {
+        "appconfig:ListApplications",
+        "appconfig:ListDeploymentStrategies",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+        "ecr:GetAuthorizationToken",
+        "scheduler:ListSchedules",
+    }
+)
 
 
 class Statement(NamedTuple):

@@ -32,25 +32,25 @@ def base() -> Path:
 
 
 @pytest.mark.parametrize("spec", functions.FUNCTIONS, ids=lambda spec: spec.name)
-def test_function_answers_its_first_event_from_its_own_layers(spec: functions.Function) -> None:
-    event, world = first_event.of(spec.name), first_event.World()
-    with sandbox.sandbox(spec) as box:
-        started = sandbox.start(box, world, event)
-    assert started.ready > 0
+def test_function_answers_its_first_event_from_its_own_layers(spec: functions.FunctionSpec) -> None:
+    event, aws = first_event.event_for(spec.name), first_event.FakeAws()
+    with sandbox.deployed(spec) as box:
+        start = box.start(aws, event)
+    assert start.ready_ms > 0
     if event is not None:
-        assert first_event.is_done(spec.name, started.answer, world), started.log[-3000:]
-        assert started.answered > started.ready
+        assert first_event.succeeded(spec.name, start.answer, aws), start.log[-3000:]
+        assert start.answered_ms > start.ready_ms
 
 
-def test_function_that_cannot_start_says_why() -> None:
+def test_failed_start_reports_the_log() -> None:
     with (
         sandbox.plain("import nothing_of_that_name", functions.FLAGS) as box,
         pytest.raises(RuntimeError, match="nothing_of_that_name"),
     ):
-        sandbox.start(box, first_event.World())
+        box.start(first_event.FakeAws())
 
 
-def test_measures_in_turn_with_what_one_would_write_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_measures_in_turn_with_a_plain_function(capsys: pytest.CaptureFixture[str]) -> None:
     times = coldstart.measure(next(s for s in functions.STAGES if s.name == "review"), 1, beside=True)
     assert len(times.ready) == len(times.answered) == len(times.plain) == 1
     assert "botocore" in times.imports
@@ -58,7 +58,7 @@ def test_measures_in_turn_with_what_one_would_write_plainly(capsys: pytest.Captu
 
 
 def test_layer_describes_every_operation_that_functions_call() -> None:
-    """Told by its words: whatever deployed code names that a carried service has as an operation, the layer has."""
+    """An operation counts as called if deployed code contains its name, in a service that the layer carries."""
     words: set[str] = set()
     services: set[str] = set()
     for path in [*layers.sources("abeyance"), *(ROOT / "functions").glob("*/handler.py")]:
@@ -69,7 +69,7 @@ def test_layer_describes_every_operation_that_functions_call() -> None:
                         words.add(word)
                     case ast.Call(func=ast.Name(id="client"), args=[ast.Constant(value=str(service))]):
                         services.add(service)
-    # The walk meets a call before its argument.
+    # Service names also reach ``client()`` through variables.
     services |= {word for word in words if word in trim.CALLS}
     assert services == trim.CALLS.keys()
     loader = get_session().get_component("data_loader")
@@ -124,10 +124,10 @@ def test_authorities_are_the_five_of_amazon(base: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["base", "decide"])
-def test_modules_are_compiled_and_not_checked_against_their_source(kind: layers.Kind) -> None:
-    """Their times are not the same in a layer, and Lambda cannot write what it compiles."""
-    layer = sandbox.layer(kind) / "python"
+@pytest.mark.parametrize("name", ["base", "decide"])
+def test_modules_are_compiled_and_not_checked_against_their_source(name: functions.LayerName) -> None:
+    """Modification times change in a layer, and Lambda cannot write what it compiles."""
+    layer = sandbox.layer(name) / "python"
     modules = [path for path in layer.rglob("*.py") if "__pycache__" not in path.parts]
     assert modules
     for path in modules:
@@ -135,7 +135,7 @@ def test_modules_are_compiled_and_not_checked_against_their_source(kind: layers.
         assert compiled.read_bytes()[4:8] == (1).to_bytes(4, "little"), path
 
 
-def test_layer_without_a_python_to_compile_it_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_depends_on_whether_the_layer_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = layers.digest_of("decide", Config(), PYTHON)
     monkeypatch.setattr(trim, "interpreter", lambda _: "")
     assert layers.digest_of("decide", Config(), PYTHON) != compiled

@@ -1,4 +1,4 @@
-"""What the layers hold, and that a function finds in them what it needs."""
+"""The layers: their content, and that a function finds in them what it imports."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from infra import functions, layers
 
 
 @pytest.mark.parametrize("name", ["gate", "ledger", "flags"])
-def test_blind_function_works_without_pixels(name: str) -> None:
-    """It starts from its own layer alone, and nothing of vision is there to be imported."""
+def test_decision_function_starts_without_pixel_rooms(name: str) -> None:
+    """It starts from its own layer alone, which has no room that reads pixels."""
     layer = layers.folder("decide", Config())
     assert not (layer / "python" / "abeyance" / "vision").exists()
     code = (
@@ -29,7 +29,7 @@ def test_blind_function_works_without_pixels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["detect", "recognize", "console"])
-def test_seeing_function_works_from_its_layer(name: str) -> None:
+def test_pixel_function_starts_from_its_layer(name: str) -> None:
     _import("import handler", name, layers.folder("abeyance", Config()))
 
 
@@ -75,7 +75,7 @@ def test_same_sources_make_the_same_layer() -> None:
 
 
 def test_pinned_lists_have_no_addresses_and_every_hash() -> None:
-    for name in layers.LOCKED:
+    for name in layers.WHEEL_LAYERS:
         lines = (ROOT / "layers" / "runtime" / f"{name}.txt").read_text().splitlines()
         pins = [line for line in lines if line and not line.startswith((" ", "#"))]
         assert pins

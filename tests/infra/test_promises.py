@@ -9,8 +9,16 @@ import pytest
 
 pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
 
-from infra.suppressions import WILDCARDS, WITHOUT_RESOURCE
-from tests.infra.policies import Templates, may, owners_of, roles, statements, text
+from tests.infra.policies import (
+    WILDCARDS,
+    WITHOUT_RESOURCE,
+    Templates,
+    may,
+    owners_of,
+    roles,
+    statements,
+    text,
+)
 
 
 def logical(templates: Templates, kind: str, start: str) -> str:
