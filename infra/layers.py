@@ -135,7 +135,7 @@ def sources(layer: LayerName) -> tuple[Path, ...]:
     """Return the files of ours that a layer is made of, sorted."""
     package = ROOT / "layers" / "abeyance"
     found = [path for room in _ROOMS.get(layer, ()) for path in (package / room).rglob("*") if path.is_file()]
-    own = [package / "__init__.py", ROOT / "layers" / "models" / "manifest.json"] if found else []
+    own = [*package.glob("*.py"), ROOT / "layers" / "models" / "manifest.json"] if found else []
     return tuple(sorted(path for path in (*own, *found) if "__pycache__" not in path.parts))
 
 
