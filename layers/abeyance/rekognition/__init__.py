@@ -1,1 +1,1 @@
-"""The Amazon Rekognition contract: wire format, operations, errors. Knows nothing of AWS clients."""
+"""The Amazon Rekognition contract: wire format, operations, errors. Makes no AWS client of its own."""

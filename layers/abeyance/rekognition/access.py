@@ -1,4 +1,4 @@
-"""Who asks, and may they: every decision is on its way to the ledger before anything is done about it."""
+"""Access: a caller's tenant and permission. Every decision is queued for the ledger before it is acted on."""
 
 from __future__ import annotations
 
@@ -20,31 +20,35 @@ from abeyance.moratorium.tenants import TenantRegistry
 from abeyance.rekognition.call import Grant, Request
 from abeyance.rekognition.errors import denied
 
-#: What a caller is told whose decision cannot be put on the ledger.
+#: The denial where a decision cannot be put on the ledger.
 NO_LEDGER: Final = "The decision could not be put on the ledger; nothing is permitted without it."
-#: Actions whose answer is a match, which flags may want people to look at first.
+#: Actions whose answer is a match, for which flags may demand human review.
 MATCHING: Final = frozenset({"compare", "search", "template_search", "template_export"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
 class Queue(Protocol):
-    """The way onto the ledger, see :class:`abeyance.ledger.queue.LedgerQueue`."""
+    """The queue of the ledger; see :class:`abeyance.ledger.queue.LedgerQueue`."""
 
     def put(self, record: Record) -> None:
-        """Return when the record is queued; raises ``LedgerUnavailable``."""
+        """Queue the record before returning; raise ``LedgerUnavailable`` if that fails."""
         ...
 
 
 class Access:
-    """Maps a principal to its tenant, asks the guard, and records.
+    """Access control: principals to tenants, requests to decisions, decisions to the ledger.
 
     Parameters
     ----------
-    guard, tenants, queue
-        See there.
+    guard
+        Decides requests.
+    tenants
+        Finds the tenant of a principal.
+    queue
+        Takes every decision.
     pseudonym
-        Hides a principal that belongs to nobody: equal for equal principals.
+        Replaces an unregistered principal on the ledger; equal for equal principals.
     clock
         Aware wall clock.
     """
@@ -64,13 +68,16 @@ class Access:
         self._clock = clock
 
     def tenant(self, request: Request, operation: str) -> Grant:
-        """The caller's tenant, for what needs no decision: managing and erasing its own collections.
+        """Return the caller's tenant, for operations that need no decision: managing and erasing its own collections.
 
-        Raises AccessDeniedException, and puts that on the ledger, unless the tenant is registered and active.
+        Raises
+        ------
+        ApiError
+            AccessDeniedException unless the tenant is registered and active. The denial is on the ledger.
         """
         try:
             tenant = self._tenants.by_principal(request.principal) if request.principal else None
-        except Exception as error:  # noqa: BLE001 - fail closed: whatever it was, nobody was recognised
+        except Exception as error:  # noqa: BLE001 - fail closed: the caller was not recognised
             fault = error.fault if isinstance(error, MoratoriumError) else Fault.TENANTS_UNAVAILABLE
             decision = _refusal(Clause.FAULT, "The caller's registration cannot be read.", fault=fault)
         else:
@@ -80,31 +87,34 @@ class Access:
                 decision = _refusal(Clause.UNKNOWN_TENANT, "This tenant is not registered.")
             else:
                 decision = _refusal(Clause.SUSPENDED_TENANT, "This tenant is suspended.", tenant=tenant.id)
-        self._record(request, operation, "manage", decision, {})
+        self._put_on_ledger(request, operation, "manage", decision, {})
         raise denied(decision.reason)
 
     def permit(self, request: Request, operation: str, actions: Sequence[str], collection: str) -> Grant:
-        """The grant to do ``actions`` on pixels or templates.
+        """Return the grant to do ``actions`` on pixels or templates.
 
-        Raises AccessDeniedException with the flag's reason, for want of a registration, where a match would need
-        people to look at it, or when the decision cannot be queued for the ledger.
+        Raises
+        ------
+        ApiError
+            AccessDeniedException, with the flag's reason, if an action is not permitted, if a match would need human
+            review, or if a decision cannot be queued for the ledger.
         """
         decisions = [self._guard.decide_for(request.principal, action, request.purpose) for action in actions]
         refusals = []
         for action, decision in zip(actions, decisions, strict=True):
-            awaits_people = decision.permitted and decision.human_review > 0 and action in MATCHING
+            needs_review = decision.permitted and decision.human_review > 0 and action in MATCHING
             more: dict[str, Any] = named(collection)
-            if awaits_people:
+            if needs_review:
                 more["refused"] = "human_review"
-                refusals.append(_needs_people(decision.human_review))
+                refusals.append(_review_needed(decision.human_review))
             elif not decision.permitted:
                 refusals.append(decision.reason)
-            self._record(request, operation, action, decision, more)
+            self._put_on_ledger(request, operation, action, decision, more)
         if refusals:
             raise denied(refusals[0])
         return Grant(decisions[0].tenant, tuple(decisions))
 
-    def _record(
+    def _put_on_ledger(
         self, request: Request, operation: str, action: str, decision: Decision, more: Mapping[str, Any]
     ) -> None:
         request_id = request.id if _REQUEST_ID.fullmatch(request.id) else str(uuid.uuid4())
@@ -126,7 +136,7 @@ class Access:
             self._queue.put(record)
         except LedgerUnavailable:
             raise denied(NO_LEDGER) from None
-        except Exception:  # noqa: BLE001 - fail closed: it is not known to be on the ledger
+        except Exception:  # noqa: BLE001 - fail closed: it may not be on the ledger
             raise denied(NO_LEDGER) from None
 
 
@@ -134,7 +144,7 @@ def _refusal(clause: Clause, reason: str, *, fault: str = "", tenant: str = "") 
     return Decision(outcome="deny", clause=clause, reason=reason, fault=str(fault), tenant=tenant)
 
 
-def _needs_people(reviewers: int) -> str:
+def _review_needed(reviewers: int) -> str:
     return (
         f"Every match needs {reviewers} independent reviewer{'s' if reviewers > 1 else ''} here, and this answer "
         "cannot wait for them. Upload the photo to be searched for instead: its matches are shown after review."

@@ -1,4 +1,4 @@
-"""One request on its way through an operation: who asks for what, under which conditions, and what took how long."""
+"""A request, its grant, its timings and its answer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from abeyance.moratorium.decide import Decision
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it arrives, from whatever carries HTTP."""
+    """A request as it arrives over HTTP."""
 
     #: Value of the header X-Amz-Target.
     target: str
     body: bytes
     #: IAM ARN, or locally the access key id; empty if the caller is unknown.
     principal: str
-    #: Names the request in the ledger and in the answer.
+    #: Identifies the request on the ledger and in the answer.
     id: str
-    #: Why it is asked, ``lower_snake``.
+    #: Purpose of the request, ``lower_snake``.
     purpose: str
     account: str = ""
     region: str = ""
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back."""
+    """A response as it goes back over HTTP."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,54 +40,54 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """That the tenant may, and under which conditions."""
+    """A tenant's permission, and the conditions that flags put on it."""
 
     tenant: str
     decisions: tuple[Decision, ...] = ()
 
     @property
     def min_similarity(self) -> float:
-        """Lowest similarity, 0 to 100, that an answer may hold; 0 where no flag asks for one."""
+        """Lowest similarity, 0 to 100, that an answer may hold; 0 where no flag sets one."""
         return max((d.min_similarity for d in self.decisions if d.min_similarity is not None), default=0.0)
 
     @property
     def reviewers(self) -> int:
-        """People who must look at each match before the caller sees it."""
+        """Number of reviewers of each match before the caller sees it."""
         return max((decision.human_review for decision in self.decisions), default=0)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Keys of the flags that restrict."""
+        """Keys of the flags that restrict, sorted."""
         return tuple(
             sorted({part.key for d in self.decisions for part in d.flags if part.clause == "restricts"})
         )
 
 
 class Timings:
-    """Milliseconds spent in each part of a request, for the header Server-Timing."""
+    """Time spent in each part of a request, for the header Server-Timing."""
 
     def __init__(self) -> None:
-        self._spent: dict[str, float] = {}
-        self._began = time.perf_counter()
+        self._spent_s: dict[str, float] = {}
+        self._started = time.perf_counter()
 
     @contextlib.contextmanager
     def measure(self, part: str) -> Iterator[None]:
         """Add the time of the block to ``part``."""
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self._spent[part] = self._spent.get(part, 0.0) + time.perf_counter() - began
+            self._spent_s[part] = self._spent_s.get(part, 0.0) + time.perf_counter() - started
 
     def header(self) -> str:
-        """As in W3C Server-Timing: ``detect;dur=12.3, total;dur=40.1``."""
-        spent = {**self._spent, "total": time.perf_counter() - self._began}
-        return ", ".join(f"{part};dur={1000 * seconds:.1f}" for part, seconds in spent.items())
+        """Return the header's value (W3C Server-Timing), in milliseconds: ``detect;dur=12.3, total;dur=40.1``."""
+        spent_s = {**self._spent_s, "total": time.perf_counter() - self._started}
+        return ", ".join(f"{part};dur={1000 * seconds:.1f}" for part, seconds in spent_s.items())
 
 
 @dataclass(slots=True)
 class Call:
-    """A request whose parameters are valid and whose caller may make it."""
+    """A permitted request with valid parameters."""
 
     request: Request
     params: Mapping[str, Any]
@@ -97,11 +97,11 @@ class Call:
 
     @property
     def ref(self) -> CollectionRef:
-        """The tenant's collection that the request names."""
+        """Collection that the request names, one of the tenant's own."""
         return CollectionRef(self.grant.tenant, self.params["CollectionId"])
 
     def threshold(self, name: str, default: float) -> float:
-        """The similarity that an answer must reach: what was asked for, or what a flag demands if that is more."""
+        """Return the similarity, 0 to 100, that matches must reach: the higher of the request's and the flags'."""
         asked = float(self.params.get(name, default))
         least = self.grant.min_similarity
         if least > asked:

@@ -1,7 +1,7 @@
-"""For programs that call Abeyance: an ordinary boto3 client for a deployed URL. Runs at the caller's, not in AWS.
+"""An ordinary boto3 client for a deployed URL, for programs that call Abeyance.
 
-API Gateway verifies signatures made for ``execute-api``, and a Rekognition client signs for ``rekognition``; that is
-all that has to change. A local URL does not verify signatures: there, ``AWS_ENDPOINT_URL`` is enough.
+API Gateway verifies signatures made for ``execute-api``; a Rekognition client signs for ``rekognition``. Nothing else
+has to change. A local URL verifies no signatures: there, ``AWS_ENDPOINT_URL`` is enough.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from abeyance.rekognition.wire import SDK_FOLDER
 
 
 def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", **options: Any) -> Any:
-    """A boto3 Rekognition client that signs for API Gateway and knows the operations on templates.
+    """Return a boto3 Rekognition client that signs for API Gateway and knows the operations on templates.
 
     Parameters
     ----------
     endpoint_url
         The stack's output ``RekognitionUrl``: ``https://<id>.execute-api.<region>.amazonaws.com/<stage>``.
     region
-        Where it is deployed; else that of the environment.
+        Region of the deployment; by default that of the environment.
     purpose
-        What the calls are for, ``lower_snake``, such as ``missing_children``; a tenant is registered for purposes.
+        Purpose of the calls, ``lower_snake``, such as ``missing_children``; tenants are registered for purposes.
     options
-        For ``boto3.Session.client``, such as ``config`` or ``aws_access_key_id``.
+        Options of ``boto3.Session.client``, such as ``config`` or ``aws_access_key_id``.
 
     Examples
     --------
-    >>> abeyance = client("https://abc.execute-api.eu-central-1.amazonaws.com/v1", "eu-central-1")  # doctest: +SKIP
-    >>> abeyance.list_collections()["CollectionIds"]  # doctest: +SKIP
+    >>> rekognition = client("https://abc.execute-api.eu-central-1.amazonaws.com/v1", "eu-central-1")  # doctest: +SKIP
+    >>> rekognition.list_collections()["CollectionIds"]  # doctest: +SKIP
     ['staff']
     """
     import boto3
@@ -42,9 +42,7 @@ def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", *
         "rekognition", endpoint_url=endpoint_url, **options
     )
     if purpose:
-        made.meta.events.register("before-call.rekognition", lambda params, **_: _add(params, purpose))
+        made.meta.events.register(
+            "before-call.rekognition", lambda params, **_: params["headers"].update({PURPOSE_HEADER: purpose})
+        )
     return made
-
-
-def _add(params: dict[str, Any], purpose: str) -> None:
-    params["headers"][PURPOSE_HEADER] = purpose

@@ -1,4 +1,4 @@
-"""Errors by the service's names, and the one table that turns the rooms' errors into them."""
+"""Errors by the names of Amazon Rekognition, and the table that turns the rooms' errors into them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.gallery import errors as gallery
 from abeyance.gallery.table import Conflict
-from abeyance.vision.errors import ImageRejected, RejectReason
+from abeyance.vision.errors import ImageRejected, ModelError, RejectReason
 
-#: Errors that are the service's fault, HTTP 500, as the API reference says; every other one is 400.
+#: Errors with HTTP status 500, as the API reference says; every other one has 400.
 FAULTS: Final = frozenset({"InternalServerError", "ThrottlingException"})
 
 
 class ApiError(Exception):
-    """What a caller is told: a name that its SDK knows, and words. The words hold nothing personal."""
+    """An error for the caller: a name that its SDK knows, and a message without personal data."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -23,17 +23,17 @@ class ApiError(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """HTTP status code."""
         return 500 if self.name in FAULTS else 400
 
 
 def invalid(message: str = "Request has invalid parameters") -> ApiError:
-    """InvalidParameterException."""
+    """Return an InvalidParameterException."""
     return ApiError("InvalidParameterException", message)
 
 
 def denied(reason: str) -> ApiError:
-    """AccessDeniedException."""
+    """Return an AccessDeniedException."""
     return ApiError("AccessDeniedException", reason)
 
 
@@ -42,7 +42,7 @@ NO_OBJECT: Final = (
     "Unable to get object metadata from S3. Check object key, region and/or access permissions."
 )
 
-#: The rooms' errors, most special first -> the service's. The words of a gallery error are meant for callers.
+#: The rooms' errors, most special first -> the service's. Their messages are meant for callers.
 NAMES: Final[Mapping[type[Exception], str]] = {
     gallery.CollectionNotFound: "ResourceNotFoundException",
     gallery.UserNotFound: "ResourceNotFoundException",
@@ -56,9 +56,10 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     EmbedderUnavailable: "ThrottlingException",
     gallery.ModelMismatch: "InvalidParameterException",
     gallery.InvalidInput: "InvalidParameterException",
+    ModelError: "ResourceNotReadyException",
 }
 
-#: Why an image is not worked on -> the service's error.
+#: Reasons for rejecting an image -> the service's error.
 IMAGES: Final[Mapping[RejectReason, str]] = {
     RejectReason.EMPTY: "InvalidImageFormatException",
     RejectReason.TOO_MANY_BYTES: "ImageTooLargeException",
@@ -70,7 +71,7 @@ IMAGES: Final[Mapping[RejectReason, str]] = {
     RejectReason.TOO_SMALL: "InvalidParameterException",
 }
 
-#: What AWS says when it is asked too often. Passed on as a throttle, so that the caller's SDK waits and retries.
+#: Errors with which AWS throttles. They are passed on as a throttle, so that the caller's SDK waits and retries.
 _THROTTLES: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -84,7 +85,7 @@ _THROTTLES: Final = frozenset(
 
 
 def translate(error: Exception) -> ApiError:
-    """The service's error for whatever went wrong; InternalServerError for what is in no table."""
+    """Return the service's error for an exception; InternalServerError for one that is in no table."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ImageRejected):
@@ -98,7 +99,7 @@ def translate(error: Exception) -> ApiError:
 
 
 def aws_code(error: Exception) -> str:
-    """The code of an error of AWS, as botocore carries it; empty for any other."""
+    """Return the error code in a botocore ``ClientError``; empty for any other exception."""
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     return code if isinstance(code, str) else ""

@@ -1,9 +1,8 @@
-"""Takes the shapes of the operations that we answer out of botocore's own service model: for development only.
+"""A development tool: extract the shapes of our operations from botocore's own service model.
 
-``python -m abeyance.rekognition.extract`` writes ``model.json``; a test holds that file against the botocore that
-is installed. What is deployed reads the small file: 27 KB in a quarter of a millisecond, where botocore's loader
-takes 10 to 30 ms for the whole service. And the contract that was tested is the one that is deployed, whichever
-botocore the runtime brings along.
+``python -m abeyance.rekognition.extract`` writes ``model.json``; a test holds that file against the installed botocore.
+A function reads the small file, 27 KB in a quarter of a millisecond, where botocore's loader takes 10 to 30 ms for the
+whole service; and the deployed contract is the tested one, whichever botocore the runtime brings.
 """
 
 from __future__ import annotations
@@ -12,32 +11,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from abeyance.rekognition.operations import OPERATIONS
 from abeyance.rekognition.wire import MODEL_FILE
-
-OPERATIONS = (
-    "AssociateFaces",
-    "CompareFaces",
-    "CreateCollection",
-    "CreateUser",
-    "DeleteCollection",
-    "DeleteFaces",
-    "DeleteUser",
-    "DescribeCollection",
-    "DetectFaces",
-    "DisassociateFaces",
-    "IndexFaces",
-    "ListCollections",
-    "ListFaces",
-    "ListUsers",
-    "SearchFaces",
-    "SearchFacesByImage",
-    "SearchUsers",
-    "SearchUsersByImage",
-)
 
 
 def published() -> dict[str, Any]:
-    """Botocore's model of Amazon Rekognition, whole."""
+    """Return botocore's whole model of Amazon Rekognition."""
     from botocore.loaders import Loader
 
     model: dict[str, Any] = Loader(include_default_search_paths=True).load_service_model(
@@ -47,10 +26,10 @@ def published() -> dict[str, Any]:
 
 
 def extract(model: dict[str, Any]) -> dict[str, Any]:
-    """The part of a botocore service model that :data:`OPERATIONS` need, without its documentation."""
+    """Return the part of a botocore service model that our operations need, without its documentation."""
     shapes: dict[str, Any] = {}
     operations = {}
-    for name in OPERATIONS:
+    for name in sorted(OPERATIONS.keys() & model["operations"].keys()):
         operation = model["operations"][name]
         errors = [error["shape"] for error in operation["errors"]]
         operations[name] = {
@@ -76,7 +55,7 @@ def _collect(source: dict[str, Any], name: str, into: dict[str, Any]) -> None:
 
 
 def _bare(node: Any) -> Any:
-    """A copy without documentation; a member that happens to be called so is kept."""
+    """Return a copy without documentation; a member of that name is kept."""
     if not isinstance(node, dict):
         return node
     return {
@@ -87,7 +66,7 @@ def _bare(node: Any) -> Any:
 
 
 def text(extracted: dict[str, Any]) -> str:
-    """As it is stored: one shape a line, so that a new botocore is a readable change."""
+    """Return the text of the file: one shape a line, so that a new botocore is a readable change."""
     lines = [f' "metadata": {json.dumps(extracted["metadata"])}']
     for part in ("operations", "shapes"):
         rows = ",\n".join(

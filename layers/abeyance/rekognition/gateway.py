@@ -1,4 +1,4 @@
-"""API Gateway's proxy event becomes a request, and an answer becomes what API Gateway sends."""
+"""API Gateway: proxy events to requests, answers to proxy responses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from abeyance.encoding import decode_base64
 from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.rekognition.call import Answer, Request
 
-#: Header that says what a request is for.
+#: Header with the purpose of a request.
 PURPOSE_HEADER: Final = "x-abeyance-purpose"
 
 
 def request_of(event: Mapping[str, Any]) -> Request:
-    """The request in a REST API proxy event with IAM authorisation.
+    """Return the request in a REST API proxy event with IAM authorisation.
 
-    The principal is taken from what API Gateway says about the verified signature, never from a header.
+    The principal comes from the signature that API Gateway verified, never from a header.
     """
     context = event.get("requestContext") or {}
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
@@ -34,7 +34,7 @@ def request_of(event: Mapping[str, Any]) -> Request:
 
 
 def response_of(answer: Answer) -> dict[str, Any]:
-    """The answer as a Lambda proxy response."""
+    """Return the answer as a Lambda proxy response."""
     return {
         "statusCode": answer.status,
         "headers": dict(answer.headers),

@@ -1,4 +1,4 @@
-"""The ``Image`` of a request becomes bytes: given in the request itself, or an object under the tenant's own prefix."""
+"""The bytes of an ``Image``: in the request itself, or an object under the tenant's own prefix."""
 
 from __future__ import annotations
 
@@ -7,26 +7,18 @@ from typing import Any, Final
 
 from abeyance.rekognition.errors import NO_OBJECT, ApiError, aws_code, invalid
 
-#: Largest image in S3, as the service's guidelines say.
+#: Largest image in S3, as the service's guidelines have it.
 MAX_OBJECT_BYTES: Final = 15 * 1024 * 1024
 
-#: S3's answers that mean: not this object, or not for you. Everything else is a fault of ours or of S3.
-_NOT_TO_BE_HAD: Final = frozenset(
-    {
-        "403",
-        "404",
-        "AccessDenied",
-        "InvalidArgument",
-        "InvalidObjectState",
-        "MethodNotAllowed",
-        "NoSuchBucket",
-    }
-    | {"NoSuchKey", "NoSuchVersion", "NotFound", "PermanentRedirect", "405", "400"}
+#: Codes of S3 for an object that is not there or not permitted. Any other is a fault of ours or of S3.
+_UNREADABLE: Final = frozenset(
+    {"400", "403", "404", "405", "AccessDenied", "InvalidArgument", "InvalidObjectState", "MethodNotAllowed"}
+    | {"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NotFound", "PermanentRedirect"}
 )
 
 
 class Photos:
-    """Reads images. One error for whatever cannot be had, so that nobody learns what another tenant has.
+    """A reader of images. Every unreadable object is one error, so that nobody learns what another tenant has.
 
     Parameters
     ----------
@@ -41,7 +33,7 @@ class Photos:
         self._bucket = bucket
 
     def read(self, image: Mapping[str, Any], tenant: str) -> bytes:
-        """The image's bytes, not decoded.
+        """Return the image's bytes, not decoded.
 
         Raises
         ------
@@ -63,7 +55,7 @@ class Photos:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=where["Name"], **version)
         except self._s3.exceptions.ClientError as error:
-            if aws_code(error) in _NOT_TO_BE_HAD:
+            if aws_code(error) in _UNREADABLE:
                 raise ApiError("InvalidS3ObjectException", NO_OBJECT) from None
             raise
         with answer["Body"] as body:
@@ -74,6 +66,6 @@ class Photos:
 
 
 def _belongs(key: str, tenant: str) -> bool:
-    """Whether the key lies under the tenant's prefix, however a client or a proxy may resolve it."""
+    """Return whether the key lies under the tenant's prefix, however a client or a proxy resolves it."""
     head, *rest = key.split("/")
     return head == tenant and bool(rest) and not {".", "..", ""} & set(rest)

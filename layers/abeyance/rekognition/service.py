@@ -1,9 +1,9 @@
-"""Answers requests: reads them by the model, asks whether they may, calls the operation, names what went wrong."""
+"""The service: read a request, ask for access, call the operation, translate errors."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from abeyance.pipeline.stage import frames
 from abeyance.rekognition import wire
@@ -14,14 +14,17 @@ from abeyance.rekognition.operations import OPERATIONS, Services
 
 log = logging.getLogger("abeyance")
 
+#: Errors that the operator has to see.
+_LOGGED: Final = frozenset({"InternalServerError", "ResourceNotReadyException"})
+
 
 class Rekognition:
-    """The service. One object answers one request after another, or several at a time.
+    """The Rekognition API. One object may answer several requests at a time.
 
     Parameters
     ----------
     access
-        Tells who asks, and whether they may.
+        Decides who may do what.
     services
         Ports and adapters of the operations.
     """
@@ -32,16 +35,16 @@ class Rekognition:
         self._model = wire.model()
 
     def __call__(self, request: Request) -> Answer:
-        """The answer; every error is one too."""
+        """Return the answer to a request; every error is an answer too."""
         headers = {"Content-Type": wire.CONTENT_TYPE, "x-amzn-RequestId": request.id}
         timings = Timings()
         try:
             body = wire.write(self._answer(request, headers, timings))
             status = 200
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the batch or the answer
-            told = translate(error)
-            body, status = wire.write_error(told, request.id), told.status
-            if told.name == "InternalServerError":
+        except Exception as error:  # noqa: BLE001 - every error has an answer
+            answered = translate(error)
+            body, status = wire.write_error(answered, request.id), answered.status
+            if answered.name in _LOGGED:
                 log.error(
                     "request failed",
                     extra={"request": request.id, **frames(error)},
@@ -54,7 +57,7 @@ class Rekognition:
             operation = self._model.operation(request.target)
             params = self._model.read(operation, request.body)
         except ApiError:
-            # Whoever is nobody here is told that first, and it is on the ledger.
+            # An unregistered caller learns nothing else, and its attempt is on the ledger.
             self._access.tenant(request, "unreadable")
             raise
         grant = self._grant(request, operation.name, params, timings)

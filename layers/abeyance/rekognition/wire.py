@@ -1,7 +1,7 @@
-"""The wire format: JSON 1.1, read and checked by the service's own model, which says what is valid.
+"""The wire format: JSON 1.1, checked against the service's own model.
 
-The model is botocore's, cut down to our operations (see :mod:`abeyance.rekognition.extract`), and beside it our two
-own operations in the form in which an SDK loads them.
+The model is botocore's, cut down to our operations (see :mod:`abeyance.rekognition.extract`), with our own two
+operations in the form in which an SDK loads them.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ from abeyance.encoding import decode_base64
 from abeyance.rekognition.errors import ApiError
 
 MODEL_FILE: Final = Path(__file__).with_name("model.json")
-#: A folder for AWS_DATA_PATH: adds our operations, and the signing name of API Gateway, to an SDK's Rekognition.
+#: Folder for AWS_DATA_PATH: adds our operations, and the signing name of API Gateway, to an SDK's Rekognition.
 SDK_FOLDER: Final = Path(__file__).with_name("sdk")
 EXTRAS_FILE: Final = SDK_FOLDER / "rekognition" / "2016-06-27" / "service-2.sdk-extras.json"
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+UNKNOWN_OPERATION: Final = (
+    "{operation} is not an operation of Abeyance. Its documentation, docs/rekognition.md, lists the operations and "
+    'says why others are missing, under "Operations that are missing".'
+)
+_OPERATION_NAME: Final = re.compile(r"[A-Za-z]{1,64}")
 
-#: More violations than this are not listed one by one.
-_MOST_TOLD = 10
+#: Violations that a message lists.
+_MAX_LISTED = 10
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One operation: the names of its input and output shapes, and of the errors that it may answer with."""
+    """An operation: the names of its input and output shapes and of its errors."""
 
     name: str
     input: str
@@ -41,7 +46,7 @@ class Operation(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A value that the model does not allow. ``path`` is as the service writes it: ``image.s3Object.bucket``."""
+    """A value that the model does not allow, at a path as the service writes it: ``image.s3Object.bucket``."""
 
     path: str
     constraint: str
@@ -49,7 +54,7 @@ class Violation:
 
 
 class Model:
-    """Shapes and operations.
+    """The shapes and operations of the service.
 
     Parameters
     ----------
@@ -66,14 +71,16 @@ class Model:
         }
 
     def operation(self, target: str) -> Operation:
-        """The operation that ``X-Amz-Target`` names; raises UnknownOperationException."""
+        """Return the operation that ``X-Amz-Target`` names; raise UnknownOperationException."""
         prefix, _, name = target.partition(".")
         if prefix != self.prefix or name not in self.operations:
-            raise ApiError("UnknownOperationException", "There is no such operation here")
+            # The name is the caller's text: it is repeated only if it could be an operation's.
+            named = name if _OPERATION_NAME.fullmatch(name) else "This"
+            raise ApiError("UnknownOperationException", UNKNOWN_OPERATION.format(operation=named))
         return self.operations[name]
 
     def read(self, operation: Operation, body: bytes) -> dict[str, Any]:
-        """The parameters in a request's body, checked; blobs are bytes.
+        """Return the parameters in a request's body, checked; blobs are bytes.
 
         Raises
         ------
@@ -92,9 +99,9 @@ class Model:
         return value
 
     def check(self, document: Any, shape: str) -> tuple[Any, list[Violation]]:
-        """A value of ``shape`` with blobs decoded and nulls left out, and everything that is wrong with it.
+        """Return a value of ``shape`` with blobs decoded and nulls left out, and its violations of the model.
 
-        Raises SerializationException where something is of another JSON type.
+        Raise SerializationException where something is of another JSON type.
         """
         check = _Check(self.shapes)
         return check.value(document, shape, ""), check.violations
@@ -102,10 +109,10 @@ class Model:
 
 def _refusal(violations: list[Violation]) -> ApiError:
     count = len(violations)
-    told = "; ".join(
-        f"Value at '{v.path}' failed to satisfy constraint: {v.constraint}" for v in violations[:_MOST_TOLD]
+    listed = "; ".join(
+        f"Value at '{v.path}' failed to satisfy constraint: {v.constraint}" for v in violations[:_MAX_LISTED]
     )
-    message = f"{count} validation error{'s' if count > 1 else ''} detected: {told}"
+    message = f"{count} validation error{'s' if count > 1 else ''} detected: {listed}"
     too_large = all(
         v.shape == "ImageBlob" and v.constraint.startswith("Member must have length less") for v in violations
     )
@@ -113,7 +120,7 @@ def _refusal(violations: list[Violation]) -> ApiError:
 
 
 class _Check:
-    """One walk through a document."""
+    """A walk through one document."""
 
     def __init__(self, shapes: Mapping[str, Any]) -> None:
         self._shapes = shapes
@@ -241,17 +248,17 @@ _SEPARATORS = " \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 @functools.cache
 def _pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern of the model, which is written for Java, as Python's.
+    """Return a pattern of the model, which is written for Java, as Python's.
 
     ``\\p{L}``, ``\\p{N}`` and ``_`` are together what Python calls ``\\w``; the model never has one without the
-    others (a test looks).
+    others (a test holds that).
     """
     return re.compile(pattern.replace(r"\p{L}", r"\w").replace(r"\p{N}", "").replace(r"\p{Z}", _SEPARATORS))
 
 
 @functools.cache
 def model() -> Model:
-    """The service's model together with our own operations."""
+    """Return the service's model together with our own operations."""
     document = msgspec.json.decode(MODEL_FILE.read_bytes())
     extras = msgspec.json.decode(EXTRAS_FILE.read_bytes())["merge"]
     for name, entry in extras["operations"].items():
@@ -265,7 +272,7 @@ def model() -> Model:
 
 
 def write(answer: Mapping[str, Any]) -> bytes:
-    """An answer as the body of a response; members that are None are left out."""
+    """Return the body of a response; members that are None are left out."""
     return msgspec.json.encode(_without_none(answer))
 
 
@@ -278,13 +285,13 @@ def _without_none(node: Any) -> Any:
 
 
 def write_error(error: ApiError, request_id: str) -> bytes:
-    """An error as the body of a response, with the members that the developer guide shows."""
+    """Return the body of an error, with the members that the developer guide shows."""
     return msgspec.json.encode(
         {"__type": error.name, "Code": error.name, "Logref": request_id, "Message": str(error)}
     )
 
 
 def single(value: float) -> float:
-    """The value in single precision, as the service's floats are."""
+    """Return the value in single precision, as the service's floats are."""
     number: float = struct.unpack("<f", struct.pack("<f", value))[0]
     return number

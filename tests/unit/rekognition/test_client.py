@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.session import Session
 
 from abeyance.rekognition.client import client
+from abeyance.rekognition.wire import SDK_FOLDER
 
 URL = "https://abc.execute-api.eu-central-1.amazonaws.com/v1"
 
@@ -39,6 +42,18 @@ def test_signs_for_api_gateway() -> None:
     assert "/eu-central-1/execute-api/aws4_request" in request.headers["Authorization"]
     assert request.headers["X-Amz-Target"] == "RekognitionService.ListCollections"
     assert "x-abeyance-purpose" not in request.headers
+
+
+def test_the_folder_of_data_makes_any_botocore_client_sign_for_api_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The AWS CLI is one of them."""
+    monkeypatch.setenv("AWS_DATA_PATH", str(SDK_FOLDER))
+    made = Session().create_client(
+        "rekognition", "eu-central-1", endpoint_url=URL, aws_access_key_id="AKIA", aws_secret_access_key="s"
+    )
+    request = sent(made, "get_face_template", CollectionId="c", FaceId="0" * 8)
+    assert "/eu-central-1/execute-api/aws4_request" in request.headers["Authorization"]
 
 
 def test_purpose_is_sent_and_signed() -> None:

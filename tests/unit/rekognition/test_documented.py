@@ -12,7 +12,7 @@ import pytest
 from abeyance.gallery.model import UserStatus
 from abeyance.rekognition import extract, gateway, photos, wire
 from abeyance.rekognition.call import Timings
-from abeyance.rekognition.errors import FAULTS, IMAGES, NAMES
+from abeyance.rekognition.errors import FAULTS, IMAGES, NAMES, ApiError
 from abeyance.rekognition.facedetail import LANDMARKS, beyond_default, face_detail
 from abeyance.rekognition.operations import OPERATIONS, collections, faces, search, users
 from abeyance.rekognition.operations.services import version_number
@@ -56,6 +56,21 @@ def test_errors() -> None:
     assert {"InternalServerError", "ThrottlingException"} == FAULTS
     assert photos.MAX_OBJECT_BYTES == 15 * 1024 * 1024
     assert MODEL.shapes["ImageBlob"]["max"] == 5 * 1024 * 1024
+
+
+def test_missing_operations() -> None:
+    """The page says why an operation is missing, and an answer names the operation and the page."""
+    rows = table("group")
+    named = {name for cells in rows.values() for name in re.findall(r"`(\w+)`", cells[0])}
+    assert named <= set(extract.published()["operations"]) - set(OPERATIONS)
+    with pytest.raises(ApiError, match=r"^DetectLabels .*docs/rekognition\.md") as caught:
+        MODEL.operation("RekognitionService.DetectLabels")
+    assert (caught.value.status, caught.value.name) == (400, "UnknownOperationException")
+    (heading,) = re.findall(r'under "(.*)"', str(caught.value))
+    assert f"## {heading}\n" in PAGE
+    with pytest.raises(ApiError) as caught:
+        MODEL.operation("RekognitionService.<script>")
+    assert "script" not in str(caught.value)
 
 
 def operations(ours: str) -> None:
@@ -173,7 +188,9 @@ def page_size(ours: str) -> None:
 
 
 def templates(ours: str) -> None:
-    assert set(OPERATIONS) - set(extract.OPERATIONS) == set(re.findall(r"[A-Z]\w+Template", ours))
+    assert set(OPERATIONS) - set(extract.published()["operations"]) == set(
+        re.findall(r"[A-Z]\w+Template", ours)
+    )
 
 
 def user_status(ours: str) -> None:

@@ -1,4 +1,4 @@
-"""The operations, each a function of a permitted call and what it works with; all of them by name."""
+"""The operations by name: each is a function of a permitted call and the services."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """How an operation is answered, and the moratorium's actions that it comes to."""
+class OperationHandler:
+    """An operation's answer, and the actions of the moratorium that it takes."""
 
     answer: Callable[[Call, Services], dict[str, Any]]
     actions: Callable[[Params], tuple[str, ...]]
 
 
-def _does(*actions: str) -> Callable[[Params], tuple[str, ...]]:
+def _takes(*actions: str) -> Callable[[Params], tuple[str, ...]]:
     return lambda _: actions
 
 
 #: Managing one's own collections needs no decision, and no moratorium may stand in the way of erasure.
-_MANAGES = _does()
+_MANAGES = _takes()
 
 
 def _detects(params: Params) -> tuple[str, ...]:
@@ -38,27 +38,27 @@ def _indexes(params: Params) -> tuple[str, ...]:
     return ("index", "analyze") if beyond_default(params.get("DetectionAttributes")) else ("index",)
 
 
-OPERATIONS: Final[Mapping[str, Entry]] = {
-    "AssociateFaces": Entry(associations.associate_faces, _does("index", "compare")),
-    "CompareFaces": Entry(images.compare_faces, _does("compare")),
-    "CreateCollection": Entry(collections.create_collection, _MANAGES),
-    "CreateUser": Entry(users.create_user, _MANAGES),
-    "DeleteCollection": Entry(collections.delete_collection, _MANAGES),
-    "DeleteFaces": Entry(faces.delete_faces, _MANAGES),
-    "DeleteUser": Entry(users.delete_user, _MANAGES),
-    "DescribeCollection": Entry(collections.describe_collection, _MANAGES),
-    "DetectFaces": Entry(images.detect_faces, _detects),
-    "DisassociateFaces": Entry(associations.disassociate_faces, _MANAGES),
-    "GetFaceTemplate": Entry(templates.get_face_template, _does("template_export")),
-    "IndexFaces": Entry(faces.index_faces, _indexes),
-    "ListCollections": Entry(collections.list_collections, _MANAGES),
-    "ListFaces": Entry(faces.list_faces, _MANAGES),
-    "ListUsers": Entry(users.list_users, _MANAGES),
-    "SearchFaces": Entry(search.search_faces, _does("search")),
-    "SearchFacesByImage": Entry(search.search_faces_by_image, _does("search")),
-    "SearchFacesByTemplate": Entry(templates.search_faces_by_template, _does("template_search")),
-    "SearchUsers": Entry(search.search_users, _does("search")),
-    "SearchUsersByImage": Entry(search.search_users_by_image, _does("search")),
+OPERATIONS: Final[Mapping[str, OperationHandler]] = {
+    "AssociateFaces": OperationHandler(associations.associate_faces, _takes("index", "compare")),
+    "CompareFaces": OperationHandler(images.compare_faces, _takes("compare")),
+    "CreateCollection": OperationHandler(collections.create_collection, _MANAGES),
+    "CreateUser": OperationHandler(users.create_user, _MANAGES),
+    "DeleteCollection": OperationHandler(collections.delete_collection, _MANAGES),
+    "DeleteFaces": OperationHandler(faces.delete_faces, _MANAGES),
+    "DeleteUser": OperationHandler(users.delete_user, _MANAGES),
+    "DescribeCollection": OperationHandler(collections.describe_collection, _MANAGES),
+    "DetectFaces": OperationHandler(images.detect_faces, _detects),
+    "DisassociateFaces": OperationHandler(associations.disassociate_faces, _MANAGES),
+    "GetFaceTemplate": OperationHandler(templates.get_face_template, _takes("template_export")),
+    "IndexFaces": OperationHandler(faces.index_faces, _indexes),
+    "ListCollections": OperationHandler(collections.list_collections, _MANAGES),
+    "ListFaces": OperationHandler(faces.list_faces, _MANAGES),
+    "ListUsers": OperationHandler(users.list_users, _MANAGES),
+    "SearchFaces": OperationHandler(search.search_faces, _takes("search")),
+    "SearchFacesByImage": OperationHandler(search.search_faces_by_image, _takes("search")),
+    "SearchFacesByTemplate": OperationHandler(templates.search_faces_by_template, _takes("template_search")),
+    "SearchUsers": OperationHandler(search.search_users, _takes("search")),
+    "SearchUsersByImage": OperationHandler(search.search_users_by_image, _takes("search")),
 }
 
-__all__ = ["OPERATIONS", "Entry", "Services"]
+__all__ = ["OPERATIONS", "OperationHandler", "Services"]

@@ -7,12 +7,12 @@ from typing import Any, Final
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.operations.services import Services
 
-#: Similarity to the user that a face must have, where the request says nothing.
+#: Default for the least similarity of a face to the user.
 THRESHOLD: Final = 75.0
 
 
 def associate_faces(call: Call, services: Services) -> dict[str, Any]:
-    """Make faces a user's. It makes a new template of the user, so it is asked for like indexing."""
+    """Associate faces with a user. It makes a new template of the user, so it takes the action ``index``."""
     params = call.params
     threshold = call.threshold("UserMatchThreshold", THRESHOLD)
     outcome = services.gallery.associate_faces(
@@ -38,7 +38,7 @@ def associate_faces(call: Call, services: Services) -> dict[str, Any]:
 
 
 def disassociate_faces(call: Call, services: Services) -> dict[str, Any]:
-    """Take faces from a user; they stay in the collection. Taking away is never halted."""
+    """Take faces from a user; they stay in the collection. This is never halted."""
     params = call.params
     outcome = services.gallery.disassociate_faces(
         call.ref, params["UserId"], params["FaceIds"], token=params.get("ClientRequestToken", "")

@@ -8,12 +8,12 @@ from typing import Any, Final
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.operations.services import Services
 
-#: Collections of a page, where the request names no number.
+#: Default for the collections of a page.
 PAGE: Final = 1000
 
 
 def create_collection(call: Call, services: Services) -> dict[str, Any]:
-    """A new collection, pinned to the deployment's embedding model. Tags are checked, and not kept."""
+    """Create a collection, pinned to the deployment's embedding model. Tags are checked, and not kept."""
     embedding = services.embedding_model()
     made = services.gallery.create_collection(
         call.ref, model=embedding.identity, dimension=embedding.dimension
@@ -22,13 +22,13 @@ def create_collection(call: Call, services: Services) -> dict[str, Any]:
 
 
 def delete_collection(call: Call, services: Services) -> dict[str, Any]:
-    """Remove a collection with all that is in it."""
+    """Remove a collection and everything in it."""
     services.gallery.delete_collection(call.ref)
     return {"StatusCode": 200}
 
 
 def describe_collection(call: Call, services: Services) -> dict[str, Any]:
-    """Counts, model and age."""
+    """Return a collection's counts, model and creation time."""
     found = services.gallery.describe(call.ref)
     return {
         "FaceCount": found.face_count,
@@ -40,7 +40,7 @@ def describe_collection(call: Call, services: Services) -> dict[str, Any]:
 
 
 def list_collections(call: Call, services: Services) -> dict[str, Any]:
-    """The tenant's own collections, by name."""
+    """List the tenant's own collections by name."""
     page = services.gallery.list_collections(
         call.grant.tenant, limit=call.params.get("MaxResults") or PAGE, token=call.params.get("NextToken", "")
     )
@@ -52,6 +52,6 @@ def list_collections(call: Call, services: Services) -> dict[str, Any]:
 
 
 def _arn(call: Call, scheme: str) -> str:
-    """CreateCollection answers the ARN without its first part, DescribeCollection whole; so does the service."""
+    """Return the ARN; like the service's, CreateCollection's has no ``arn:``, DescribeCollection's has."""
     where = f"{call.request.region}:{call.request.account}"
     return f"{scheme}aws:rekognition:{where}:collection/{call.params['CollectionId']}"

@@ -13,7 +13,7 @@ from abeyance.rekognition.facedetail import attribute_roles, face_detail
 from abeyance.rekognition.operations.services import Services, deployed_model, wire_face
 from abeyance.vision.quality import QualityFilter, UnindexedReason
 
-#: Faces of a page, where the request names no number.
+#: Default for the faces of a page.
 PAGE: Final = 1000
 
 #: Namespace of the ids of faces and photos that come through this API.
@@ -21,7 +21,7 @@ _FACES = uuid.UUID("0e3a56fb-8d6b-5f0a-9d0e-6e8f2b8d5a43")
 
 
 def index_faces(call: Call, services: Services) -> dict[str, Any]:
-    """Add a photo's faces. The same bytes under the same external id are the same faces, and add nothing."""
+    """Add a photo's faces. The same bytes with the same external id make the same face ids, and add nothing."""
     params = call.params
     model = deployed_model(call, services)
     attributes = params.get("DetectionAttributes")
@@ -71,7 +71,7 @@ def index_faces(call: Call, services: Services) -> dict[str, Any]:
 
 
 def list_faces(call: Call, services: Services) -> dict[str, Any]:
-    """Faces by id, of the whole collection, of one user, or of those that were named."""
+    """List faces by id: of the whole collection, of one user, or of those that the request names."""
     params = call.params
     limit = params.get("MaxResults") or PAGE
     token, user_id = params.get("NextToken", ""), params.get("UserId", "")
@@ -88,7 +88,7 @@ def list_faces(call: Call, services: Services) -> dict[str, Any]:
 
 
 def delete_faces(call: Call, services: Services) -> dict[str, Any]:
-    """Erase faces; those of a user stay, and the answer says so."""
+    """Erase faces; those of a user stay, and are listed as such."""
     with call.timings.measure("gallery"):
         outcome = services.gallery.delete_faces(call.ref, call.params["FaceIds"])
     return {

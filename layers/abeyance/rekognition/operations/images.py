@@ -10,7 +10,7 @@ from abeyance.rekognition.facedetail import attribute_roles, face_detail
 from abeyance.rekognition.operations.services import Services
 from abeyance.vision.analysis import AnalyzedFace
 
-#: Similarity from which CompareFaces calls it a match, where the request says nothing.
+#: Default for the least similarity of a match.
 SIMILARITY: Final = 80.0
 
 

@@ -14,9 +14,9 @@ from abeyance.rekognition.facedetail import face_detail
 from abeyance.rekognition.operations.services import Services, deployed_model, wire_face
 from abeyance.vision.analysis import AnalyzedFace
 
-#: Similarity from which a candidate is answered, where the request says nothing.
+#: Default for the least similarity of a candidate.
 THRESHOLD: Final = 80.0
-#: Candidates of an answer, where the request names no number.
+#: Default for the candidates of an answer.
 MAX_FACES: Final = 80
 MAX_USERS: Final = 80
 
@@ -24,7 +24,7 @@ Template = NDArray[np.float32]
 
 
 def search_faces(call: Call, services: Services) -> dict[str, Any]:
-    """Faces that match a face of the collection, without that face itself."""
+    """Search for faces that match a face of the collection, without that face itself."""
     face_id = call.params["FaceId"]
     model = deployed_model(call, services)
     template = services.gallery.templates(call.ref, [face_id]).get(face_id)
@@ -38,7 +38,7 @@ def search_faces(call: Call, services: Services) -> dict[str, Any]:
 
 
 def search_faces_by_image(call: Call, services: Services) -> dict[str, Any]:
-    """Faces that match the largest face of a photo."""
+    """Search for faces that match the largest usable face of a photo."""
     model = deployed_model(call, services)
     probe = next((face for face in _faces(call, services) if not face.reasons), None)
     if probe is None:
@@ -54,7 +54,7 @@ def search_faces_by_image(call: Call, services: Services) -> dict[str, Any]:
 
 
 def search_users(call: Call, services: Services) -> dict[str, Any]:
-    """Users that match a face, or another user, of the collection."""
+    """Search for users that match a face, or another user, of the collection."""
     params = call.params
     if ("FaceId" in params) == ("UserId" in params):
         raise invalid("A search for users names either a FaceId or a UserId")
@@ -76,7 +76,7 @@ def search_users(call: Call, services: Services) -> dict[str, Any]:
 
 
 def search_users_by_image(call: Call, services: Services) -> dict[str, Any]:
-    """Users that match the largest face of a photo; without a face that will do, nobody."""
+    """Search for users that match the largest usable face of a photo; without one, nobody matches."""
     model = deployed_model(call, services)
     faces = _faces(call, services)
     usable = [face for face in faces if not face.reasons]
@@ -95,7 +95,7 @@ def search_users_by_image(call: Call, services: Services) -> dict[str, Any]:
 def face_matches(
     call: Call, services: Services, template: Template, model: str, *, without: str = ""
 ) -> list[dict[str, Any]]:
-    """FaceMatches of a template, best first."""
+    """Return the FaceMatches of a template, (d,) float32 of unit length; best first."""
     limit = call.params.get("MaxFaces", MAX_FACES)
     found = _candidates(call, services, template, model, Kind.FACE, limit, "FaceMatchThreshold", without)
     with call.timings.measure("gallery"):
@@ -131,7 +131,7 @@ def _candidates(
     name: str,
     without: str,
 ) -> list[tuple[str, float]]:
-    """Ids and similarities at or above the threshold, best first."""
+    """Return ids and similarities at or above the threshold, best first."""
     threshold = call.threshold(name, THRESHOLD)
     with call.timings.measure("search"):
         (found,) = services.searcher.search(

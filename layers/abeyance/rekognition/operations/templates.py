@@ -14,7 +14,7 @@ from abeyance.rekognition.wire import single
 
 
 def search_faces_by_template(call: Call, services: Services) -> dict[str, Any]:
-    """Faces that match a template which the caller already has."""
+    """Search for faces that match a template of the caller's own."""
     model = deployed_model(call, services)
     if call.params["FaceModelVersion"] != model:
         raise invalid(f"The collection's templates are of {model}; make the template with that model")
@@ -29,7 +29,7 @@ def search_faces_by_template(call: Call, services: Services) -> dict[str, Any]:
 
 
 def get_face_template(call: Call, services: Services) -> dict[str, Any]:
-    """A face's own template."""
+    """Return a face's template."""
     face_id = call.params["FaceId"]
     model = services.gallery.describe(call.ref).model
     template = services.gallery.templates(call.ref, [face_id]).get(face_id)

@@ -7,12 +7,12 @@ from typing import Any, Final
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.operations.services import Services
 
-#: Users of a page, where the request names no number.
+#: Default for the users of a page.
 PAGE: Final = 500
 
 
 def create_user(call: Call, services: Services) -> dict[str, Any]:
-    """A user without faces."""
+    """Create a user without faces."""
     services.gallery.create_user(
         call.ref, call.params["UserId"], token=call.params.get("ClientRequestToken", "")
     )
@@ -28,7 +28,7 @@ def delete_user(call: Call, services: Services) -> dict[str, Any]:
 
 
 def list_users(call: Call, services: Services) -> dict[str, Any]:
-    """Users by id."""
+    """List users by id."""
     page = services.gallery.list_users(
         call.ref, limit=call.params.get("MaxResults", PAGE), token=call.params.get("NextToken", "")
     )

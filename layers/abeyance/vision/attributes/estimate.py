@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from abeyance.vision.attributes import mesh as face_mesh
 from abeyance.vision.models.manifest import Confidence, ModelEntry, Role
 
-#: Below this presence the mesh lies beside the face, and nothing is read from it.
+#: Below this presence the mesh lies beside the face: neither pose nor landmarks are read from it.
 LEAST_PRESENCE = 0.5
 
 
@@ -96,11 +96,15 @@ def estimate(
         if max(named.values()) * 100 >= how.floor or not withhold:
             expression = named
         smile = kept(_either("true", "false", named["HAPPY"]), how.floor)
-    if scores.mesh is not None and scores.mesh_presence >= LEAST_PRESENCE:
+    if scores.mesh is not None:
         how = confidence(Role.MESH)
-        angles, points = face_mesh.pose(scores.mesh), face_mesh.landmarks(scores.mesh)
+        fits = scores.mesh_presence >= LEAST_PRESENCE
+        if fits:
+            angles, points = face_mesh.pose(scores.mesh), face_mesh.landmarks(scores.mesh)
         if how.knots:
             share = openness_share(face_mesh.mouth_openness(scores.mesh), how)
+            # A mesh beside the face knows the less of its mouth, the less it is present; knowing nothing is 1/2.
+            share = share if fits else 0.5 + scores.mesh_presence * (share - 0.5)
             mouth = kept(_either("true", "false", share), how.floor)
     return AttributeEstimate(gender, ages, expression, smile, mouth, angles, points)
 
