@@ -17,16 +17,17 @@ import numpy as np
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.aws.memory import MemoryTable
+from abeyance.aws.objects import ObjectMissing
+from abeyance.aws.table import PARTITION, SORT, Item, Put, Update
 from abeyance.gallery.collections import SPAN
+from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.items import FACE, VOID, Meta, log_key, segment_key
-from abeyance.gallery.memory import MemoryTable
 from abeyance.gallery.model import CollectionRef, Kind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
-from abeyance.gallery.segments import Header, encode
-from abeyance.gallery.store import DynamoTable
-from abeyance.gallery.table import PARTITION, SORT, Item, ObjectMissing, Put, Update
-from abeyance.gallery.users import TableGallery
+from abeyance.gallery.segments import SegmentHeader, encode
 from benchmarks.comparison import Figure, Part, Spread, Tell
 from benchmarks.errors import BenchError
 
@@ -91,7 +92,7 @@ class _Gallery:
         self._random = np.random.default_rng(dimension)
         gallery = TableGallery(self.table, self._objects, auto_compact=False)
         gallery.create_collection(STAFF, model="bench@000000000000", dimension=dimension)
-        meta = gallery.meta(STAFF)
+        meta = gallery.storage.meta(STAFF)
         covered = (count - BEHIND) // SPAN * SPAN
         for number in range(covered // SPAN):
             self._put_segment(meta, number)
@@ -101,7 +102,7 @@ class _Gallery:
     @property
     def behind(self) -> int:
         """Changes that the snapshot does not have."""
-        meta = TableGallery(self.table, self._objects).meta(STAFF)
+        meta = TableGallery(self.table, self._objects).storage.meta(STAFF)
         return meta.seq - meta.covered
 
     @property
@@ -141,7 +142,7 @@ class _Gallery:
 
     def _put_segment(self, meta: Meta, number: int) -> None:
         first, last = number * SPAN + 1, (number + 1) * SPAN
-        header = Header(
+        header = SegmentHeader(
             generation=meta.generation,
             number=number,
             first=first,
@@ -157,7 +158,7 @@ class _Gallery:
 
     def _append(self, count: int, *, erase: bool) -> None:
         """Write changes behind the snapshot, as the gallery writes them."""
-        meta = TableGallery(self.table, self._objects).meta(STAFF)
+        meta = TableGallery(self.table, self._objects).storage.meta(STAFF)
         templates = self._templates(count, meta.dimension)
         for number, template in enumerate(templates):
             pk, sk = log_key(meta.pk, meta.seq + 1 + number)
@@ -176,7 +177,7 @@ class _Gallery:
 
 
 class _Files:
-    """:class:`~abeyance.gallery.table.Objects` in a folder."""
+    """:class:`~abeyance.aws.objects.Objects` in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -236,7 +237,7 @@ class _Wire:
         return {"Item": _typed(item)} if item else {}
 
     def _Query(self, asked: Any) -> Any:  # noqa: N802
-        values = {name: value["S"] for name, value in asked["ExpressionAttributeValues"].items()}
+        pk, first, last = (value["S"] for value in asked["ExpressionAttributeValues"].values())
         names = asked["ExpressionAttributeNames"]
         wanted = (
             [names[n] for n in asked["ProjectionExpression"].split(", ")]
@@ -245,7 +246,7 @@ class _Wire:
         )
         after = asked["ExclusiveStartKey"][SORT]["S"] if "ExclusiveStartKey" in asked else ""
         found, size = [], 0
-        for item in self._table.query(values[":pk"], max(values[":first"], after), values[":last"]):
+        for item in self._table.query(pk, max(first, after), last):
             if item[SORT] == after:
                 continue
             found.append(_typed({name: item[name] for name in wanted or item if name in item}))

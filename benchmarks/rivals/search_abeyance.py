@@ -33,7 +33,7 @@ def _block() -> Block:
 
 
 _held = _block()
-_matrix = Matrix(kernel=Float32() if SETTINGS.get("numpy") else best_kernel()).updated([_held], None)
+_matrix = Matrix(kernel=Float32() if SETTINGS.get("numpy") else best_kernel()).updated([_held])
 
 
 def _search(given: Probes, threads: int) -> Any:

@@ -8,8 +8,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
+from abeyance.aws.table import PARTITION, SORT
 from abeyance.gallery.items import LOG_KIND, vector_attribute
-from abeyance.gallery.table import PARTITION, SORT
 from abeyance.pipeline import topology
 from constructs import Construct
 from infra.config import Config

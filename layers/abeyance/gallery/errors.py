@@ -1,10 +1,10 @@
-"""What a gallery refuses, and what to do about it. No message carries personal data."""
+"""The errors of a gallery, each with what to do about it. No message carries personal data."""
 
 from __future__ import annotations
 
 
 class GalleryError(Exception):
-    """Base of everything that a gallery raises on purpose."""
+    """Base of a gallery's errors."""
 
 
 class InvalidInput(GalleryError, ValueError):
@@ -12,7 +12,7 @@ class InvalidInput(GalleryError, ValueError):
 
 
 class InvalidPage(InvalidInput):
-    """A paging token that this listing did not give out. Start again without a token."""
+    """A paging token that is not from this listing. Start again without a token."""
 
 
 class CollectionNotFound(GalleryError):

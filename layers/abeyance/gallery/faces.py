@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from abeyance.gallery.core import page_start, page_token, require_face_ids
-from abeyance.gallery.draft import ERASE_COST, FACE_COST, USER_COST, Draft
-from abeyance.gallery.errors import FaceTaken, InvalidInput, ModelMismatch, Superseded, UserNotFound
-from abeyance.gallery.items import END, Meta, Slot, face_item, face_of, later, source_key, user_key, user_of
+from abeyance.aws.dynamodb import batches
+from abeyance.aws.table import Put
+from abeyance.gallery.draft import ERASE_COST, FACE_COST, ROOM, USER_COST, Draft
+from abeyance.gallery.errors import FaceTaken, InvalidInput, ModelMismatch, Superseded
+from abeyance.gallery.items import (
+    Meta,
+    SourceRecord,
+    details_of,
+    face_item,
+    face_of,
+    is_later,
+    source_key,
+)
 from abeyance.gallery.model import (
+    Collection,
     CollectionRef,
     Face,
     NewFace,
@@ -22,18 +32,24 @@ from abeyance.gallery.model import (
     Refusal,
     RefusalReason,
     Source,
-    User,
     UserStatus,
 )
-from abeyance.gallery.snapshots import Snapshots
-from abeyance.gallery.table import Put
+from abeyance.gallery.paging import page_of, page_start
+from abeyance.gallery.snapshots import SnapshotStore
+from abeyance.gallery.storage import Storage, require_face_ids
+from abeyance.gallery.users import UserStore
 
-#: How far a template's length may be from 1.
+#: Largest difference between a template's length and 1.
 UNIT_TOLERANCE = 1e-2
 
 
-class Faces(Snapshots):
-    """The part of :class:`~abeyance.gallery.port.Gallery` on faces."""
+class FaceStore:
+    """The faces of a gallery's collections; its methods are those of :class:`~abeyance.gallery.port.Gallery`."""
+
+    def __init__(self, storage: Storage, snapshots: SnapshotStore, users: UserStore) -> None:
+        self._storage = storage
+        self._snapshots = snapshots
+        self._users = users
 
     def index(
         self, ref: CollectionRef, faces: Sequence[NewFace], *, source: Source | None = None
@@ -41,241 +57,202 @@ class Faces(Snapshots):
         require_face_ids([face.id for face in faces])
         if len({face.id for face in faces}) < len(faces):
             raise InvalidInput("two faces of one request have the same id")
-        written = self.write(ref, lambda draft: self._plan_index(draft, faces, source))
+        written = self._storage.write(ref, lambda draft: self._plan_index(draft, faces, source))
         if source and written.meta.covered:
             # It may have replaced faces.
-            self.settle(ref)
-        self.tend(ref, written.meta, written.seq)
+            self._snapshots.finish_erasures(ref)
+        self._snapshots.compact_if_due(written)
         return written.results[-1]
 
-    def get_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> list[Face]:
+    def get(self, collection: CollectionRef | Collection, face_ids: Sequence[str]) -> list[Face]:
         require_face_ids(face_ids)
-        found = self.faces(self.meta(ref), dict.fromkeys(face_ids))
+        found = self._storage.faces(self._storage.open(collection), dict.fromkeys(face_ids))
         return [found[face_id] for face_id in face_ids if face_id in found]
 
-    def list_faces(
+    def page(
         self, ref: CollectionRef, *, limit: int = 1000, token: str = "", user_id: str = ""
     ) -> Page[Face]:
-        meta = self.meta(ref)
+        meta = self._storage.meta(ref)
         listing = f"faces of {meta.pk} {user_id}"
         start = page_start(listing, token)
         if user_id:
-            user = self.user(meta, user_id)
+            user = self._users.find(meta, user_id)
             ids = sorted(face_id for face_id in user.face_ids if face_id > start)[: limit + 1]
-            by_id = self.faces(meta, ids)
+            by_id = self._storage.faces(meta, ids)
             found = [by_id[face_id] for face_id in ids if face_id in by_id]
         else:
-            first = f"F#{start} " if start else "F#"
-            found = [
-                face_of(ref, item) for item in self.table.query(meta.pk, first, f"F#{END}", limit=limit + 1)
-            ]
-        items = tuple(found[:limit])
-        return Page(items, page_token(listing, items[-1].id) if len(found) > limit else "")
+            found = [face_of(ref, item) for item in self._storage.list_items(meta.pk, "F#", start, limit)]
+        return page_of(listing, found, [face.id for face in found], limit)
 
-    def templates(self, ref: CollectionRef, face_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+    def templates(
+        self, collection: CollectionRef | Collection, face_ids: Sequence[str]
+    ) -> dict[str, npt.NDArray[np.float32]]:
         require_face_ids(face_ids)
-        return self.face_templates(self.meta(ref), dict.fromkeys(face_ids))
+        return self._storage.face_templates(self._storage.open(collection), dict.fromkeys(face_ids))
 
-    def delete_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> Outcome:
+    def delete(self, ref: CollectionRef, face_ids: Sequence[str]) -> Outcome:
         require_face_ids(face_ids)
-        todo = list(dict.fromkeys(face_ids))
-        done: list[str] = []
-        refused: list[Refusal] = []
-        size = 98 // ERASE_COST
-        for start in range(0, len(todo), size):
-            some = todo[start : start + size]
-            written = self.write(ref, partial(_plan_delete, self, some))
-            outcome = written.results[-1]
-            done += outcome.done
-            refused += outcome.refused
-        self.settle(ref)
-        return Outcome(tuple(done), tuple(refused))
+        outcomes = [
+            self._storage.write(ref, partial(self._plan_delete, some)).results[-1]
+            for some in batches(dict.fromkeys(face_ids), ROOM // ERASE_COST)
+        ]
+        self._snapshots.finish_erasures(ref)
+        return Outcome(
+            tuple(face_id for outcome in outcomes for face_id in outcome.done),
+            tuple(refusal for outcome in outcomes for refusal in outcome.refused),
+        )
 
     def delete_source(self, ref: CollectionRef, source: Source) -> tuple[str, ...]:
-        written = self.write(ref, lambda draft: self._plan_delete_source(draft, source))
-        self.settle(ref)
+        written = self._storage.write(ref, lambda draft: self._plan_delete_source(draft, source))
+        self._snapshots.finish_erasures(ref)
         return tuple(face_id for step in written.results for face_id in step)
-
-    def user(self, meta: Meta, user_id: str) -> User:
-        """A user, or :class:`UserNotFound`."""
-        item = self.table.get(user_key(meta.pk, user_id))
-        if item is None:
-            raise UserNotFound("the collection has no user of that id; create it first")
-        return user_of(meta.ref, item)
-
-    def face_templates(self, meta: Meta, face_ids: Iterable[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Templates of those of the faces that exist, by face id."""
-        seqs = {face.seq: face.id for face in self.faces(meta, face_ids).values()}
-        return {seqs[seq]: template for seq, template in self.templates_of(meta, list(seqs)).items()}
-
-    def reshape(self, draft: Draft, user: User, face_ids: Sequence[str], status: UserStatus) -> User:
-        """Draft a user with these faces, and the template that they make: their normalised mean."""
-        templates = self.face_templates(draft.meta, face_ids)
-        mean: npt.NDArray[np.float32] | None = None
-        if templates:
-            mean = np.sum([templates[i] for i in face_ids if i in templates], axis=0, dtype=np.float32)
-            length = float(np.linalg.norm(mean))
-            # Opposite templates have no mean direction; then any one of them is as good.
-            mean = mean / length if length > 1e-6 else next(iter(templates.values()))
-        changed = User(
-            id=user.id,
-            collection=user.collection,
-            status=status,
-            face_ids=tuple(face_ids),
-            seq=user.seq,
-            created=user.created,
-        )
-        return draft.put_user(changed, mean)
 
     def _plan_index(
         self, draft: Draft, faces: Sequence[NewFace], source: Source | None
     ) -> tuple[list[Face], bool]:
         meta = draft.meta
-        for face in faces:
-            _require_template(meta, face)
-        slot = self._slot(meta, source) if source else None
-        same = slot is not None and not slot.gone and source is not None and slot.version == source.version
-        if source and slot:
-            if same and slot.complete:
-                found = self.faces(meta, slot.faces)
-                more = later(source.sequencer, slot.sequencer) and _came_again(
-                    draft, found, faces, slot, source
-                )
-                return [found[i] for i in slot.faces if i in found], more
-            if _is_superseded(slot, source):
-                raise Superseded(
-                    "the source object was deleted or replaced after this version; drop the event"
-                )
+        for new in faces:
+            _require_template(meta, new)
+        record = (self._record(meta, source) if source else None) or _NEVER_INDEXED
+        same = source is not None and not record.gone and record.version == source.version
+        if source and same and record.complete:
+            return self._plan_again(draft, faces, source, record)
+        if source and _is_superseded(record, source):
+            raise Superseded("the source object was deleted or replaced after this version; drop the event")
         ids = [face.id for face in faces]
-        found = self.faces(meta, ids)
+        found = self._storage.faces(meta, ids)
         for present in found.values():
             _require_owner(present, source)
-        stale = [face_id for face_id in slot.faces if face_id not in set(ids)] if slot else []
-        gone = self._erase(draft, stale, reserve=1)
+        stale = [face_id for face_id in record.faces if face_id not in set(ids)]
+        gone = self._erase(draft, stale)
         left = [face_id for face_id in stale if face_id not in gone]
-        placed = slot.done if slot and same else 0
+        placed = record.done if same else 0
         while placed < len(faces) and (ids[placed] in found or draft.room >= FACE_COST + 1):
-            if ids[placed] not in found:
-                found[ids[placed]] = draft.put_face(
-                    _face(meta, faces[placed], source, self.now()), faces[placed].template
+            new = faces[placed]
+            if new.id not in found:
+                face = Face(
+                    id=new.id,
+                    collection=meta.ref,
+                    source=source,
+                    seq=0,
+                    created=self._storage.now(),
+                    **details_of(new),
                 )
+                found[new.id] = draft.put_face(face, new.template)
             placed += 1
         complete = placed == len(faces) and not left
         if source:
-            sequencer = (
-                slot.sequencer if slot and later(slot.sequencer, source.sequencer) else source.sequencer
+            late = is_later(record.sequencer, source.sequencer)
+            state = SourceRecord(
+                version=source.version,
+                sequencer=record.sequencer if late else source.sequencer,
+                faces=(*left, *ids[:placed]),
+                done=placed,
+                complete=complete,
             )
-            state = Slot(source.version, sequencer, False, tuple(left + ids[:placed]), placed, complete)
             draft.add(Put(state.item(meta.pk, source)))
         return [found[i] for i in ids if i in found], not complete
 
+    def _plan_again(
+        self, draft: Draft, faces: Sequence[NewFace], source: Source, record: SourceRecord
+    ) -> tuple[list[Face], bool]:
+        """Draft the effect of a version that is indexed already.
+
+        A later upload of the same bytes makes a deletion before it void, and renames the faces that are still there.
+        """
+        found = self._storage.faces(draft.meta, record.faces)
+        more = False
+        if is_later(source.sequencer, record.sequencer):
+            for new in faces:
+                face = found.get(new.id)
+                if face is None or face.external_image_id == new.external_image_id:
+                    continue
+                if more := draft.room < 2:
+                    break
+                found[face.id] = msgspec.structs.replace(face, external_image_id=new.external_image_id)
+                draft.add(Put(face_item(draft.meta.pk, found[face.id])))
+            else:
+                again = msgspec.structs.replace(record, sequencer=source.sequencer)
+                draft.add(Put(again.item(draft.meta.pk, source)))
+        return [found[i] for i in record.faces if i in found], more
+
+    def _plan_delete(self, face_ids: Sequence[str], draft: Draft) -> tuple[Outcome, bool]:
+        faces = self._storage.faces(draft.meta, face_ids)
+        done: list[str] = []
+        refused: list[Refusal] = []
+        for face_id in face_ids:
+            face = faces.get(face_id)
+            if face is None:
+                refused.append(Refusal(face_id, RefusalReason.FACE_NOT_FOUND))
+            elif face.user_id:
+                reason = RefusalReason.ASSOCIATED_TO_AN_EXISTING_USER
+                refused.append(Refusal(face_id, reason, face.user_id))
+            else:
+                draft.erase_face(face)
+                done.append(face_id)
+        return Outcome(tuple(done), tuple(refused)), False
+
     def _plan_delete_source(self, draft: Draft, source: Source) -> tuple[tuple[str, ...], bool]:
         meta = draft.meta
-        slot = self._slot(meta, source)
-        mark = Slot(source.version, source.sequencer, True)
-        if slot and slot.gone:
+        record = self._record(meta, source)
+        mark = SourceRecord(version=source.version, sequencer=source.sequencer, gone=True)
+        if record and record.gone:
             # A mark for the whole key says more than one for a version of it.
-            newer = later(source.sequencer, slot.sequencer) and (slot.version or not source.version)
-            if not newer:
-                if not slot.faces:
-                    return (), False
-                mark = slot
-        elif slot and (later(slot.sequencer, source.sequencer) or source.version not in ("", slot.version)):
+            newer = is_later(source.sequencer, record.sequencer) and (record.version or not source.version)
+            if not newer and not record.faces:
+                return (), False
+            mark = mark if newer else record
+        elif record and (
+            is_later(record.sequencer, source.sequencer) or source.version not in ("", record.version)
+        ):
             return (), False
-        faces = slot.faces if slot else ()
-        gone = self._erase(draft, faces, reserve=1)
+        faces = record.faces if record else ()
+        gone = self._erase(draft, faces)
         left = tuple(face_id for face_id in faces if face_id not in gone)
-        mark = Slot(mark.version, mark.sequencer, True, left)
+        mark = SourceRecord(version=mark.version, sequencer=mark.sequencer, gone=True, faces=left)
         draft.add(Put(mark.item(meta.pk, source, 0 if left else draft.expires)))
         return tuple(face_id for face_id, existed in gone.items() if existed), bool(left)
 
-    def _erase(self, draft: Draft, face_ids: Sequence[str], *, reserve: int) -> dict[str, bool]:
-        """Draft the erasure of as many faces as fit, taking them from their users.
+    def _erase(self, draft: Draft, face_ids: Sequence[str]) -> dict[str, bool]:
+        """Draft the erasure of as many faces as fit beside one more operation, removing them from their users.
 
-        Returns which are gone then; the value is whether the face was still there.
+        Returns which are gone then; the value is True if the face was still there.
         """
-        faces = self.faces(draft.meta, face_ids)
+        faces = self._storage.faces(draft.meta, face_ids)
         users: dict[str, list[str]] = {}
         gone: dict[str, bool] = {}
         for face_id in face_ids:
             face = faces.get(face_id)
             if face is not None:
                 more_users = len(users) + (bool(face.user_id) and face.user_id not in users)
-                if draft.room < ERASE_COST + reserve + more_users * USER_COST:
+                if draft.room < ERASE_COST + 1 + more_users * USER_COST:
                     break
                 draft.erase_face(face)
                 if face.user_id:
                     users.setdefault(face.user_id, []).append(face_id)
             gone[face_id] = face is not None
         for user_id, taken in users.items():
-            user = self.user(draft.meta, user_id)
+            user = self._users.find(draft.meta, user_id)
             left = [i for i in user.face_ids if i not in taken]
-            self.reshape(draft, user, left, user.status if left else UserStatus.CREATED)
+            self._users.set_faces(draft, user, left, user.status if left else UserStatus.CREATED)
         return gone
 
-    def _slot(self, meta: Meta, source: Source) -> Slot | None:
-        item = self.table.get(source_key(meta.pk, source.bucket, source.key))
-        return Slot.of(item) if item else None
+    def _record(self, meta: Meta, source: Source) -> SourceRecord | None:
+        item = self._storage.table.get(source_key(meta.pk, source.bucket, source.key))
+        return SourceRecord.of(item) if item else None
 
 
-def _plan_delete(gallery: Faces, face_ids: Sequence[str], draft: Draft) -> tuple[Outcome, bool]:
-    faces = gallery.faces(draft.meta, face_ids)
-    done: list[str] = []
-    refused: list[Refusal] = []
-    for face_id in face_ids:
-        face = faces.get(face_id)
-        if face is None:
-            refused.append(Refusal(face_id, RefusalReason.FACE_NOT_FOUND))
-        elif face.user_id:
-            refused.append(Refusal(face_id, RefusalReason.ASSOCIATED_TO_AN_EXISTING_USER, face.user_id))
-        else:
-            draft.erase_face(face)
-            done.append(face_id)
-    return Outcome(tuple(done), tuple(refused)), False
+_NEVER_INDEXED = SourceRecord(version="", sequencer="", gone=True)
 
 
-def _is_superseded(slot: Slot, source: Source) -> bool:
-    """Whether a version other than the one that is indexed comes too late."""
-    if not slot.gone:
-        return slot.version != source.version and later(slot.sequencer, source.sequencer)
-    if slot.version not in ("", source.version):
+def _is_superseded(record: SourceRecord, source: Source) -> bool:
+    """Return whether a version other than the one that is indexed comes too late."""
+    if not record.gone:
+        return record.version != source.version and is_later(record.sequencer, source.sequencer)
+    if record.version not in ("", source.version):
         return False
-    known = bool(slot.sequencer and source.sequencer)
-    return known and not later(source.sequencer, slot.sequencer)
-
-
-def _came_again(
-    draft: Draft, found: dict[str, Face], faces: Sequence[NewFace], slot: Slot, source: Source
-) -> bool:
-    """Draft what a later upload of the same bytes changes: a deletion before it is void, and the faces that are
-    still there are called what it says. Returns whether some did not fit."""
-    for new in faces:
-        face = found.get(new.id)
-        if face is None or face.external_image_id == new.external_image_id:
-            continue
-        if draft.room < 2:
-            return True
-        found[face.id] = msgspec.structs.replace(face, external_image_id=new.external_image_id)
-        draft.add(Put(face_item(draft.meta.pk, found[face.id])))
-    again = Slot(slot.version, source.sequencer, False, slot.faces, slot.done, slot.complete)
-    draft.add(Put(again.item(draft.meta.pk, source)))
-    return False
-
-
-def _face(meta: Meta, new: NewFace, source: Source | None, now: str) -> Face:
-    return Face(
-        id=new.id,
-        collection=meta.ref,
-        image_id=new.image_id,
-        external_image_id=new.external_image_id,
-        source=source,
-        box=new.box,
-        confidence=new.confidence,
-        quality=new.quality,
-        model=new.model,
-        seq=0,
-        created=now,
-    )
+    known = bool(record.sequencer and source.sequencer)
+    return known and not is_later(source.sequencer, record.sequencer)
 
 
 def _require_template(meta: Meta, face: NewFace) -> None:
@@ -292,8 +269,8 @@ def _require_template(meta: Meta, face: NewFace) -> None:
 
 
 def _require_owner(face: Face, source: Source | None) -> None:
-    theirs = (face.source.bucket, face.source.key) if face.source else None
-    if theirs != ((source.bucket, source.key) if source else None):
+    owner = (face.source.bucket, face.source.key) if face.source else None
+    if owner != ((source.bucket, source.key) if source else None):
         raise FaceTaken(
             "a face id is in use by a face of another source; derive ids from bucket, key and version"
         )

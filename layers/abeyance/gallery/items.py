@@ -1,7 +1,7 @@
 """Keys and items of the gallery table.
 
 ==========================  ===============  =============================================================
-partition                   sort             what
+partition                   sort             content
 ==========================  ===============  =============================================================
 ``tenant``                  ``C#name``       META of a collection: model, counters, erasures under way
 ``tenant``                  ``D#name#gen``   a deleted collection whose items are still being removed
@@ -10,16 +10,16 @@ partition                   sort             what
 ..                          ``O#sha256``     a source object: its version and its faces
 ..                          ``U#user id``    a user and its faces
 ..                          ``T#sha256``     an idempotency token that was used
-..                          ``G#number``     a snapshot segment: where it lies in the bucket
+..                          ``G#number``     a snapshot segment: its key in the bucket
 ==========================  ===============  =============================================================
 
 Every partition begins with the tenant, so an IAM policy can hold a role to one tenant with
 ``dynamodb:LeadingKeys``. The generation in the partition keeps a deleted collection, still being removed,
 apart from a new one of the same name, and never shows a searcher one as the other.
 
-A change writes new log items: a template under the next seq, or a void that says ``of`` which seq the template
-is that went. The log item of a template that went becomes a void itself. So every seq up to META's has its
-log item until a void's time to live is over, and a reader knows from a gap that it has not seen everything.
+A change writes new log items: a template under the next seq, or a void that says in ``of`` the seq of the template
+that went. The log item of a template that went becomes a void itself. So every seq up to META's has its
+log item until a void's time to live is over, and a reader recognises by a gap that it has not read everything.
 
 Where a collection is in DynamoDB's vector index, each template's log item also has it as a list of numbers, in an
 attribute named after its length (:func:`vector_attribute`); a void has none, and is in no index.
@@ -29,22 +29,25 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from abeyance.gallery.model import Collection, CollectionRef, Face, Source, User, UserStatus
-from abeyance.gallery.table import PARTITION, SORT, TTL, Item, Key
+from abeyance.aws.table import PARTITION, SORT, TTL, Item, Key
+from abeyance.gallery.model import Collection, CollectionRef, Face, FaceDetails, Source, User, UserStatus
 
-#: Sorts after every character that ids are made of.
-END = "\uffff"
-
-#: Attribute of a log item, and what it says: a template of a face, of a user, or a void.
+#: Attribute of a log item, and its values: a template of a face, of a user, or a void.
 LOG_KIND = "k"
 FACE, USER, VOID = "F", "U", "V"
-#: Seconds that voids and marks of deleted sources stay. Queues and their dead-letter queues together keep
+#: Time to live of voids and of marks of deleted sources. Queues and their dead-letter queues together keep
 #: an event for up to 28 days; a searcher that was idle for longer reads everything again.
-KEEP = 35 * 24 * 3600
+KEEP_S = 35 * 24 * 3600
+
+#: Attributes of a new collection's META; the others are added when they are first needed.
+_NEW_META = (
+    *("generation", "model", "dimension", "created", "span"),
+    *("seq", "faces", "users", "covered", "erasures"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +74,22 @@ class Meta:
     uploading: int = 0
     #: When seq moved last, RFC 3339; empty if it never did.
     changed: str = ""
-    #: Name of the vector index that has every template of the collection; empty for none. Settled when the
-    #: collection is made: an index that is turned on later would not have the templates written before.
+    #: Name of the vector index that has every template of the collection; empty for none. Decided when the
+    #: collection is created: an index that is turned on later would not have the templates written before.
     index: str = ""
 
     @property
     def key(self) -> Key:
+        """Key of the item."""
         return meta_key(self.ref)
 
     @property
     def pk(self) -> str:
         """Partition of the collection's own items."""
-        return f"{self.ref.tenant}#{self.ref.name}#{self.generation}"
+        return self.ref.pk(self.generation)
 
     def public(self) -> Collection:
+        """Return the collection as callers see it."""
         return Collection(
             ref=self.ref,
             model=self.model,
@@ -95,51 +100,48 @@ class Meta:
             user_count=self.users,
             seq=self.seq,
             generation=self.generation,
+            vector_index=self.index,
         )
 
     def item(self) -> Item:
-        """For a new collection; later changes are updates of single attributes."""
-        item: Item = {
-            PARTITION: self.key[0],
-            SORT: self.key[1],
-            "generation": self.generation,
-            "model": self.model,
-            "dimension": self.dimension,
-            "created": self.created,
-            "span": self.span,
-            "seq": self.seq,
-            "faces": self.faces,
-            "users": self.users,
-            "covered": self.covered,
-            "erasures": self.erasures,
-        }
+        """Return the item of a new collection; later changes update single attributes."""
+        item = keyed(self.key) | {name: getattr(self, name) for name in _NEW_META}
         return item | ({"index": self.index} if self.index else {})
 
     @classmethod
     def of(cls, item: Item) -> Meta:
+        """Read META from its item."""
         rest = {k: v for k, v in item.items() if k not in (PARTITION, SORT)}
         return cls(ref=CollectionRef(item[PARTITION], item[SORT][2:]), **rest)
 
 
-def rfc3339(moment: datetime) -> str:
-    """An aware moment, in UTC, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def keyed(key: Key) -> Item:
+    """Return the key as the attributes of an item."""
+    return {PARTITION: key[0], SORT: key[1]}
+
+
+def object_prefix(ref: CollectionRef, generation: str) -> str:
+    """Return the prefix of a collection's segments in the bucket."""
+    return f"{ref.tenant}/{ref.name}/{generation}/"
 
 
 def meta_key(ref: CollectionRef) -> Key:
+    """Return the key of META."""
     return ref.tenant, f"C#{ref.name}"
 
 
 def purge_key(ref: CollectionRef, generation: str) -> Key:
+    """Return the key of the note that a deleted collection is still being removed."""
     return ref.tenant, f"D#{ref.name}#{generation}"
 
 
 def log_key(pk: str, seq: int) -> Key:
+    """Return the key of the log item of a change."""
     return pk, f"S#{seq:016d}"
 
 
 def vector_attribute(dimension: int) -> str:
-    """Where a log item has its template for the vector index.
+    """Return the attribute in which a log item has its template for the vector index.
 
     DynamoDB refuses to write an item whose vector has not the length that an index on the attribute has. With the
     length in the name, collections of a former model can still be changed beside the index of the present one.
@@ -148,64 +150,60 @@ def vector_attribute(dimension: int) -> str:
 
 
 def face_key(pk: str, face_id: str) -> Key:
+    """Return the key of a face."""
     return pk, f"F#{face_id}"
 
 
 def user_key(pk: str, user_id: str) -> Key:
+    """Return the key of a user."""
     return pk, f"U#{user_id}"
 
 
 def segment_key(pk: str, number: int) -> Key:
+    """Return the key of the item that points to a segment."""
     return pk, f"G#{number:010d}"
 
 
 def source_key(pk: str, bucket: str, key: str) -> Key:
+    """Return the key of a source object."""
     return pk, f"O#{digest(bucket, key)}"
 
 
 def token_key(pk: str, operation: str, token: str) -> Key:
+    """Return the key of an idempotency token."""
     return pk, f"T#{digest(operation, token)}"
 
 
 def digest(*parts: str) -> str:
-    """SHA-256 of parts that cannot run into each other."""
+    """Return the SHA-256 of parts, each with its length, so that no two lists of parts are hashed alike."""
     joined = b"".join(len(b).to_bytes(4, "big") + b for b in (p.encode() for p in parts))
     return hashlib.sha256(joined).hexdigest()
 
 
-class _Document(msgspec.Struct, omit_defaults=True):
-    """What of a face never changes, as JSON in one attribute."""
+class _FaceDocument(FaceDetails, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a face that is written once, as JSON in one attribute."""
 
     created: str
-    model: str
-    image_id: str = ""
-    external_image_id: str = ""
     source: Source | None = None
-    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    confidence: float = 0.0
-    quality: dict[str, float] = {}
 
 
-_decoder = msgspec.json.Decoder(_Document)
+_decoder = msgspec.json.Decoder(_FaceDocument)
+
+
+def details_of(face: FaceDetails) -> dict[str, Any]:
+    """Return the fields that are the same for a new, a stored and a returned face."""
+    return {name: getattr(face, name) for name in FaceDetails.__struct_fields__}
 
 
 def face_item(pk: str, face: Face) -> Item:
-    document = _Document(
-        created=face.created,
-        model=face.model,
-        image_id=face.image_id,
-        external_image_id=face.external_image_id,
-        source=face.source,
-        box=face.box,
-        confidence=face.confidence,
-        quality=face.quality,
-    )
-    pk, sk = face_key(pk, face.id)
-    item = {PARTITION: pk, SORT: sk, "seq": face.seq, "face": msgspec.json.encode(document).decode()}
+    """Return the item of a face."""
+    document = _FaceDocument(created=face.created, source=face.source, **details_of(face))
+    item = keyed(face_key(pk, face.id)) | {"seq": face.seq, "face": msgspec.json.encode(document).decode()}
     return item | ({"user": face.user_id} if face.user_id else {})
 
 
 def face_of(ref: CollectionRef, item: Item) -> Face:
+    """Read a face from its item."""
     document = _decoder.decode(item["face"])
     return Face(
         id=item[SORT][2:],
@@ -213,21 +211,14 @@ def face_of(ref: CollectionRef, item: Item) -> Face:
         seq=item["seq"],
         user_id=item.get("user", ""),
         created=document.created,
-        model=document.model,
-        image_id=document.image_id,
-        external_image_id=document.external_image_id,
         source=document.source,
-        box=document.box,
-        confidence=document.confidence,
-        quality=document.quality,
+        **details_of(document),
     )
 
 
 def user_item(pk: str, user: User) -> Item:
-    pk, sk = user_key(pk, user.id)
-    return {
-        PARTITION: pk,
-        SORT: sk,
+    """Return the item of a user."""
+    return keyed(user_key(pk, user.id)) | {
         "status": user.status.value,
         "faces": list(user.face_ids),
         "seq": user.seq,
@@ -236,6 +227,7 @@ def user_item(pk: str, user: User) -> Item:
 
 
 def user_of(ref: CollectionRef, item: Item) -> User:
+    """Read a user from its item."""
     return User(
         id=item[SORT][2:],
         collection=ref,
@@ -246,15 +238,14 @@ def user_of(ref: CollectionRef, item: Item) -> User:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """What is known of a source object."""
+class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a source object."""
 
     version: str
     sequencer: str
     #: Deleted; kept for a while to refuse index events that come late.
-    gone: bool
-    #: Faces that are, or still have to go out of, the collection.
+    gone: bool = False
+    #: Faces that are in the collection, or are still to be removed from it.
     faces: tuple[str, ...] = ()
     #: How many of this version's faces have been put.
     done: int = 0
@@ -262,38 +253,22 @@ class Slot:
     complete: bool = False
 
     def item(self, pk: str, source: Source, expires: int = 0) -> Item:
-        pk, sk = source_key(pk, source.bucket, source.key)
-        item: Item = {
-            PARTITION: pk,
-            SORT: sk,
-            "version": self.version,
-            "sequencer": self.sequencer,
-            "gone": int(self.gone),
-            "faces": list(self.faces),
-            "done": self.done,
-            "complete": int(self.complete),
-        }
+        """Return the item; it expires at that epoch second unless that is 0."""
+        flags = {"gone": int(self.gone), "complete": int(self.complete), "faces": list(self.faces)}
+        item = keyed(source_key(pk, source.bucket, source.key)) | msgspec.structs.asdict(self) | flags
         return item | ({TTL: expires} if expires else {})
 
     @classmethod
-    def of(cls, item: Item) -> Slot:
-        return cls(
-            version=item["version"],
-            sequencer=item["sequencer"],
-            gone=bool(item["gone"]),
-            faces=tuple(item["faces"]),
-            done=item["done"],
-            complete=bool(item["complete"]),
-        )
+    def of(cls, item: Item) -> SourceRecord:
+        """Read a record from its item."""
+        return msgspec.convert(item, cls, strict=False)
 
 
-def later(a: str, b: str) -> bool:
-    """Whether S3 sequencer ``a`` is after ``b``; an empty one is never told apart, so it is not.
+def is_later(a: str, b: str) -> bool:
+    """Return whether S3 sequencer ``a`` comes after ``b``; an empty one cannot be compared, so it does not.
 
     Sequencers of different length compare after the shorter is padded on the right with zeros
     (https://repost.aws/knowledge-center/s3-duplicate-sqs-messages).
     """
-    if not a or not b:
-        return False
     width = max(len(a), len(b))
-    return a.lower().ljust(width, "0") > b.lower().ljust(width, "0")
+    return bool(a and b) and a.lower().ljust(width, "0") > b.lower().ljust(width, "0")

@@ -121,7 +121,7 @@ class Matrix:
         """Bytes of memory, with the room for more rows."""
         return sum(rows.nbytes for rows in self.blocks)
 
-    def updated(self, added: Iterable[Block], dead: npt.NDArray[np.int64] | None) -> Matrix:
+    def updated(self, added: Iterable[Block], dead: npt.ArrayLike = ()) -> Matrix:
         """With templates that come after all those that are here, and without some of any of them.
 
         Blocks that are large are not copied, and must not change any more.
@@ -144,8 +144,9 @@ class Matrix:
                 here, fast = np.split(fast, [part.stop - part.start])
                 blocks.append(pool().submit(_adopted, block, part, self.kernel, scale, here))
         done = [rows if isinstance(rows, Rows) else rows.result() for rows in blocks]
-        if dead is not None:
-            done = [_without(rows, dead) for rows in done]
+        erased = np.asarray(dead, dtype=np.int64)
+        if len(erased):
+            done = [_without(rows, erased) for rows in done]
         done = [rows for rows in done if len(rows)]
         return Matrix(tuple(done), tuple(_stripes(done)), self.kernel)
 

@@ -1,4 +1,4 @@
-"""What a gallery stores and returns. Frozen and slotted; no numpy, no AWS."""
+"""The values that a gallery stores and returns. Frozen and slotted; no numpy, no AWS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLLECTION_PATTERN = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
 USER_PATTERN = re.compile(r"[a-zA-Z0-9_.\-:]{1,128}")
 #: Canonical lower-case UUID.
 FACE_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-#: What a page of a listing can end with: any of the three.
+#: Pattern of the last id of a page: any of the three.
 LISTED_PATTERN = re.compile(r"[a-zA-Z0-9_.\-:]{1,255}")
 
 #: Most faces that one user can have (Amazon Rekognition's limit).
@@ -31,7 +31,7 @@ FACES_PER_USER = 100
 
 
 class CollectionRef(msgspec.Struct, frozen=True, order=True):
-    """Names a collection: whose, and which. Raises :class:`InvalidInput` on a name that could not exist."""
+    """The name of a collection and its tenant. Raises :class:`InvalidInput` on a name that could not exist."""
 
     tenant: str
     name: str
@@ -42,9 +42,17 @@ class CollectionRef(msgspec.Struct, frozen=True, order=True):
         if not COLLECTION_PATTERN.fullmatch(self.name):
             raise InvalidInput("a collection name is 1 to 255 of a-z, A-Z, 0-9, '_', '.' and '-'")
 
+    def pk(self, generation: str) -> str:
+        """Return the partition of the collection's items in the gallery table."""
+        return f"{self.tenant}#{self.name}#{generation}"
+
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
-    """A collection as it is now."""
+    """A collection as of one moment.
+
+    Reads and searches take it in place of a :class:`CollectionRef`; they then do not look the name up again, and see
+    at least everything up to that moment.
+    """
 
     ref: CollectionRef
     #: Identity of the embedding model that every template in it comes from.
@@ -61,6 +69,13 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     #: Never the same for two collections, even when one took the other's name.
     generation: str
+    #: Name of the vector index that has every template of the collection; empty for none.
+    vector_index: str = ""
+
+    @property
+    def pk(self) -> str:
+        """Partition of the collection's items in the gallery table; no other collection ever has the same."""
+        return self.ref.pk(self.generation)
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -77,24 +92,29 @@ class Source(msgspec.Struct, frozen=True):
     sequencer: str = ""
 
 
-class Face(msgspec.Struct, frozen=True, kw_only=True):
-    """A face in a collection; its template stays in the gallery (see ``Gallery.templates``)."""
+class FaceDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a face that its caller gives and that a change of users leaves alone."""
 
-    #: Canonical lower-case UUID.
-    id: str
-    collection: CollectionRef
+    #: Identity of the embedding model.
+    model: str
     #: Names the photo that it is from.
     image_id: str = ""
     external_image_id: str = ""
-    source: Source | None = None
     #: left, top, width, height as shares of the upright photo's width and height; may reach outside 0..1.
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     #: 0..1, that this is a face.
     confidence: float = 0.0
     #: Named measurements, as the caller gave them.
     quality: dict[str, float] = {}
-    #: Identity of the embedding model.
-    model: str
+
+
+class Face(FaceDetails, frozen=True, kw_only=True):
+    """A face in a collection; its template stays in the gallery (see ``Gallery.templates``)."""
+
+    #: Canonical lower-case UUID.
+    id: str
+    collection: CollectionRef
+    source: Source | None = None
     #: Empty, or the user that the face is associated with.
     user_id: str = ""
     seq: int
@@ -102,7 +122,7 @@ class Face(msgspec.Struct, frozen=True, kw_only=True):
     created: str
 
 
-class NewFace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class NewFace(FaceDetails, frozen=True, kw_only=True, eq=False):
     """A face to index. The caller chooses the id; the same id again is the same face, and adds nothing.
 
     Derive ``id`` (a UUID, version 5 suits) from what makes two index requests the same: bucket, key, version
@@ -110,18 +130,12 @@ class NewFace(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     id: str
-    model: str
     #: (d,) float32, unit length.
     template: npt.NDArray[np.float32]
-    image_id: str = ""
-    external_image_id: str = ""
-    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    confidence: float = 0.0
-    quality: dict[str, float] = {}
 
 
 class RefusalReason(StrEnum):
-    """Why one face of a request was left as it was (names of Amazon Rekognition's reasons)."""
+    """The reason for which a face of a request was left as it was, by its name in Amazon Rekognition."""
 
     FACE_NOT_FOUND = "FACE_NOT_FOUND"
     ASSOCIATED_TO_AN_EXISTING_USER = "ASSOCIATED_TO_AN_EXISTING_USER"
@@ -130,7 +144,7 @@ class RefusalReason(StrEnum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One face that a request could not be done for."""
+    """A face of a request that was left as it was."""
 
     face_id: str
     reason: RefusalReason
@@ -141,7 +155,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a request on several faces did."""
+    """The effect of a request on several faces."""
 
     #: Face ids, in the order asked for.
     done: tuple[str, ...] = ()
@@ -170,15 +184,15 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Some items of a listing, and where it goes on."""
+    """Some items of a listing, and the token of the next page."""
 
     items: tuple[T, ...]
-    #: Give it to the next call; empty at the end.
+    #: Pass it to the next call; empty at the end.
     next_token: str = ""
 
 
 class Kind(StrEnum):
-    """What a search looks for."""
+    """The kind of template that a search compares with."""
 
     FACE = "FACE"
     USER = "USER"

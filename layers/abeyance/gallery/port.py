@@ -1,4 +1,4 @@
-"""What every gallery can do, and what a searcher needs from one."""
+"""The ports: a gallery, and the part of it that a searcher reads."""
 
 from __future__ import annotations
 
@@ -25,17 +25,9 @@ from abeyance.gallery.model import (
 ID_BYTES = {Kind.FACE: 16, Kind.USER: 128}
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a searcher has read: of which collection in time, and up to which change."""
-
-    generation: str
-    seq: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Templates side by side, in ascending order of seq.
+    """Columns of templates, in ascending order of seq.
 
     Attributes
     ----------
@@ -57,27 +49,32 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """What happened to a collection after a position.
+    """The changes of a collection after a moment.
 
-    ``dead`` names templates, by their seq, that are gone: of blocks read earlier or of these. The order in
-    which blocks and ``dead`` are taken in does not matter, because a seq is never used twice.
+    Attributes
+    ----------
+    reset
+        Forget everything read before: these blocks are the whole collection.
+    collection
+        The collection with these changes.
+    blocks
+        Templates that came.
+    dead
+        Seqs of templates that went: of blocks read earlier or of these. The order in which blocks and ``dead`` are
+        applied does not matter, because a seq is never used twice.
     """
 
-    #: Forget everything read before: these blocks are the whole collection.
     reset: bool
-    position: Position
-    model: str
-    dimension: int
+    collection: Collection
     blocks: tuple[Block, ...] = ()
-    #: (n,) int64
-    dead: npt.NDArray[np.int64] | None = None
+    dead: Sequence[int] = ()
 
 
 class Feed(Protocol):
     """The part of a gallery that a searcher reads."""
 
-    def changes(self, ref: CollectionRef, after: Position | None = None) -> Changes:
-        """Everything that changed after a position; the whole collection for ``None``.
+    def changes(self, ref: CollectionRef, after: Collection | None = None) -> Changes:
+        """Return everything that changed since a moment; the whole collection for ``None``.
 
         Strongly consistent: a change whose call has returned is in the answer.
 
@@ -93,11 +90,14 @@ class Gallery(Feed, Protocol):
     """Collections of faces and users. Every method is idempotent: after a failure, call it again.
 
     Any method on a collection raises :class:`~abeyance.gallery.errors.CollectionNotFound` where there is
-    none, and any change raises :class:`~abeyance.gallery.errors.GalleryBusy` when others keep winning.
+    none, and any change raises :class:`~abeyance.gallery.errors.GalleryBusy` when other writers win every attempt.
+
+    A read takes a collection's name, or the collection as :meth:`describe` or a search returned it. The latter saves
+    the look-up of the name; once the collection is deleted, it finds what is not removed yet.
     """
 
     def create_collection(self, ref: CollectionRef, *, model: str, dimension: int) -> Collection:
-        """A new, empty collection, pinned to one embedding model.
+        """Create an empty collection, pinned to one embedding model.
 
         Raises
         ------
@@ -107,11 +107,11 @@ class Gallery(Feed, Protocol):
         ...
 
     def describe(self, ref: CollectionRef) -> Collection:
-        """The collection as it is now."""
+        """Return the collection as it is now."""
         ...
 
     def list_collections(self, tenant: str, *, limit: int = 100, token: str = "") -> Page[Collection]:
-        """The tenant's collections, by name. Raises ``InvalidPage`` on a token not from here."""
+        """Return a page of the tenant's collections, by name. Raises ``InvalidPage`` on a token not from here."""
         ...
 
     def delete_collection(self, ref: CollectionRef) -> None:
@@ -122,13 +122,17 @@ class Gallery(Feed, Protocol):
         """
         ...
 
+    def sweep(self, tenant: str) -> int:
+        """Finish the interrupted deletions of a tenant's collections; return how many there were."""
+        ...
+
     def index(
         self, ref: CollectionRef, faces: Sequence[NewFace], *, source: Source | None = None
     ) -> list[Face]:
         """Add faces; a face that is there stays as it is.
 
-        With a ``source``, the faces become *all* the faces of that object: those of an older version of it
-        go, and the same version again changes nothing, not even where a face was deleted since.
+        With a ``source``, the faces become *all* the faces of that object: those of an older version of it are
+        erased, and the same version again changes nothing, not even where a face was deleted since.
 
         Returns
         -------
@@ -148,22 +152,24 @@ class Gallery(Feed, Protocol):
         """
         ...
 
-    def get_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> list[Face]:
-        """Those of the faces that exist, in the order asked for."""
+    def get_faces(self, collection: CollectionRef | Collection, face_ids: Sequence[str]) -> list[Face]:
+        """Return those of the faces that exist, in the order asked for."""
         ...
 
     def list_faces(
         self, ref: CollectionRef, *, limit: int = 1000, token: str = "", user_id: str = ""
     ) -> Page[Face]:
-        """Faces by id; with ``user_id``, that user's. Raises ``InvalidPage``, ``UserNotFound``."""
+        """Return a page of faces, by id; with ``user_id``, that user's. Raises ``InvalidPage``, ``UserNotFound``."""
         ...
 
-    def templates(self, ref: CollectionRef, face_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Templates of those of the faces that exist: (d,) float32, from float16. Personal data."""
+    def templates(
+        self, collection: CollectionRef | Collection, face_ids: Sequence[str]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the templates of those of the faces that exist: (d,) float32, from float16. Personal data."""
         ...
 
     def delete_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> Outcome:
-        """Erase faces with their templates, in snapshots too; refuses, per face, those of a user."""
+        """Erase faces with their templates, in snapshots too; refuse, per face, those of a user."""
         ...
 
     def delete_source(self, ref: CollectionRef, source: Source) -> tuple[str, ...]:
@@ -175,23 +181,25 @@ class Gallery(Feed, Protocol):
         ...
 
     def create_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
-        """A user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
+        """Create a user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
         ...
 
     def delete_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
         """Remove a user; its faces stay, without a user. Raises ``UserNotFound``."""
         ...
 
-    def get_users(self, ref: CollectionRef, user_ids: Sequence[str]) -> list[User]:
-        """Those of the users that exist, in the order asked for."""
+    def get_users(self, collection: CollectionRef | Collection, user_ids: Sequence[str]) -> list[User]:
+        """Return those of the users that exist, in the order asked for."""
         ...
 
     def list_users(self, ref: CollectionRef, *, limit: int = 500, token: str = "") -> Page[User]:
-        """Users by id. Raises ``InvalidPage``."""
+        """Return a page of users, by id. Raises ``InvalidPage``."""
         ...
 
-    def user_template(self, ref: CollectionRef, user_id: str) -> npt.NDArray[np.float32] | None:
-        """(d,) float32 from float16, or ``None`` for a user without faces. Raises ``UserNotFound``."""
+    def user_template(
+        self, collection: CollectionRef | Collection, user_id: str
+    ) -> npt.NDArray[np.float32] | None:
+        """Return (d,) float32 from float16, or ``None`` for a user without faces. Raises ``UserNotFound``."""
         ...
 
     def associate_faces(
@@ -203,7 +211,7 @@ class Gallery(Feed, Protocol):
         min_cosine: float = -1.0,
         token: str = "",
     ) -> Outcome:
-        """Make faces the user's. Those that are already are left out of the answer.
+        """Associate faces with the user. Those that are already are left out of the answer.
 
         A face whose cosine with the user's template is below ``min_cosine`` is refused; a user without
         faces has no template yet and takes any.
@@ -231,6 +239,3 @@ class Gallery(Feed, Protocol):
         Writers call it by themselves now and then. Returns how many segments this call wrote.
         """
         ...
-
-
-__all__ = ["ID_BYTES", "Block", "Changes", "Feed", "Gallery", "Position"]

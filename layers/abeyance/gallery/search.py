@@ -13,30 +13,30 @@ import numpy.typing as npt
 
 from abeyance.gallery import exact
 from abeyance.gallery.errors import CollectionNotFound, InvalidInput, ModelMismatch
-from abeyance.gallery.items import KEEP
+from abeyance.gallery.items import KEEP_S
 from abeyance.gallery.matrix import Matrix
-from abeyance.gallery.model import Candidate, CollectionRef, Kind
-from abeyance.gallery.port import Changes, Feed, Position
+from abeyance.gallery.model import Candidate, Collection, CollectionRef, Kind
+from abeyance.gallery.port import Changes, Feed
 
 #: Bytes of templates that a searcher keeps in memory.
 MAX_BYTES = 2 * 1024**3
 
 
 class Searcher:
-    """Searches collections that it keeps in memory, brought up to date before every search.
+    """A search of collections that are kept in memory and brought up to date before every search.
 
-    Safe for use from many threads. Searches do not wait for each other; those that ask about the same
-    collection at the same moment share one refresh, but only one that began after they did.
+    Safe for use from many threads. Searches do not wait for each other; those of the same collection at the same
+    moment share one refresh, but only one that began after they did.
 
     Parameters
     ----------
     feed
         The gallery.
     max_bytes
-        When the templates in memory are more than this, collections that were not searched for longest are
-        forgotten. The one being searched always stays.
+        When the templates in memory are more than this, the collections that were not searched for longest are
+        dropped. The one being searched always stays.
     clock
-        Seconds, going on while the process is frozen: who was away for longer than the gallery keeps its
+        Seconds, going on while the process is frozen: a searcher that was idle for longer than the gallery keeps its
         change log reads the collection anew.
 
     Examples
@@ -57,11 +57,11 @@ class Searcher:
         self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[CollectionRef, _Held] = OrderedDict()
+        self._cached: OrderedDict[CollectionRef, _CachedCollection] = OrderedDict()
 
     def search(
         self,
-        ref: CollectionRef,
+        collection: CollectionRef | Collection,
         probes: npt.NDArray[np.floating],
         *,
         limit: int = 10,
@@ -69,12 +69,13 @@ class Searcher:
         kind: Kind = Kind.FACE,
         model: str = "",
     ) -> list[list[Candidate]]:
-        """The best matches of each probe, exactly.
+        """Return the best matches of each probe, exactly.
 
         Parameters
         ----------
-        ref
-            The collection.
+        collection
+            A name; or what :meth:`refresh` returned, to search without reading the gallery again. The search then
+            sees at least every change up to the refresh.
         probes
             (n, d) floating point; any length but zero.
         limit
@@ -100,55 +101,54 @@ class Searcher:
         InvalidInput
             Probes of another shape, zero, or not finite; a limit below 1.
         """
-        view = self._fresh(ref)
-        probes = checked(probes, view.model, view.dimension, limit=limit, model=model)
+        view = self._view(collection)
+        probes = checked(probes, view.collection, limit=limit, model=model)
         return exact.search(view.matrices[kind], kind, probes, limit, min_cosine) if len(probes) else []
 
-    def refresh(self, ref: CollectionRef) -> int:
-        """Bring a collection into memory and up to date; returns its seq. For warming up."""
-        return self._fresh(ref).position.seq
+    def refresh(self, ref: CollectionRef) -> Collection:
+        """Bring a collection into memory and up to date; return it as it is now."""
+        return self._view(ref).collection
 
     @property
     def nbytes(self) -> int:
         """Bytes of templates in memory."""
         with self._lock:
-            return sum(held.nbytes for held in self._known.values())
+            return sum(cached.nbytes for cached in self._cached.values())
 
-    def _fresh(self, ref: CollectionRef) -> _View:
+    def _view(self, collection: CollectionRef | Collection) -> _View:
+        """Return the collection with everything up to a moment; up to now for a bare name."""
+        ref, since = (
+            (collection.ref, collection) if isinstance(collection, Collection) else (collection, None)
+        )
         with self._lock:
-            held = self._known.setdefault(ref, _Held())
-            self._known.move_to_end(ref)
+            cached = self._cached.setdefault(ref, _CachedCollection())
+            self._cached.move_to_end(ref)
         try:
-            view = held.fresh(lambda position: self._feed.changes(ref, position), self._clock)
+            view = cached.view(since, lambda after: self._feed.changes(ref, after), self._clock)
         except CollectionNotFound:
             with self._lock:
-                if self._known.get(ref) is held:
-                    del self._known[ref]
+                if self._cached.get(ref) is cached:
+                    del self._cached[ref]
             raise
-        self._shrink(ref)
-        return view
-
-    def _shrink(self, keep: CollectionRef) -> None:
         with self._lock:
-            total = sum(held.nbytes for held in self._known.values())
-            for ref in list(self._known):
-                if total <= self._max_bytes:
-                    return
-                if ref != keep:
-                    total -= self._known.pop(ref).nbytes
+            total = sum(cached.nbytes for cached in self._cached.values())
+            for other in list(self._cached):
+                if total > self._max_bytes and other != ref:
+                    total -= self._cached.pop(other).nbytes
+        return view
 
 
 def checked(
-    probes: npt.NDArray[np.floating], pinned_to: str, dimension: int, *, limit: int, model: str
+    probes: npt.NDArray[np.floating], collection: Collection, *, limit: int, model: str
 ) -> npt.NDArray[np.float32]:
-    """The probes of a search as (n, d) float32; raises what :meth:`Searcher.search` says of bad ones."""
+    """Return the probes of a search as (n, d) float32; raise as :meth:`Searcher.search` does."""
     if limit < 1:
         raise InvalidInput("a search returns at least 1 candidate")
-    if model and model != pinned_to:
-        raise ModelMismatch(f"the collection holds templates of {pinned_to}, not of {model}")
+    if model and model != collection.model:
+        raise ModelMismatch(f"the collection holds templates of {collection.model}, not of {model}")
     probes = np.asarray(probes, dtype=np.float32)
-    if probes.ndim != 2 or probes.shape[1] != dimension:
-        raise InvalidInput(f"probes of this collection are (n, {dimension})")
+    if probes.ndim != 2 or probes.shape[1] != collection.dimension:
+        raise InvalidInput(f"probes of this collection are (n, {collection.dimension})")
     lengths = np.linalg.norm(probes, axis=1)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise InvalidInput("a probe is finite and not zero")
@@ -157,27 +157,30 @@ def checked(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """A collection at a position."""
+    """A collection with its templates, as of one moment."""
 
-    model: str
-    dimension: int
-    position: Position
-    #: When it was read.
-    seen: float
+    collection: Collection
+    #: When it was read, by the searcher's clock.
+    read_at_s: float
     matrices: dict[Kind, Matrix]
 
     @classmethod
-    def of(cls, changes: Changes, seen: float, before: _View | None) -> _View:
+    def of(cls, changes: Changes, now_s: float, before: _View | None) -> _View:
         old = {} if before is None or changes.reset else before.matrices
         matrices = {
             kind: old.get(kind, Matrix()).updated((b for b in changes.blocks if b.kind is kind), changes.dead)
             for kind in Kind
         }
-        return cls(changes.model, changes.dimension, changes.position, seen, matrices)
+        return cls(changes.collection, now_s, matrices)
+
+    def covers(self, since: Collection) -> bool:
+        """Return whether it has every change up to a moment of the same collection."""
+        mine = self.collection
+        return mine.generation == since.generation and mine.seq >= since.seq
 
 
-class _Held:
-    """A collection in memory, and the one thread at a time that refreshes it."""
+class _CachedCollection:
+    """A collection in memory, which one thread at a time refreshes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -190,18 +193,23 @@ class _Held:
         view = self._view
         return sum(matrix.nbytes for matrix in view.matrices.values()) if view else 0
 
-    def fresh(self, read: Callable[[Position | None], Changes], clock: Callable[[], float]) -> _View:
-        """The collection with everything that had been committed when this was called."""
+    def view(
+        self,
+        since: Collection | None,
+        read: Callable[[Collection | None], Changes],
+        clock: Callable[[], float],
+    ) -> _View:
+        """Return the collection with everything committed before ``since``, or before this call."""
         arrived = self._begun
         with self._lock:
-            if self._view is not None and self._done > arrived:
-                # A refresh that began after we came has ended while we waited.
-                return self._view
+            view = self._view
+            # A refresh that began after this call may have ended while this call waited.
+            if view is not None and (self._done > arrived or (since is not None and view.covers(since))):
+                return view
             self._begun += 1
             now = clock()
-            view = self._view
-            expired = view is not None and not 0 <= now - view.seen < KEEP / 2
-            changes = read(None if view is None or expired else view.position)
+            expired = view is not None and not 0 <= now - view.read_at_s < KEEP_S / 2
+            changes = read(None if view is None or expired else view.collection)
             self._view = view = _View.of(changes, now, view)
             self._done = self._begun
             return view

@@ -10,7 +10,7 @@ Layout of version 1, little-endian::
     32 bytes  SHA-256 of everything before
 
 The header names the collection's generation, the segment's number and span, the model, the length of a
-template and the rows of each kind, so an object that got into the wrong place is not taken for another.
+template and the rows of each kind, so an object under the wrong key is not taken for another.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ DIGEST = 32
 
 
 class SegmentCorrupt(Exception):
-    """The bytes are not the segment that was asked for. The change log has what it should hold."""
+    """Bytes that are not the segment that was asked for. Read the change log instead."""
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a segment says of itself."""
+class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """The identity of a segment, and its rows."""
 
     generation: str
     number: int
@@ -48,8 +48,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[Kind, int] = {}
 
 
-def encode(header: Header, blocks: tuple[Block, ...]) -> bytes:
-    """The segment's bytes; at most one block of each kind."""
+def encode(header: SegmentHeader, blocks: tuple[Block, ...]) -> bytes:
+    """Return the segment's bytes; at most one block of each kind."""
     by_kind = {block.kind: block for block in blocks}
     header = msgspec.structs.replace(header, rows={kind: len(b.seqs) for kind, b in by_kind.items()})
     head = msgspec.json.encode(header)
@@ -61,14 +61,12 @@ def encode(header: Header, blocks: tuple[Block, ...]) -> bytes:
             for column in (block.seqs.astype("<i8"), block.ids, block.templates.astype("<f2")):
                 raw = column.tobytes()
                 parts += [raw, bytes(-len(raw) % ALIGNMENT)]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return b"".join([*parts, digest.digest()])
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
 
 
-def decode(body: bytes, expected: Header) -> tuple[Block, ...]:
-    """The blocks of a segment, as read-only views of ``body``.
+def decode(body: bytes, expected: SegmentHeader) -> tuple[Block, ...]:
+    """Return the blocks of a segment, as read-only views of ``body``.
 
     Raises
     ------
@@ -83,7 +81,7 @@ def decode(body: bytes, expected: Header) -> tuple[Block, ...]:
         raise SegmentCorrupt("the checksum does not match")
     offset = start + int.from_bytes(view[len(MAGIC) : start], "little")
     try:
-        header = msgspec.json.decode(view[start:offset], type=Header)
+        header = msgspec.json.decode(view[start:offset], type=SegmentHeader)
     except msgspec.DecodeError:
         raise SegmentCorrupt("the header cannot be read") from None
     if msgspec.structs.replace(header, rows={}) != msgspec.structs.replace(expected, rows={}):
@@ -100,8 +98,8 @@ def decode(body: bytes, expected: Header) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def without(block: Block, dead: npt.NDArray[np.int64]) -> Block:
-    """The block without the rows of these seqs; the same object if it has none of them."""
+def without(block: Block, dead: npt.ArrayLike) -> Block:
+    """Return the block without the rows of these seqs; the same object if it has none of them."""
     keep = ~np.isin(block.seqs, dead)
     if keep.all():
         return block

@@ -8,15 +8,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from abeyance.gallery.core import page_start, page_token, require_face_ids
-from abeyance.gallery.draft import USER_COST, Draft
-from abeyance.gallery.errors import InvalidInput, TokenReused, TooManyFaces, UserExists
-from abeyance.gallery.faces import Faces
-from abeyance.gallery.items import END, Meta, digest, token_key, user_key, user_of
+from abeyance.aws.table import TTL, Put
+from abeyance.gallery.draft import ROOM, USER_COST, Draft
+from abeyance.gallery.errors import InvalidInput, TokenReused, TooManyFaces, UserExists, UserNotFound
+from abeyance.gallery.items import Meta, digest, keyed, token_key, user_key, user_of
 from abeyance.gallery.model import (
     FACES_PER_USER,
     USER_PATTERN,
+    Collection,
     CollectionRef,
+    Face,
     Outcome,
     Page,
     Refusal,
@@ -24,73 +25,81 @@ from abeyance.gallery.model import (
     User,
     UserStatus,
 )
-from abeyance.gallery.table import PARTITION, SORT, TTL, Put
+from abeyance.gallery.paging import page_of, page_start
+from abeyance.gallery.snapshots import SnapshotStore
+from abeyance.gallery.storage import Storage, require_face_ids
 
-#: Seconds that an idempotency token is remembered.
-TOKEN_LIFE = 24 * 3600
+#: Time that an idempotency token is remembered.
+TOKEN_LIFE_S = 24 * 3600
 #: Faces that one transaction changes; beside them it writes a user and a token.
-CHUNK = 98 - USER_COST - 1
+CHUNK = ROOM - USER_COST - 1
 
 
-class TableGallery(Faces):
-    """A whole :class:`~abeyance.gallery.port.Gallery` over a table and an object store."""
+class UserStore:
+    """The users of a gallery's collections; its methods are those of :class:`~abeyance.gallery.port.Gallery`."""
 
-    def create_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
+    def __init__(self, storage: Storage, snapshots: SnapshotStore) -> None:
+        self._storage = storage
+        self._snapshots = snapshots
+
+    def create(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
         _require_user_id(user_id)
 
         def plan(draft: Draft) -> tuple[User, bool]:
-            item = self.table.get(user_key(draft.meta.pk, user_id))
+            item = self._storage.table.get(user_key(draft.meta.pk, user_id))
             if item is not None:
-                if self._replayed(draft.meta, "create", token, user_id) is None:
+                if self._remembered(draft.meta, "create", token, user_id) is None:
                     raise UserExists("the collection has a user of that id already")
                 return user_of(ref, item), False
-            user = User(id=user_id, collection=ref, status=UserStatus.CREATED, seq=0, created=self.now())
-            self._remember(draft, "create", token, user_id, Outcome())
+            created = self._storage.now()
+            user = User(id=user_id, collection=ref, status=UserStatus.CREATED, seq=0, created=created)
+            self._remember(draft, "create", token, Outcome(), user_id)
             return draft.put_user(user, None, new=True), False
 
-        return self.write(ref, plan).results[-1]
+        return self._storage.write(ref, plan).results[-1]
 
-    def delete_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
+    def delete(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
         _require_user_id(user_id)
 
         def plan(draft: Draft) -> tuple[None, bool]:
-            if self._replayed(draft.meta, "delete", token, user_id) is not None:
+            if self._remembered(draft.meta, "delete", token, user_id) is not None:
                 return None, False
-            user = self.user(draft.meta, user_id)
-            rest = self._release(draft, user, list(user.face_ids))
-            if rest:
-                left = [face_id for face_id in user.face_ids if face_id in rest]
-                self.reshape(draft, user, left, UserStatus.UPDATING)
+            user = self.find(draft.meta, user_id)
+            now, later = user.face_ids[:CHUNK], user.face_ids[CHUNK:]
+            self._release(draft, user, now)
+            if later:
+                self.set_faces(draft, user, later, UserStatus.UPDATING)
                 return None, True
-            self._remember(draft, "delete", token, user_id, Outcome())
+            self._remember(draft, "delete", token, Outcome(), user_id)
             draft.erase_user(user)
             return None, False
 
-        self.write(ref, plan)
-        self.settle(ref)
+        self._storage.write(ref, plan)
+        self._snapshots.finish_erasures(ref)
 
-    def get_users(self, ref: CollectionRef, user_ids: Sequence[str]) -> list[User]:
-        meta = self.meta(ref)
+    def get(self, collection: CollectionRef | Collection, user_ids: Sequence[str]) -> list[User]:
+        opened = self._storage.open(collection)
         for user_id in user_ids:
             _require_user_id(user_id)
-        items = self.table.get_many(user_key(meta.pk, user_id) for user_id in dict.fromkeys(user_ids))
-        users = {key[1][2:]: user_of(ref, item) for key, item in items.items()}
-        return [users[user_id] for user_id in user_ids if user_id in users]
+        keys = [user_key(opened.pk, user_id) for user_id in user_ids]
+        items = self._storage.table.get_many(keys)
+        return [user_of(opened.ref, items[key]) for key in keys if key in items]
 
-    def list_users(self, ref: CollectionRef, *, limit: int = 500, token: str = "") -> Page[User]:
-        meta = self.meta(ref)
+    def page(self, ref: CollectionRef, *, limit: int = 500, token: str = "") -> Page[User]:
+        meta = self._storage.meta(ref)
         listing = f"users of {meta.pk}"
-        start = page_start(listing, token)
-        first = f"U#{start} " if start else "U#"
-        found = [user_of(ref, item) for item in self.table.query(meta.pk, first, f"U#{END}", limit=limit + 1)]
-        items = tuple(found[:limit])
-        return Page(items, page_token(listing, items[-1].id) if len(found) > limit else "")
+        items = self._storage.list_items(meta.pk, "U#", page_start(listing, token), limit)
+        found = [user_of(ref, item) for item in items]
+        return page_of(listing, found, [user.id for user in found], limit)
 
-    def user_template(self, ref: CollectionRef, user_id: str) -> npt.NDArray[np.float32] | None:
+    def template(
+        self, collection: CollectionRef | Collection, user_id: str
+    ) -> npt.NDArray[np.float32] | None:
         _require_user_id(user_id)
-        return self._template(self.meta(ref), user_id)
+        opened = self._storage.open(collection)
+        return self._template(opened, self.find(opened, user_id))
 
-    def associate_faces(
+    def associate(
         self,
         ref: CollectionRef,
         user_id: str,
@@ -102,64 +111,62 @@ class TableGallery(Faces):
         asked = _require_request(user_id, face_ids)
 
         def step(draft: Draft, user: User) -> tuple[Outcome, bool]:
-            faces = self.faces(draft.meta, asked)
+            faces, refusals = self._sort_out(draft.meta, user, asked)
             candidates = [i for i in asked if i in faces and not faces[i].user_id]
-            refused = [Refusal(i, RefusalReason.FACE_NOT_FOUND) for i in asked if i not in faces]
-            refused += [
-                Refusal(i, RefusalReason.ASSOCIATED_TO_A_DIFFERENT_USER, faces[i].user_id)
-                for i in asked
-                if i in faces and faces[i].user_id not in ("", user_id)
-            ]
-            reference = self._template(draft.meta, user_id)
+            reference = self._template(draft.meta, user)
             if reference is not None:
-                templates = self.face_templates(draft.meta, candidates)
+                templates = self._storage.face_templates(draft.meta, candidates)
                 cosines = {i: float(reference @ templates[i]) for i in candidates if i in templates}
                 unlike = [i for i in candidates if cosines.get(i, -2.0) < min_cosine]
-                refused += [
-                    Refusal(i, RefusalReason.LOW_MATCH_CONFIDENCE, "", cosines.get(i)) for i in unlike
-                ]
-                candidates = [i for i in candidates if i not in unlike]
+                reason = RefusalReason.LOW_MATCH_CONFIDENCE
+                refusals |= {i: Refusal(i, reason, "", cosines.get(i)) for i in unlike}
+                candidates = [i for i in candidates if i not in refusals]
             if len(user.face_ids) + len(candidates) > FACES_PER_USER:
                 raise TooManyFaces(f"a user has at most {FACES_PER_USER} faces; disassociate some first")
             now, later = candidates[:CHUNK], candidates[CHUNK:]
             for face_id in now:
                 draft.set_user_of(faces[face_id], user_id)
             status = UserStatus.UPDATING if later else UserStatus.ACTIVE
-            if now or user.status is UserStatus.UPDATING:
-                self.reshape(draft, user, [*user.face_ids, *now], status)
-            else:
-                status = user.status
-            return Outcome(tuple(now), _ordered(refused, asked), status), bool(later)
+            left = [*user.face_ids, *now]
+            return self._outcome(draft, user, now, left, status, refusals, asked), bool(later)
 
-        return self._change_user(ref, user_id, "associate", token, (*asked, str(min_cosine)), step)
+        return self._change(ref, user_id, "associate", token, (*asked, str(min_cosine)), step)
 
-    def disassociate_faces(
+    def disassociate(
         self, ref: CollectionRef, user_id: str, face_ids: Sequence[str], *, token: str = ""
     ) -> Outcome:
         asked = _require_request(user_id, face_ids)
 
         def step(draft: Draft, user: User) -> tuple[Outcome, bool]:
-            faces = self.faces(draft.meta, asked)
+            faces, refusals = self._sort_out(draft.meta, user, asked)
             mine = [i for i in asked if i in faces and faces[i].user_id == user_id]
-            refused = [Refusal(i, RefusalReason.FACE_NOT_FOUND) for i in asked if i not in faces]
-            refused += [
-                Refusal(i, RefusalReason.ASSOCIATED_TO_A_DIFFERENT_USER, faces[i].user_id)
-                for i in asked
-                if i in faces and faces[i].user_id not in ("", user_id)
-            ]
-            later = self._release(draft, user, mine)
-            now = [i for i in mine if i not in later]
+            now, later = mine[:CHUNK], mine[CHUNK:]
+            self._release(draft, user, now)
             left = [i for i in user.face_ids if i not in now]
             status = UserStatus.UPDATING if later else UserStatus.ACTIVE if left else UserStatus.CREATED
-            if now or user.status is UserStatus.UPDATING:
-                self.reshape(draft, user, left, status)
-            else:
-                status = user.status
-            return Outcome(tuple(now), _ordered(refused, asked), status), bool(later)
+            return self._outcome(draft, user, now, left, status, refusals, asked), bool(later)
 
-        return self._change_user(ref, user_id, "disassociate", token, asked, step)
+        return self._change(ref, user_id, "disassociate", token, asked, step)
 
-    def _change_user(
+    def find(self, collection: Meta | Collection, user_id: str) -> User:
+        """Return a user. Raises :class:`UserNotFound`."""
+        item = self._storage.table.get(user_key(collection.pk, user_id))
+        if item is None:
+            raise UserNotFound("the collection has no user of that id; create it first")
+        return user_of(collection.ref, item)
+
+    def set_faces(self, draft: Draft, user: User, face_ids: Sequence[str], status: UserStatus) -> None:
+        """Draft a user with these faces, and their template: the faces' normalised mean."""
+        templates = self._storage.face_templates(draft.meta, face_ids)
+        mean: npt.NDArray[np.float32] | None = None
+        if templates:
+            mean = np.sum([templates[i] for i in face_ids if i in templates], axis=0, dtype=np.float32)
+            length = float(np.linalg.norm(mean))
+            # Opposite templates have no mean direction; then any one of them is as good.
+            mean = mean / length if length > 1e-6 else next(iter(templates.values()))
+        draft.put_user(msgspec.structs.replace(user, status=status, face_ids=tuple(face_ids)), mean)
+
+    def _change(
         self,
         ref: CollectionRef,
         user_id: str,
@@ -168,62 +175,81 @@ class TableGallery(Faces):
         request: tuple[str, ...],
         step: Callable[[Draft, User], tuple[Outcome, bool]],
     ) -> Outcome:
-        """Do steps until there is no more to do, and put their outcomes together."""
+        """Repeat a step until there is no more to do, and return the outcome of them all."""
 
         def plan(draft: Draft) -> tuple[Outcome, bool]:
-            before = self._replayed(draft.meta, operation, token, user_id, *request)
+            before = self._remembered(draft.meta, operation, token, user_id, *request)
             if before is not None:
                 return before, False
-            outcome, more = step(draft, self.user(draft.meta, user_id))
+            outcome, more = step(draft, self.find(draft.meta, user_id))
             if not more and not draft.empty:
-                self._remember(
-                    draft, operation, token, user_id, _together([*draft.before, outcome]), *request
-                )
+                whole = _merged([*draft.before, outcome])
+                self._remember(draft, operation, token, whole, user_id, *request)
             return outcome, more
 
-        outcome = _together(self.write(ref, plan).results)
-        self.settle(ref)
+        outcome = _merged(self._storage.write(ref, plan).results)
+        self._snapshots.finish_erasures(ref)
         return outcome
 
-    def _release(self, draft: Draft, user: User, face_ids: Sequence[str]) -> set[str]:
-        """Draft as many of the user's faces to be nobody's as fit; returns those that do not."""
-        now = list(face_ids[:CHUNK])
-        faces = self.faces(draft.meta, now)
-        for face_id in now:
+    def _sort_out(
+        self, meta: Meta, user: User, face_ids: Sequence[str]
+    ) -> tuple[dict[str, Face], dict[str, Refusal]]:
+        """Return the faces that exist, and the refusals of those that do not or are another user's."""
+        faces = self._storage.faces(meta, face_ids)
+        refusals = {i: Refusal(i, RefusalReason.FACE_NOT_FOUND) for i in face_ids if i not in faces}
+        reason = RefusalReason.ASSOCIATED_TO_A_DIFFERENT_USER
+        refusals |= {
+            i: Refusal(i, reason, face.user_id)
+            for i, face in faces.items()
+            if face.user_id not in ("", user.id)
+        }
+        return faces, refusals
+
+    def _outcome(
+        self,
+        draft: Draft,
+        user: User,
+        done: Sequence[str],
+        face_ids: Sequence[str],
+        status: UserStatus,
+        refusals: dict[str, Refusal],
+        asked: Sequence[str],
+    ) -> Outcome:
+        """Draft the user's faces, if they change, and return the outcome of the step."""
+        if done or user.status is UserStatus.UPDATING:
+            self.set_faces(draft, user, face_ids, status)
+        else:
+            status = user.status
+        return Outcome(tuple(done), tuple(refusals[i] for i in asked if i in refusals), status)
+
+    def _release(self, draft: Draft, user: User, face_ids: Sequence[str]) -> None:
+        """Draft that the user's faces have no user."""
+        faces = self._storage.faces(draft.meta, face_ids)
+        for face_id in face_ids:
             if face_id in faces and faces[face_id].user_id == user.id:
                 draft.set_user_of(faces[face_id], "")
-        return set(face_ids[CHUNK:])
 
-    def _template(self, meta: Meta, user_id: str) -> npt.NDArray[np.float32] | None:
-        user = self.user(meta, user_id)
-        return self.templates_of(meta, [user.seq]).get(user.seq) if user.seq else None
+    def _template(self, collection: Meta | Collection, user: User) -> npt.NDArray[np.float32] | None:
+        return self._storage.templates(collection, [user.seq]).get(user.seq) if user.seq else None
 
-    def _replayed(self, meta: Meta, operation: str, token: str, *request: str) -> Outcome | None:
-        """What the request with this token did before, if it did; raises :class:`TokenReused`."""
-        item = self.table.get(token_key(meta.pk, operation, token)) if token else None
-        if item is None or item[TTL] < self._clock().timestamp():
+    def _remembered(self, meta: Meta, operation: str, token: str, *request: str) -> Outcome | None:
+        """Return the outcome of the request with this token, if it was done. Raises :class:`TokenReused`."""
+        item = self._storage.table.get(token_key(meta.pk, operation, token)) if token else None
+        if item is None or item[TTL] < self._storage.clock().timestamp():
             return None
         if item["request"] != digest(*request):
             raise TokenReused("the idempotency token was used for another request; use a fresh one")
         return msgspec.json.decode(item["outcome"], type=Outcome)
 
-    def _remember(
-        self, draft: Draft, operation: str, token: str, user_id: str, outcome: Outcome, *request: str
-    ) -> None:
+    def _remember(self, draft: Draft, operation: str, token: str, outcome: Outcome, *request: str) -> None:
         if not token:
             return
-        pk, sk = token_key(draft.meta.pk, operation, token)
-        draft.add(
-            Put(
-                {
-                    PARTITION: pk,
-                    SORT: sk,
-                    "request": digest(user_id, *request),
-                    "outcome": msgspec.json.encode(outcome).decode(),
-                    TTL: int(self._clock().timestamp()) + TOKEN_LIFE,
-                }
-            )
-        )
+        item = {
+            "request": digest(*request),
+            "outcome": msgspec.json.encode(outcome).decode(),
+            TTL: int(self._storage.clock().timestamp()) + TOKEN_LIFE_S,
+        }
+        draft.add(Put(keyed(token_key(draft.meta.pk, operation, token)) | item))
 
 
 def _require_user_id(user_id: str) -> None:
@@ -240,14 +266,9 @@ def _require_request(user_id: str, face_ids: Sequence[str]) -> tuple[str, ...]:
     return asked
 
 
-def _together(steps: Sequence[Outcome]) -> Outcome:
-    """What several steps of one request did."""
+def _merged(steps: Sequence[Outcome]) -> Outcome:
+    """Return the outcome of several steps of one request."""
     refused = {refusal.face_id: refusal for step in steps for refusal in step.refused}
     return Outcome(
         tuple(face_id for step in steps for face_id in step.done), tuple(refused.values()), steps[-1].status
     )
-
-
-def _ordered(refused: list[Refusal], asked: Sequence[str]) -> tuple[Refusal, ...]:
-    place = {face_id: number for number, face_id in enumerate(asked)}
-    return tuple(sorted(refused, key=lambda refusal: place[refusal.face_id]))

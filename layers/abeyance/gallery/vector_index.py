@@ -1,4 +1,4 @@
-"""Search through DynamoDB's own vector index, for collections past what fits in memory.
+"""Search through DynamoDB's own vector index, for collections that do not fit in memory.
 
 The index gives candidates, approximately and a little late; the table says, strongly consistent, which of them
 still exist, and their stored templates are scored as an exact search scores them::
@@ -7,8 +7,8 @@ still exist, and their stored templates are scored as an exact search scores the
                                                                          exact search --> candidates
     META, change log --> the latest changes, kept in memory -------------/
 
-What it finds exists and has its exact cosine. What it can miss, and an exact search cannot, is in
-:class:`IndexSearcher` and in docs/adr/0004-vector-index.md.
+A result exists and has its exact cosine. :class:`IndexSearcher` and docs/adr/0004-vector-index.md say which results
+it can miss, and an exact search cannot.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from abeyance.aws.table import PARTITION, SORT
 from abeyance.gallery import exact
-from abeyance.gallery.changelog import ATTRIBUTES, Log
+from abeyance.gallery.changelog import ATTRIBUTES, LogEntries
 from abeyance.gallery.errors import IndexUnavailable
-from abeyance.gallery.items import FACE, LOG_KIND, USER, Meta
+from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.items import FACE, LOG_KIND, USER
 from abeyance.gallery.matrix import Matrix
-from abeyance.gallery.model import Candidate, CollectionRef, Kind
-from abeyance.gallery.port import Block, Changes, Position
+from abeyance.gallery.model import Candidate, Collection, CollectionRef, Kind
+from abeyance.gallery.port import Block, Changes
 from abeyance.gallery.search import Searcher, checked
-from abeyance.gallery.table import PARTITION, SORT
-from abeyance.gallery.users import TableGallery
 
-#: Most results that DynamoDB gives for one probe, and so most that this asks it for.
+#: Most results that DynamoDB returns for one probe, and so the number that is asked for.
 TOP = 100
 #: Latest changes of a collection that are searched in memory, so that the index may be that far behind.
 RECENT = 4096
 #: Up to this many templates, a collection is searched in memory.
 EXACT_UP_TO = 1_000_000
-#: Probes that the index is asked about at the same time.
+#: Probes that the index is searched for at the same time.
 PARALLEL = 8
 
 _KINDS = {Kind.FACE: FACE, Kind.USER: USER}
-#: What DynamoDB says of an index that is not there, is being filled, or has vectors of another length.
+#: Error codes of DynamoDB for an index that is not there, is being filled, or has vectors of another length.
 _UNAVAILABLE = frozenset({"ResourceNotFoundException", "ValidationException"})
 
 
 class Index(Protocol):
-    """What an index over log items is asked."""
+    """The port of an approximate index over the templates in log items."""
 
     @property
     def name(self) -> str:
-        """Its name, which a collection's META has if the collection is in it."""
+        """Name of the index, which a collection's META has if the collection is in it."""
         ...
 
     def nearest(self, pk: str, kind: Kind, probe: npt.NDArray[np.floating]) -> list[str]:
-        """Sort keys of log items of a partition, most similar first: approximately, and some of them gone.
+        """Return sort keys of log items of a partition, most similar first: approximately, and some of them gone.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class DynamoIndex:
 
 
 class IndexSearcher(Searcher):
-    """A :class:`~abeyance.gallery.search.Searcher` that asks the vector index about large collections.
+    """A :class:`~abeyance.gallery.search.Searcher` that uses the vector index for large collections.
 
     A collection of up to ``exact_up_to`` templates, and one that is not in the index because it was made before
     there was one, is searched exactly, in memory. For the others:
@@ -152,11 +152,11 @@ class IndexSearcher(Searcher):
         self._gallery = gallery
         self._index = index
         self._exact_up_to = exact_up_to
-        self._recent = Searcher(_Recent(gallery, recent), **rest)
+        self._recent = Searcher(_RecentFeed(gallery, recent), **rest)
 
     def search(
         self,
-        ref: CollectionRef,
+        collection: CollectionRef | Collection,
         probes: npt.NDArray[np.floating],
         *,
         limit: int = 10,
@@ -164,77 +164,69 @@ class IndexSearcher(Searcher):
         kind: Kind = Kind.FACE,
         model: str = "",
     ) -> list[list[Candidate]]:
-        """The best matches of each probe, as far as the index knows them.
+        """Return the best matches of each probe, as far as the index has them.
 
         As :meth:`Searcher.search`; and raises :class:`~abeyance.gallery.errors.IndexUnavailable`.
         """
-        meta = self._gallery.meta(ref)
-        if not self._uses_index(meta):
-            return super().search(ref, probes, limit=limit, min_cosine=min_cosine, kind=kind, model=model)
-        probes = checked(probes, meta.model, meta.dimension, limit=limit, model=model)
+        known = collection if isinstance(collection, Collection) else self._gallery.describe(collection)
+        if not self._uses_index(known):
+            return super().search(known, probes, limit=limit, min_cosine=min_cosine, kind=kind, model=model)
+        probes = checked(probes, known, limit=limit, model=model)
         if not len(probes):
             return []
-        # In this order: what was erased or replaced before a candidate was read is known by its void, and what
-        # came in its place is among the changes read after.
-        older = Matrix().updated(self._candidates(meta, probes, kind), None)
-        view = self._recent._fresh(ref)
-        if view.position.generation != meta.generation:
-            # The collection was deleted, and made anew, meanwhile.
-            return self.search(ref, probes, limit=limit, min_cosine=min_cosine, kind=kind, model=model)
+        # In this order: a candidate that was erased or replaced before it was read is a void by then, and the one in
+        # its place is among the changes read after it. So these are read anew even where ``known`` is recent.
+        older = Matrix().updated(self._candidates(known, probes, kind))
+        view = self._recent._view(known.ref)
+        if view.collection.generation != known.generation:
+            # The collection was deleted, and created anew, meanwhile.
+            return self.search(known.ref, probes, limit=limit, min_cosine=min_cosine, kind=kind, model=model)
         found, latest = (
             exact.search(matrix, kind, probes, limit, min_cosine) for matrix in (older, view.matrices[kind])
         )
         return [_best(*both, limit) for both in zip(found, latest, strict=True)]
 
-    def refresh(self, ref: CollectionRef) -> int:
-        """As :meth:`Searcher.refresh`; of a collection in the index, only its recent changes come into memory."""
-        meta = self._gallery.meta(ref)
-        return self._recent.refresh(ref) if self._uses_index(meta) else super().refresh(ref)
+    def refresh(self, ref: CollectionRef) -> Collection:
+        """As :meth:`Searcher.refresh`; a collection in the index comes into memory with its first search only."""
+        known = self._gallery.describe(ref)
+        return known if self._uses_index(known) else self._view(known).collection
 
     @property
     def nbytes(self) -> int:
         return super().nbytes + self._recent.nbytes
 
-    def _uses_index(self, meta: Meta) -> bool:
-        return meta.index == self._index.name and meta.faces + meta.users > self._exact_up_to
+    def _uses_index(self, collection: Collection) -> bool:
+        count = collection.face_count + collection.user_count
+        return collection.vector_index == self._index.name and count > self._exact_up_to
 
-    def _candidates(self, meta: Meta, probes: npt.NDArray[np.float32], kind: Kind) -> list[Block]:
-        """Templates that the index names for any of the probes, as the table has them now."""
+    def _candidates(self, collection: Collection, probes: npt.NDArray[np.float32], kind: Kind) -> list[Block]:
+        """Return the templates that the index names for any of the probes, as the table has them now."""
         with ThreadPoolExecutor(min(PARALLEL, len(probes))) as pool:
-            named = pool.map(lambda probe: self._index.nearest(meta.pk, kind, probe), probes)
-            keys = {(meta.pk, sk) for keys in named for sk in keys}
-        items = self._gallery.table.get_many(keys, attributes=ATTRIBUTES)
-        return [block for block in Log(meta.dimension).take(items.values()).blocks() if block.kind is kind]
+            named = pool.map(lambda probe: self._index.nearest(collection.pk, kind, probe), probes)
+            keys = {(collection.pk, sk) for sort_keys in named for sk in sort_keys}
+        items = self._gallery.storage.table.get_many(keys, attributes=ATTRIBUTES)
+        log = LogEntries(collection.dimension).add(items.values())
+        return [block for block in log.blocks() if block.kind is kind]
 
 
-class _Recent:
-    """A :class:`~abeyance.gallery.port.Feed` of the latest changes only: older ones are told as dead."""
+class _RecentFeed:
+    """A :class:`~abeyance.gallery.port.Feed` of the latest changes only; older templates are said to be gone."""
 
-    def __init__(self, gallery: TableGallery, most: int) -> None:
+    def __init__(self, gallery: TableGallery, count: int) -> None:
         self._gallery = gallery
-        self._most = most
+        self._count = count
 
-    def changes(self, ref: CollectionRef, after: Position | None = None) -> Changes:
-        meta = self._gallery.meta(ref)
-        first = max(0, meta.seq - self._most)
+    def changes(self, ref: CollectionRef, after: Collection | None = None) -> Changes:
+        meta = self._gallery.storage.meta(ref)
+        first = max(0, meta.seq - self._count)
         known = after is not None and after.generation == meta.generation and first <= after.seq <= meta.seq
         begin = after.seq if after is not None and known else first
-        log = self._gallery.read_log(meta, begin)
-        left = range(max(0, begin - self._most) + 1, first + 1) if known else ()
-        return Changes(
-            not known,
-            Position(meta.generation, meta.seq),
-            meta.model,
-            meta.dimension,
-            log.blocks(),
-            np.array([*log.dead, *left], dtype=np.int64),
-        )
+        log = self._gallery.changelog.read(meta, begin)
+        left = range(max(0, begin - self._count) + 1, first + 1) if known else ()
+        return Changes(not known, meta.public(), log.blocks(), [*log.dead, *left])
 
 
 def _best(older: Sequence[Candidate], latest: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """The best of both; of a face or user in both, the latest."""
+    """Return the best of both; of a face or user in both, the latest."""
     found = {candidate.face_id: candidate for candidate in (*older, *latest)}
     return sorted(found.values(), key=lambda candidate: (-candidate.cosine, candidate.face_id))[:limit]
-
-
-__all__ = ["DynamoIndex", "Index", "IndexSearcher"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from abeyance.aws.table import Conflict
 from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.gallery import errors as gallery
-from abeyance.gallery.table import Conflict
 from abeyance.vision.errors import ImageRejected, ModelError, RejectReason
 
 #: Errors with HTTP status 500, as the API reference says; every other one has 400.

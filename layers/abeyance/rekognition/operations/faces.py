@@ -6,8 +6,8 @@ import hashlib
 import uuid
 from typing import Any, Final
 
-from abeyance.gallery.core import page_start, page_token
 from abeyance.gallery.model import Face, NewFace
+from abeyance.gallery.paging import page_start, page_token
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.facedetail import attribute_roles, face_detail
 from abeyance.rekognition.operations.services import Services, deployed_model, wire_face

@@ -1,0 +1,88 @@
+"""A whole gallery, composed of its stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypedDict
+
+from abeyance.aws.dynamodb import back_off
+from abeyance.aws.objects import Objects
+from abeyance.aws.table import Table
+from abeyance.aws.timestamps import utc_now
+from abeyance.gallery.changelog import ChangeLog
+from abeyance.gallery.collections import SPAN, CollectionStore
+from abeyance.gallery.faces import FaceStore
+from abeyance.gallery.snapshots import SnapshotStore
+from abeyance.gallery.storage import Storage
+from abeyance.gallery.users import UserStore
+
+
+class Options(TypedDict, total=False):
+    """The optional arguments of a gallery; see :class:`TableGallery`."""
+
+    clock: Callable[[], datetime]
+    pause: Callable[[int], None]
+    span: int
+    vector_index: str
+    auto_compact: bool
+
+
+class TableGallery:
+    """A :class:`~abeyance.gallery.port.Gallery` over a table and a bucket.
+
+    Parameters
+    ----------
+    table, bucket
+        Where items and snapshot segments are stored.
+    clock
+        Returns the time for ``created``, ``changed`` and times to live.
+    pause
+        Waits before attempt n + 1 at a transaction that another writer stopped.
+    span
+        Changes in a snapshot segment of a collection that is created here.
+    vector_index
+        Name of the table's vector index, for the templates of collections that are created here; empty for none.
+        It must be of their length.
+    auto_compact
+        Let writers write snapshot segments when there are enough changes for one.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        bucket: Objects,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        pause: Callable[[int], None] = back_off,
+        span: int = SPAN,
+        vector_index: str = "",
+        auto_compact: bool = True,
+    ) -> None:
+        self.storage = storage = Storage(table, bucket, clock, pause)
+        self.collections = collections = CollectionStore(storage, span=span, vector_index=vector_index)
+        self.changelog = changelog = ChangeLog(storage)
+        snapshots = SnapshotStore(storage, changelog, auto_compact=auto_compact)
+        users = UserStore(storage, snapshots)
+        faces = FaceStore(storage, snapshots, users)
+
+        self.create_collection = collections.create
+        self.describe = collections.describe
+        self.list_collections = collections.page
+        self.delete_collection = collections.delete
+        self.sweep = collections.sweep
+        self.index = faces.index
+        self.get_faces = faces.get
+        self.list_faces = faces.page
+        self.templates = faces.templates
+        self.delete_faces = faces.delete
+        self.delete_source = faces.delete_source
+        self.create_user = users.create
+        self.delete_user = users.delete
+        self.get_users = users.get
+        self.list_users = users.page
+        self.user_template = users.template
+        self.associate_faces = users.associate
+        self.disassociate_faces = users.disassociate
+        self.changes = snapshots.changes
+        self.compact = snapshots.compact
