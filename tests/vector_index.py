@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from abeyance.gallery.memory import InMemoryGallery, MemoryTable
+from abeyance.aws.memory import MemoryTable
+from abeyance.aws.table import Table
 from abeyance.gallery.model import Kind
 
 #: Of an item: partition, sort key, the attribute ``k``, the vector.
@@ -89,9 +90,8 @@ class Approximate:
         return np.asarray(np.rint(vectors / step) * step, dtype=np.float32)
 
 
-def over_memory(gallery: InMemoryGallery, **rest: Any) -> Approximate:
-    """An index over a gallery in memory."""
-    table = gallery.table
+def over_memory(table: Table, **rest: Any) -> Approximate:
+    """Return an index over a table in memory."""
     assert isinstance(table, MemoryTable)
 
     def read() -> Iterator[Entry]:

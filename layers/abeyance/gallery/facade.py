@@ -33,7 +33,7 @@ class TableGallery:
 
     Parameters
     ----------
-    table, bucket
+    table, objects
         Where items and snapshot segments are stored.
     clock
         Returns the time for ``created``, ``changed`` and times to live.
@@ -51,7 +51,7 @@ class TableGallery:
     def __init__(
         self,
         table: Table,
-        bucket: Objects,
+        objects: Objects,
         *,
         clock: Callable[[], datetime] = utc_now,
         pause: Callable[[int], None] = back_off,
@@ -59,7 +59,8 @@ class TableGallery:
         vector_index: str = "",
         auto_compact: bool = True,
     ) -> None:
-        self.storage = storage = Storage(table, bucket, clock, pause)
+        self.table, self.objects = table, objects
+        self.storage = storage = Storage(table, objects, clock, pause)
         self.collections = collections = CollectionStore(storage, span=span, vector_index=vector_index)
         self.changelog = changelog = ChangeLog(storage)
         snapshots = SnapshotStore(storage, changelog, auto_compact=auto_compact)

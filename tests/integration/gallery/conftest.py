@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from moto import mock_aws
 
-from abeyance.gallery.memory import InMemoryGallery
+from abeyance.aws.memory import MemoryObjects, MemoryTable
+from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.model import NewFace
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.store import DynamoGallery, create_table
@@ -50,9 +51,10 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
 def make_gallery(request: pytest.FixtureRequest) -> Callable[..., Gallery]:
     """Makes galleries of one kind; all of a test lie in the same table."""
     if request.param == "memory":
-        return InMemoryGallery
+        table, objects = MemoryTable(), MemoryObjects()
+        return lambda **options: TableGallery(table, objects, **options)
     dynamodb, s3 = request.getfixturevalue("aws")
-    return lambda **rest: DynamoGallery(dynamodb, "gallery", s3, "gallery", **rest)
+    return lambda **options: DynamoGallery(dynamodb, "gallery", s3, "gallery", **options)
 
 
 @pytest.fixture

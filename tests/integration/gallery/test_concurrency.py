@@ -26,7 +26,7 @@ def test_no_search_misses_what_was_indexed_or_finds_what_was_erased(
 ) -> None:
     first = make_gallery(span=16)
     first.create_collection(STAFF, model="test@000000000000", dimension=8)
-    galleries = [first, *(_another(first, make_gallery) for _ in range(3))]
+    galleries = [first, *(make_gallery(span=16) for _ in range(3))]
     searchers = [Searcher(first), Searcher(galleries[1])]
     until = time.monotonic() + 4
     failures: list[str] = []
@@ -41,13 +41,13 @@ def test_no_search_misses_what_was_indexed_or_finds_what_was_erased(
             turn += 1
             face = new_face(f"{number}/{turn}")
             source = Source("bucket", f"{number}/{turn}", "v1", "01") if chance.random() < 0.5 else None
-            _patiently(
+            _until_done(
                 lambda gallery=gallery, face=face, source=source: gallery.index(STAFF, [face], source=source)
             )
             mine[face.id] = face
             gone = mine.pop(chance.choice(sorted(mine))) if len(mine) > 3 else None
             if gone:
-                _patiently(lambda gallery=gallery, gone=gone: gallery.delete_faces(STAFF, [gone.id]))
+                _until_done(lambda gallery=gallery, gone=gone: gallery.delete_faces(STAFF, [gone.id]))
             probes = [face, gone or face]
             for probe in probes:
                 found = {c.face_id for c in searcher.search(STAFF, probe.template[None], limit=1000)[0]}
@@ -104,13 +104,13 @@ def test_the_same_upload_delivered_to_many_is_indexed_once(
 ) -> None:
     first = make_gallery()
     first.create_collection(STAFF, model="test@000000000000", dimension=8)
-    galleries = [_another(first, make_gallery) for _ in range(writers)]
+    galleries = [make_gallery(span=16) for _ in range(writers)]
     faces = [new_face(f"{n}") for n in range(60)]
     source = Source("bucket", "key", "v1", "01")
     with ThreadPoolExecutor(writers) as pool:
         results = list(
             pool.map(
-                lambda g: _patiently(lambda: [f.id for f in g.index(STAFF, faces, source=source)]), galleries
+                lambda g: _until_done(lambda: [f.id for f in g.index(STAFF, faces, source=source)]), galleries
             )
         )
     assert all(result == [face.id for face in faces] for result in results)
@@ -119,14 +119,7 @@ def test_the_same_upload_delivered_to_many_is_indexed_once(
     assert len(found) == 60
 
 
-def _another(first: Gallery, make_gallery: Callable[..., Gallery]) -> Gallery:
-    """A gallery on the same table and objects, as another process would have."""
-    other = make_gallery(span=16)
-    other.table, other.objects = first.table, first.objects  # type: ignore[attr-defined]
-    return other
-
-
-def _patiently(action: Callable[[], T]) -> T:
+def _until_done(action: Callable[[], T]) -> T:
     for _ in range(20):
         try:
             return action()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
+from abeyance.aws.dynamodb import BACKOFF_S, DynamoTable
+from abeyance.aws.table import Conflict, Delete, Put, Update
 from abeyance.gallery.errors import GalleryBusy
 from abeyance.gallery.model import CollectionRef, NewFace
 from abeyance.gallery.search import Searcher
-from abeyance.gallery.store import DynamoGallery, DynamoTable
-from abeyance.gallery.table import Conflict, Delete, Put, Update
+from abeyance.gallery.store import DynamoGallery
 
 STAFF = CollectionRef("acme", "staff")
 MakeFace = Callable[..., NewFace]
@@ -52,7 +53,7 @@ def test_values_come_back_as_they_were(table: DynamoTable) -> None:
     table.transact([Put(item)])
     assert table.get(("p", "s")) == item
     assert table.get_many([("p", "s"), ("p", "other")]) == {("p", "s"): item}
-    assert table.get_settled([("p", "s"), ("p", "other")]) == {("p", "s"): item}
+    assert table.get_transactional([("p", "s"), ("p", "other")]) == {("p", "s"): item}
 
 
 def test_updates_change_what_they_say(table: DynamoTable) -> None:
@@ -120,19 +121,22 @@ def _cancelled(*codes: str) -> Callable[..., Any]:
     return answer
 
 
-def test_a_conflict_is_tried_again_and_then_said(aws: tuple[Any, Any], new_face: MakeFace) -> None:
+def test_a_conflict_is_tried_again_and_then_raised(
+    aws: tuple[Any, Any], new_face: MakeFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dynamodb, s3 = aws
     waits: list[float] = []
+    monkeypatch.setattr("abeyance.aws.dynamodb.time.sleep", waits.append)
     DynamoGallery(dynamodb, "gallery", s3, "gallery").create_collection(
         STAFF, model="test@000000000000", dimension=8
     )
     client = dynamodb._client
     busy = Odd(client, transact_write_items=_cancelled("None", "TransactionConflict"))
-    gallery = DynamoGallery(busy, "gallery", s3, "gallery", sleep=waits.append)
+    gallery = DynamoGallery(busy, "gallery", s3, "gallery")
     with pytest.raises(GalleryBusy):
         gallery.index(STAFF, [new_face("x")])
     assert len(waits) == 7
-    assert all(0 <= wait <= 0.02 * 2 ** (n + 2) for n, wait in enumerate(waits))
+    assert all(0 <= wait <= BACKOFF_S * 2 ** (n + 1) for n, wait in enumerate(waits))
 
 
 def test_a_transaction_that_can_never_go_through_is_not_tried_again(
@@ -142,9 +146,9 @@ def test_a_transaction_that_can_never_go_through_is_not_tried_again(
     DynamoGallery(dynamodb, "gallery", s3, "gallery").create_collection(
         STAFF, model="test@000000000000", dimension=8
     )
-    waits: list[float] = []
+    waits: list[int] = []
     broken = Odd(dynamodb._client, transact_write_items=_cancelled("None", "ValidationError"))
-    gallery = DynamoGallery(broken, "gallery", s3, "gallery", sleep=waits.append)
+    gallery = DynamoGallery(broken, "gallery", s3, "gallery", pause=waits.append)
     with pytest.raises(ClientError):
         gallery.index(STAFF, [new_face("x")])
     assert waits == []

@@ -10,7 +10,9 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 from tests.vector_index import Approximate, answer_search_vectors, over_dynamodb, over_memory
 
+from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.gallery.errors import IndexUnavailable, InvalidInput, ModelMismatch
+from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import CollectionRef, Kind, NewFace
 from abeyance.gallery.port import Gallery
@@ -52,16 +54,9 @@ class Made:
             answer_search_vectors(client, "gallery", 8, self.approximate)
             self.index: Index = DynamoIndex(client, "gallery", NAME)
         else:
-            gallery = InMemoryGallery(vector_index=NAME)
-            self.index = self.approximate = over_memory(gallery, **how)
-            tables = gallery.table, gallery.objects
-
-            def make(**rest: Any) -> Gallery:
-                made = InMemoryGallery(vector_index=NAME, **rest)
-                made.table, made.objects = tables
-                return made
-
-            self.make = make
+            table, objects = MemoryTable(), MemoryObjects()
+            self.index = self.approximate = over_memory(table, **how)
+            self.make = lambda **options: TableGallery(table, objects, vector_index=NAME, **options)
 
 
 #: An index that is up to date and nothing but it; one that never learns of anything; one a search behind the table.
@@ -214,7 +209,7 @@ class TestSearch:
         gallery = InMemoryGallery(vector_index=NAME)
         gallery.create_collection(STAFF, model=MODEL, dimension=8)
         gallery.index(STAFF, [new_face("old")])
-        approximate = over_memory(gallery)
+        approximate = over_memory(gallery.table)
 
         class Meanwhile:
             name = NAME
@@ -223,7 +218,7 @@ class TestSearch:
                 found = approximate.nearest(pk, kind, probe)
                 if approximate.searches == 1:
                     # Its items are still being removed when the name is taken again.
-                    gallery._unlist(STAFF)
+                    gallery.collections.unlist(STAFF)
                     gallery.create_collection(STAFF, model=MODEL, dimension=8)
                     gallery.index(STAFF, [new_face("new")])
                 return found
@@ -249,7 +244,7 @@ class TestSearch:
             return found
 
         monkeypatch.setattr(gallery.table, "get_many", read_then_change)
-        searcher = IndexSearcher(gallery, over_memory(gallery), exact_up_to=0)
+        searcher = IndexSearcher(gallery, over_memory(gallery.table), exact_up_to=0)
         probe = first.template[None]
         found = searcher.search(STAFF, probe, kind=Kind.USER)
         assert found == Searcher(gallery).search(STAFF, probe, kind=Kind.USER)
@@ -260,7 +255,7 @@ class TestChoice:
     def test_up_to_so_many_templates_the_search_is_exact(self, new_face: MakeFace) -> None:
         gallery = InMemoryGallery(vector_index=NAME)
         gallery.create_collection(STAFF, model=MODEL, dimension=8)
-        approximate = over_memory(gallery, catches_up="never")
+        approximate = over_memory(gallery.table, catches_up="never")
         searcher = IndexSearcher(gallery, approximate, exact_up_to=10, recent=5)
         faces = [new_face(f"{n}") for n in range(11)]
         gallery.index(STAFF, faces[:10])
@@ -275,9 +270,8 @@ class TestChoice:
         gallery = InMemoryGallery()
         gallery.create_collection(STAFF, model=MODEL, dimension=8)
         gallery.index(STAFF, [new_face(f"{n}") for n in range(9)])
-        later = InMemoryGallery(vector_index=NAME)
-        later.table, later.objects = gallery.table, gallery.objects
-        approximate = over_memory(later)
+        later = TableGallery(gallery.table, gallery.objects, vector_index=NAME)
+        approximate = over_memory(later.table)
         searcher = IndexSearcher(later, approximate, exact_up_to=0)
         later.index(STAFF, [new_face("another")])
         assert len(searcher.search(STAFF, np.ones((1, 8)), limit=99)[0]) == 10
@@ -287,14 +281,16 @@ class TestChoice:
     def test_memory_holds_the_recent_changes_only(self, new_face: MakeFace) -> None:
         gallery = InMemoryGallery(vector_index=NAME)
         gallery.create_collection(STAFF, model=MODEL, dimension=8)
-        searcher = IndexSearcher(gallery, over_memory(gallery, catches_up="never"), exact_up_to=0, recent=100)
+        searcher = IndexSearcher(
+            gallery, over_memory(gallery.table, catches_up="never"), exact_up_to=0, recent=100
+        )
         sizes = []
         for turn in range(30):
             gallery.index(STAFF, [new_face(f"{turn}/{n}") for n in range(90)])
             assert len(searcher.search(STAFF, np.ones((1, 8)), limit=9999)[0]) == min(100, 90 * (turn + 1))
             sizes.append(searcher.nbytes)
         assert max(sizes) <= 4 * sizes[0]
-        assert IndexSearcher(gallery, over_memory(gallery), exact_up_to=0).refresh(STAFF) == 30 * 90
+        assert IndexSearcher(gallery, over_memory(gallery.table), exact_up_to=0).refresh(STAFF).seq == 30 * 90
 
 
 class TestRefusals:
@@ -360,4 +356,4 @@ class TestDeployment:
         for number, gallery in enumerate((stage._gallery, tools.gallery)):
             ref = CollectionRef("acme", f"staff-{number}")
             gallery.create_collection(ref, model=MODEL, dimension=8)
-            assert gallery.meta(ref).index == name  # type: ignore[attr-defined]
+            assert gallery.describe(ref).vector_index == name

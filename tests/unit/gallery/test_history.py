@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from abeyance.aws.memory import MemoryObjects, MemoryTable
+from abeyance.aws.objects import Objects
+from abeyance.aws.table import Table
 from abeyance.gallery.errors import Superseded, UserExists
-from abeyance.gallery.memory import InMemoryGallery
+from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.model import CollectionRef, Kind, NewFace, Source, UserStatus
 from abeyance.gallery.search import Searcher
 
@@ -82,13 +85,16 @@ class History(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.gallery = InMemoryGallery(span=8, sleep=lambda seconds: None)
-        self.gallery.table = self.table = Fragile(self.gallery.table)  # type: ignore[assignment]
-        self.gallery.objects = self.objects = Fragile(self.gallery.objects)  # type: ignore[assignment]
+        self.make_gallery()
         self.gallery.create_collection(STAFF, model=MODEL, dimension=DIMENSION)
         self.warm = Searcher(self.gallery)
         self.seldom = Searcher(self.gallery)
         self.start()
+
+    def make_gallery(self, **options: Any) -> None:
+        self.table, self.objects = Fragile(MemoryTable()), Fragile(MemoryObjects())
+        table, objects = cast(Table, self.table), cast(Objects, self.objects)
+        self.gallery = TableGallery(table, objects, span=8, pause=lambda attempt: None, **options)
 
     def start(self) -> None:
         self.faces: dict[str, str] = {}  # face id -> user id

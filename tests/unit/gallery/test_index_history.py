@@ -6,10 +6,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import initialize, invariant
 from tests.vector_index import over_memory
 
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.vector_index import IndexSearcher
 
-from .test_history import DIMENSION, MODEL, STAFF, Fragile, History
+from .test_history import DIMENSION, MODEL, STAFF, History
 
 
 class IndexHistory(History):
@@ -17,11 +16,9 @@ class IndexHistory(History):
 
     @initialize()
     def begin(self) -> None:
-        self.gallery = InMemoryGallery(span=8, sleep=lambda seconds: None, vector_index="templates-test")
-        current = over_memory(self.gallery, top=1000)
-        behind = over_memory(self.gallery, top=1000, catches_up="after")
-        self.gallery.table = self.table = Fragile(self.gallery.table)  # type: ignore[assignment]
-        self.gallery.objects = self.objects = Fragile(self.gallery.objects)  # type: ignore[assignment]
+        self.make_gallery(vector_index="templates-test")
+        current = over_memory(self.table.inner, top=1000)
+        behind = over_memory(self.table.inner, top=1000, catches_up="after")
         self.gallery.create_collection(STAFF, model=MODEL, dimension=DIMENSION)
         self.warm = IndexSearcher(self.gallery, current, exact_up_to=0, recent=0)
         self.seldom = IndexSearcher(self.gallery, behind, exact_up_to=0, recent=10_000)

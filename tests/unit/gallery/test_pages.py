@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from abeyance.gallery.core import page_start, page_token
 from abeyance.gallery.errors import InvalidPage
+from abeyance.gallery.paging import page_start, page_token
 
 
 @pytest.mark.parametrize("last", ["1f0c8a52-9f6f-4a1b-9f57-5d1c2b3a4e5f", "staff", "user:7"])

@@ -71,7 +71,7 @@ def test_recall_at_ten(
     least: float,
     most: float,
 ) -> None:
-    index = over_memory(gallery, catches_up="never", levels=levels, lose=lose, top=top)
+    index = over_memory(gallery.table, catches_up="never", levels=levels, lose=lose, top=top)
     index.catch_up()
     searcher = IndexSearcher(gallery, index, exact_up_to=0, recent=0)
     # One by one, as candidates of one probe serve the others too.

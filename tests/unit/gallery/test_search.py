@@ -48,7 +48,7 @@ def test_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_cosine: 
     probes = np.random.default_rng(9).standard_normal((5, d)).astype(np.float32)
     probes[0] = block.templates[7]
     expected = exact.oracle([block], probes, limit, min_cosine)
-    found = exact.search(Matrix(kernel=kernel).updated([block], None), Kind.FACE, probes, limit, min_cosine)
+    found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, probes, limit, min_cosine)
     assert found == expected
 
 
@@ -94,9 +94,7 @@ def test_agrees_after_any_appends_and_removals(
 def test_ties_go_by_id(kernel: Kernel) -> None:
     block = some_block(1000, 8)
     block.templates[:] = block.templates[0]
-    found = exact.search(
-        Matrix(kernel=kernel).updated([block], None), Kind.FACE, block.templates[:1], 5, -1.0
-    )
+    found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, block.templates[:1], 5, -1.0)
     assert found == exact.oracle([block], block.templates[:1], 5, -1.0)
     assert [c.face_id for c in found[0]] == sorted(c.face_id for c in found[0])
     assert {c.cosine for c in found[0]} == {1.0}
@@ -109,7 +107,7 @@ def test_any_number_of_ties_goes_by_id(kernel: Kernel, monkeypatch: pytest.Monke
     block = some_block(20_000, 8)
     block.templates[::2] = block.templates[0]
     probes = np.concatenate([block.templates[:1], block.templates[1:2]]).astype(np.float32)
-    found = exact.search(Matrix(kernel=kernel).updated([block], None), Kind.FACE, probes, 7, -1.0)
+    found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, probes, 7, -1.0)
     assert found == exact.oracle([block], probes, 7, -1.0)
 
 
@@ -148,7 +146,7 @@ def test_a_template_of_zeros_is_like_nothing(kernel: Kernel) -> None:
     block.templates[:600] = 0
     probes = block.templates[1000:1001].astype(np.float32)
     for blocks in ([block], [Block(block.kind, block.seqs[:9], block.ids[:9], block.templates[:9])]):
-        found = exact.search(Matrix(kernel=kernel).updated(blocks, None), Kind.FACE, probes, 3000, -1.0)
+        found = exact.search(Matrix(kernel=kernel).updated(blocks), Kind.FACE, probes, 3000, -1.0)
         assert found == exact.oracle(blocks, probes, 3000, -1.0)
 
 
@@ -172,7 +170,7 @@ def test_the_fast_pass_is_off_by_no_more_than_its_bound(
     for kernel in (Float32(), best_kernel()):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(matrix, "ADOPTED", int(rng.choice([1, 1000])))
-            (held,) = Matrix(kernel=kernel).updated([block], None).blocks
+            (held,) = Matrix(kernel=kernel).updated([block]).blocks
         packed = kernel.packed(probes)
         found = kernel.dots(held.fast, packed) * held.scale * packed.scales
         true = templates.astype(np.float64)
@@ -216,7 +214,7 @@ class TestKernels:
         kernel = Int8()
         probes = some_block(5, 128, seed=3).templates.astype(np.float32)
         assert np.abs(kernel.packed(probes.astype(np.float64)).numbers).max() == 64
-        found = exact.search(Matrix(kernel=kernel).updated([block], None), Kind.FACE, probes, 10, -1.0)
+        found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, probes, 10, -1.0)
         assert found == exact.oracle([block], probes, 10, -1.0)
 
     @pytest.mark.parametrize("why", ["not installed", "not exact"])

@@ -12,10 +12,10 @@ from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import CollectionRef, Kind, NewFace, Source
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
-from abeyance.gallery.segments import Header, SegmentCorrupt, decode, encode, without
+from abeyance.gallery.segments import SegmentCorrupt, SegmentHeader, decode, encode, without
 
 STAFF = CollectionRef("acme", "staff")
-HEADER = Header(generation="g", number=0, first=1, last=8, model="m", dimension=8)
+HEADER = SegmentHeader(generation="g", number=0, first=1, last=8, model="m", dimension=8)
 MakeFace = Callable[..., NewFace]
 
 
@@ -25,7 +25,7 @@ class Crash(BaseException):
 
 @pytest.fixture
 def gallery() -> InMemoryGallery:
-    gallery = InMemoryGallery(span=8, auto_compact=False, sleep=lambda seconds: None)
+    gallery = InMemoryGallery(span=8, auto_compact=False, pause=lambda attempt: None)
     gallery.create_collection(STAFF, model="test@000000000000", dimension=8)
     return gallery
 
@@ -73,7 +73,7 @@ class TestFormat:
             decode(encode(HEADER, (block(5),))[:size], HEADER)
 
     def test_another_collections_segment_is_noticed(self) -> None:
-        other = Header(generation="other", number=0, first=1, last=8, model="m", dimension=8)
+        other = SegmentHeader(generation="other", number=0, first=1, last=8, model="m", dimension=8)
         with pytest.raises(SegmentCorrupt):
             decode(encode(other, (block(5),)), HEADER)
 
@@ -91,8 +91,10 @@ class TestSnapshots:
         gallery.index(STAFF, faces)
         assert gallery.compact(STAFF) == 2
         read: list[int] = []
-        query = gallery._query_log
-        gallery._query_log = lambda meta, first, last: read.append(first) or query(meta, first, last)  # type: ignore[assignment, func-returns-value]
+        read_span = gallery.changelog.read_span
+        gallery.changelog.read_span = lambda meta, first, last: (  # type: ignore[method-assign]
+            read.append(first) or read_span(meta, first, last)  # type: ignore[func-returns-value]
+        )
         assert sorted(found(gallery, faces[0])) == sorted(face.id for face in faces)
         assert min(read) == 17
 
