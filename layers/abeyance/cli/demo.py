@@ -32,11 +32,7 @@ def demo(
     with progress() as bar:
         fetching = bar.add_task("Fetching models and photos", total=None)
         try:
-            prepare(
-                lambda what, done, total: bar.update(
-                    fetching, description=what, completed=done, total=total or None
-                )
-            )
+            prepare(lambda step: bar.update(fetching, description=step))
         except ModelError as error:
             fail(str(error))
         bar.remove_task(fetching)

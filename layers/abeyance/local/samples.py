@@ -5,25 +5,13 @@ from __future__ import annotations
 import io
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from PIL import Image
 
+from abeyance.vision.models.manifest import PackageSource
 from abeyance.vision.models.registry import Progress, package_files
 from abeyance.vision.models.store import cache_directory
-
-
-class PackageArchive(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which archive of which package the photos are in."""
-
-    registry: Literal["pypi", "npm"]
-    package: str
-    version: str
-    kind: str
-    sha256: tuple[str, ...]
-    bytes: int
-    wheel_tag: str = ""
 
 
 class SampleLicence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +26,7 @@ class SampleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     about: str
-    source: PackageArchive
+    source: PackageSource
     patterns: tuple[str, ...]
     licence: SampleLicence
 
@@ -61,19 +49,8 @@ def fetch_samples(name: str, progress: Progress | None = None) -> dict[str, Path
     :class:`~abeyance.vision.errors.ModelCorrupt` if the package cannot be had or is not the one that is meant.
     """
     sets = {sample.name: sample for sample in sample_sets()}
-    source = sets[name].source
-    paths = package_files(
-        source.registry,
-        source.package,
-        source.version,
-        source.sha256,
-        sets[name].patterns,
-        cache_directory() / "samples" / name,
-        kind=source.kind,
-        wheel_tag=source.wheel_tag,
-        size=source.bytes,
-        progress=progress,
-    )
+    chosen = sets[name]
+    paths = package_files(chosen.source, chosen.patterns, cache_directory() / "samples" / name, progress)
     return {path.name: path for path in paths}
 
 

