@@ -65,8 +65,12 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
             converted = _CONVERSIONS[name](onnx.load_from_string(published))
         onnx.checker.check_model(converted)
         written: bytes = converted.SerializeToString(deterministic=True)
-        original = written if name in _GRAPHS else _runnable(onnx.load_from_string(published))
-        difference = _difference(original, written, entry.preprocessing)
+        if name in _GRAPHS:
+            # Outputs are shares or pixels: those below 1 are compared as they are.
+            difference = _difference(written, written, entry.preprocessing, least=1.0)
+        else:
+            original = _runnable(onnx.load_from_string(published))
+            difference = _difference(original, written, entry.preprocessing)
     except Exception as error:
         # onnx and ONNX Runtime raise many types without a common base for a file that the conversion is not for.
         raise ModelUnusable(f"{entry.name} cannot be converted by {name}: {error}") from error
@@ -79,8 +83,13 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
     return written, difference
 
 
-def _difference(original: bytes, converted: bytes, preprocessing: Preprocessing) -> float:
-    """Return the largest relative difference of all outputs on two random images; the original is not optimised."""
+def _difference(
+    original: bytes, converted: bytes, preprocessing: Preprocessing, least: float = 1e-12
+) -> float:
+    """Return the largest difference of all outputs on two random images; the original is not optimised.
+
+    It is relative to the largest absolute value of the output, or to ``least`` if that is more.
+    """
     from abeyance.vision.session import open_session
 
     reference = open_session(original, optimise=False)
@@ -98,7 +107,7 @@ def _difference(original: bytes, converted: bytes, preprocessing: Preprocessing)
         for a, b in zip(want, have, strict=True):
             if a.shape != b.shape:
                 return float("inf")
-            worst = max(worst, float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-12)))
+            worst = max(worst, float(np.abs(a - b).max() / max(float(np.abs(a).max()), least)))
     return worst
 
 
