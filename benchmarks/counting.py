@@ -30,7 +30,7 @@ class Counting:
     """Counts the calls of the stages' own clients, and what they cost in DynamoDB."""
 
     def __init__(self, aws: Any) -> None:
-        from abeyance.pipeline.aws import client
+        from abeyance.aws.clients import client
 
         self._dynamodb = aws.client("dynamodb")
         self._ledger_table = aws.settings.ledger_table

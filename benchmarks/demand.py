@@ -129,12 +129,12 @@ _errors = _LastError()
 @contextmanager
 def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     """Local AWS, and every stage's work in this process."""
+    from abeyance.aws.clients import client
     from abeyance.local.aws import LocalAws, environment
     from abeyance.local.tenants import TENANTS
     from abeyance.moratorium.presets import new_deployment
     from abeyance.moratorium.tenants import DynamoTenants
     from abeyance.pipeline import assemble
-    from abeyance.pipeline.aws import client
     from abeyance.pipeline.settings import Settings
 
     before = dict(os.environ)
@@ -174,13 +174,13 @@ def _pass(
     run: Callable[[Key, Handler, Any], Any],
 ) -> None:
     """Upload ``photos`` and let each stage in turn work off its queue, in single messages or in full batches."""
-    from abeyance.pipeline.stage import answer
+    from abeyance.pipeline.batch import answer
 
     s3, sqs = aws.client("s3"), aws.client("sqs")
     for number, photo in enumerate(photos):
         s3.put_object(Bucket=aws.settings.uploads_bucket, Key=f"{_PREFIX}/{name}-{number}.jpg", Body=photo)
     for stage in topology.STAGES:
-        work = functools.partial(answer, work=stages[stage.name])
+        work = functools.partial(answer, stage=stages[stage.name])
         url = sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
         size = stage.batch_size if full else 1
         while messages := _receive(sqs, url, size):

@@ -197,7 +197,7 @@ def _console(world: World) -> Iterator[iam.PolicyStatement]:
     yield from _read_objects(world, "uploads_bucket")
     yield from _read_objects(world, "chips_bucket")
     yield from _put_objects(world, "chips_bucket")
-    yield from _items(world, "uploads_table", "dynamodb:GetItem", "dynamodb:UpdateItem")
+    yield from _items(world, "uploads_table", *_RECORD)
     yield from _put_objects(world, "results_bucket")
     yield _delete_objects(world, "results_bucket")
     yield _emit(world)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
+from abeyance.aws.clients import client
 from abeyance.encoding import decode_base64
 from abeyance.moratorium import delegate
 from abeyance.moratorium.document import FlagSet, parse
@@ -17,7 +18,6 @@ from abeyance.moratorium.source import deployed_flags, utc_now
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.moratorium.validate import check_change
 from abeyance.pipeline import assemble, topology
-from abeyance.pipeline.aws import client
 from abeyance.pipeline.settings import Settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from abeyance.pipeline import assemble, topology
-from abeyance.pipeline.stage import answer
+from abeyance.pipeline.batch import answer
 
 recognize = assemble.recognize()
 

@@ -17,6 +17,7 @@ from tests.e2e.conftest import Deployment, cdk
 from tests.e2e.emulator import ACCOUNT
 from tests.e2e.visitor import Visitor
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.console.people import Role
 from abeyance.console.web.app import HEADERS
 from abeyance.ledger.store import LedgerStore
@@ -27,8 +28,8 @@ from abeyance.moratorium.publish import AppConfigPublisher
 from abeyance.moratorium.schema import definition
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import topology
-from abeyance.pipeline.aws import DynamoUploads
-from abeyance.pipeline.events import FacesDeleted
+from abeyance.pipeline.events import FacesDeleted, Upload
+from abeyance.pipeline.upload_records import KEY, UploadRecords
 from abeyance.rekognition.client import client as api_client
 
 pytestmark = pytest.mark.timeout(1500)
@@ -342,10 +343,11 @@ def test_deleted_photo_takes_its_faces_along(deployment: Deployment) -> None:
     s3.delete_object(Bucket=deployment.settings.uploads_bucket, Key="acme/index/staff/first.jpg")
 
     def deleted() -> bool:
-        uploads = DynamoUploads(dynamodb, deployment.settings.uploads_table, 1, time.time)
-        bucket = deployment.settings.uploads_bucket
-        latest = uploads.settled(uploads.latest(bucket, "acme/index/staff/first.jpg"))
-        return isinstance(latest.get("recognize"), FacesDeleted)
+        table = DynamoTable(dynamodb, deployment.settings.uploads_table, partition=KEY, sort="")
+        records = UploadRecords(table, 1, time.time)
+        bucket, key = deployment.settings.uploads_bucket, "acme/index/staff/first.jpg"
+        (latest,) = records.latest([Upload(bucket=bucket, key=key, version="", sequencer="")])
+        return isinstance(records.recorded(latest).get("recognize"), FacesDeleted)
 
     _eventually(deleted, 60)
 

@@ -13,8 +13,8 @@ from tests.infra.policies import Templates
 
 from abeyance.ledger.chain import Record
 from abeyance.moratorium.decide import Decision
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.record import RecordDecisions
-from abeyance.pipeline.stage import Message
 
 
 class Store:
@@ -25,7 +25,7 @@ class Store:
 def _lines(caplog: pytest.LogCaptureFixture, decision: dict[str, Any]) -> list[dict[str, Any]]:
     record = Record(id="api:1", type="decision", time="2026-01-01T00:00:00Z", body={"decision": decision})
     with caplog.at_level(logging.INFO, "abeyance"):
-        RecordDecisions(Store(), b"key")([Message("1", 1, msgspec.to_builtins(record))])  # type: ignore[arg-type]
+        RecordDecisions(Store(), b"key")(Batch.of([Message("1", 1, msgspec.to_builtins(record))]))  # type: ignore[arg-type]
     return [vars(found) for found in caplog.records if found.getMessage() == "recorded"]
 
 

@@ -9,11 +9,12 @@ import threading
 import pytest
 from botocore.exceptions import ClientError
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.local.aws import LocalAws
 from abeyance.local.moto import Inbox
-from abeyance.pipeline.aws import DynamoUploads
 from abeyance.pipeline.events import Upload
-from abeyance.pipeline.stage import rejected
+from abeyance.pipeline.outbox import rejected
+from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 
 @pytest.fixture(scope="module")
@@ -185,18 +186,19 @@ def test_connections_stay_open_and_metadata_keeps_its_spelling(aws: LocalAws) ->
     connection.close()
 
 
-def test_records_of_uploads_are_looked_at_together(aws: LocalAws) -> None:
-    uploads = DynamoUploads(aws.client("dynamodb"), aws.settings.uploads_table, 1, lambda: 1e9)
+def test_records_of_uploads_are_read_together(aws: LocalAws) -> None:
+    table = DynamoTable(aws.client("dynamodb"), aws.settings.uploads_table, partition=KEY, sort="")
+    records = UploadRecords(table, 1, lambda: 1e9)
     first, second, other = (
         Upload(bucket="uploads", key=key, version="v", sequencer=sequencer)
         for key, sequencer in (("a", "01"), ("a", "02"), ("b", "01"))
     )
-    assert [uploads.claim(upload) for upload in (second, first, other)] == [True, False, True]
-    said = rejected("gate", second, "KEY_NOT_UNDERSTOOD", "why")
-    assert uploads.settle("gate", said) is said
-    assert uploads.settle("gate", rejected("gate", second, "OTHER", "why")) == said
-    looked = uploads.look([first, second, other, second])
-    assert [standing.latest for standing in looked] == [False, True, True, True]
-    assert [dict(standing.settled) for standing in looked] == [{}, {"gate": said}, {}, {"gate": said}]
-    assert uploads.still_latest([first, second, other]) == [False, True, True]
-    assert uploads.look([]) == []
+    assert [records.claim(upload) for upload in (second, first, other)] == [True, False, True]
+    outcome = rejected("gate", second, "KEY_NOT_UNDERSTOOD", "why")
+    assert records.record("gate", outcome) is outcome
+    assert records.record("gate", rejected("gate", second, "OTHER", "why")) == outcome
+    states = records.read_states([first, second, other, second])
+    assert [state.latest for state in states] == [False, True, True, True]
+    assert [dict(state.recorded) for state in states] == [{}, {"gate": outcome}, {}, {"gate": outcome}]
+    assert records.latest([first, second, other]) == [second.identity, second.identity, other.identity]
+    assert records.read_states([]) == []

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from abeyance.aws.clients import client
 from abeyance.console import meaning
 from abeyance.console.books import Books
 from abeyance.console.desk import Desk, Settle
@@ -35,10 +36,10 @@ from abeyance.moratorium.publish import FlagPublisher, publisher_from
 from abeyance.moratorium.source import source_from
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import assemble as stages
-from abeyance.pipeline.aws import S3Objects, client
+from abeyance.pipeline.aws import S3Objects
 from abeyance.pipeline.events import Event
+from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Outbox
 from abeyance.vision.analysis import FaceAnalyzer
 from abeyance.vision.models.manifest import Manifest
 
@@ -86,7 +87,7 @@ def _settle(outbox: Outbox) -> Settle:
     """The outbox of the stage *review*, which has nothing to say of an upload that was replaced or deleted."""
 
     def settle(event: Event) -> Event | None:
-        return outbox.settle(event) if outbox.is_latest(event.upload) else None
+        return outbox.record_outcome(event) if outbox.is_latest(event.upload) else None
 
     return settle
 

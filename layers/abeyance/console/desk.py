@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from abeyance.aws.timestamps import timestamp
 from abeyance.console import cases as rules
 from abeyance.console.cases import Case, Ground, Judgement, Verdict
 from abeyance.console.errors import NotFound, Refused, Unavailable
@@ -32,9 +33,8 @@ from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, FacesMatched, Match, SearchedFace, Upload
-from abeyance.pipeline.ports import ObjectGone, Objects
+from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.recognize import review_key
-from abeyance.pipeline.stage import timestamp
 
 log = logging.getLogger("abeyance")
 
@@ -68,7 +68,7 @@ class Desk:
     def __init__(
         self,
         reviews: Reviews,
-        objects: Objects,
+        objects: ObjectStore,
         chips_bucket: str,
         gallery: Gallery,
         guard: Guard,

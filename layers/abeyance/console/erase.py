@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from abeyance.aws.timestamps import timestamp
 from abeyance.console.desk import Desk, Ledger
 from abeyance.console.errors import NotFound, Refused, Unavailable
 from abeyance.console.people import Person
@@ -21,7 +22,6 @@ from abeyance.gallery.model import Collection, CollectionRef, Face
 from abeyance.gallery.port import Gallery
 from abeyance.ledger.chain import Record
 from abeyance.ledger.errors import LedgerUnavailable
-from abeyance.pipeline.stage import timestamp
 
 ASKED: Final = "person.erasing"
 ERASED: Final = "person.erased"

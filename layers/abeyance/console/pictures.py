@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from abeyance.embedding.npy import MEDIA_TYPE, BadBody, decode_chips, encode
 from abeyance.gallery.model import Face
 from abeyance.pipeline.events import Upload
-from abeyance.pipeline.ports import ObjectGone, Objects
+from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.recognize import face_id
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Pictures:
         Finds the face again when a photo has to be cut anew.
     """
 
-    def __init__(self, objects: Objects, chips_bucket: str, analyzer: FaceAnalyzer) -> None:
+    def __init__(self, objects: ObjectStore, chips_bucket: str, analyzer: FaceAnalyzer) -> None:
         self._objects = objects
         self._bucket = chips_bucket
         self._analyzer = analyzer

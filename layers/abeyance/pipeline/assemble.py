@@ -9,9 +9,12 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from abeyance.pipeline.aws import DynamoUploads, EventBridgeBus, S3Objects, client
+from abeyance.aws.clients import client
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.pipeline.aws import EventBridgeBus, S3Objects
+from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Outbox
+from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,22 +38,21 @@ def gate() -> Gate:
     from abeyance.pipeline.gate import Gate
 
     settings = Settings.from_environment()
-    uploads = _uploads(settings)
-    return Gate(guard(settings), S3Objects(client("s3")), uploads, _outbox("gate", settings))
+    return Gate(guard(settings), S3Objects(client("s3")), _records(settings), _outbox("gate", settings))
 
 
 def detect() -> Detect:
     """The detection stage of this environment; its model is loaded when the first photo comes."""
     from abeyance.pipeline.detect import Detect
+    from abeyance.vision.analysis import FaceAnalyzer
 
     settings = Settings.from_environment()
     return Detect(
         guard(settings),
         S3Objects(client("s3")),
         _outbox("detect", settings),
-        detector(settings),
+        FaceAnalyzer(detector(settings), functools.cache(lambda: attributes(settings))),
         settings.chips_bucket,
-        attributes=functools.cache(lambda: attributes(settings)),
     )
 
 
@@ -62,7 +64,6 @@ def recognize() -> Recognize:
     settings = Settings.from_environment()
     faces = gallery(settings)
     return Recognize(
-        settings,
         guard(settings),
         S3Objects(client("s3")),
         _outbox("recognize", settings),
@@ -71,6 +72,9 @@ def recognize() -> Recognize:
         embedder(settings),
         similarity_scale(settings),
         Postpone(client("sqs"), settings.recognize_queue),
+        chips_bucket=settings.chips_bucket,
+        threshold=settings.search_threshold,
+        max_candidates=settings.max_candidates,
     )
 
 
@@ -89,9 +93,8 @@ def review() -> EnqueueReviews:
     from abeyance.pipeline.review import EnqueueReviews
 
     settings = Settings.from_environment()
-    return EnqueueReviews(
-        client("dynamodb"), settings.reviews_table, keep_seconds=settings.retention_days * 86400
-    )
+    table = DynamoTable(client("dynamodb"), settings.reviews_table)
+    return EnqueueReviews(table, keep_s=settings.retention_days * 86400)
 
 
 def record() -> RecordDecisions:
@@ -219,11 +222,12 @@ def guard(settings: Settings) -> Guard:
 
 def _outbox(stage: str, settings: Settings) -> Outbox:
     bus = EventBridgeBus(client("events"), settings.event_bus)
-    return Outbox(stage, _uploads(settings), bus, S3Objects(client("s3")), settings.results_bucket)
+    return Outbox(stage, _records(settings), bus, S3Objects(client("s3")), settings.results_bucket)
 
 
-def _uploads(settings: Settings) -> DynamoUploads:
-    return DynamoUploads(client("dynamodb"), settings.uploads_table, settings.retention_days, time.time)
+def _records(settings: Settings) -> UploadRecords:
+    table = DynamoTable(client("dynamodb"), settings.uploads_table, partition=KEY, sort="")
+    return UploadRecords(table, settings.retention_days, time.time)
 
 
 def pseudonym_key(settings: Settings) -> bytes:

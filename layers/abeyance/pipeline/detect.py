@@ -5,30 +5,36 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
+from abeyance.embedding import npy
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement
-from abeyance.pipeline.ports import ObjectGone, Objects
-from abeyance.pipeline.stage import Message, Outbox, halted, one_by_one, rejected, timestamp
+from abeyance.pipeline.outbox import Outbox, RecordedEvent, halted, rejected
+from abeyance.pipeline.ports import ObjectGone, ObjectStore
+from abeyance.pipeline.upload_records import UploadState
 from abeyance.pipeline.uploads import chips_key
-from abeyance.vision.alignment import align
-from abeyance.vision.analysis import ATTRIBUTE_ROLES
-from abeyance.vision.detector import Detector, FaceDetection
+from abeyance.vision.analysis import ATTRIBUTE_ROLES, AnalyzedFace, FaceAnalyzer
 from abeyance.vision.errors import ImageRejected, RejectReason
-from abeyance.vision.image import Limits, Photo, open_photo
-from abeyance.vision.quality import QualityFilter, assess, unindexed_reasons
+from abeyance.vision.quality import QualityFilter
 
 if TYPE_CHECKING:
     from abeyance.vision.attributes.estimate import Answer, AttributeEstimate
-    from abeyance.vision.attributes.estimator import AttributeEstimator
 
 log = logging.getLogger("abeyance")
+
+_rejected = functools.partial(rejected, topology.DETECT.name)
+
+
+class _DetectionJob(NamedTuple):
+    permitted: events.UploadPermitted
+    is_last_delivery: bool
 
 
 class Detect:
@@ -37,146 +43,124 @@ class Detect:
     def __init__(
         self,
         guard: Guard,
-        objects: Objects,
+        objects: ObjectStore,
         outbox: Outbox,
-        detector: Callable[[], Detector],
+        analyzer: FaceAnalyzer,
         chips_bucket: str,
-        limits: Limits | None = None,
-        attributes: Callable[[], AttributeEstimator] | None = None,
     ) -> None:
         self._guard = guard
         self._objects = objects
         self._outbox = outbox
-        self._detector = detector
+        self._analyzer = analyzer
         self._chips_bucket = chips_bucket
-        self._limits = limits or Limits()
-        self._attributes = attributes
 
-    def __call__(self, messages: Sequence[Message]) -> list[str]:
-        """Settle every message; the ids of those to deliver again."""
-        return one_by_one(messages, self._one)
+    def __call__(self, batch: Batch[Message]) -> None:
+        """Record an outcome for every message."""
+        jobs = batch.map(
+            lambda message: _DetectionJob(
+                message.event_of(events.UploadPermitted), message.receives >= topology.DETECT.max_receives
+            )
+        )
+        states = self._outbox.read_states(jobs, lambda job: job.permitted.upload)
+        outcomes = states.map(lambda pair: self._outcome(*pair))
+        self._outbox.record_outcomes(outcomes.select(Event, RecordedEvent))
 
-    def _one(self, message: Message) -> None:
-        permitted = message.event()
-        assert isinstance(permitted, events.UploadPermitted), permitted.detail_type
-        upload = permitted.upload
-        if self._outbox.repeat(upload):
-            if not self._outbox.is_latest(upload):
-                # Whoever was cut off may have left chips behind when the later event's stages had tidied up.
-                self._objects.delete(self._chips_bucket, chips_key(upload))
-            return
-        decision = self._guard.decide(upload.tenant, upload.action, permitted.purpose)
+    def _outcome(self, job: _DetectionJob, state: UploadState) -> Event | RecordedEvent | None:
+        """Return the outcome to record for the upload; None if a later event has its key."""
+        upload = job.permitted.upload
+        if not state.latest:
+            # A delivery that was cut off may have written chips after the later event's stages had deleted them.
+            self._objects.delete(self._chips_bucket, chips_key(upload))
+        if not state.latest or self._outbox.already_recorded(state):
+            return self._outbox.already_recorded(state)
+        decision = self._guard.decide(upload.tenant, upload.action, job.permitted.purpose)
         if not decision.permitted:
-            self._outbox.settle(halted(upload, decision))
-            return
+            return halted(upload, decision)
         try:
-            event = self._detect(permitted, last=message.receives >= topology.DETECT.max_receives)
+            return self._detect(job)
+        except ImageRejected as error:
+            return _rejected(upload, str(error.reason), str(error))
         except ObjectGone:
             log.info(
-                "object is gone, or was replaced; its next event will come", extra={"message_id": message.id}
+                "object is gone, or was replaced; its next event will come", extra={"upload": upload.identity}
             )
-            return
-        except ImageRejected as error:
-            event = _rejected(permitted.upload, str(error.reason), str(error))
-        self._outbox.settle(event)
+            return None
 
-    def _detect(self, permitted: events.UploadPermitted, *, last: bool) -> Event:
-        upload = permitted.upload
-        if upload.size > self._limits.max_bytes:
+    def _detect(self, job: _DetectionJob) -> Event:
+        upload = job.permitted.upload
+        max_bytes = self._analyzer.limits.max_bytes
+        if upload.size > max_bytes:
             raise ImageRejected(
                 RejectReason.TOO_MANY_BYTES,
-                f"The image has {upload.size} bytes, at most {self._limits.max_bytes} are accepted; make it smaller.",
+                f"The image has {upload.size} bytes, at most {max_bytes} are accepted; make it smaller.",
             )
         body = self._objects.read(upload)
-        if last:
-            # S3 answers, so it is this photo that ended every attempt, by an exception or with the whole process.
+        roles = ATTRIBUTE_ROLES if upload.action == "analyze" else ()
+        if job.is_last_delivery:
+            # S3 answers and the models open, so this photo ended every attempt, by an exception or with the process.
+            self._analyzer.open_models(roles)
             return _rejected(
                 upload, "UNPROCESSABLE", "The image could not be processed. Save it anew and upload that."
             )
-        photo = open_photo(body, self._limits)
-        found = self._detector().detect(photo)
-        if not found and upload.action != "analyze":
-            return _rejected(upload, "NO_FACE", "No face was found in the image.")
         quality_filter = QualityFilter.AUTO if upload.action == "index" else QualityFilter.NONE
-        chips = align(photo, np.stack([face.landmarks for face in found])) if found else _NO_CHIPS
-        faces, kept = _describe(photo, found, chips, quality_filter)
-        if upload.action == "analyze" and self._attributes and found:
-            faces = _analysed(faces, self._attributes().estimate(photo.pixels, found, ATTRIBUTE_ROLES))
-        key = chips_key(upload)
-        rows = io.BytesIO()
-        np.save(rows, chips[kept], allow_pickle=False)
-        self._objects.put(self._chips_bucket, key, rows.getvalue(), "application/x-npy")
-        return events.FacesDetected(
-            id=events.FacesDetected.identify(upload),
-            time=timestamp(),
-            upload=upload,
-            permitted=permitted,
+        photo = self._analyzer.analyze(body, quality_filter=quality_filter, attributes=roles)
+        if not photo.faces and upload.action != "analyze":
+            return _rejected(upload, "NO_FACE", "No face was found in the image.")
+        faces, rows = _detected_faces(photo.faces)
+        chips = io.BytesIO()
+        np.save(chips, photo.chips[rows], allow_pickle=False)
+        self._objects.put(self._chips_bucket, chips_key(upload), chips.getvalue(), npy.MEDIA_TYPE)
+        return events.FacesDetected.of(
+            upload,
+            permitted=job.permitted,
             width=photo.width,
             height=photo.height,
-            chips=key,
+            chips=chips_key(upload),
             faces=faces,
         )
 
 
-_NO_CHIPS = np.empty((0, 112, 112, 3), np.uint8)
-
-
-def _describe(
-    photo: Photo, found: Sequence[FaceDetection], chips: np.ndarray, quality_filter: QualityFilter
-) -> tuple[tuple[DetectedFace, ...], list[int]]:
-    """The faces as events carry them, and whose chips are wanted, in the order of the chips file."""
-    width, height = photo.width, photo.height
-    faces: list[DetectedFace] = []
-    kept: list[int] = []
-    for number, (face, chip) in enumerate(zip(found, chips, strict=True)):
-        quality = assess(photo, face, chip)
-        why = unindexed_reasons(quality, face, quality_filter)
-        x, y, w, h = face.box
-        faces.append(
-            DetectedFace(
-                box=Box(_share(x, width), _share(y, height), _share(w, width), _share(h, height)),
-                confidence=round(100 * face.confidence, 3),
-                quality=events.Quality(
-                    brightness=round(quality.brightness, 3),
-                    sharpness=round(quality.sharpness, 3),
-                    yaw=round(quality.yaw, 3),
-                    pitch=round(quality.pitch, 3),
-                    roll=round(quality.roll, 3),
-                ),
-                landmarks=tuple((_share(px, width), _share(py, height)) for px, py in face.landmarks),
-                reasons=why,
-                chip=-1 if why else len(kept),
-            )
-        )
-        if not why:
-            kept.append(number)
-    return tuple(faces), kept
-
-
-def _share(pixels: float, whole: int) -> float:
-    """A share of the photo's side; six decimals are a hundredth of a pixel in the largest photo."""
-    return round(float(pixels) / whole, 6)
-
-
-def _analysed(faces: Sequence[DetectedFace], judged: Sequence[AttributeEstimate]) -> tuple[DetectedFace, ...]:
-    """The faces with what may be said of them."""
-
-    def word(answer: Answer | None) -> Judgement | None:
-        return Judgement(answer.value, round(100 * answer.confidence, 3)) if answer else None
-
+def _detected_faces(found: Sequence[AnalyzedFace]) -> tuple[tuple[DetectedFace, ...], list[int]]:
+    """Return the faces as events carry them, and the indices of those whose chips make the rows of the chips file."""
+    rows = [index for index, face in enumerate(found) if not face.reasons]
     return tuple(
-        msgspec.structs.replace(
-            face,
-            attributes=FaceAttributes(
-                age_range=own.ages,
-                gender=word(own.gender),
-                emotions={name: round(100 * share, 3) for name, share in (own.expression or {}).items()},
-                smile=word(own.smile),
-                mouth_open=word(own.mouth_open),
+        DetectedFace(
+            box=Box(*map(_rounded_share, face.relative_box)),
+            confidence=_percent(face.confidence),
+            quality=events.Quality(
+                brightness=round(face.quality.brightness, 3),
+                sharpness=round(face.quality.sharpness, 3),
+                yaw=round(face.quality.yaw, 3),
+                pitch=round(face.quality.pitch, 3),
+                roll=round(face.quality.roll, 3),
             ),
+            landmarks=tuple((_rounded_share(x), _rounded_share(y)) for x, y in face.relative_landmarks),
+            reasons=face.reasons,
+            chip=-1 if face.reasons else rows.index(index),
+            attributes=_face_attributes(face.attributes) if face.attributes else msgspec.UNSET,
         )
-        for face, own in zip(faces, judged, strict=True)
+        for index, face in enumerate(found)
+    ), rows
+
+
+def _face_attributes(estimate: AttributeEstimate) -> FaceAttributes:
+    return FaceAttributes(
+        age_range=estimate.ages,
+        gender=_judgement(estimate.gender),
+        emotions={name: _percent(share) for name, share in (estimate.expression or {}).items()},
+        smile=_judgement(estimate.smile),
+        mouth_open=_judgement(estimate.mouth_open),
     )
 
 
-_rejected = functools.partial(rejected, topology.DETECT.name)
+def _judgement(answer: Answer | None) -> Judgement | None:
+    return Judgement(answer.value, _percent(answer.confidence)) if answer else None
+
+
+def _percent(fraction: float) -> float:
+    return round(100 * fraction, 3)
+
+
+def _rounded_share(share: float) -> float:
+    # Six decimals are a hundredth of a pixel in the largest photo.
+    return round(float(share), 6)

@@ -12,10 +12,11 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
+from abeyance.aws.timestamps import timestamp
 from abeyance.moratorium.decide import Decision
 
 #: Version of this contract. A field may be added under the same number; nothing is removed or changes its meaning.
@@ -151,8 +152,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         super().__init_subclass__(**kwargs)
 
     @classmethod
+    def of(cls, upload: Upload, **fields: Any) -> Self:
+        """Return the event of this kind for an upload, at the time now; ``fields`` are those of the kind."""
+        return cls(id=cls.identify(upload), time=timestamp(), upload=upload, **fields)
+
+    @classmethod
     def identify(cls, upload: Upload) -> str:
-        """The one id of this kind of event for this upload."""
+        """Return the one id of this kind of event for this upload."""
         return f"{cls.detail_type.lower().replace(' ', '-')}:{upload.identity}"
 
 

@@ -1,32 +1,34 @@
-"""Work that waits for something outside: back into its own queue, without costing it a delivery.
+"""Puts messages back into their own queue while the embedding endpoint is away, without costing them a delivery.
 
-A message that fails is delivered again, and after ``max_receives`` deliveries it is set aside as dead: right for a
-message that breaks the stage, wrong for one that came while the embedding endpoint was away. So the stage sends such a
-message to its own queue again, with a delay, and only then lets go of the one it was handed. The copy starts to count
-anew. A crash in between leaves two, and settling an upload twice changes nothing.
+A message that fails is delivered again, and after ``max_receives`` deliveries it goes to the dead-letter queue. That is
+right for a message that breaks the stage, and wrong for one that came during an outage. So the stage sends such a
+message to its own queue again, with a delay, and only then answers that the one it has was processed. The deliveries of
+the copy are counted anew. A crash in between leaves two copies, and the second finds the outcome recorded.
 """
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from abeyance.ledger.queue import queue_url
-from abeyance.pipeline.stage import Message
+from abeyance.aws.sqs import queue_url
+from abeyance.aws.timestamps import utc_now
+from abeyance.pipeline.batch import Batch, Message
 
-log = logging.getLogger("abeyance")
+#: The longest delay of SQS.
+MAX_DELAY_S = 900
 
-#: The longest delay that SQS knows.
-LONGEST = 900
+
+class TooOld(Exception):
+    """An event that has waited too long to be postponed again."""
 
 
 class Postpone:
-    """Sends messages to their own queue again.
+    """A sender of messages to their own queue.
 
     Parameters
     ----------
@@ -35,8 +37,8 @@ class Postpone:
     queue
         Name or URL of the stage's own queue.
     give_up
-        Age of an event past which it is not postponed any more: it fails as any message does, and ends in the
-        dead-letter queue, from where it can be moved back.
+        Age of an event above which its message fails as any other does, and ends in the dead-letter queue, from where
+        it can be moved back.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Postpone:
         queue: str,
         *,
         give_up: timedelta = timedelta(days=3),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._sqs = sqs
         self._queue = queue
@@ -53,34 +55,26 @@ class Postpone:
         self._now = now
         self._url = ""
 
-    def __call__(self, messages: Sequence[Message], least: float = 1.0) -> list[str]:
-        """Put ``messages`` back for at least ``least`` seconds; the ids of those that could not be."""
-        failed = []
-        for message in messages:
-            try:
-                age = self._now() - datetime.fromisoformat(message.envelope["time"])
-                if age > self._give_up:
-                    failed.append(message.id)
-                    continue
-                self._url = self._url or queue_url(self._sqs, self._queue)
-                self._sqs.send_message(
-                    QueueUrl=self._url,
-                    MessageBody=msgspec.json.encode(message.envelope).decode(),
-                    DelaySeconds=delay(age, least),
-                )
-            except Exception as error:  # noqa: BLE001 - then it is delivered again like any that failed
-                log.warning(
-                    "message cannot be postponed",
-                    extra={"message_id": message.id, "error": type(error).__name__},
-                )
-                failed.append(message.id)
-        return failed
+    def __call__(self, messages: Batch[Message], least_s: float = 1.0) -> None:
+        """Put the messages back for at least ``least_s`` seconds; those that cannot be put back have failed."""
+        messages.map(lambda message: self._send(message, least_s))
+
+    def _send(self, message: Message, least_s: float) -> None:
+        age = self._now() - datetime.fromisoformat(message.envelope["time"])
+        if age > self._give_up:
+            raise TooOld
+        self._url = self._url or queue_url(self._sqs, self._queue)
+        self._sqs.send_message(
+            QueueUrl=self._url,
+            MessageBody=msgspec.json.encode(message.envelope).decode(),
+            DelaySeconds=delay_s(age, least_s),
+        )
 
 
-def delay(age: timedelta, least: float) -> int:
-    """Seconds to wait: some quarter of the event's age, so that a backlog is not asked for over and over.
+def delay_s(age: timedelta, least_s: float) -> int:
+    """Return the seconds to wait: about a quarter of the event's age, so that a backlog is not delivered over and over.
 
-    Whoever waited through an outage of an hour is looked at again within a quarter of an hour of its end.
+    A message that waited through an outage of an hour is delivered within a quarter of an hour of its end.
     """
-    seconds = max(least, age.total_seconds() / 4) * random.uniform(0.75, 1.25)
-    return min(LONGEST, max(1, round(seconds)))
+    seconds = max(least_s, age.total_seconds() / 4) * random.uniform(0.75, 1.25)
+    return min(MAX_DELAY_S, max(1, round(seconds)))

@@ -1,4 +1,4 @@
-"""Recognition: decides again, makes templates, indexes or searches; and takes out what came from a deleted photo."""
+"""Recognition: decides again, makes templates, and indexes or searches; deletes the faces of a deleted photo."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from abeyance.gallery.search import Searcher
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
-from abeyance.pipeline.ports import ObjectGone, Objects, Standing
+from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected
+from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.postpone import Postpone
-from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Decide, Message, Outbox, each, halted, rejected, timestamp, together
-from abeyance.pipeline.uploads import chips_key, result_key
+from abeyance.pipeline.upload_records import UploadState
+from abeyance.pipeline.uploads import chips_key
 from abeyance.vision.detector import MAX_FACES
 from abeyance.vision.similarity import SimilarityScale
 
@@ -36,13 +37,14 @@ log = logging.getLogger("abeyance")
 #: Namespace of the ids of faces that come from uploads.
 _FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
 
+#: For the searched faces in one event: EventBridge takes 256 KB, DynamoDB's items with all stages 400 KB.
+MAX_SEARCHED_BYTES = 180_000
 
-#: Bytes of the searched faces in one event: EventBridge takes 256 KB, DynamoDB's items with all stages 400 KB.
-MOST_BYTES = 180_000
+_rejected = functools.partial(rejected, topology.RECOGNIZE.name)
 
 
-class Work(NamedTuple):
-    """One upload that may be recognised, with its chips, (n, 112, 112, 3) uint8 RGB, and their templates (n, d)."""
+class RecognitionJob(NamedTuple):
+    """A permitted upload with its chips, (n, 112, 112, 3) uint8 RGB, and their templates, (n, d) float32."""
 
     detected: events.FacesDetected
     decision: Decision
@@ -54,10 +56,10 @@ class Work(NamedTuple):
         return self.detected.upload
 
 
-class Found(NamedTuple):
-    """What a search found: candidates of each probe from ``threshold`` on, and the names of their faces by id."""
+class FoundCandidates(NamedTuple):
+    """The candidates of each probe of a job, from ``threshold`` on, and the names of their faces by id."""
 
-    work: Work
+    job: RecognitionJob
     threshold: float
     candidates: list[list[Candidate]]
     names: dict[str, str]
@@ -67,21 +69,30 @@ class Recognize:
     """Faces Detected becomes Faces Indexed, Matched or Analyzed, or Recognition Halted.
 
     Upload Withdrawn becomes Faces Deleted.
+
+    Parameters
+    ----------
+    threshold
+        Lowest similarity (0–100) of a candidate, where neither uploader nor flag asks for another.
+    max_candidates
+        Most candidates of one probe.
     """
 
     def __init__(
         self,
-        settings: Settings,
         guard: Guard,
-        objects: Objects,
+        objects: ObjectStore,
         outbox: Outbox,
         gallery: Gallery,
         searcher: Searcher,
         embedder: Callable[[], Embedder],
         scale: Callable[[], SimilarityScale],
         postpone: Postpone,
+        *,
+        chips_bucket: str,
+        threshold: float,
+        max_candidates: int,
     ) -> None:
-        self._settings = settings
         self._guard = guard
         self._objects = objects
         self._outbox = outbox
@@ -90,98 +101,87 @@ class Recognize:
         self._embedder = embedder
         self._scale = scale
         self._postpone = postpone
+        self._chips_bucket = chips_bucket
+        self._threshold = threshold
+        self._max_candidates = max_candidates
 
-    def __call__(self, messages: Sequence[Message]) -> list[str]:
-        """Settle every message; the ids of those to deliver again.
+    def __call__(self, batch: Batch[Message]) -> None:
+        """Record an outcome for every message.
 
-        What can be asked for all of a batch at once is: the records, the embedder, the searches of one collection.
+        The records are read once for the batch, the embedder is called once, and each collection is searched once.
         """
-        failed: list[str] = []
-        come = each(((message, message) for message in messages), Message.event, failed)
         decide = functools.cache(self._guard.decide)
-        prepared = each(
-            together(come, self._standing, failed), lambda pair: self._prepare(*pair, decide), failed
-        )
-        settling = [(message, event) for message, event in prepared if isinstance(event, Event)]
-        works = [(message, work) for message, work in prepared if isinstance(work, Work)]
-        try:
-            made = together(works, self._embed, failed, let=EmbedderUnavailable)
-        except EmbedderUnavailable as error:
-            log.warning("embedder is unavailable", extra={"messages": len(works), "because": str(error)})
-            failed += self._postpone([message for message, _ in works], error.retry_after)
-            made = []
-        settling += each([one for one in made if one[1].upload.action == "index"], self._index, failed)
-        searches = sorted((one for one in made if one[1].upload.action == "search"), key=_collection)
-        for _, group in itertools.groupby(searches, _collection):
-            settling += self._searched(list(group), failed)
-        each(self._outbox.settle_all(settling, failed), self._overtaken, failed)
-        return failed
+        states = self._outbox.read_states(batch.map(Message.event), lambda event: event.upload)
+        prepared = states.map(lambda pair: self._prepare(*pair, decide))
+        outcomes: Batch[Event | RecordedEvent] = prepared.select(Event, RecordedEvent)
+        embedded = self._embed(prepared.select(RecognitionJob))
+        outcomes += embedded.filter(lambda job: job.upload.action == "index").map(self._index)
+        searches = embedded.filter(lambda job: job.upload.action == "search")
+        for group in searches.group_by(lambda job: (job.upload.tenant, job.upload.collection)):
+            outcomes += self._search(group)
+        self._outbox.record_outcomes(outcomes).map(self._delete_leftovers)
 
-    def _standing(self, come: Sequence[Event]) -> list[tuple[Event, Standing]]:
-        return list(zip(come, self._outbox.look([event.upload for event in come]), strict=True))
-
-    def _embed(self, works: Sequence[Work]) -> list[Work]:
-        """The works with templates of their chips, (n, d) float32, from one call of the embedder."""
-        chips = [work.chips for work in works]
-        if not any(map(len, chips)):
-            return list(works)
-        templates = self._embedder().embed(np.concatenate(chips))
-        own = np.split(templates, np.cumsum([len(rows) for rows in chips])[:-1])
-        return [work._replace(templates=rows) for work, rows in zip(works, own, strict=True)]
-
-    def _prepare(self, event: Event, standing: Standing, decide: Decide) -> Event | Work | None:
-        """What the upload is settled with, or what there is to recognise; None if nothing is to do."""
+    def _prepare(
+        self, event: Event, state: UploadState, decide: Decide
+    ) -> Event | RecordedEvent | RecognitionJob | None:
+        """Return the outcome to record for the upload, or the job that leads to it; None if there is none."""
         if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
-            self._replaced(event.upload)
+            self._delete_replaced(event.upload)
             return None
         # One version of many that was deleted for good never was the latest event on its key.
-        single = isinstance(event, events.UploadWithdrawn) and event.upload.version
-        if not single and self._outbox.repeat(event.upload, standing):
-            if isinstance(event, events.FacesDetected) and not standing.latest:
-                # A deletion may have come, and tidied up, before the chips were there.
-                self._objects.delete(self._settings.chips_bucket, event.chips)
-            return None
+        is_single_version = isinstance(event, events.UploadWithdrawn) and event.upload.version
+        recorded = None if is_single_version else self._outbox.already_recorded(state)
+        if recorded or not (is_single_version or state.latest):
+            if isinstance(event, events.FacesDetected) and not state.latest:
+                # A deletion may have come, and deleted the chips, before they were there.
+                self._objects.delete(self._chips_bucket, event.chips)
+            return recorded
         if isinstance(event, events.UploadWithdrawn):
             return self._withdraw(event.upload)
-        assert isinstance(event, events.FacesDetected), event.detail_type
-        upload = event.upload
-        decision = decide(upload.tenant, upload.action, event.permitted.purpose)
+        if isinstance(event, events.FacesDetected):
+            return self._decide(event, decide)
+        raise msgspec.ValidationError(f"Unexpected detail-type {event.detail_type!r}")
+
+    def _decide(self, detected: events.FacesDetected, decide: Decide) -> Event | RecognitionJob:
+        upload = detected.upload
+        decision = decide(upload.tenant, upload.action, detected.permitted.purpose)
         if not decision.permitted:
             return halted(upload, decision)
         if upload.action == "analyze":
-            return events.FacesAnalyzed(
-                id=events.FacesAnalyzed.identify(upload),
-                time=timestamp(),
-                upload=upload,
-                decision=decision,
-                faces=event.faces,
-            )
+            return events.FacesAnalyzed.of(upload, decision=decision, faces=detected.faces)
         try:
-            chips = np.load(
-                io.BytesIO(self._objects.get(self._settings.chips_bucket, event.chips)), allow_pickle=False
-            )
+            chips = self._objects.get(self._chips_bucket, detected.chips)
         except ObjectGone:
             return _rejected(
                 upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
             )
-        return Work(event, decision, chips)
+        return RecognitionJob(detected, decision, np.load(io.BytesIO(chips), allow_pickle=False))
 
-    def _overtaken(self, event: Event) -> None:
-        """A later event came while this upload was worked on, and may have found nothing to take out yet."""
-        upload = event.upload
-        if isinstance(event, events.FacesIndexed):
-            self._gallery.delete_source(CollectionRef(upload.tenant, upload.collection), _source(upload))
-        for key in (chips_key(upload), review_key(upload)):
-            self._objects.delete(self._settings.chips_bucket, key)
+    def _embed(self, jobs: Batch[RecognitionJob]) -> Batch[RecognitionJob]:
+        """Return the jobs with templates, from one call of the embedder; postpone them while it is unavailable."""
+        try:
+            return jobs.map_together(self._with_templates, raises=EmbedderUnavailable)
+        except EmbedderUnavailable as error:
+            log.warning("embedder is unavailable", extra={"messages": len(jobs), "because": str(error)})
+            self._postpone(jobs.messages, error.retry_after)
+            return jobs.filter(lambda _: False)
 
-    def _index(self, work: Work) -> Event:
-        detected, upload = work.detected, work.upload
+    def _with_templates(self, jobs: Sequence[RecognitionJob]) -> list[RecognitionJob]:
+        chips = [job.chips for job in jobs]
+        if not any(map(len, chips)):
+            return list(jobs)
+        templates = self._embedder().embed(np.concatenate(chips))
+        own = np.split(templates, np.cumsum([len(rows) for rows in chips])[:-1])
+        return [job._replace(templates=rows) for job, rows in zip(jobs, own, strict=True)]
+
+    def _index(self, job: RecognitionJob) -> Event:
+        detected, upload = job.detected, job.upload
         kept = [face for face in detected.faces if face.chip >= 0]
         new = [
             NewFace(
                 id=face_id(upload, face.chip),
                 model=self._embedder().identity,
-                template=work.templates[face.chip],
+                template=job.templates[face.chip],
                 image_id=str(uuid.uuid5(_FACES, upload.photo)),
                 external_image_id=detected.permitted.external_image_id,
                 box=(face.box.left, face.box.top, face.box.width, face.box.height),
@@ -190,19 +190,16 @@ class Recognize:
             )
             for face in kept
         ]
-        ref = CollectionRef(upload.tenant, upload.collection)
         try:
-            indexed = self._index_or_create(ref, new, _source(upload))
+            indexed = self._index_or_create(_collection(upload), new, _source(upload))
         except Superseded:
             return _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
         except ModelMismatch:
             return _model_mismatch(upload)
         by_id = {face.id: detail for face, detail in zip(new, kept, strict=True)}
-        return events.FacesIndexed(
-            id=events.FacesIndexed.identify(upload),
-            time=timestamp(),
-            upload=upload,
-            decision=work.decision,
+        return events.FacesIndexed.of(
+            upload,
+            decision=job.decision,
             model=self._embedder().identity,
             faces=tuple(
                 IndexedFace(face_id=face.id, external_image_id=face.external_image_id, face=by_id[face.id])
@@ -212,9 +209,9 @@ class Recognize:
         )
 
     def _index_or_create(self, ref: CollectionRef, new: Sequence[NewFace], source: Source) -> list[Face]:
-        """Uploading into a collection creates it, as copying into a folder that is not there would.
+        """Index faces; an upload creates its collection, as a copy into a missing folder would.
 
-        If it is deleted this moment, the next delivery makes it again.
+        If the collection is deleted at this moment, the next delivery creates it again.
         """
         try:
             return self._gallery.index(ref, new, source=source)
@@ -224,34 +221,33 @@ class Recognize:
                 self._gallery.create_collection(ref, model=embedder.identity, dimension=embedder.dimension)
         return self._gallery.index(ref, new, source=source)
 
-    def _searched(self, group: list[tuple[Message, Work]], failed: list[str]) -> list[tuple[Message, Event]]:
-        """The events of searches in one collection, all from one search."""
+    def _search(self, jobs: Batch[RecognitionJob]) -> Batch[Event]:
+        """Return the outcomes of jobs in one collection, from one search."""
         try:
-            found = together(group, self._search, failed, let=(CollectionNotFound, ModelMismatch))
+            found = jobs.map_together(self._find_candidates, raises=(CollectionNotFound, ModelMismatch))
         except CollectionNotFound:
             why = "There is no such collection. Index a face into it first."
-            return [(message, _rejected(work.upload, "COLLECTION_NOT_FOUND", why)) for message, work in group]
+            return jobs.map(lambda job: _rejected(job.upload, "COLLECTION_NOT_FOUND", why))
         except ModelMismatch:
-            return [(message, _model_mismatch(work.upload)) for message, work in group]
-        return each(found, self._matched, failed)
+            return jobs.map(lambda job: _model_mismatch(job.upload))
+        return found.map(self._matched)
 
-    def _search(self, works: Sequence[Work]) -> list[Found]:
-        upload = works[0].upload
-        ref = CollectionRef(upload.tenant, upload.collection)
+    def _find_candidates(self, jobs: Sequence[RecognitionJob]) -> list[FoundCandidates]:
+        ref = _collection(jobs[0].upload)
         embedder = self._embedder()
-        thresholds = [self._threshold(work) for work in works]
-        probes = np.concatenate([work.templates.reshape(-1, embedder.dimension) for work in works])
+        thresholds = [self._threshold_of(job) for job in jobs]
+        probes = np.concatenate([job.templates.reshape(-1, embedder.dimension) for job in jobs])
         candidates = iter(
             self._searcher.search(
                 ref,
                 probes,
-                limit=self._settings.max_candidates,
+                limit=self._max_candidates,
                 min_cosine=min(map(self._cosine, thresholds)),
                 model=embedder.identity,
             )
         )
-        rows = [list(itertools.islice(candidates, len(work.templates))) for work in works]
-        # With the search for several, one may have been handed what is below its own threshold.
+        rows = [list(itertools.islice(candidates, len(job.templates))) for job in jobs]
+        # The search used the lowest threshold of all jobs.
         own = [
             [[one for one in row if one.cosine >= self._cosine(threshold)] for row in found]
             for found, threshold in zip(rows, thresholds, strict=True)
@@ -259,20 +255,20 @@ class Recognize:
         ids = {candidate.face_id for found in own for row in found for candidate in row}
         named = self._gallery.get_faces(ref, list(ids)) if ids else []
         names = {face.id: face.external_image_id for face in named}
-        return [Found(*parts, names) for parts in zip(works, thresholds, own, strict=True)]
+        return [FoundCandidates(*parts, names) for parts in zip(jobs, thresholds, own, strict=True)]
 
-    def _threshold(self, work: Work) -> float:
-        """The similarity that a candidate has to reach."""
-        asked = work.detected.permitted.face_match_threshold
-        threshold = self._settings.search_threshold if asked is None else asked
-        return max(threshold, work.decision.min_similarity or 0.0)
+    def _threshold_of(self, job: RecognitionJob) -> float:
+        """Return the similarity that a candidate must reach."""
+        asked = job.detected.permitted.face_match_threshold
+        threshold = self._threshold if asked is None else asked
+        return max(threshold, job.decision.min_similarity or 0.0)
 
     def _cosine(self, threshold: float) -> float:
         return self._scale().cosine(threshold) if threshold > 0 else -1.0
 
-    def _matched(self, found: Found) -> Event:
-        work, threshold, candidates, names = found
-        detected, upload, scale = work.detected, work.upload, self._scale()
+    def _matched(self, found: FoundCandidates) -> Event:
+        job, threshold, candidates, names = found
+        detected, scale = job.detected, self._scale()
         searched = tuple(
             SearchedFace(
                 face=face,
@@ -290,91 +286,71 @@ class Recognize:
             if face.chip >= 0
         )
         faces = _fitting(searched)
-        event = events.FacesMatched(
-            id=events.FacesMatched.identify(upload),
-            time=timestamp(),
-            upload=upload,
-            decision=work.decision,
+        event = events.FacesMatched.of(
+            job.upload,
+            decision=job.decision,
             model=self._embedder().identity,
             threshold=threshold,
             faces=faces,
             unsearched=_set_aside(detected),
-            left_out=_matches(searched) - _matches(faces),
-            reviewers=work.decision.human_review if _matches(faces) else 0,
+            left_out=_count_matches(searched) - _count_matches(faces),
+            reviewers=job.decision.human_review if _count_matches(faces) else 0,
         )
         return self._withhold(event) if event.reviewers else event
 
     def _withhold(self, event: events.FacesMatched) -> Event:
-        """Keep the candidates aside until people have looked; the event says only that there are some to look at."""
+        """Put the candidates aside until people have reviewed them; return the event without them."""
         key = review_key(event.upload)
-        self._objects.put(self._settings.chips_bucket, key, msgspec.json.encode(event), "application/json")
+        self._objects.put(self._chips_bucket, key, msgspec.json.encode(event), "application/json")
         hidden = tuple(msgspec.structs.replace(face, matches=()) for face in event.faces)
         return msgspec.structs.replace(event, faces=hidden)
 
-    def _replaced(self, upload: Upload) -> None:
-        """An upload ended without faces: what an earlier photo under its key left goes, unless it is the same photo."""
+    def _delete_replaced(self, upload: Upload) -> None:
+        """Delete what an earlier photo left under the key of an upload that ended without faces.
+
+        The faces stay if they come from the same photo.
+        """
         if not upload.tenant:
             return
-        self._objects.delete_all(self._settings.chips_bucket, upload.folder)
+        self._objects.delete_all(self._chips_bucket, upload.folder)
         if upload.action != "index":
             return
-        ref = CollectionRef(upload.tenant, upload.collection)
-        try:
+        ref = _collection(upload)
+        with contextlib.suppress(CollectionNotFound):
             if not self._gallery.get_faces(ref, [face_id(upload, row) for row in range(MAX_FACES)]):
                 self._gallery.delete_source(ref, Source(upload.bucket, upload.key, "", upload.sequencer))
-        except CollectionNotFound:
-            return
 
     def _withdraw(self, upload: Upload) -> Event:
-        gone: tuple[str, ...] = ()
+        deleted: tuple[str, ...] = ()
         if upload.action == "index":
-            try:
-                gone = self._gallery.delete_source(
-                    CollectionRef(upload.tenant, upload.collection), _source(upload)
-                )
-            except CollectionNotFound:
-                gone = ()
-        if gone or not upload.version:
-            self._objects.delete(self._settings.results_bucket, result_key(upload.key))
-            self._objects.delete_all(self._settings.chips_bucket, upload.folder)
-        return events.FacesDeleted(
-            id=events.FacesDeleted.identify(upload), time=timestamp(), upload=upload, count=len(gone)
-        )
+            with contextlib.suppress(CollectionNotFound):
+                deleted = self._gallery.delete_source(_collection(upload), _source(upload))
+        if deleted or not upload.version:
+            self._outbox.delete_result(upload.key)
+            self._objects.delete_all(self._chips_bucket, upload.folder)
+        return events.FacesDeleted.of(upload, count=len(deleted))
 
-
-def _collection(one: tuple[Message, Work]) -> tuple[str, str]:
-    return one[1].upload.tenant, one[1].upload.collection
-
-
-def _model_mismatch(upload: Upload) -> Event:
-    return _rejected(
-        upload,
-        "MODEL_MISMATCH",
-        "The collection was made with another model. Re-embed it, or name its model.",
-    )
-
-
-def _matches(faces: Sequence[SearchedFace]) -> int:
-    return sum(len(face.matches) for face in faces)
-
-
-def _fitting(faces: tuple[SearchedFace, ...]) -> tuple[SearchedFace, ...]:
-    """The faces with as many of their nearest candidates, the same number for each, as an event can carry."""
-    most = max((len(face.matches) for face in faces), default=0)
-    while len(msgspec.json.encode(faces)) > MOST_BYTES and most:
-        most -= 1
-        faces = tuple(msgspec.structs.replace(face, matches=face.matches[:most]) for face in faces)
-    return faces
+    def _delete_leftovers(self, event: Event) -> None:
+        """Delete what an upload made after a later event had come, whose stages may have found nothing to delete."""
+        upload = event.upload
+        if isinstance(event, events.FacesIndexed):
+            self._gallery.delete_source(_collection(upload), _source(upload))
+        for key in (chips_key(upload), review_key(upload)):
+            self._objects.delete(self._chips_bucket, key)
 
 
 def face_id(upload: Upload, chip: int) -> str:
-    """Id of the gallery's face from one row of the upload's chips file: the same for every delivery of the photo."""
+    """Return the id of the face of one row of the upload's chips file: the same for every delivery of the photo."""
     return str(uuid.uuid5(_FACES, f"{upload.tenant}/{upload.collection}/{upload.photo}/{chip}"))
 
 
 def review_key(upload: Upload) -> str:
-    """Where candidates that await review lie in the chips bucket."""
+    """Return the key of an upload's candidates that await review, in the chips bucket."""
     return f"{upload.folder}{upload.identity}.review.json"
+
+
+def _collection(upload: Upload) -> CollectionRef:
+    return CollectionRef(upload.tenant, upload.collection)
 
 
 def _source(upload: Upload) -> Source:
@@ -385,4 +361,19 @@ def _set_aside(detected: events.FacesDetected) -> tuple[DetectedFace, ...]:
     return tuple(face for face in detected.faces if face.chip < 0)
 
 
-_rejected = functools.partial(rejected, topology.RECOGNIZE.name)
+def _model_mismatch(upload: Upload) -> Event:
+    message = "The collection was made with another model. Re-embed it, or name its model."
+    return _rejected(upload, "MODEL_MISMATCH", message)
+
+
+def _count_matches(faces: Sequence[SearchedFace]) -> int:
+    return sum(len(face.matches) for face in faces)
+
+
+def _fitting(faces: tuple[SearchedFace, ...]) -> tuple[SearchedFace, ...]:
+    """Return the faces with as many of their nearest candidates, the same number for each, as an event can carry."""
+    most = max((len(face.matches) for face in faces), default=0)
+    while len(msgspec.json.encode(faces)) > MAX_SEARCHED_BYTES and most:
+        most -= 1
+        faces = tuple(msgspec.structs.replace(face, matches=face.matches[:most]) for face in faces)
+    return faces

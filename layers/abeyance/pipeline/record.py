@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from abeyance.aws.timestamps import timestamp, utc_now
 from abeyance.ledger.admissible import named
 from abeyance.ledger.chain import Record, normalise, refusal
 from abeyance.ledger.errors import Inadmissible
@@ -18,8 +19,8 @@ from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.store import LedgerStore
 from abeyance.moratorium.boundaries import Boundary, BoundaryType
 from abeyance.pipeline import events
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Event
-from abeyance.pipeline.stage import Message, timestamp
 
 log = logging.getLogger("abeyance")
 
@@ -34,14 +35,13 @@ class RecordDecisions:
         self._store = store
         self._key = pseudonym_key
 
-    def __call__(self, messages: Sequence[Message]) -> list[str]:
+    def __call__(self, batch: Batch[Message]) -> None:
         """Append all or none: an error is the invocation's, and the queue delivers the batch again in its order."""
-        if messages:
-            records = [_admissible(self._record(message.envelope)) for message in messages]
+        records = [_admissible(self._record(message.envelope)) for message in batch]
+        if records:
             self._store.append(records)
-            for record in records:
-                log.info("recorded", extra=log_line(record, datetime.now(UTC)))
-        return []
+        for record in records:
+            log.info("recorded", extra=log_line(record, utc_now()))
 
     def _record(self, envelope: Mapping[str, Any]) -> Record:
         try:

@@ -1,7 +1,7 @@
-"""Puts a search whose candidates people must look at into the queue of the console.
+"""Queues a search for review by people, in the console.
 
-An item of the reviews table says only that there is something to look at. The candidates stay in the chips bucket,
-where recognition kept them aside (``recognize.review_key``): what is deleted there is gone everywhere.
+An item of the reviews table names the upload only. The candidates stay in the chips bucket, where recognition has put
+them aside (``recognize.review_key``), so that deleting them there deletes them everywhere.
 
 ========================  ===================================  =====================================================
 ``pk``                    ``sk``                               holds
@@ -15,21 +15,21 @@ where recognition kept them aside (``recognize.review_key``): what is deleted th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
+from abeyance.aws.table import PARTITION, SORT, TTL, Conflict, Put, Table
 from abeyance.pipeline import events
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Upload
-from abeyance.pipeline.stage import Message, one_by_one
 
 #: Partition of the queue.
 OPEN = "open"
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A search that awaits review: what the event said of it, without candidates."""
+    """A search that awaits review, as in its event, without the candidates."""
 
     upload: Upload
     purpose: str
@@ -38,23 +38,18 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnqueueReviews:
-    """Faces Matched that asks for reviewers becomes an item of the queue; once, however often the event comes."""
+    """Faces Matched that asks for reviewers becomes an item of the queue, once for all deliveries of the event."""
 
-    def __init__(
-        self, dynamodb: Any, table: str, keep_seconds: float, now: Callable[[], float] = time.time
-    ) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, table: Table, keep_s: float, now: Callable[[], float] = time.time) -> None:
         self._table = table
-        self._keep = keep_seconds
+        self._keep_s = keep_s
         self._now = now
 
-    def __call__(self, messages: Sequence[Message]) -> list[str]:
-        """Settle every message; the ids of those to deliver again."""
-        return one_by_one(messages, self._one)
+    def __call__(self, batch: Batch[Message]) -> None:
+        """Queue the review that each message asks for."""
+        batch.map(lambda message: self._enqueue(message.event_of(events.FacesMatched)))
 
-    def _one(self, message: Message) -> None:
-        event = message.event()
-        assert isinstance(event, events.FacesMatched), event.detail_type
+    def _enqueue(self, event: events.FacesMatched) -> None:
         if not event.reviewers:
             return
         waiting = Waiting(
@@ -63,25 +58,17 @@ class EnqueueReviews:
             reviewers=event.reviewers,
             arrived=event.time,
         )
-        identity = event.upload.identity
-        expires = {"N": str(int(self._now() + self._keep))}
+        identity, expires = event.upload.identity, int(self._now() + self._keep_s)
         review = {
-            "pk": {"S": f"review#{identity}"},
-            "sk": {"S": "review"},
-            "body": {"S": msgspec.json.encode(waiting).decode()},
-            "version": {"N": "0"},
-            "expires": expires,
+            PARTITION: f"review#{identity}",
+            SORT: "review",
+            "body": msgspec.json.encode(waiting).decode(),
+            "version": 0,
+            TTL: expires,
         }
-        entry = {"pk": {"S": OPEN}, "sk": {"S": f"{event.time}#{identity}"}, "expires": expires}
-        first = "attribute_not_exists(pk)"
+        entry = {PARTITION: OPEN, SORT: f"{event.time}#{identity}", TTL: expires}
         try:
-            self._dynamodb.transact_write_items(
-                TransactItems=[
-                    {"Put": {"TableName": self._table, "Item": review, "ConditionExpression": first}},
-                    {"Put": {"TableName": self._table, "Item": entry}},
-                ]
-            )
-        except self._dynamodb.exceptions.TransactionCanceledException as error:
-            reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
-            if "ConditionalCheckFailed" not in reasons:
+            self._table.transact([Put(review, absent=True), Put(entry)])
+        except Conflict as conflict:
+            if not any(conflict.failed):
                 raise

@@ -1,18 +1,21 @@
-"""From S3's event to an :class:`~abeyance.pipeline.events.Upload`: what the object's key says."""
+"""From S3's notification to an :class:`~abeyance.pipeline.events.Upload`, and the keys that are derived from it."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
 
 from abeyance.pipeline.events import Upload
 
-#: What the second part of a key may say.
+#: The values of the second part of a key.
 ACTIONS = ("index", "search", "analyze")
 
-#: Bytes of S3's longest key.
-LONGEST_KEY = 1024
+#: S3's limit.
+MAX_KEY_BYTES = 1024
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
@@ -20,22 +23,29 @@ _NOT_EXTERNAL_IMAGE_ID = re.compile(r"[^a-zA-Z0-9_.\-:]")
 
 
 class KeyNotUnderstood(ValueError):
-    """The object's key does not say whose it is and what to do with it."""
+    """An object key without tenant, action and collection; the message says how it must be."""
 
 
-def from_s3(detail: dict[str, Any]) -> Upload:
-    """The upload that an ``Object Created`` or ``Object Deleted`` event speaks of, its key not yet understood.
+class S3Notification(NamedTuple):
+    """A notification of S3, parsed. The upload has no tenant, action and collection yet; see :func:`parse_key`."""
 
-    ``detail`` is the event's detail as S3 documents it: ``bucket.name``; ``object.key``, ``.size``, ``.etag``,
-    ``.version-id``, ``.sequencer``; ``deletion-type``. A deletion has a version only where that version alone was
-    deleted for good: a delete marker's own version id and ETag say nothing of the photo. Raises ``KeyError`` if one
-    that must be there is missing.
+    upload: Upload
+    is_deletion: bool
+
+
+def parse_notification(envelope: Mapping[str, Any]) -> S3Notification:
+    """Parse the EventBridge envelope of an ``Object Created`` or ``Object Deleted`` event.
+
+    Its detail is as S3 documents it: ``bucket.name``; ``object.key``, ``.size``, ``.etag``, ``.version-id``,
+    ``.sequencer``; ``deletion-type``. A deletion has a version only where that version alone was deleted for good: a
+    delete marker's own version id and ETag are not those of the photo. Raises ``KeyError`` if a required field is
+    missing.
     """
-    thing = detail["object"]
-    deletion = detail.get("deletion-type", "")
+    detail = envelope["detail"]
+    thing, deletion = detail["object"], detail.get("deletion-type", "")
     etag = "" if deletion else thing.get("etag", "")
     version = "" if deletion == "Delete Marker Created" else thing.get("version-id", "")
-    return Upload(
+    upload = Upload(
         bucket=detail["bucket"]["name"],
         key=thing["key"],
         version=version or etag,
@@ -43,10 +53,14 @@ def from_s3(detail: dict[str, Any]) -> Upload:
         size=thing.get("size", 0),
         sequencer=thing["sequencer"],
     )
+    return S3Notification(upload, envelope["detail-type"] == "Object Deleted")
 
 
-def understand(upload: Upload) -> Upload:
-    """The same upload with tenant, action and collection, from a key ``<tenant>/<action>/<collection>/<anything>``."""
+def parse_key(upload: Upload) -> Upload:
+    """Return the upload with tenant, action and collection from its key, ``<tenant>/<action>/<collection>/<anything>``.
+
+    Raises :class:`KeyNotUnderstood`.
+    """
     parts = upload.key.split("/", 3)
     if len(parts) != 4 or not parts[3]:
         raise KeyNotUnderstood("The key must be <tenant>/<index|search|analyze>/<collection>/<name>.")
@@ -61,36 +75,26 @@ def understand(upload: Upload) -> Upload:
         raise KeyNotUnderstood(
             "The key's third part must be a collection: letters, digits, '_', '.' and '-'."
         )
-    return Upload(
-        bucket=upload.bucket,
-        key=upload.key,
-        version=upload.version,
-        sequencer=upload.sequencer,
-        etag=upload.etag,
-        size=upload.size,
-        tenant=tenant,
-        action=action,
-        collection=collection,
-    )
+    return msgspec.structs.replace(upload, tenant=tenant, action=action, collection=collection)
 
 
 def external_image_id(upload: Upload, given: str = "") -> str:
-    """What the faces of this photo are called: as given, else the file's name, in Rekognition's alphabet."""
+    """Return the name of the photo's faces: as given, else the file's name, in Rekognition's alphabet."""
     name = given or upload.key.rsplit("/", 1)[-1]
     return _NOT_EXTERNAL_IMAGE_ID.sub("_", name)[:255]
 
 
 def chips_key(upload: Upload) -> str:
-    """Where the chips of an upload lie in the chips bucket."""
+    """Return the key of an upload's chips in the chips bucket."""
     return f"{upload.folder}{upload.identity}.npy"
 
 
 def result_key(key: str) -> str:
-    """Where the result of an upload lies in the results bucket: the upload's key and ``.json``.
+    """Return the key of an upload's result in the results bucket: the upload's key and ``.json``.
 
-    S3 takes keys of at most 1024 bytes; what would be longer ends in its digest.
+    A key that would exceed S3's limit ends in its digest instead.
     """
-    if len(key.encode()) <= LONGEST_KEY - len(".json"):
+    if len(key.encode()) <= MAX_KEY_BYTES - len(".json"):
         return f"{key}.json"
     folder = "/".join(key.split("/")[:3])[:600]
     return f"{folder}/{hashlib.sha256(key.encode()).hexdigest()}.json"

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from abeyance.aws.clients import client
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.queue import LedgerQueue, queue_url
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import assemble as stages
-from abeyance.pipeline.aws import client
 from abeyance.pipeline.settings import Settings
 from abeyance.rekognition.access import Access
 from abeyance.rekognition.gateway import request_of, response_of

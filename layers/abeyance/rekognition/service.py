@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from abeyance.pipeline.stage import frames
+from abeyance.pipeline.batch import error_fields
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import Access
 from abeyance.rekognition.call import Answer, Call, Grant, Request, Timings
@@ -47,7 +47,7 @@ class Rekognition:
             if answered.name in _LOGGED:
                 log.error(
                     "request failed",
-                    extra={"request": request.id, **frames(error)},
+                    extra={"request": request.id, **error_fields(error)},
                 )
         headers["Server-Timing"] = timings.header()
         return Answer(status, headers, body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,13 +11,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from abeyance.aws.memory import MemoryTable
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import Tenant
 from abeyance.pipeline import events
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.detect import Detect
+from abeyance.pipeline.outbox import Outbox
+from abeyance.pipeline.upload_records import KEY, UploadRecords
 from abeyance.rekognition import wire
 from abeyance.rekognition.facedetail import attribute_roles, face_detail
 from abeyance.vision.analysis import FaceAnalyzer
@@ -95,12 +98,12 @@ def _numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, float) else []
 
 
-class Kept:
-    """Objects and outbox of a stage, in memory."""
+class InMemory:
+    """Objects, bus and guard of a stage, in memory."""
 
     def __init__(self, photo: bytes) -> None:
         self.photo = photo
-        self.told: list[events.Event] = []
+        self.emitted: list[events.Event] = []
         self.stored: dict[str, bytes] = {}
 
     def read(self, upload: events.Upload) -> bytes:
@@ -109,18 +112,8 @@ class Kept:
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self.stored[key] = body
 
-    def repeat(self, upload: events.Upload) -> bool:
-        return False
-
-    def is_latest(self, upload: events.Upload) -> bool:
-        return True
-
-    def settle(self, event: events.Event) -> events.Event:
-        self.told.append(event)
-        return event
-
-    def tell(self, told: Sequence[events.Event]) -> None:
-        """Told when it was settled."""
+    def emit(self, emitted: Sequence[events.Event]) -> None:
+        self.emitted += emitted
 
     def decide(self, tenant: str, action: str, purpose: str) -> Decision:
         return permitted(action)
@@ -134,52 +127,37 @@ def permitted(action: str) -> Decision:
     return decide(request, parse(new_deployment()), datetime(2026, 11, 22, tzinfo=UTC))
 
 
-class Arrived:
-    """A message with a permitted upload."""
-
-    id, receives = "1", 1
-
-    def __init__(self, action: str) -> None:
-        self._action = action
-
-    def event(self) -> events.Event:
-        upload = events.Upload(
-            bucket="uploads",
-            key=f"acme/{self._action}/a.jpg",
-            version="1",
-            sequencer="1",
-            tenant="acme",
-            action=self._action,
-        )
-        return events.UploadPermitted(
-            id="x",
-            time="2026-11-22T00:00:00Z",
-            upload=upload,
-            decision=permitted(self._action),
-            purpose="access_control",
-        )
+def arrived(action: str) -> events.UploadPermitted:
+    """Return the event of a permitted upload."""
+    upload = events.Upload(
+        bucket="uploads",
+        key=f"acme/{action}/a.jpg",
+        version="1",
+        sequencer="1",
+        tenant="acme",
+        action=action,
+    )
+    return events.UploadPermitted.of(upload, decision=permitted(action), purpose="access_control")
 
 
 def detected(
     photo: bytes, detector: Detector, action: str, load: Callable[[], AttributeEstimator]
 ) -> events.FacesDetected:
-    kept = Kept(photo)
-    parts = {
-        "guard": kept,
-        "objects": kept,
-        "outbox": kept,
-        "detector": lambda: detector,
-        "chips_bucket": "chips",
-        "attributes": load,
-    }
-    known = inspect.signature(Detect).parameters
-    stage = Detect(**{name: part for name, part in parts.items() if name in known})  # type: ignore[arg-type]
-    assert stage([Arrived(action)]) == []  # type: ignore[list-item]
-    (event,) = kept.told
-    assert isinstance(event, events.FacesDetected)
-    (chips,) = kept.stored.values()
-    assert len(np.load(io.BytesIO(chips))) == len(event.faces)
-    return event
+    world = InMemory(photo)
+    records = UploadRecords(MemoryTable(partition=KEY, sort=""), 1, lambda: 1e9)
+    outbox = Outbox("detect", records, world, world, "results")  # type: ignore[arg-type]
+    stage = Detect(world, world, outbox, FaceAnalyzer(lambda: detector, load), "chips")  # type: ignore[arg-type]
+    event = arrived(action)
+    records.claim(event.upload)
+    envelope = {"detail-type": event.detail_type, "detail": msgspec.to_builtins(event)}
+    batch = Batch.of([Message("1", 1, envelope)])
+    stage(batch)
+    assert batch.failures == []
+    (emitted,) = world.emitted
+    assert isinstance(emitted, events.FacesDetected)
+    (chips,) = world.stored.values()
+    assert len(np.load(io.BytesIO(chips))) == len(emitted.faces)
+    return emitted
 
 
 class TestPipeline:

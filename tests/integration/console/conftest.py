@@ -17,6 +17,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
+from abeyance.aws.clients import client as shared_client
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.aws.timestamps import timestamp
 from abeyance.console.assemble import parts
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
@@ -32,13 +35,14 @@ from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.schema import definition
 from abeyance.moratorium.tenants import DynamoTenants
-from abeyance.pipeline import aws, events
+from abeyance.pipeline import events
+from abeyance.pipeline.batch import Batch, Message, answer
 from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, SearchedFace, Upload
 from abeyance.pipeline.recognize import face_id, review_key
 from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.review import EnqueueReviews
 from abeyance.pipeline.settings import Settings
-from abeyance.pipeline.stage import Message, answer, timestamp
+from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -84,7 +88,11 @@ class World:
             client("dynamodb"), self.settings.gallery_table, client("s3"), self.settings.gallery_bucket
         )
         self.ledger = LedgerStore(client("dynamodb"), self.settings.ledger_table)
-        self.uploads = aws.DynamoUploads(client("dynamodb"), self.settings.uploads_table, 30, lambda: 1e9)
+        self.uploads = UploadRecords(
+            DynamoTable(client("dynamodb"), self.settings.uploads_table, partition=KEY, sort=""),
+            30,
+            lambda: 1e9,
+        )
         self.parts = parts(self.settings)
         self.app = create_app(self.parts)
 
@@ -169,9 +177,11 @@ class World:
         hidden = msgspec.structs.replace(
             matched, faces=tuple(msgspec.structs.replace(one, matches=()) for one in matched.faces)
         )
-        enqueue = EnqueueReviews(self.local.client("dynamodb"), self.settings.reviews_table, 1e6)
+        enqueue = EnqueueReviews(DynamoTable(self.local.client("dynamodb"), self.settings.reviews_table), 1e6)
         envelope = {"detail-type": FacesMatched.detail_type, "detail": msgspec.to_builtins(hidden)}
-        assert enqueue([Message("m", 1, envelope), Message("n", 2, envelope)]) == []
+        batch = Batch.of([Message("m", 1, envelope), Message("n", 2, envelope)])
+        enqueue(batch)
+        assert batch.failures == []
         return upload
 
     def result(self, upload: Upload) -> dict[str, Any] | None:
@@ -252,11 +262,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     local.start()
     for name, value in environment(local.endpoint).items():
         monkeypatch.setenv(name, value)
-    aws.client.cache_clear()
+    shared_client.cache_clear()
     try:
         yield World(local, tmp_path / "flags.json")
     finally:
-        aws.client.cache_clear()
+        shared_client.cache_clear()
         local.stop()
 
 

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 from tests.vector_index import Approximate, answer_search_vectors, over_dynamodb, over_memory
 
+from abeyance.aws.clients import client
 from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.gallery.errors import IndexUnavailable, InvalidInput, ModelMismatch
 from abeyance.gallery.facade import TableGallery
@@ -20,7 +21,6 @@ from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.gallery.vector_index import DynamoIndex, Index, IndexSearcher
 from abeyance.pipeline import assemble as pipeline
-from abeyance.pipeline.aws import client
 from abeyance.pipeline.settings import Settings
 from abeyance.rekognition import assemble as rekognition
 

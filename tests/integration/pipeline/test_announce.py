@@ -12,8 +12,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from abeyance.aws.clients import client as shared_client
 from abeyance.moratorium.presets import new_deployment
-from abeyance.pipeline import assemble, aws
+from abeyance.pipeline import assemble
 
 ROLE = "arn:aws:iam::123456789012:role/announcements"
 
@@ -30,12 +31,12 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    aws.client.cache_clear()
+    shared_client.cache_clear()
     with mock_aws():
         client = boto3.client("scheduler")
         client.create_schedule_group(Name="moratoria")
         yield client
-    aws.client.cache_clear()
+    shared_client.cache_clear()
 
 
 def waiting(scheduler: Any) -> list[Any]:

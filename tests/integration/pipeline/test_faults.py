@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from abeyance.aws.clients import client
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.store import LedgerStore
@@ -21,13 +23,16 @@ from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.source import FileSource, Snapshot
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
-from abeyance.pipeline import aws, events, topology
-from abeyance.pipeline.aws import DynamoUploads, EventBridgeBus, S3Objects
+from abeyance.pipeline import events, topology
+from abeyance.pipeline.aws import EventBridgeBus, S3Objects
+from abeyance.pipeline.batch import answer
 from abeyance.pipeline.gate import Gate
+from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.recognize import Recognize
 from abeyance.pipeline.record import RecordDecisions
-from abeyance.pipeline.stage import Outbox, answer
+from abeyance.pipeline.upload_records import KEY as TABLE_KEY
+from abeyance.pipeline.upload_records import UploadRecords
 
 ACME = Tenant(
     id="acme",
@@ -77,18 +82,19 @@ class World:
         self.source: Any = FileSource(self.flags)
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.objects = S3Objects(self.s3)
-        self.uploads = DynamoUploads(aws.client("dynamodb"), settings.uploads_table, 1, time.time)
+        table = DynamoTable(aws.client("dynamodb"), settings.uploads_table, partition=TABLE_KEY, sort="")
+        self.records = UploadRecords(table, 1, time.time)
 
     def guard(self) -> Guard:
         return Guard(self.source, self.tenants, lambda: self.now(), max_age=300)
 
     def outbox(self, stage: str) -> Outbox:
         bus = EventBridgeBus(self.bus, self.aws.settings.event_bus)
-        return Outbox(stage, self.uploads, bus, self.objects, self.aws.settings.results_bucket)
+        return Outbox(stage, self.records, bus, self.objects, self.aws.settings.results_bucket)
 
     def gate(self) -> dict[str, Any]:
         """Run the gate on what waits for it, as Lambda would."""
-        return self.run(topology.GATE, Gate(self.guard(), self.objects, self.uploads, self.outbox("gate")))
+        return self.run(topology.GATE, Gate(self.guard(), self.objects, self.records, self.outbox("gate")))
 
     def run(self, stage: topology.Stage, work: Any) -> dict[str, Any]:
         url = self.sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
@@ -315,7 +321,6 @@ def test_a_flag_flipped_between_gate_and_recognize_halts_before_a_template_is_ma
     dynamodb = world.aws.client("dynamodb")
     gallery = DynamoGallery(dynamodb, "abeyance-gallery", world.s3, "abeyance-gallery")
     recognize = Recognize(
-        world.aws.settings,
         world.guard(),
         world.objects,
         world.outbox("recognize"),
@@ -324,6 +329,9 @@ def test_a_flag_flipped_between_gate_and_recognize_halts_before_a_template_is_ma
         NoModel,
         NoModel,
         Postpone(world.sqs, topology.RECOGNIZE.queue),
+        chips_bucket=world.aws.settings.chips_bucket,
+        threshold=80.0,
+        max_candidates=10,
     )
     assert world.run(topology.RECOGNIZE, recognize) == {"batchItemFailures": []}
     entries = {entry.type: entry for entry in world.record()}
@@ -432,11 +440,12 @@ def test_deletions_in_a_bucket_with_versions(world: World, kind: str) -> None:
     }
     gate_url = world.sqs.get_queue_url(QueueName=topology.GATE.queue)["QueueUrl"]
     world.sqs.send_message(QueueUrl=gate_url, MessageBody=json.dumps(envelope))
-    latest = world.uploads.latest("uploads", KEY)
+    photo = events.Upload(bucket="uploads", key=KEY, version="", sequencer="")
+    latest = world.records.latest([photo])
     assert world.gate() == {"batchItemFailures": []}
     withdrawn = next(entry for entry in world.record() if entry.type == "Upload Withdrawn")
     assert withdrawn.body["action"] == "search"
-    assert (world.uploads.latest("uploads", KEY) == latest) is (kind == "one version")
+    assert (world.records.latest([photo]) == latest) is (kind == "one version")
 
 
 def test_clients_that_a_decision_waits_for_give_up_before_the_function_does(
@@ -444,7 +453,7 @@ def test_clients_that_a_decision_waits_for_give_up_before_the_function_does(
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     for service in ("appconfigdata", "sqs", "dynamodb"):
-        config = aws.client.__wrapped__(service).meta.config
+        config = client.__wrapped__(service).meta.config
         worst = (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"]
         assert worst <= 15, service
     assert topology.GATE.timeout >= 60

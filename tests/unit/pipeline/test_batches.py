@@ -1,71 +1,69 @@
-"""A batch asks together what it can, and of each message that fails nothing is lost and nothing of another's."""
+"""A batch asks together where it can, and a message that fails loses nothing of its own and nothing of another's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
+from abeyance.aws.eventbridge import MAX_BYTES, MAX_ENTRIES
+from abeyance.aws.memory import MemoryTable
+from abeyance.aws.table import Item, Key, Operation, Update
 from abeyance.pipeline import events
-from abeyance.pipeline.aws import BYTES_PER_CALL, ENTRIES_PER_CALL, EventBridgeBus
+from abeyance.pipeline.aws import EventBridgeBus
+from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Event, Upload
-from abeyance.pipeline.ports import Standing
-from abeyance.pipeline.stage import Message, Outbox, each, rejected, together
+from abeyance.pipeline.outbox import Outbox, RecordedEvent, rejected
+from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 
-class Records:
-    """Records of uploads in memory."""
+class Table(MemoryTable):
+    """A table of uploads that counts batch reads, and refuses to update one upload's record."""
 
     def __init__(self) -> None:
-        self.on_key: dict[tuple[str, str], str] = {}
-        self.stages: dict[str, dict[str, Event]] = {}
+        super().__init__(partition=KEY, sort="")
         self.reads = 0
         self.failing = ""
 
-    def come(self, upload: Upload) -> Upload:
-        self.on_key[upload.bucket, upload.key] = upload.identity
-        return upload
-
-    def look(self, uploads: Sequence[Upload]) -> list[Standing]:
+    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
         self.reads += 1
-        return [
-            Standing(self.on_key[one.bucket, one.key] == one.identity, self.settled(one.identity))
-            for one in uploads
-        ]
+        return super().get_many(keys, attributes=attributes)
 
-    def still_latest(self, uploads: Sequence[Upload]) -> list[bool]:
-        return [standing.latest for standing in self.look(uploads)]
-
-    def latest(self, bucket: str, key: str) -> str:
-        self.reads += 1
-        return self.on_key[bucket, key]
-
-    def settled(self, identity: str) -> Mapping[str, Event]:
-        return self.stages.get(identity, {})
-
-    def settle(self, stage: str, event: Event) -> Event:
-        if event.upload.key == self.failing:
+    def transact(self, operations: Sequence[Operation]) -> None:
+        if any(isinstance(one, Update) and one.key[0] == self.failing for one in operations):
             raise ConnectionError
-        return self.stages.setdefault(event.upload.identity, {}).setdefault(stage, event)
+        super().transact(operations)
 
 
 class World:
     """An outbox with records, a bus and a bucket of results, all in memory."""
 
     def __init__(self) -> None:
-        self.records = Records()
+        self.table = Table()
+        self.records = UploadRecords(self.table, 1, lambda: 1e9)
         self.calls: list[list[str]] = []
         self.results: dict[str, str] = {}
         self.bus_is_down = False
         self.after_put: Callable[[str], None] = lambda key: None
         self.outbox = Outbox("gate", self.records, self, self, "results")  # type: ignore[arg-type]
 
-    def emit(self, told: Sequence[Event]) -> None:
+    def arrive(self, arrived: Upload) -> Upload:
+        assert self.records.claim(arrived)
+        return arrived
+
+    def record(self, *outcomes: Event | RecordedEvent) -> tuple[list[str], list[Upload]]:
+        """Record the outcomes of a batch; return the messages that failed, and the uploads that were overtaken."""
+        own = [one.event if isinstance(one, RecordedEvent) else one for one in outcomes]
+        batch = Batch(zip((Message(event.upload.key, 1, {}) for event in own), outcomes, strict=True))
+        overtaken = self.outbox.record_outcomes(batch)
+        return batch.failures, [event.upload for event in overtaken]
+
+    def emit(self, emitted: Sequence[Event]) -> None:
         if self.bus_is_down:
             raise ConnectionError
-        self.calls.append([event.upload.key for event in told])
+        self.calls.append([event.upload.key for event in emitted])
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self.results[key] = msgspec.json.decode(body)["id"]
@@ -83,92 +81,106 @@ def end(of: Upload) -> Event:
     return rejected("gate", of, "NO_FACE", "No face was found in the image.")
 
 
-def messages(ends: Sequence[Event]) -> list[tuple[Message, Event]]:
-    return [(Message(event.upload.key, 1, {}), event) for event in ends]
-
-
 @pytest.fixture
 def world() -> World:
     return World()
 
 
-def test_a_batch_is_told_at_once_and_looked_at_twice(world: World) -> None:
-    ends = [end(world.records.come(upload(key))) for key in "abcde"]
-    failed: list[str] = []
-    assert world.outbox.settle_all(messages(ends), failed) == []
-    assert failed == []
+def test_a_batch_is_emitted_at_once_and_its_keys_are_read_twice(world: World) -> None:
+    ends = [end(world.arrive(upload(key))) for key in "abcde"]
+    assert world.record(*ends) == ([], [])
     assert world.calls == [list("abcde")]
     assert world.results == {f"{event.upload.key}.json": event.id for event in ends}
-    assert world.records.reads == 2
+    assert world.table.reads == 2
 
 
-def test_one_that_cannot_be_settled_holds_up_no_other(world: World) -> None:
-    ends = [end(world.records.come(upload(key))) for key in "abc"]
-    world.records.failing = "b"
-    failed: list[str] = []
-    world.outbox.settle_all(messages(ends), failed)
-    assert failed == ["b"]
+def test_an_outcome_that_cannot_be_recorded_holds_up_no_other(world: World) -> None:
+    ends = [end(world.arrive(upload(key))) for key in "abc"]
+    world.table.failing = f"upload#{ends[1].upload.identity}"
+    assert world.record(*ends) == (["b"], [])
     assert world.calls == [["a", "c"]]
     assert sorted(world.results) == ["a.json", "c.json"]
 
 
-def test_what_could_not_be_told_has_no_result_and_comes_again_as_it_was(world: World) -> None:
-    first = end(world.records.come(upload("a")))
+def test_an_event_that_could_not_be_emitted_has_no_result_and_is_emitted_again_as_recorded(
+    world: World,
+) -> None:
+    first = end(world.arrive(upload("a")))
     world.bus_is_down = True
-    failed: list[str] = []
-    world.outbox.settle_all(messages([first]), failed)
-    assert (failed, world.results) == (["a"], {})
+    assert world.record(first) == (["a"], [])
+    assert world.results == {}
     world.bus_is_down = False
-    later = msgspec.structs.replace(first, reason="UNPROCESSABLE")
-    world.outbox.settle_all(messages([later]), failed)
-    assert world.records.settled(first.upload.identity) == {"gate": first}
+    world.record(msgspec.structs.replace(first, reason="UNPROCESSABLE"))
+    assert world.records.recorded(first.upload.identity) == {"gate": first}
     assert world.calls == [["a"]]
-    assert world.outbox.repeat(first.upload)
+    (state,) = world.records.read_states([first.upload])
+    recorded = world.outbox.already_recorded(state)
+    assert recorded is not None
+    world.record(recorded)
     assert world.calls == [["a"], ["a"]]
 
 
-def test_a_later_upload_that_comes_while_a_result_is_written_has_the_last_word(world: World) -> None:
-    first, second = upload("a", "1"), upload("a", "2")
-    world.records.come(first)
-    other = end(world.records.come(upload("b")))
+def test_a_later_upload_that_comes_while_a_result_is_written_has_the_last_result(world: World) -> None:
+    first, second = world.arrive(upload("a", "1")), upload("a", "2")
+    other = end(world.arrive(upload("b")))
 
     def overtake(key: str) -> None:
         if key == "a.json":
-            world.records.come(second)
-            world.records.stages[second.identity] = {"gate": end(second)}
+            world.arrive(second)
+            world.records.record("gate", end(second))
 
     world.after_put = overtake
-    failed: list[str] = []
-    overtaken = world.outbox.settle_all(messages([end(first), other]), failed)
-    assert [event.upload for _, event in overtaken] == [first]
+    assert world.record(end(first), other) == ([], [first])
     assert world.results == {"a.json": end(second).id, "b.json": other.id}
-    assert failed == []
 
 
 def test_an_upload_that_was_replaced_before_writes_no_result(world: World) -> None:
     first = upload("a", "1")
-    world.records.come(upload("a", "2"))
-    overtaken = world.outbox.settle_all(messages([end(first)]), [])
-    assert [event.upload for _, event in overtaken] == [first]
+    world.arrive(upload("a", "2"))
+    assert world.record(end(first)) == ([], [first])
     assert world.results == {}
     assert world.calls == [["a"]]
 
 
-def test_what_fails_for_all_fails_for_each() -> None:
-    pairs = [(Message(str(number), 1, {}), number) for number in range(3)]
+def test_an_outcome_outside_a_batch_raises_its_failure(world: World) -> None:
+    first = end(world.arrive(upload("a")))
+    world.bus_is_down = True
+    with pytest.raises(ConnectionError):
+        world.outbox.record_outcome(first)
+    world.bus_is_down = False
+    assert world.outbox.record_outcome(msgspec.structs.replace(first, reason="UNPROCESSABLE")) == first
+    assert world.results == {"a.json": first.id}
 
-    def fail(numbers: list[int]) -> list[int]:
+
+def numbers(count: int) -> Batch[int]:
+    return Batch((Message(str(number), 1, {}), number) for number in range(count))
+
+
+def test_a_step_that_fails_together_fails_for_each() -> None:
+    def fail(values: list[int]) -> list[int]:
         raise ConnectionError
 
-    failed: list[str] = []
-    assert together(pairs, fail, failed) == []
-    assert failed == ["0", "1", "2"]
-    assert together([], fail, failed) == []
+    batch = numbers(3)
+    assert list(batch.map_together(fail)) == []
+    assert batch.failures == ["0", "1", "2"]
+    assert list(numbers(0).map_together(fail)) == []
     with pytest.raises(ConnectionError):
-        together(pairs, fail, failed, let=ConnectionError)
-    failed = []
-    assert [result for _, result in each(pairs, lambda number: 1 // number, failed)] == [1, 0]
-    assert failed == ["0"]
+        numbers(3).map_together(fail, raises=ConnectionError)
+
+
+def test_a_message_that_fails_is_in_no_later_step() -> None:
+    batch = numbers(3)
+    assert list(batch.map(lambda number: 1 // number).map(lambda number: number + 1)) == [2, 1]
+    assert batch.failures == ["0"]
+
+
+def test_groups_keep_their_messages() -> None:
+    batch = numbers(4)
+    odd = batch.group_by(lambda number: number % 2)[1]
+    assert list(odd) == [1, 3]
+    odd.map(lambda number: 1 // (number - 3))
+    assert batch.failures == ["3"]
+    assert [message.id for message in odd.messages] == ["1", "3"]
 
 
 class EventBridge:
@@ -202,5 +214,5 @@ def test_the_bus_is_handed_no_more_than_it_takes_at_once(size: int, calls: list[
         event.id for event in sent
     ]
     for call in eventbridge.calls:
-        assert len(call) <= ENTRIES_PER_CALL
-        assert sum(len(entry["Detail"]) for entry in call) <= max(BYTES_PER_CALL, size + 1000)
+        assert len(call) <= MAX_ENTRIES
+        assert sum(len(entry["Detail"]) for entry in call) <= max(MAX_BYTES, size + 1000)

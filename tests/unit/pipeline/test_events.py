@@ -13,7 +13,7 @@ from abeyance.ledger.admissible import check_body
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.pipeline import events
 from abeyance.pipeline.record import entry_body
-from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, from_s3, understand
+from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, parse_key, parse_notification
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
 UPLOAD = events.Upload(
@@ -141,17 +141,20 @@ def test_identity_is_of_the_upload_and_not_of_the_moment() -> None:
 )
 def test_a_key_that_does_not_say_what_to_do_is_refused(key: str) -> None:
     with pytest.raises(KeyNotUnderstood):
-        understand(msgspec.structs.replace(UPLOAD, key=key))
+        parse_key(msgspec.structs.replace(UPLOAD, key=key))
 
 
-def test_what_a_key_says() -> None:
-    upload = understand(
-        from_s3(
+def test_a_key_gives_tenant_action_collection_and_name() -> None:
+    upload = parse_key(
+        parse_notification(
             {
-                "bucket": {"name": "uploads"},
-                "object": {"key": "acme/search/staff/a/b c.jpg", "sequencer": "1"},
+                "detail-type": "Object Created",
+                "detail": {
+                    "bucket": {"name": "uploads"},
+                    "object": {"key": "acme/search/staff/a/b c.jpg", "sequencer": "1"},
+                },
             }
-        )
+        ).upload
     )
     assert (upload.tenant, upload.action, upload.collection) == ("acme", "search", "staff")
     assert external_image_id(upload) == "b_c.jpg"

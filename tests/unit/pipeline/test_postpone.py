@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from abeyance.pipeline.postpone import LONGEST, Postpone, delay
-from abeyance.pipeline.stage import Message
+from abeyance.pipeline.batch import Batch, Message
+from abeyance.pipeline.postpone import MAX_DELAY_S, Postpone, delay_s
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -33,10 +33,16 @@ def message(number: int, age: timedelta) -> Message:
     return Message(str(number), 3, {"time": time, "detail-type": "Faces Detected", "detail": {"n": number}})
 
 
+def failures(postpone: Postpone, *messages: Message, least_s: float = 1.0) -> list[str]:
+    batch = Batch.of(messages)
+    postpone(batch, least_s)
+    return batch.failures
+
+
 def test_a_message_is_sent_again_as_it_came() -> None:
     sqs = Sqs()
     given = message(7, timedelta(seconds=4))
-    assert Postpone(sqs, "abeyance-recognize", now=lambda: NOW)([given], 15.0) == []
+    assert failures(Postpone(sqs, "abeyance-recognize", now=lambda: NOW), given, least_s=15.0) == []
     (sent,) = sqs.sent
     assert sent["QueueUrl"] == "https://sqs/abeyance-recognize"
     assert json.loads(sent["MessageBody"]) == given.envelope
@@ -47,14 +53,14 @@ def test_what_cannot_be_sent_or_is_too_old_fails_as_any_message_does() -> None:
     sqs = Sqs()
     postpone = Postpone(sqs, "q", give_up=timedelta(days=1), now=lambda: NOW)
     odd = Message("9", 1, {"detail": {}})
-    assert postpone([message(1, timedelta(days=2)), message(2, timedelta(0)), odd]) == ["1", "9"]
+    assert failures(postpone, message(1, timedelta(days=2)), message(2, timedelta(0)), odd) == ["1", "9"]
     sqs.failing = True
-    assert postpone([message(3, timedelta(0))]) == ["3"]
+    assert failures(postpone, message(3, timedelta(0))) == ["3"]
 
 
 @pytest.mark.parametrize(
-    ("age", "low", "high"), [(0, 1, 2), (60, 11, 19), (1200, 225, 375), (86400, 900, LONGEST)]
+    ("age", "low", "high"), [(0, 1, 2), (60, 11, 19), (1200, 225, 375), (86400, 900, MAX_DELAY_S)]
 )
 def test_the_delay_grows_with_the_age(age: int, low: int, high: int) -> None:
     for _ in range(50):
-        assert low <= delay(timedelta(seconds=age), 1.0) <= high
+        assert low <= delay_s(timedelta(seconds=age), 1.0) <= high

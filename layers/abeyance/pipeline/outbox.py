@@ -1,0 +1,164 @@
+"""Records the outcome of an upload once, emits it, and publishes the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from abeyance.moratorium.decide import Decision
+from abeyance.pipeline import events
+from abeyance.pipeline.batch import Batch
+from abeyance.pipeline.events import Event, Upload
+from abeyance.pipeline.ports import Bus, ObjectStore
+from abeyance.pipeline.upload_records import UploadRecords, UploadState
+from abeyance.pipeline.uploads import result_key
+
+Value = TypeVar("Value")
+
+#: Decides for a tenant, an action and a purpose.
+Decide: TypeAlias = Callable[[str, str, str], Decision]
+
+#: The events that end an upload and are written as its result.
+FINAL_EVENTS = (
+    events.UploadHalted,
+    events.UploadRejected,
+    events.RecognitionHalted,
+    events.FacesIndexed,
+    events.FacesMatched,
+    events.MatchesReleased,
+    events.MatchesWithheld,
+    events.FacesAnalyzed,
+)
+
+
+class RecordedEvent(NamedTuple):
+    """The event recorded for an upload, and whether this call recorded it."""
+
+    event: Event
+    is_new: bool
+
+
+class _Publication(NamedTuple):
+    """The result to write for a recorded event; ``written`` and ``latest`` are identities of uploads on its key."""
+
+    recorded: RecordedEvent
+    written: str = ""
+    latest: str = ""
+
+
+class Outbox:
+    """The outcomes of one stage.
+
+    The order makes a crash harmless: first the record, then the event, then the result. A redelivered message finds
+    the record, and its event is emitted again, also when a later upload has taken the key: no decision stays untold.
+    """
+
+    def __init__(
+        self, stage: str, records: UploadRecords, bus: Bus, objects: ObjectStore, results_bucket: str
+    ) -> None:
+        self._stage = stage
+        self._records = records
+        self._bus = bus
+        self._objects = objects
+        self._results_bucket = results_bucket
+
+    def read_states(
+        self, batch: Batch[Value], upload_of: Callable[[Value], Upload]
+    ) -> Batch[tuple[Value, UploadState]]:
+        """Return each value with the state of its upload, all from one read."""
+
+        def pair(values: Sequence[Value]) -> list[tuple[Value, UploadState]]:
+            states = self._records.read_states([upload_of(value) for value in values])
+            return list(zip(values, states, strict=True))
+
+        return batch.map_together(pair)
+
+    def already_recorded(self, state: UploadState) -> RecordedEvent | None:
+        """Return what the stage has recorded for an upload, or None."""
+        event = state.recorded.get(self._stage)
+        return RecordedEvent(event, is_new=False) if event else None
+
+    def is_latest(self, upload: Upload) -> bool:
+        """Return True if no later event has come on the upload's key."""
+        return self._records.latest([upload]) == [upload.identity]
+
+    def record_outcome(self, event: Event) -> Event:
+        """Record, emit and publish one event outside a batch; return the one that stands. Raises what fails."""
+        recorded = Batch.single(event).map(self._record)
+        self._announce(recorded)
+        recorded.raise_failure()
+        (outcome,) = recorded
+        return outcome.event
+
+    def record_outcomes(self, outcomes: Batch[Event | RecordedEvent]) -> Batch[Event]:
+        """Record, emit and publish a batch, in as few requests as it takes.
+
+        Returns the events that ended an upload after a later event had come on its key.
+        """
+        return self._announce(outcomes.map(self._record))
+
+    def delete_result(self, key: str) -> None:
+        """Delete the result on an upload's key, if there is one."""
+        self._objects.delete(self._results_bucket, result_key(key))
+
+    def _record(self, outcome: Event | RecordedEvent) -> RecordedEvent:
+        if isinstance(outcome, RecordedEvent):
+            return outcome
+        standing = self._records.record(self._stage, outcome)
+        return RecordedEvent(standing, is_new=standing is outcome)
+
+    def _announce(self, recorded: Batch[RecordedEvent]) -> Batch[Event]:
+        emitted = recorded.map_together(self._emit)
+        final = emitted.filter(lambda outcome: isinstance(outcome.event, FINAL_EVENTS))
+        overtaken = self._publish(final.map(_Publication)).filter(
+            lambda result: result.latest != result.recorded.event.upload.identity
+        )
+        return overtaken.map(lambda result: result.recorded.event)
+
+    def _emit(self, recorded: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+        self._bus.emit([outcome.event for outcome in recorded])
+        return recorded
+
+    def _publish(self, results: Batch[_Publication]) -> Batch[_Publication]:
+        """Make each result that of the latest upload on its key, and none while that one has none.
+
+        The keys are read again after writing, so that of two writers at once the later upload's result stays.
+        """
+        if not results:
+            return results
+        read = results.map_together(self._read_latest)
+        outdated = read.filter(lambda result: result.latest != result.written)
+        current = read.filter(lambda result: result.latest == result.written)
+        return current + self._publish(outdated.map(self._write))
+
+    def _read_latest(self, results: Sequence[_Publication]) -> list[_Publication]:
+        latest = self._records.latest([result.recorded.event.upload for result in results])
+        return [result._replace(latest=own) for result, own in zip(results, latest, strict=True)]
+
+    def _write(self, result: _Publication) -> _Publication:
+        """Write the last of the events that ended the latest upload as the result on its key."""
+        event, is_new = result.recorded
+        key = result_key(event.upload.key)
+        own = is_new and result.latest == event.upload.identity
+        known = [event] if own else self._records.recorded(result.latest).values()
+        final = [event for event in known if isinstance(event, FINAL_EVENTS)]
+        if final:
+            last = max(final, key=lambda event: event.time)
+            body = json.dumps({"event": last.detail_type, **msgspec.to_builtins(last)}, indent=1)
+            self._objects.put(self._results_bucket, key, body.encode(), "application/json")
+        else:
+            self._objects.delete(self._results_bucket, key)
+        return result._replace(written=result.latest)
+
+
+def halted(upload: Upload, decision: Decision) -> Event:
+    """Return the end of an upload that the gate let pass and that is denied now."""
+    return events.RecognitionHalted.of(upload, decision=decision)
+
+
+def rejected(stage: str, upload: Upload, reason: str, message: str) -> Event:
+    """Return the end of an upload that ``stage`` cannot process: a documented code, and what to do."""
+    return events.UploadRejected.of(upload, stage=stage, reason=reason, message=message)
