@@ -233,13 +233,13 @@ class Recognize:
         return found.map(self._matched)
 
     def _find_candidates(self, jobs: Sequence[RecognitionJob]) -> list[FoundCandidates]:
-        ref = _collection(jobs[0].upload)
+        collection = self._searcher.refresh(_collection(jobs[0].upload))
         embedder = self._embedder()
         thresholds = [self._threshold_of(job) for job in jobs]
         probes = np.concatenate([job.templates.reshape(-1, embedder.dimension) for job in jobs])
         candidates = iter(
             self._searcher.search(
-                ref,
+                collection,
                 probes,
                 limit=self._max_candidates,
                 min_cosine=min(map(self._cosine, thresholds)),
@@ -253,7 +253,7 @@ class Recognize:
             for found, threshold in zip(rows, thresholds, strict=True)
         ]
         ids = {candidate.face_id for found in own for row in found for candidate in row}
-        named = self._gallery.get_faces(ref, list(ids)) if ids else []
+        named = self._gallery.get_faces(collection, list(ids)) if ids else []
         names = {face.id: face.external_image_id for face in named}
         return [FoundCandidates(*parts, names) for parts in zip(jobs, thresholds, own, strict=True)]
 

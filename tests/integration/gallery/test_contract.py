@@ -133,6 +133,50 @@ class TestCollections:
         staff.index(STAFF, [new])
         assert [c.face_id for c in searcher.search(STAFF, old.template[None])[0]] == [new.id]
 
+    def test_reads_take_a_described_collection_in_place_of_its_name(
+        self, staff: Gallery, new_face: MakeFace
+    ) -> None:
+        first, second = new_face("first"), new_face("second")
+        staff.index(STAFF, [first])
+        staff.create_user(STAFF, "ann")
+        known = staff.describe(STAFF)
+        searcher = Searcher(staff)
+        assert searcher.refresh(STAFF) == known
+        # Later changes are seen too, by reads; and by searches, which see at least everything up to then.
+        staff.index(STAFF, [second])
+        staff.associate_faces(STAFF, "ann", [second.id])
+        both = [first.id, second.id]
+        assert staff.get_faces(known, both) == staff.get_faces(STAFF, both)
+        assert staff.get_users(known, ["ann"]) == staff.get_users(STAFF, ["ann"])
+        assert staff.templates(known, both).keys() == set(both)
+        template = staff.user_template(known, "ann")
+        assert template is not None
+        np.testing.assert_array_equal(template, staff.user_template(STAFF, "ann"))
+        for some in (searcher, Searcher(staff)):
+            assert {c.face_id for c in some.search(known, first.template[None])[0]} >= {first.id}
+        late = staff.describe(STAFF)
+        assert {c.face_id for c in searcher.search(late, first.template[None])[0]} == set(both)
+
+    def test_compaction_is_repeatable_and_changes_no_result(
+        self, make_gallery: Callable[..., Gallery], new_face: MakeFace
+    ) -> None:
+        gallery = make_gallery(span=8, auto_compact=False)
+        gallery.create_collection(STAFF, model=MODEL, dimension=8)
+        faces = [new_face(f"{n}") for n in range(40)]
+        gallery.index(STAFF, faces)
+        gallery.delete_faces(STAFF, [faces[3].id])
+        before = ids(gallery)
+        assert gallery.compact(STAFF) == 4
+        assert gallery.compact(STAFF) == 0
+        assert ids(gallery) == before == {face.id for face in faces} - {faces[3].id}
+
+    def test_a_sweep_has_nothing_to_finish_after_whole_deletions(
+        self, staff: Gallery, new_face: MakeFace
+    ) -> None:
+        staff.index(STAFF, [new_face("x")])
+        staff.delete_collection(STAFF)
+        assert staff.sweep("acme") == 0
+
     @pytest.mark.parametrize(("tenant", "name"), [("acme", "a#b"), ("ac#me", "a"), ("a", "b"), ("acme", "")])
     def test_names_cannot_reach_into_other_keys(self, tenant: str, name: str) -> None:
         with pytest.raises(InvalidInput):

@@ -187,3 +187,62 @@ def test_long_templates_fit(aws: tuple[Any, Any], new_face: MakeFace) -> None:
     assert len(gallery.list_faces(STAFF).items) == 300
     found = Searcher(gallery).search(STAFF, faces[7].template[None], limit=1)[0]
     assert found[0].face_id == faces[7].id
+
+
+class TestRequests:
+    """The DynamoDB requests of a search and of the reads that follow it."""
+
+    @pytest.fixture
+    def requests(self, aws: tuple[Any, Any]) -> list[str]:
+        made: list[str] = []
+        aws[0].meta.events.register(
+            "before-call.dynamodb", lambda model, **_: made.append(model.name), unique_id="count"
+        )
+        return made
+
+    def test_a_search_looks_its_collection_up_once(
+        self, aws: tuple[Any, Any], new_face: MakeFace, requests: list[str]
+    ) -> None:
+        dynamodb, s3 = aws
+        gallery = DynamoGallery(dynamodb, "gallery", s3, "gallery")
+        gallery.create_collection(STAFF, model="test@000000000000", dimension=8)
+        faces = [new_face(f"{n}") for n in range(5)]
+        gallery.index(STAFF, faces[:4])
+        searcher = Searcher(gallery)
+
+        def search() -> tuple[set[str], list[str]]:
+            requests.clear()
+            collection = searcher.refresh(STAFF)
+            (candidates,) = searcher.search(collection, faces[0].template[None])
+            found = gallery.get_faces(collection, [candidate.face_id for candidate in candidates])
+            return {face.id for face in found}, requests.copy()
+
+        # Cold: the pointers to segments, and the change log.
+        assert search() == ({f.id for f in faces[:4]}, ["GetItem", "Query", "Query", "BatchGetItem"])
+        assert search() == ({f.id for f in faces[:4]}, ["GetItem", "BatchGetItem"])
+        # After a change, the change log behind the last search.
+        gallery.index(STAFF, faces[4:])
+        assert search() == ({f.id for f in faces}, ["GetItem", "Query", "BatchGetItem"])
+        gallery.delete_faces(STAFF, [faces[0].id])
+        assert search() == ({f.id for f in faces[1:]}, ["GetItem", "Query", "BatchGetItem"])
+
+    def test_reads_of_a_collection_that_is_known_do_not_look_it_up(
+        self, aws: tuple[Any, Any], new_face: MakeFace, requests: list[str]
+    ) -> None:
+        dynamodb, s3 = aws
+        gallery = DynamoGallery(dynamodb, "gallery", s3, "gallery")
+        gallery.create_collection(STAFF, model="test@000000000000", dimension=8)
+        face = new_face("x")
+        gallery.index(STAFF, [face])
+        gallery.create_user(STAFF, "ann")
+        gallery.associate_faces(STAFF, "ann", [face.id])
+        collection = gallery.describe(STAFF)
+        for read, expected in (
+            (lambda: gallery.get_faces(collection, [face.id]), ["BatchGetItem"]),
+            (lambda: gallery.get_users(collection, ["ann"]), ["BatchGetItem"]),
+            (lambda: gallery.templates(collection, [face.id]), ["BatchGetItem", "BatchGetItem"]),
+            (lambda: gallery.user_template(collection, "ann"), ["GetItem", "BatchGetItem"]),
+        ):
+            requests.clear()
+            read()
+            assert requests == expected

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.gallery.model import Kind
+from abeyance.gallery.model import Collection, Kind
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, ApiError, invalid
 from abeyance.rekognition.facedetail import face_detail
-from abeyance.rekognition.operations.services import Services, deployed_model, wire_face
+from abeyance.rekognition.operations.services import Services, searched_collection, wire_face
 from abeyance.vision.analysis import AnalyzedFace
 
 #: Default for the least similarity of a candidate.
@@ -26,20 +26,20 @@ Template = NDArray[np.float32]
 def search_faces(call: Call, services: Services) -> dict[str, Any]:
     """Search for faces that match a face of the collection, without that face itself."""
     face_id = call.params["FaceId"]
-    model = deployed_model(call, services)
-    template = services.gallery.templates(call.ref, [face_id]).get(face_id)
+    collection = searched_collection(call, services)
+    template = services.gallery.templates(collection, [face_id]).get(face_id)
     if template is None:
         raise invalid("faceId was not found in the collection.")
     return {
         "SearchedFaceId": face_id,
-        "FaceMatches": face_matches(call, services, template, model, without=face_id),
-        "FaceModelVersion": model,
+        "FaceMatches": face_matches(call, services, template, collection, without=face_id),
+        "FaceModelVersion": collection.model,
     }
 
 
 def search_faces_by_image(call: Call, services: Services) -> dict[str, Any]:
     """Search for faces that match the largest usable face of a photo."""
-    model = deployed_model(call, services)
+    collection = searched_collection(call, services)
     probe = next((face for face in _faces(call, services) if not face.reasons), None)
     if probe is None:
         raise invalid(NO_FACE)
@@ -48,8 +48,8 @@ def search_faces_by_image(call: Call, services: Services) -> dict[str, Any]:
     return {
         "SearchedFaceBoundingBox": detail["BoundingBox"],
         "SearchedFaceConfidence": detail["Confidence"],
-        "FaceMatches": face_matches(call, services, template, model),
-        "FaceModelVersion": model,
+        "FaceMatches": face_matches(call, services, template, collection),
+        "FaceModelVersion": collection.model,
     }
 
 
@@ -58,48 +58,50 @@ def search_users(call: Call, services: Services) -> dict[str, Any]:
     params = call.params
     if ("FaceId" in params) == ("UserId" in params):
         raise invalid("A search for users names either a FaceId or a UserId")
-    model = deployed_model(call, services)
+    collection = searched_collection(call, services)
     if "UserId" in params:
         searched: dict[str, Any] = {"SearchedUser": {"UserId": params["UserId"]}}
-        template = services.gallery.user_template(call.ref, params["UserId"])
+        template = services.gallery.user_template(collection, params["UserId"])
     else:
         searched = {"SearchedFace": {"FaceId": params["FaceId"]}}
-        template = services.gallery.templates(call.ref, [params["FaceId"]]).get(params["FaceId"])
+        template = services.gallery.templates(collection, [params["FaceId"]]).get(params["FaceId"])
         if template is None:
             raise ApiError("ResourceNotFoundException", "faceId was not found in the collection.")
     matches = (
         []
         if template is None
-        else _user_matches(call, services, template, model, without=params.get("UserId", ""))
+        else _user_matches(call, services, template, collection, without=params.get("UserId", ""))
     )
-    return {"UserMatches": matches, "FaceModelVersion": model, **searched}
+    return {"UserMatches": matches, "FaceModelVersion": collection.model, **searched}
 
 
 def search_users_by_image(call: Call, services: Services) -> dict[str, Any]:
     """Search for users that match the largest usable face of a photo; without one, nobody matches."""
-    model = deployed_model(call, services)
+    collection = searched_collection(call, services)
     faces = _faces(call, services)
     usable = [face for face in faces if not face.reasons]
     answer: dict[str, Any] = {
         "UserMatches": [],
-        "FaceModelVersion": model,
+        "FaceModelVersion": collection.model,
         "UnsearchedFaces": [_unsearched(face) for face in faces if face not in usable[:1]],
     }
     if usable:
         template = services.embed(call, usable[:1])[0]
         answer["SearchedFace"] = {"FaceDetail": face_detail(usable[0])}
-        answer["UserMatches"] = _user_matches(call, services, template, model)
+        answer["UserMatches"] = _user_matches(call, services, template, collection)
     return answer
 
 
 def face_matches(
-    call: Call, services: Services, template: Template, model: str, *, without: str = ""
+    call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
 ) -> list[dict[str, Any]]:
     """Return the FaceMatches of a template, (d,) float32 of unit length; best first."""
     limit = call.params.get("MaxFaces", MAX_FACES)
-    found = _candidates(call, services, template, model, Kind.FACE, limit, "FaceMatchThreshold", without)
+    found = _candidates(call, services, template, collection, Kind.FACE, limit, "FaceMatchThreshold", without)
     with call.timings.measure("gallery"):
-        faces = {face.id: face for face in services.gallery.get_faces(call.ref, [name for name, _ in found])}
+        faces = {
+            face.id: face for face in services.gallery.get_faces(collection, [name for name, _ in found])
+        }
     return [
         {"Similarity": similarity, "Face": wire_face(faces[face_id])}
         for face_id, similarity in found
@@ -108,12 +110,14 @@ def face_matches(
 
 
 def _user_matches(
-    call: Call, services: Services, template: Template, model: str, *, without: str = ""
+    call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
 ) -> list[dict[str, Any]]:
     limit = call.params.get("MaxUsers", MAX_USERS)
-    found = _candidates(call, services, template, model, Kind.USER, limit, "UserMatchThreshold", without)
+    found = _candidates(call, services, template, collection, Kind.USER, limit, "UserMatchThreshold", without)
     with call.timings.measure("gallery"):
-        users = {user.id: user for user in services.gallery.get_users(call.ref, [name for name, _ in found])}
+        users = {
+            user.id: user for user in services.gallery.get_users(collection, [name for name, _ in found])
+        }
     return [
         {"Similarity": similarity, "User": {"UserId": user_id, "UserStatus": str(users[user_id].status)}}
         for user_id, similarity in found
@@ -125,7 +129,7 @@ def _candidates(
     call: Call,
     services: Services,
     template: Template,
-    model: str,
+    collection: Collection,
     kind: Kind,
     limit: int,
     name: str,
@@ -135,12 +139,12 @@ def _candidates(
     threshold = call.threshold(name, THRESHOLD)
     with call.timings.measure("search"):
         (found,) = services.searcher.search(
-            call.ref,
+            collection,
             template[np.newaxis],
             limit=limit + bool(without),
             min_cosine=services.cosine(threshold),
             kind=kind,
-            model=model,
+            model=collection.model,
         )
     scored = [(c.face_id, services.similarity(c.cosine)) for c in found if c.face_id != without]
     return [pair for pair in scored if pair[1] >= threshold][:limit]

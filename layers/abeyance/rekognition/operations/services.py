@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from abeyance.embedding.port import Embedder
 from abeyance.gallery.errors import ModelMismatch
-from abeyance.gallery.model import Face
+from abeyance.gallery.model import Collection, Face
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.rekognition.call import Call
@@ -50,7 +50,7 @@ class Services:
         data: bytes,
         *,
         quality_filter: str = QualityFilter.NONE,
-        attributes: Collection[Role] = (),
+        attributes: Set[Role] = frozenset(),
     ) -> tuple[AnalyzedFace, ...]:
         """Return the faces of a photo, largest first; see :meth:`abeyance.vision.analysis.FaceAnalyzer.analyze`.
 
@@ -79,10 +79,25 @@ class Services:
 
 def deployed_model(call: Call, services: Services) -> str:
     """Return the collection's model; raise ``ModelMismatch`` if another one is deployed."""
-    model = services.gallery.describe(call.ref).model
-    if model != services.embedding_model().identity:
-        raise ModelMismatch(f"the collection holds templates of {model}, which is not deployed here")
-    return model
+    return _of_deployed_model(services.gallery.describe(call.ref), services).model
+
+
+def searched_collection(call: Call, services: Services) -> Collection:
+    """Return the collection, up to date in memory; raise ``ModelMismatch`` if another model is deployed.
+
+    The search and the reads of the call take it in place of the name, which is so looked up once.
+    """
+    with call.timings.measure("search"):
+        collection = services.searcher.refresh(call.ref)
+    return _of_deployed_model(collection, services)
+
+
+def _of_deployed_model(collection: Collection, services: Services) -> Collection:
+    if collection.model != services.embedding_model().identity:
+        raise ModelMismatch(
+            f"the collection holds templates of {collection.model}, which is not deployed here"
+        )
+    return collection
 
 
 def wire_face(face: Face) -> dict[str, Any]:
