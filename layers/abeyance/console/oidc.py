@@ -1,8 +1,7 @@
-"""OpenID Connect, authorization code flow with PKCE: any provider, nothing but the standard library.
+"""OpenID Connect, authorization code flow with PKCE (RFC 7636), for any provider.
 
-The ID token comes straight from the provider's token endpoint over TLS that is verified, so its origin is proven by
-that connection; OpenID Connect Core 1.0, section 3.1.3.7, item 6, lets that stand for the check of its signature. It
-is never taken from the browser. Issuer, audience, expiry and nonce are checked.
+PyJWT verifies the ID token: its signature by the provider's published keys, issuer, audience and times. State, nonce
+and ``azp`` are compared here (OpenID Connect Core 1.0, section 3.1.3.7).
 """
 
 from __future__ import annotations
@@ -11,40 +10,51 @@ import hashlib
 import json
 import re
 import secrets
+import ssl
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from abeyance.console.errors import Refused, Unavailable
-from abeyance.console.people import Person, Role
+from abeyance.console.roles import Person, Role
 from abeyance.encoding import decode_base64, encode_base64
+
+if TYPE_CHECKING:
+    from jwt import PyJWKClient
 
 #: Claims that may hold the roles; ``cognito:groups`` is Cognito's.
 ROLE_CLAIMS: Final = ("abeyance_roles", "cognito:groups", "groups", "roles")
-#: Seconds by which clocks may differ.
-LEEWAY: Final = 60
+#: Signatures by a private key only: with HS256 the published key would be the secret.
+ALGORITHMS: Final = (
+    *(f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)),
+    "EdDSA",
+)
+#: Tolerated difference between two clocks.
+LEEWAY_S: Final = 60
+#: A key that the provider withdraws is accepted for at most this time; a new key at once.
+KEYS_CACHED_S: Final = 300
+_TIMEOUT_S: Final = 5
 _MAX_BYTES: Final = 1 << 18
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
-
-#: Fetches JSON: a GET of the address, or a POST of the form if there is one.
-Fetch = Callable[[str, Mapping[str, str] | None], Any]
+_PLAIN_SUBJECT: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
+_NOT_FOR_THIS_SIGN_IN: Final = "The identity provider's answer is not for this sign-in. Sign in again."
+_NO_ANSWER: Final = "The identity provider does not answer. Try again."
 
 
 class OpenIdConnect:
-    """:class:`~abeyance.console.identity.Identity` through a provider.
+    """:class:`~abeyance.console.identity.IdentityProvider` through OpenID Connect.
 
     Parameters
     ----------
     issuer
-        ``https://…``; its discovery document is read when the first person signs in.
+        ``https://…``; its discovery document is read at the first sign-in.
     client_id, client_secret
-        As registered with the provider. The secret is asked for when somebody comes back from the provider; it is
-        empty for a public client.
+        As registered with the provider. The secret is read when somebody comes back from the provider; it is empty for
+        a public client.
     console
-        Address of the console, ``https://…/console``: the provider sends people back to ``<console>/signin/callback``.
-    now
-        Epoch seconds.
+        Address of the console, ``https://…/console``; people come back to ``<console>/signin/callback``.
+    context
+        TLS settings for a provider with a certificate of a private authority.
     """
 
     kind: Literal["redirect"] = "redirect"
@@ -56,9 +66,8 @@ class OpenIdConnect:
         client_id: str,
         console: str,
         *,
-        now: Callable[[], float],
         client_secret: Callable[[], str] = str,
-        fetch: Fetch | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         for address in (issuer, console):
             if not address.startswith("https://"):
@@ -67,15 +76,15 @@ class OpenIdConnect:
         self._client_id = client_id
         self._client_secret = client_secret
         self._callback = f"{console.rstrip('/')}/signin/callback"
-        self._now = now
-        self._fetch = fetch or _fetch
-        self._found: Mapping[str, Any] = {}
+        self._context = context
+        self._discovered: Mapping[str, Any] = {}
+        self._published_keys: PyJWKClient | None = None
 
     def guard(self, address: str, host: str) -> None:
-        """Anybody may come and sign in."""
+        """Accept every request: anybody may come and sign in."""
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
-        """See the port."""
+        """Return the provider's address with a new state, nonce and code challenge, and what to remember."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         challenge = encode_base64(hashlib.sha256(verifier.encode()).digest(), url=True)
         query = urllib.parse.urlencode(
@@ -91,45 +100,64 @@ class OpenIdConnect:
             }
         )
         address = self._endpoint("authorization_endpoint")
-        joint = "&" if "?" in address else "?"
-        return f"{address}{joint}{query}", {"state": state, "nonce": nonce, "verifier": verifier}
+        separator = "&" if "?" in address else "?"
+        return f"{address}{separator}{query}", {"state": state, "nonce": nonce, "verifier": verifier}
 
-    def finish(self, given: Mapping[str, str], kept: Mapping[str, str]) -> Person:
-        """See the port."""
-        state = kept.get("state", "")
-        if not state or not secrets.compare_digest(state, given.get("state", "")):
-            raise Refused("The sign-in was not begun here, or took too long. Sign in again.")
-        if not given.get("code"):
+    def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
+        """Exchange the code for an ID token, verify it, and return the person.
+
+        Raises :class:`Refused`, and :class:`Unavailable` if the provider does not answer.
+        """
+        state = remembered.get("state", "")
+        if not state or not secrets.compare_digest(state.encode(), returned.get("state", "").encode()):
+            raise Refused("This sign-in was not started here, or it took too long. Sign in again.")
+        if not returned.get("code"):
             raise Refused("The identity provider did not let you in.")
         form = {
             "grant_type": "authorization_code",
-            "code": given["code"],
+            "code": returned["code"],
             "redirect_uri": self._callback,
             "client_id": self._client_id,
-            "code_verifier": kept.get("verifier", ""),
+            "code_verifier": remembered.get("verifier", ""),
         }
         if secret := self._client_secret():
             form["client_secret"] = secret
         answer = self._fetch(self._endpoint("token_endpoint"), form)
-        return self._person(_claims(answer), kept.get("nonce", ""))
+        token = answer.get("id_token") if isinstance(answer, dict) else None
+        if not isinstance(token, str):
+            raise Refused("The identity provider sent no ID token. Sign in again.")
+        return self._person(self._verified_claims(token, remembered.get("nonce", "")))
 
-    def _person(self, claims: Mapping[str, Any], nonce: str) -> Person:
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        expires = claims.get("exp")
-        good = (
-            claims.get("iss") == self._issuer
-            and self._client_id in audiences
-            and (len(audiences) == 1 or claims.get("azp") == self._client_id)
-            and isinstance(expires, int | float)
-            and expires > self._now() - LEEWAY
-            and bool(nonce)
-            and claims.get("nonce") == nonce
-            and isinstance(claims.get("sub"), str)
-            and bool(claims["sub"])
-        )
-        if not good:
-            raise Refused("The identity provider's answer is not for this sign-in. Sign in again.")
+    def _verified_claims(self, token: str, nonce: str) -> Mapping[str, Any]:
+        import jwt  # Here, because no other page needs it and its import delays a cold start.
+
+        try:
+            for part in token.split("."):
+                decode_base64(part, url=True)  # PyJWT also accepts other spellings of the same bytes.
+            claims: Mapping[str, Any] = jwt.decode(
+                token,
+                self._keys().get_signing_key_from_jwt(token).key,
+                algorithms=ALGORITHMS,
+                audience=self._client_id,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["iss", "aud", "sub", "iat", "exp", "nonce"]},
+            )
+        except (jwt.PyJWKClientConnectionError, OSError):
+            raise Unavailable(_NO_ANSWER) from None
+        except (jwt.PyJWTError, ValueError):
+            raise Refused(_NOT_FOR_THIS_SIGN_IN) from None
+        audience_is_ours = claims["aud"] in (self._client_id, [self._client_id])
+        if (
+            not nonce
+            or not secrets.compare_digest(nonce.encode(), str(claims["nonce"]).encode())
+            or not (audience_is_ours or claims.get("azp") == self._client_id)
+            or not claims["sub"]
+        ):
+            raise Refused(_NOT_FOR_THIS_SIGN_IN)
+        return claims
+
+    def _person(self, claims: Mapping[str, Any]) -> Person:
         roles = roles_of(claims)
         if not roles:
             raise Refused("You have no role at this console. Ask for reviewer, policy_officer or auditor.")
@@ -141,20 +169,45 @@ class OpenIdConnect:
             roles=roles,
         )
 
+    def _keys(self) -> PyJWKClient:
+        """Return the provider's keys: cached, and read again for a token signed by an unknown one."""
+        if self._published_keys is None:
+            from jwt import PyJWKClient
+
+            self._published_keys = PyJWKClient(
+                self._endpoint("jwks_uri"),
+                lifespan=KEYS_CACHED_S,
+                # No pause between two reads: the token that asks for a new key comes from the provider itself.
+                cooldown_duration=0,
+                timeout=_TIMEOUT_S,
+                ssl_context=self._context,
+            )
+        return self._published_keys
+
     def _endpoint(self, name: str) -> str:
-        if not self._found:
-            found = self._fetch(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration", None)
+        if not self._discovered:
+            found = self._fetch(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
             if not isinstance(found, dict) or found.get("issuer") != self._issuer:
-                raise Unavailable("The identity provider describes itself as another one.")
-            self._found = found
-        address = self._found.get(name)
+                raise Unavailable("The identity provider's discovery document names another issuer.")
+            self._discovered = found
+        address = self._discovered.get(name)
         if not isinstance(address, str) or not address.startswith("https://"):
-            raise Unavailable("The identity provider does not describe itself completely.")
+            raise Unavailable(f"The identity provider's discovery document has no {name} with https://.")
         return address
+
+    def _fetch(self, address: str, form: Mapping[str, str] | None = None) -> Any:
+        """GET JSON from an https:// address, or POST a form to it."""
+        data = None if form is None else urllib.parse.urlencode(form).encode()
+        request = urllib.request.Request(address, data, {"Accept": "application/json"})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=self._context) as answer:  # noqa: S310
+                return json.loads(answer.read(_MAX_BYTES))
+        except (OSError, ValueError):
+            raise Unavailable(_NO_ANSWER) from None
 
 
 def roles_of(claims: Mapping[str, Any]) -> tuple[Role, ...]:
-    """The roles that any of :data:`ROLE_CLAIMS` names; words that are no role are passed over."""
+    """Return the roles in any of :data:`ROLE_CLAIMS`; words that are no role are ignored."""
     words: set[str] = set()
     for claim in ROLE_CLAIMS:
         value = claims.get(claim)
@@ -164,26 +217,7 @@ def roles_of(claims: Mapping[str, Any]) -> tuple[Role, ...]:
 
 
 def _plain(subject: str) -> str:
-    """The subject, or if it has characters that a principal has not, its digest; no subject looks like a digest."""
-    if _PLAIN.fullmatch(subject) and not subject.startswith("sub-"):
+    """Return the subject, or its digest if it has characters that a principal must not have."""
+    if _PLAIN_SUBJECT.fullmatch(subject) and not subject.startswith("sub-"):
         return subject
     return f"sub-{hashlib.sha256(subject.encode()).hexdigest()[:40]}"
-
-
-def _claims(answer: Any) -> Mapping[str, Any]:
-    try:
-        payload = answer["id_token"].split(".")[1]
-        claims = json.loads(decode_base64(payload, url=True))
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        raise Refused("The identity provider sent no ID token. Sign in again.") from None
-    return claims if isinstance(claims, dict) else {}
-
-
-def _fetch(address: str, form: Mapping[str, str] | None) -> Any:
-    data = None if form is None else urllib.parse.urlencode(form).encode()
-    request = urllib.request.Request(address, data=data, headers={"Accept": "application/json"})  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - https alone, see above
-            return json.loads(answer.read(_MAX_BYTES))
-    except (OSError, ValueError):
-        raise Unavailable("The identity provider does not answer. Try again.") from None

@@ -1,141 +1,290 @@
-"""OpenID Connect against a provider that answers as told: what comes in, and all that must not."""
+"""OpenID Connect against a provider in memory: a good token signs in, and every forged or foreign one is refused.
+
+Sign-in through a certified provider is in tests/integration/console/test_provider.py.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
+import io
 import json
-from collections.abc import Mapping
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from abeyance.console.errors import ConsoleError, Refused, Unavailable
+from abeyance.console.errors import Refused, Unavailable
 from abeyance.console.oidc import OpenIdConnect, roles_of
-from abeyance.console.people import Role
+from abeyance.console.roles import Person, Role
 from abeyance.moratorium.tenants import canonical_principal
 
-ISSUER, CONSOLE, NOW = "https://id.example/pool", "https://faces.example/console", 1_000_000.0
+ISSUER, CONSOLE = "https://id.example/pool", "https://faces.example/console"
+KEY, OTHER_KEY = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
+EC_KEY, ED_KEY = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def number(value: int) -> str:
+    return base64url(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def rsa_jwk(key: rsa.RSAPrivateKey, kid: str) -> dict[str, str]:
+    public = key.public_key().public_numbers()
+    return {"kty": "RSA", "kid": kid, "use": "sig", "n": number(public.n), "e": number(public.e)}
+
+
+def sign(algorithm: str, data: bytes) -> bytes:
+    """Sign as a provider that holds ``KEY``, ``EC_KEY`` and ``ED_KEY`` does."""
+    if algorithm == "RS256":
+        return KEY.sign(data, padding.PKCS1v15(), SHA256())
+    if algorithm == "ES256":
+        r, s = decode_dss_signature(EC_KEY.sign(data, ec.ECDSA(SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    if algorithm == "EdDSA":
+        return ED_KEY.sign(data)
+    if algorithm == "none":
+        return b""
+    raise ValueError(algorithm)
 
 
 class Provider:
-    """A provider: its discovery document, and an ID token of ``claims``."""
+    """A provider in memory that answers every request of ``urllib``."""
 
     def __init__(self) -> None:
         self.discovery: Any = {
             "issuer": ISSUER,
             "authorization_endpoint": "https://id.example/authorize",
             "token_endpoint": "https://id.example/token",
+            "jwks_uri": "https://id.example/keys",
         }
+        self.keys = [rsa_jwk(KEY, "k1")]
+        self.header: dict[str, Any] = {"alg": "RS256", "kid": "k1"}
         self.claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": "abeyance",
-            "exp": NOW + 300,
+            "iat": time.time(),
+            "exp": time.time() + 300,
             "sub": "u-1",
             "name": "Ada",
             "cognito:groups": ["abeyance-reviewer", "staff"],
         }
-        self.form: Mapping[str, str] = {}
+        self.sign = sign
+        #: In place of the answer of the token endpoint.
+        self.answer: Any = None
+        self.form: dict[str, str] = {}
+        self.asked: list[str] = []
 
-    def __call__(self, address: str, form: Mapping[str, str] | None) -> Any:
-        if form is None:
-            assert address == f"{ISSUER}/.well-known/openid-configuration"
-            return self.discovery
-        self.form = form
-        payload = base64.urlsafe_b64encode(json.dumps(self.claims).encode()).decode().rstrip("=")
-        return {"id_token": f"e30.{payload}.c2ln"}
+    def token(self) -> str:
+        parts = [base64url(json.dumps(part).encode()) for part in (self.header, self.claims)]
+        signature = self.sign(self.header["alg"], ".".join(parts).encode())
+        return ".".join([*parts, base64url(signature)])
+
+    @contextmanager
+    def open(self, request: urllib.request.Request, *_: Any, **__: Any) -> Iterator[io.BytesIO]:
+        self.asked.append(request.full_url)
+        assert request.full_url.startswith("https://")
+        if request.full_url.endswith("/keys"):
+            answer: Any = {"keys": self.keys}
+        elif request.data is None:
+            assert request.full_url == f"{ISSUER}/.well-known/openid-configuration"
+            answer = self.discovery
+        else:
+            assert isinstance(request.data, bytes)
+            self.form = dict(parse_qsl(request.data.decode()))
+            answer = {"id_token": self.token()} if self.answer is None else self.answer
+        yield io.BytesIO(json.dumps(answer).encode())
 
 
-def client(provider: Provider) -> OpenIdConnect:
-    return OpenIdConnect(
-        ISSUER, "abeyance", CONSOLE, now=lambda: NOW, client_secret=lambda: "shh", fetch=provider
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
+    made = Provider()
+    monkeypatch.setattr(
+        urllib.request.OpenerDirector, "open", lambda _, *given, **more: made.open(*given, **more)
     )
+    return made
 
 
-def sign_in(provider: Provider, **claims: Any) -> Any:
-    identity = client(provider)
-    address, kept = identity.begin()
+def client() -> OpenIdConnect:
+    return OpenIdConnect(ISSUER, "abeyance", CONSOLE, client_secret=lambda: "shh")
+
+
+def sign_in(provider: Provider, identity: OpenIdConnect | None = None, **claims: Any) -> Person:
+    """Sign in with the provider's claims, some of them changed; ``None`` leaves a claim out."""
+    identity = identity or client()
+    address, remembered = identity.begin()
     query = {name: value[0] for name, value in parse_qs(urlsplit(address).query).items()}
     assert query["redirect_uri"] == f"{CONSOLE}/signin/callback"
-    provider.claims = {**provider.claims, "nonce": query["nonce"], **claims}
-    person = identity.finish({"state": query["state"], "code": "c"}, kept)
-    verifier = provider.form["code_verifier"]
-    digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-    assert digest == query["code_challenge"]
+    changed = {**provider.claims, "nonce": query["nonce"], **claims}
+    provider.claims = {name: value for name, value in changed.items() if value is not None}
+    person = identity.finish({"state": query["state"], "code": "c"}, remembered)
+    digest = hashlib.sha256(provider.form["code_verifier"].encode()).digest()
+    assert (query["code_challenge"], query["code_challenge_method"]) == (base64url(digest), "S256")
     return person
 
 
-def test_a_person_with_roles_comes_in() -> None:
-    provider = Provider()
+def test_a_person_with_roles_signs_in(provider: Provider) -> None:
     person = sign_in(provider)
     assert (person.principal, person.name, person.roles) == ("u-1@id.example", "Ada", (Role.REVIEWER,))
     assert provider.form["client_secret"] == "shh"
 
 
-def test_subjects_of_any_form_become_principals_and_stay_apart() -> None:
-    subjects = ["auth0|1", "auth0|2", "a/b", "é", "plain", "sub-x", "x" * 300]
-    found = [sign_in(Provider(), sub=subject).principal for subject in subjects]
-    assert [canonical_principal(one) for one in found] == found
-    assert len(set(found)) == len(subjects)
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+def test_elliptic_curve_keys_are_accepted(provider: Provider, algorithm: str) -> None:
+    if algorithm == "ES256":
+        point = EC_KEY.public_key().public_numbers()
+        x, y = (base64url(value.to_bytes(32, "big")) for value in (point.x, point.y))
+        provider.keys.append({"kty": "EC", "crv": "P-256", "kid": "k2", "x": x, "y": y})
+    else:
+        x = base64url(ED_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        provider.keys.append({"kty": "OKP", "crv": "Ed25519", "kid": "k2", "x": x})
+    provider.header = {"alg": algorithm, "kid": "k2"}
+    assert sign_in(provider).roles == (Role.REVIEWER,)
+
+
+def test_a_token_of_another_key_is_refused(provider: Provider) -> None:
+    provider.sign = lambda algorithm, data: OTHER_KEY.sign(data, padding.PKCS1v15(), SHA256())
+    with pytest.raises(Refused, match="not for this sign-in"):
+        sign_in(provider)
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "nOnE", ""])
+def test_a_token_without_a_signature_is_refused(provider: Provider, algorithm: str) -> None:
+    provider.header["alg"] = algorithm
+    provider.sign = lambda algorithm, data: b""
+    with pytest.raises(Refused, match="not for this sign-in"):
+        sign_in(provider)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        rsa_jwk(KEY, "k1")["n"].encode(),
+        b"shh",
+    ],
+)
+def test_hs256_with_the_public_key_or_the_client_secret_is_refused(provider: Provider, secret: bytes) -> None:
+    provider.header["alg"] = "HS256"
+    provider.sign = lambda algorithm, data: hmac.digest(secret, data, "sha256")
+    with pytest.raises(Refused, match="not for this sign-in"):
+        sign_in(provider)
+
+
+def test_a_key_inside_the_token_is_not_believed(provider: Provider) -> None:
+    provider.header |= {"jwk": rsa_jwk(OTHER_KEY, "k1"), "jku": "https://evil.example/keys"}
+    provider.sign = lambda algorithm, data: OTHER_KEY.sign(data, padding.PKCS1v15(), SHA256())
+    with pytest.raises(Refused, match="not for this sign-in"):
+        sign_in(provider)
+    assert not any("evil" in address for address in provider.asked)
 
 
 @pytest.mark.parametrize(
     "claims",
     [
         {"iss": "https://other.example"},
+        {"iss": None},
         {"aud": "another"},
         {"aud": ["abeyance", "another"]},
-        {"exp": NOW - 61},
+        {"aud": None},
+        {"exp": time.time() - 61},
         {"exp": "soon"},
+        {"exp": None},
+        {"iat": time.time() + 3600},
+        {"nbf": time.time() + 3600},
         {"nonce": "another"},
         {"nonce": ""},
+        {"nonce": None},
         {"sub": ""},
+        {"sub": 7},
         {"sub": None},
         {"cognito:groups": ["staff"]},
         {"cognito:groups": {"reviewer": True}, "groups": 5},
     ],
 )
-def test_what_is_not_for_this_sign_in_stays_out(claims: dict[str, Any]) -> None:
-    with pytest.raises(ConsoleError):
-        sign_in(Provider(), **claims)
-
-
-@pytest.mark.parametrize("given", [{}, {"state": "x", "code": "c"}, {"code": "c"}])
-def test_a_callback_that_was_not_begun_here_is_refused(given: dict[str, str]) -> None:
-    identity = client(Provider())
-    _, kept = identity.begin()
+def test_a_token_for_somebody_else_is_refused(provider: Provider, claims: dict[str, Any]) -> None:
     with pytest.raises(Refused):
-        identity.finish(given, kept)
+        sign_in(provider, **claims)
+
+
+def test_a_token_for_several_audiences_names_this_client_as_its_party(provider: Provider) -> None:
+    assert sign_in(provider, aud=["abeyance", "another"], azp="abeyance").roles == (Role.REVIEWER,)
+
+
+def test_clocks_may_differ_by_a_minute(provider: Provider) -> None:
+    assert sign_in(provider, exp=time.time() - 50, iat=time.time() + 50).roles == (Role.REVIEWER,)
+
+
+def test_keys_are_cached_and_a_new_key_is_fetched(provider: Provider) -> None:
+    identity = client()
+    for _ in range(3):
+        sign_in(provider, identity)
+    assert provider.asked.count("https://id.example/keys") == 1
+    provider.keys = [rsa_jwk(KEY, "k2")]
+    provider.header["kid"] = "k2"
+    sign_in(provider, identity)
+    assert provider.asked.count("https://id.example/keys") == 2
+    provider.header["kid"] = "unknown"
+    with pytest.raises(Refused):
+        sign_in(provider, identity)
+
+
+def test_subjects_of_any_form_become_different_principals(provider: Provider) -> None:
+    subjects = ["auth0|1", "auth0|2", "a/b", "é", "plain", "sub-x", "x" * 300]
+    found = [sign_in(provider, sub=subject).principal for subject in subjects]
+    assert [canonical_principal(one) for one in found] == found
+    assert len(set(found)) == len(subjects)
+
+
+@pytest.mark.parametrize(
+    "returned", [{}, {"state": "x", "code": "c"}, {"state": "é", "code": "c"}, {"code": "c"}]
+)
+def test_a_callback_of_another_sign_in_is_refused(provider: Provider, returned: dict[str, str]) -> None:
+    identity = client()
+    _, remembered = identity.begin()
+    with pytest.raises(Refused):
+        identity.finish(returned, remembered)
+    with pytest.raises(Refused):
+        identity.finish({"state": remembered["state"]}, remembered)
     with pytest.raises(Refused):
         identity.finish({"state": "", "code": "c"}, {})
 
 
-@pytest.mark.parametrize("token", [None, {}, [], {"id_token": "x"}, {"id_token": 3}, {"id_token": "a.b.c"}])
-def test_an_answer_that_is_no_token_is_refused(token: Any) -> None:
-    provider = Provider()
-    answers = lambda address, form: provider(address, form) if form is None else token  # noqa: E731
-    identity = OpenIdConnect(ISSUER, "abeyance", CONSOLE, now=lambda: NOW, fetch=answers)
-    _, kept = identity.begin()
+@pytest.mark.parametrize(
+    "answer", [False, {}, [], {"id_token": "x"}, {"id_token": 3}, {"id_token": "a.b.c"}, {"id_token": "é"}]
+)
+def test_an_answer_without_a_token_is_refused(provider: Provider, answer: Any) -> None:
+    provider.answer = answer
     with pytest.raises(Refused):
-        identity.finish({"state": kept["state"], "code": "c"}, kept)
+        sign_in(provider)
 
 
 @pytest.mark.parametrize("ending", ["=", "==", "\n", "!", "A"])
-def test_an_id_token_has_one_spelling(ending: str) -> None:
-    def answers(address: str, form: Mapping[str, str] | None) -> Any:
-        answer = provider(address, form)
-        if form is not None:
-            head, payload, signature = answer["id_token"].split(".")
-            answer["id_token"] = f"{head}.{payload}{ending}.{signature}"
-        return answer
-
-    provider = Provider()
-    identity = OpenIdConnect(ISSUER, "abeyance", CONSOLE, now=lambda: NOW, fetch=answers)
-    _, kept = identity.begin()
-    provider.claims["nonce"] = kept["nonce"]
-    with pytest.raises(Refused, match="no ID token"):
-        identity.finish({"state": kept["state"], "code": "c"}, kept)
+def test_an_id_token_has_one_spelling(provider: Provider, ending: str) -> None:
+    identity = client()
+    _, remembered = identity.begin()
+    provider.claims["nonce"] = remembered["nonce"]
+    head, payload, signature = provider.token().split(".")
+    for token in (f"{head}.{payload}{ending}.{signature}", f"{head}.{payload}.{signature}{ending}"):
+        provider.answer = {"id_token": token}
+        with pytest.raises(Refused, match="not for this sign-in"):
+            identity.finish({"state": remembered["state"], "code": "c"}, remembered)
+    provider.answer = None
+    assert identity.finish({"state": remembered["state"], "code": "c"}, remembered)
 
 
 @pytest.mark.parametrize(
@@ -147,20 +296,35 @@ def test_an_id_token_has_one_spelling(ending: str) -> None:
         {"issuer": ISSUER, "authorization_endpoint": "http://id.example/a"},
     ],
 )
-def test_a_provider_that_describes_itself_badly_is_not_used(discovery: Any) -> None:
-    provider = Provider()
+def test_an_incomplete_or_foreign_discovery_document_is_refused(provider: Provider, discovery: Any) -> None:
     provider.discovery = discovery
     with pytest.raises(Unavailable):
-        client(provider).begin()
+        client().begin()
 
 
-def test_only_https() -> None:
+@pytest.mark.parametrize("silent", ["openid-configuration", "token", "keys"])
+def test_a_provider_that_does_not_answer_is_unavailable(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    answer = provider.open
+
+    def refuse(request: urllib.request.Request, *given: Any, **more: Any) -> Any:
+        if request.full_url.endswith(silent):
+            raise urllib.error.URLError("refused")
+        return answer(request, *given, **more)
+
+    monkeypatch.setattr(provider, "open", refuse)
+    with pytest.raises(Unavailable):
+        sign_in(provider)
+
+
+def test_only_https_addresses_are_accepted() -> None:
     for issuer, console in (("http://id.example", CONSOLE), (ISSUER, "http://faces.example")):
         with pytest.raises(ValueError, match="https"):
-            OpenIdConnect(issuer, "abeyance", console, now=lambda: NOW)
+            OpenIdConnect(issuer, "abeyance", console)
 
 
-def test_roles_from_any_of_the_usual_claims() -> None:
+def test_roles_come_from_any_of_the_usual_claims() -> None:
     assert roles_of({"roles": "auditor policy_officer"}) == (Role.OFFICER, Role.AUDITOR)
     assert roles_of({"groups": ["abeyance-auditor"], "abeyance_roles": ["reviewer"]}) == (
         Role.REVIEWER,
