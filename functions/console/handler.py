@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.console.assemble import parts
+from abeyance.console.assemble import build_console
 from abeyance.console.gateway import answer
 from abeyance.console.web.app import create_app
 
-application = create_app(parts())
+application = create_app(build_console())
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from abeyance.console.people import Role
+from abeyance.console.roles import Role
 from constructs import Construct
 from infra import functions
 from infra.config import ROOT, Config

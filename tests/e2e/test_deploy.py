@@ -18,7 +18,7 @@ from tests.e2e.emulator import ACCOUNT
 from tests.e2e.visitor import Visitor
 
 from abeyance.aws.dynamodb import DynamoTable
-from abeyance.console.people import Role
+from abeyance.console.roles import Role
 from abeyance.console.web.app import HEADERS
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store

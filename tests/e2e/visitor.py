@@ -16,7 +16,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from tests.e2e.conftest import Deployment
 
-from abeyance.console.people import Role
+from abeyance.console.roles import Role
 
 _CSRF = "the-same-in-the-session-and-in-the-form"
 

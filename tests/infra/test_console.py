@@ -14,7 +14,7 @@ pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
 
 from infra.config import Config
 
-from abeyance.console.people import Role
+from abeyance.console.roles import Role
 
 ELSEWHERE = {
     "console_issuer": "https://id.example",

@@ -1,5 +1,5 @@
-"""What people have to look at rather than read, in a browser.
+"""The console: human review, moratoria, the ledger and galleries in a browser.
 
-``cases`` and ``people`` are the rules, pure; ``reviews`` keeps the queue; ``desk``, ``policy``, ``books`` and ``erase``
-each do what one role needs; ``web`` shows it. See docs/console.md and docs/adr/0010-console.md.
+``roles`` says who may do what; ``reviews``, ``policy``, ``ledger`` and ``galleries`` have one service each; ``web`` has
+the pages. See docs/console.md and docs/adr/0010-console.md.
 """

@@ -6,22 +6,21 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from abeyance.aws.clients import client
-from abeyance.console import meaning
-from abeyance.console.books import Books
-from abeyance.console.desk import Desk, Settle
-from abeyance.console.erase import Galleries
-from abeyance.console.identity import Closed, Identity, LoopbackPicker
-from abeyance.console.oidc import OpenIdConnect
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.console.error_rates import MeasuredErrorRates
+from abeyance.console.galleries import GalleryService
+from abeyance.console.identity import identity_provider
+from abeyance.console.ledger import LedgerService, VerificationStore
 from abeyance.console.pictures import Pictures
-from abeyance.console.policy import Policy
-from abeyance.console.reviews import DynamoReviews
-from abeyance.console.web.parts import Parts, Scale
+from abeyance.console.policy import PolicyService
+from abeyance.console.reviews import ReviewService
+from abeyance.console.web.context import ConsoleServices
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.chain import Record
 from abeyance.ledger.checkpoints import Checkpointer
@@ -37,72 +36,49 @@ from abeyance.moratorium.source import source_from
 from abeyance.moratorium.tenants import DynamoTenants
 from abeyance.pipeline import assemble as stages
 from abeyance.pipeline.aws import S3Objects
-from abeyance.pipeline.events import Event
-from abeyance.pipeline.outbox import Outbox
+from abeyance.pipeline.review_store import ReviewStore
 from abeyance.pipeline.settings import Settings
 from abeyance.vision.analysis import FaceAnalyzer
 from abeyance.vision.models.manifest import Manifest
 
 
-def parts(settings: Settings | None = None) -> Parts:
-    """The rooms of this environment's console; models are opened when a picture has to be cut anew."""
+def build_console(settings: Settings | None = None) -> ConsoleServices:
+    """Return the services of this environment's console; models are opened when a picture has to be cut again."""
     settings = settings or Settings.from_environment()
     objects, dynamodb = S3Objects(client("s3")), client("dynamodb")
     gallery = DynamoGallery(dynamodb, settings.gallery_table, client("s3"), settings.gallery_bucket)
-    ledger, hide = _Ledger(settings.ledger_queue), _pseudonyms(settings)
+    ledger_queue, hide = _Ledger(settings.ledger_queue), _pseudonyms(settings)
     analyzer = FaceAnalyzer(_detector(settings), functools.cache(lambda: stages.attributes(settings)))
     pictures = Pictures(objects, settings.chips_bucket, analyzer)
-    desk = Desk(
-        DynamoReviews(dynamodb, settings.reviews_table),
+    reviews_table = DynamoTable(dynamodb, settings.reviews_table)
+    reviews = ReviewService(
+        ReviewStore(reviews_table),
         objects,
         settings.chips_bucket,
         gallery,
         stages.guard(settings),
-        _settle(stages._outbox("review", settings)),
-        ledger,
+        stages._outbox("review", settings),
+        ledger_queue,
         hide,
         time.time,
     )
-    books = Books(
+    ledger = LedgerService(
         LedgerStore(dynamodb, settings.ledger_table),
         Checkpointer(client("s3"), settings.ledger_bucket),
+        VerificationStore(reviews_table),
         _clock,
-        *_drawer(dynamodb, settings.reviews_table),
     )
     report = os.environ.get("ABEYANCE_ACCURACY_REPORT", "")
-    return Parts(
-        identity=identity(settings),
-        key=_secret(settings.console_key) or os.urandom(32),
-        desk=desk,
+    return ConsoleServices(
+        identity=identity_provider(settings.console_identity, functools.cache(_client_secret)),
+        session_key=_secret(settings.console_key) or os.urandom(32),
+        reviews=reviews,
         pictures=pictures,
-        policy=_policy(settings, ledger, books),
-        books=books,
-        galleries=Galleries(gallery, pictures, desk, ledger, hide),
-        scale=functools.cache(lambda: _scale(settings)),
-        report=Path(report) if report else None,
-    )
-
-
-def _settle(outbox: Outbox) -> Settle:
-    """The outbox of the stage *review*, which has nothing to say of an upload that was replaced or deleted."""
-
-    def settle(event: Event) -> Event | None:
-        return outbox.record_outcome(event) if outbox.is_latest(event.upload) else None
-
-    return settle
-
-
-def identity(settings: Settings) -> Identity:
-    """Who signs in, from the setting ``console_identity``; raises ``ValueError`` on one that says nothing."""
-    kind, _, rest = settings.console_identity.partition(":")
-    if kind == "nobody":
-        return Closed()
-    if kind == "loopback":
-        return LoopbackPicker()
-    if kind == "oidc" and len(words := rest.split()) == 3:
-        return OpenIdConnect(*words, now=time.time, client_secret=functools.cache(_client_secret))
-    raise ValueError(
-        "ABEYANCE_CONSOLE_IDENTITY must be nobody, loopback, or oidc:<issuer> <client id> <console>"
+        policy=_policy(settings, ledger_queue, ledger),
+        ledger=ledger,
+        galleries=GalleryService(gallery, pictures, reviews, ledger_queue, hide),
+        error_rates=functools.cache(lambda: MeasuredErrorRates.of(Manifest.load()[settings.embedder_model])),
+        accuracy_report=Path(report) if report else None,
     )
 
 
@@ -125,7 +101,7 @@ class _Ledger:
         return LedgerQueue(sqs, url)
 
 
-def _policy(settings: Settings, ledger: _Ledger, books: Books) -> Policy:
+def _policy(settings: Settings, queue: _Ledger, ledger: LedgerService) -> PolicyService:
     deployed = settings.flags.startswith("appconfig:")
     source = source_from(
         settings.flags,
@@ -143,7 +119,7 @@ def _policy(settings: Settings, ledger: _Ledger, books: Books) -> Policy:
     def record(kind: str, body: dict[str, Any]) -> None:
         now = _clock().isoformat().replace("+00:00", "Z")
         try:
-            ledger.put(Record(id=f"moratorium:{os.urandom(8).hex()}", type=kind, time=now, body=body))
+            queue.put(Record(id=f"moratorium:{os.urandom(8).hex()}", type=kind, time=now, body=body))
         except LedgerUnavailable as error:
             raise MoratoriumError(str(error)) from None
 
@@ -151,15 +127,7 @@ def _policy(settings: Settings, ledger: _Ledger, books: Books) -> Policy:
         return frozenset(tenant.jurisdiction for tenant in tenants.all())
 
     proposals = Proposals(client("dynamodb"), settings.proposals_table, publisher, record, places=places)
-    return Policy(source, publisher, proposals, tenants.all, books.since, _clock)
-
-
-def _scale(settings: Settings) -> Scale:
-    entry = Manifest.load()[settings.embedder_model]
-    provenance = entry.calibration.provenance if entry.calibration else ""
-    return Scale(
-        model=entry.identity, about=entry.about, provenance=provenance, anchors=meaning.anchors(provenance)
-    )
+    return PolicyService(source, publisher, proposals, tenants.all, ledger.since, _clock)
 
 
 def _detector(settings: Settings) -> Callable[[], Any]:
@@ -174,20 +142,6 @@ def _detector(settings: Settings) -> Callable[[], Any]:
 def _pseudonyms(settings: Settings) -> Callable[[str], str]:
     key = functools.cache(lambda: stages.pseudonym_key(settings))
     return lambda text: pseudonym(key(), text)
-
-
-def _drawer(dynamodb: Any, table: str) -> tuple[Callable[[bytes], None], Callable[[], bytes | None]]:
-    """Where the last verification is kept: one item beside the reviews."""
-    key: Mapping[str, Any] = {"pk": {"S": "verification"}, "sk": {"S": "last"}}
-
-    def keep(body: bytes) -> None:
-        dynamodb.put_item(TableName=table, Item={**key, "body": {"B": body}})
-
-    def kept() -> bytes | None:
-        item = dynamodb.get_item(TableName=table, Key=key).get("Item")
-        return None if item is None else bytes(item["body"]["B"])
-
-    return keep, kept
 
 
 def _secret(setting: str) -> bytes:

@@ -1,19 +1,19 @@
-"""What a person at the console can be told."""
+"""Errors whose messages a person at the console reads."""
 
 from __future__ import annotations
 
 
 class ConsoleError(Exception):
-    """Something that was asked for cannot be done; the message says what to do."""
+    """A request that cannot be done; the message says what to do."""
 
 
 class Refused(ConsoleError):
-    """The rules do not allow it."""
+    """A request that the rules do not allow."""
 
 
 class NotFound(ConsoleError):
-    """It is not there, or not for this person to see."""
+    """A thing that does not exist, or that this person may not see."""
 
 
 class Unavailable(ConsoleError):
-    """Something that is needed does not answer; nothing was changed."""
+    """A service that does not answer; nothing was changed unless the message says so."""

@@ -1,14 +1,14 @@
-"""Who signs in: a port, with the picker of roles for one machine. OpenID Connect is in :mod:`abeyance.console.oidc`."""
+"""The port of sign-in, and its adapters without a provider. OpenID Connect is in :mod:`abeyance.console.oidc`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
 from abeyance.console.errors import Refused
-from abeyance.console.people import Person, Role
+from abeyance.console.roles import Person, Role
 
-#: People to choose from on one machine: enough for two reviewers and two principals.
+#: People to choose from on one machine: two reviewers and two policy officers, because some things take two.
 LOCAL_PEOPLE: Final = (
     Person(principal="ada@local", name="Ada, reviewer", roles=(Role.REVIEWER,)),
     Person(principal="ben@local", name="Ben, reviewer", roles=(Role.REVIEWER,)),
@@ -20,8 +20,8 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 _LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
-class Identity(Protocol):
-    """How a person proves who they are."""
+class IdentityProvider(Protocol):
+    """The way in which people sign in."""
 
     @property
     def kind(self) -> Literal["picker", "redirect", "closed"]:
@@ -30,43 +30,43 @@ class Identity(Protocol):
 
     @property
     def secure(self) -> bool:
-        """Whether the session's cookie is for HTTPS alone."""
+        """Whether the session cookie is sent over HTTPS only."""
         ...
 
     def guard(self, address: str, host: str) -> None:
-        """Called before every request. Raises :class:`Refused` if none may come from ``address`` under ``host``."""
+        """Check the client address and host name of every request. Raises :class:`Refused`."""
         ...
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
-        """Where to send the browser, and what the session has to keep until it comes back."""
+        """Return the address to send the browser to, and what the session must remember until it comes back."""
         ...
 
-    def finish(self, given: Mapping[str, str], kept: Mapping[str, str]) -> Person:
-        """The person, from what the browser brings and what the session kept. Raises :class:`Refused`."""
+    def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
+        """Return the person, from the browser's answer and the session's memory. Raises :class:`Refused`."""
         ...
 
 
-class Closed:
-    """Nobody signs in: what a deployment has until somebody says otherwise."""
+class SignInDisabled:
+    """A console without an identity provider: nobody signs in. This is the default of a deployment."""
 
     kind: Literal["closed"] = "closed"
     secure = True
 
     def guard(self, address: str, host: str) -> None:
-        """Anybody may read that it is closed."""
+        """Accept every request: anybody may read that sign-in is disabled."""
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
         raise Refused("No identity provider is set up for this console.")
 
-    def finish(self, given: Mapping[str, str], kept: Mapping[str, str]) -> Person:
+    def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
         raise Refused("No identity provider is set up for this console.")
 
 
 class LoopbackPicker:
-    """Anybody at this machine is whom they say they are; nobody else gets in.
+    """A choice of local people, for requests from this machine only.
 
-    The name that the browser used is checked too: else a page of somebody else's, whose name was made to point to
-    127.0.0.1, could read this one.
+    The host name of the request is checked too: otherwise a foreign page could let its own name point to 127.0.0.1 and
+    read the console.
     """
 
     kind: Literal["picker"] = "picker"
@@ -75,13 +75,32 @@ class LoopbackPicker:
     def guard(self, address: str, host: str) -> None:
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
         if address not in _LOOPBACK or name.lower() not in _LOOPBACK_NAMES:
-            raise Refused("This console is open on its own machine only.")
+            raise Refused("This console accepts requests from its own machine only.")
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
-        raise Refused("Choose who you are on the page.")
+        raise Refused("Choose a person on the sign-in page.")
 
-    def finish(self, given: Mapping[str, str], kept: Mapping[str, str]) -> Person:
+    def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
         for person in LOCAL_PEOPLE:
-            if person.principal == given.get("person"):
+            if person.principal == returned.get("person"):
                 return person
-        raise Refused("There is nobody of that name.")
+        raise Refused("There is no person with this name.")
+
+
+def identity_provider(setting: str, client_secret: Callable[[], str]) -> IdentityProvider:
+    """Return the provider that ``ABEYANCE_CONSOLE_IDENTITY`` names; raises ``ValueError`` for any other text.
+
+    ``client_secret`` is called when somebody signs in with OpenID Connect.
+    """
+    kind, _, rest = setting.partition(":")
+    if kind == "nobody":
+        return SignInDisabled()
+    if kind == "loopback":
+        return LoopbackPicker()
+    if kind == "oidc" and len(words := rest.split()) == 3:
+        from abeyance.console.oidc import OpenIdConnect
+
+        return OpenIdConnect(*words, client_secret=client_secret)
+    raise ValueError(
+        "Set ABEYANCE_CONSOLE_IDENTITY to nobody, loopback, or oidc:<issuer> <client id> <console>"
+    )

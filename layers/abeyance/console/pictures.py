@@ -1,10 +1,8 @@
-"""The two pictures of a comparison: chips, which recognition itself saw, at one scale and one alignment."""
+"""The two pictures of a comparison: the aligned chips that recognition used."""
 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +18,12 @@ if TYPE_CHECKING:
     from abeyance.vision.analysis import FaceAnalyzer
 
 Chip = NDArray[np.uint8]
-#: Least overlap (intersection over union) at which a face found again is taken for the one of the gallery.
-SAME_BOX = 0.5
+#: A detected face is the face of the gallery from this intersection over union on.
+SAME_BOX_IOU = 0.5
 
 
 class Pictures:
-    """Chips from the chips bucket; a candidate's, where it is no longer kept, cut anew from the photo it came from.
+    """Chips from the chips bucket; a candidate's chip that has expired is cut again from its photo.
 
     Parameters
     ----------
@@ -34,7 +32,7 @@ class Pictures:
     chips_bucket
         Its name.
     analyzer
-        Finds the face again when a photo has to be cut anew.
+        Finds the face in its photo when the chip has to be cut again.
     """
 
     def __init__(self, objects: ObjectStore, chips_bucket: str, analyzer: FaceAnalyzer) -> None:
@@ -43,7 +41,7 @@ class Pictures:
         self._analyzer = analyzer
 
     def probe(self, upload: Upload, chip: int) -> Chip | None:
-        """(112, 112, 3) uint8 RGB of one row of the upload's chips file; None if it is gone."""
+        """Return one row of the upload's chips file, (112, 112, 3) uint8 RGB; None if it is gone."""
         chips = self._chips(upload)
         if chips is None or not 0 <= chip < len(chips):
             return None
@@ -51,7 +49,7 @@ class Pictures:
         return row
 
     def candidate(self, face: Face) -> Chip | None:
-        """(112, 112, 3) uint8 RGB of a face in the gallery; None if no picture of it is kept anywhere.
+        """Return the picture of a face in the gallery, (112, 112, 3) uint8 RGB; None if there is none.
 
         A face that was indexed through the Rekognition API has no photo in the uploads bucket, and so no picture.
         """
@@ -64,10 +62,10 @@ class Pictures:
                 if face_id(upload, row) == face.id:
                     kept: Chip = chips[row]
                     return kept
-        return self._cut_anew(upload, face)
+        return self._cut_again(upload, face)
 
     def blank(self, face: Face) -> bool:
-        """Take a face out of the chips of its photo; whether there was anything to take out."""
+        """Blank a face in the chips of its photo; return whether there was anything to blank."""
         if face.source is None:
             return False
         upload = _upload(face)
@@ -87,7 +85,7 @@ class Pictures:
         except (ObjectGone, BadBody):
             return None
 
-    def _cut_anew(self, upload: Upload, face: Face) -> Chip | None:
+    def _cut_again(self, upload: Upload, face: Face) -> Chip | None:
         from abeyance.vision.boxes import iou
         from abeyance.vision.errors import ImageRejected
 
@@ -99,7 +97,7 @@ class Pictures:
             return None
         overlaps = iou(face.box, [one.relative_box for one in found])[0]
         best = int(np.argmax(overlaps))
-        return found[best].chip if overlaps[best] >= SAME_BOX else None
+        return found[best].chip if overlaps[best] >= SAME_BOX_IOU else None
 
 
 def _upload(face: Face) -> Upload:
@@ -120,19 +118,9 @@ def _chips_key(upload: Upload) -> str:
 
 
 def png(chip: Chip) -> bytes:
-    """An (h, w, 3) uint8 RGB picture as PNG (ISO/IEC 15948), without any text or time in it."""
-    height, width = chip.shape[:2]
-    rows = io.BytesIO()
-    for row in np.ascontiguousarray(chip):
-        rows.write(b"\0" + row.tobytes())
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", header)
-        + _chunk(b"IDAT", zlib.compress(rows.getvalue(), 6))
-        + _chunk(b"IEND", b"")
-    )
+    """Return an (h, w, 3) uint8 RGB picture as PNG without metadata."""
+    from PIL import Image  # Here, because no other page needs it and its import delays a cold start.
 
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    body = io.BytesIO()
+    Image.fromarray(chip).save(body, "PNG")
+    return body.getvalue()

@@ -1,8 +1,8 @@
-"""The policy officer's room: what is in force, what a change would mean, and making it, as two principals."""
+"""Moratoria as a policy officer works with them: those in force, the effect of a draft, and proposals."""
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +14,7 @@ from abeyance.moratorium import words
 from abeyance.moratorium.changes import Change, classify
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import Flag, FlagSet, document_digest, load, parse
-from abeyance.moratorium.errors import FlagsError, MoratoriumError
+from abeyance.moratorium.errors import FlagsError
 from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import presets
 from abeyance.moratorium.proposals import Proposal, Proposals
@@ -24,12 +24,12 @@ from abeyance.moratorium.source import FlagSource
 from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.validate import check
 
-#: Days of the ledger that a draft is tried on.
+#: A draft is tried on the decisions of this many days.
 SIMULATED_DAYS: Final = 30
 
 
-class InForce(msgspec.Struct, frozen=True, kw_only=True):
-    """One moratorium in force, in words."""
+class MoratoriumSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One moratorium in words."""
 
     key: str
     effect: str
@@ -42,7 +42,7 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttributeChange(msgspec.Struct, frozen=True):
-    """One attribute of one flag, before and after, as text; "" where the flag has none."""
+    """One attribute of a flag as text, before and after; "" where the flag does not have it."""
 
     name: str
     before: str
@@ -50,7 +50,7 @@ class AttributeChange(msgspec.Struct, frozen=True):
 
 
 class FlagDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens to one flag, in a sentence and attribute by attribute."""
+    """The change of one flag, as a sentence and by attribute."""
 
     key: str
     kind: str
@@ -59,18 +59,18 @@ class FlagDifference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """Recorded decisions decided again with a draft.
+    """Recorded decisions, decided again with a draft.
 
     Attributes
     ----------
     simulation
-        As it came out, against what was recorded.
+        All differences from the recorded decisions.
     own
-        Differences that the draft makes; the others the flags in force make too.
+        Differences that the draft makes and the flags in force do not.
     already
-        How many those others are.
+        Number of the other differences: the flags in force make them too.
     restored
-        Decisions that the flags in force would make otherwise than recorded, and the draft would not.
+        Number of decisions that the flags in force change and the draft does not.
     """
 
     simulation: Simulation
@@ -80,14 +80,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of the draft's own differences go which way."""
+        """The number of the draft's own differences in each direction."""
         return {str(way): sum(one.direction is way for one in self.own) for way in Direction}
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A document that is not in force, looked at from all sides.
+    """A document that is not in force, and its effect.
 
-    ``kind`` is that of the whole change; ``findings`` say what is wrong with it, and then there is nothing else.
+    ``kind`` is that of the whole change. ``findings`` are the faults of an invalid document, which has no other field.
     """
 
     document: dict[str, Any]
@@ -98,19 +98,19 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     trial: Trial | None = None
 
 
-class Policy:
-    """What the moratoria pages ask.
+class PolicyService:
+    """Moratoria, drafts and proposals.
 
     Parameters
     ----------
     source, publisher
-        Of flags: what decides, and where documents come into force.
+        The flags that decide, and the documents that are deployed.
     proposals
-        The rules for changing them.
+        The rules for changing them; :class:`~abeyance.moratorium.errors.MoratoriumError` is for the person to read.
     tenants
-        Every registered tenant.
+        Returns every registered tenant.
     entries
-        Ledger entries since a moment, as mappings.
+        Returns the ledger's entries of the last days.
     clock
         Now, aware.
     """
@@ -132,27 +132,27 @@ class Policy:
         self.now = clock
 
     def flags(self) -> FlagSet:
-        """The flags that decide at this moment. Raises :class:`Unavailable`: then everything is denied."""
+        """Return the flags that decide now. Raises :class:`Unavailable`: then every request is denied."""
         try:
             return self._source.current().flags
-        except Exception:  # noqa: BLE001 - whatever the source raises, the page has to say that there are none
+        except Exception:  # noqa: BLE001 - after any error the page must say that there are no flags
             raise Unavailable(
-                "The moratoria cannot be read. While that is so, everything is denied."
+                "The moratoria cannot be read. Until they can, every request is denied."
             ) from None
 
-    def in_force(self) -> list[InForce]:
-        """What binds somebody at this moment, by key."""
+    def in_force(self) -> list[MoratoriumSummary]:
+        """Return the moratoria in force now, by key."""
         now = self.now()
-        return [in_words(flag, now) for flag in self.flags().flags if flag.in_force(now)]
+        return [summarize(flag, now) for flag in self.flags().flags if flag.in_force(now)]
 
     def tenants(self) -> list[Tenant]:
-        """Every tenant, by id."""
+        """Return every tenant, by id."""
         return sorted(self._tenants(), key=lambda tenant: tenant.id)
 
     def explain(
         self, tenant_id: str, action: str, purpose: str, place: str, at: datetime
     ) -> tuple[Decision, list[str]]:
-        """Whether a tenant may do something, and why, in sentences."""
+        """Decide one request, and return the decision with its reasons as sentences."""
         tenant = next((one for one in self._tenants() if one.id == tenant_id), None)
         flags = self.flags()
         request = Request(
@@ -162,45 +162,45 @@ class Policy:
         return decision, words.explain(decision, flags)
 
     def document(self) -> dict[str, Any]:
-        """The hosted document in force. Raises :class:`Unavailable`."""
+        """Return a copy of the deployed document. Raises :class:`Unavailable`."""
         try:
-            return self._publisher.current().document
+            return copy.deepcopy(self._publisher.current().document)
         except FlagsError as error:
-            raise Unavailable(f"There is no document in force that can be read: {error}") from None
+            raise Unavailable(f"The deployed document cannot be read: {error}") from None
 
     def switched(self, key: str, on: bool) -> dict[str, Any]:
-        """The document in force with one flag switched. Raises :class:`Refused` if there is none of that key."""
-        document = json.loads(json.dumps(self.document()))
+        """Return the deployed document with one flag switched. Raises :class:`Refused` for an unknown key."""
+        document = self.document()
         if key not in document["values"]:
-            raise Refused("There is no moratorium of this name.")
+            raise Refused("There is no moratorium with this name.")
         document["values"][key]["enabled"] = on
-        return dict(document)
+        return document
 
     def with_preset(self, preset_id: str) -> dict[str, Any]:
-        """The document in force with a preset's flags added or put back. Raises :class:`Refused`."""
+        """Return the deployed document with a preset's flags in it. Raises :class:`Refused` for an unknown preset."""
         if preset_id not in {preset.id for preset in presets()}:
-            raise Refused("There is no preset of this name.")
-        document, added = json.loads(json.dumps(self.document())), of_presets([preset_id])
+            raise Refused("There is no preset with this name.")
+        document, added = self.document(), of_presets([preset_id])
         for part in ("flags", "values"):
             document[part].update(added[part])
-        return dict(document)
+        return document
 
     def draft(self, text: str) -> Draft:
-        """A document from a form, looked at. Total: what is wrong with it is in ``findings``."""
+        """Return the draft of a document from a form. It never raises: ``findings`` has the faults."""
         try:
             document = load(text)
         except FlagsError as error:
             return Draft(document={}, findings=(str(error),))
-        return self.look_at(document)
+        return self.assess(document)
 
-    def look_at(self, document: dict[str, Any], since: FlagSet | None = None) -> Draft:
-        """A document compared with the flags in force (or ``since``), and tried on the ledger."""
+    def assess(self, document: dict[str, Any]) -> Draft:
+        """Compare a document with the flags in force, and try it on the ledger."""
         places = frozenset(tenant.jurisdiction for tenant in self._tenants())
-        found = check(document, places=places)
-        if found:
-            lines = tuple(f"{one.flag}: {one.message}".removeprefix(": ") for one in found)
+        findings = check(document, places=places)
+        if findings:
+            lines = tuple(f"{one.flag}: {one.message}".removeprefix(": ") for one in findings)
             return Draft(document=document, findings=lines)
-        new, old = parse(document), since or parse(self.document())
+        new, old = parse(document), parse(self.document())
         change = classify(old, new, since=self.now())
         recorded = list(self._entries(SIMULATED_DAYS))
         return Draft(
@@ -212,49 +212,18 @@ class Policy:
         )
 
     def submit(self, text: str, principal: str, note: str, *, at_once: bool) -> Proposal | None:
-        """Propose a document, or put it into force at once if it loosens nothing (then None). Raises ``Refused``."""
-        try:
-            document = load(text)
-            if at_once:
-                self.proposals.tighten(document, principal, note=note)
-                return None
-            return self.proposals.propose(document, principal, note=note)
-        except MoratoriumError as error:
-            raise Refused(str(error)) from None
-
-    def proposal(self, proposal_id: str) -> Proposal:
-        """One proposal; raises :class:`Refused`."""
-        try:
-            return self.proposals.get(proposal_id)
-        except MoratoriumError as error:
-            raise Refused(str(error)) from None
-
-    def approve(self, proposal_id: str, principal: str, digest: str) -> Proposal:
-        """Approve what was looked at; raises :class:`Refused`."""
-        try:
-            return self.proposals.approve(proposal_id, principal, digest)
-        except MoratoriumError as error:
-            raise Refused(str(error)) from None
-
-    def resume(self, proposal_id: str) -> Proposal:
-        """Bring an approved proposal into force whose deployment failed; raises :class:`Refused`."""
-        try:
-            return self.proposals.resume(proposal_id)
-        except MoratoriumError as error:
-            raise Refused(str(error)) from None
-
-    def withdraw(self, proposal_id: str, principal: str) -> Proposal:
-        """Close a proposal; raises :class:`Refused`."""
-        try:
-            return self.proposals.withdraw(proposal_id, principal)
-        except MoratoriumError as error:
-            raise Refused(str(error)) from None
+        """Propose a document; or deploy it now if it loosens nothing, and return None. Raises ``MoratoriumError``."""
+        document = load(text)
+        if at_once:
+            self.proposals.tighten(document, principal, note=note)
+            return None
+        return self.proposals.propose(document, principal, note=note)
 
 
 def compare(draft: Simulation, in_force: Simulation) -> Trial:
-    """What a draft changes by itself: recorded decisions may have been made under flags that have changed since."""
-    by_now = {(one.seq, one.direction, one.after) for one in in_force.differences}
-    own = tuple(one for one in draft.differences if (one.seq, one.direction, one.after) not in by_now)
+    """Separate what a draft changes from what the flags in force have changed since the decisions were recorded."""
+    known = {(one.seq, one.direction, one.after) for one in in_force.differences}
+    own = tuple(one for one in draft.differences if (one.seq, one.direction, one.after) not in known)
     touched = {one.seq for one in draft.differences}
     return Trial(
         simulation=draft,
@@ -264,9 +233,9 @@ def compare(draft: Simulation, in_force: Simulation) -> Trial:
     )
 
 
-def in_words(flag: Flag, now: datetime) -> InForce:
-    """A flag as the pages show it."""
-    return InForce(
+def summarize(flag: Flag, now: datetime) -> MoratoriumSummary:
+    """Return a flag as the pages show it at ``now``."""
+    return MoratoriumSummary(
         key=flag.key,
         effect=str(flag.effect),
         state=words.state(flag, now),
@@ -279,7 +248,7 @@ def in_words(flag: Flag, now: datetime) -> InForce:
 
 
 def differences(old: FlagSet, new: FlagSet, change: Change) -> list[FlagDifference]:
-    """A change flag by flag, in sentences that somebody can be held to."""
+    """Return a change flag by flag, in sentences."""
     before = {flag.key: flag for flag in old.flags}
     after = {flag.key: flag for flag in new.flags}
     return [
@@ -300,7 +269,7 @@ def _sentence(key: str, old: Flag | None, new: Flag | None) -> str:
         return f"{key} goes out of force. It was: {_clause(old)}."
     if old is not None and new is not None:
         return f"{key} changes. It was: {_clause(old)}. It becomes: {_clause(new)}."
-    return f"{key} is described otherwise; it binds nobody, before or after."
+    return f"{key} has a new description. It binds nobody, before or after."
 
 
 def _clause(flag: Flag) -> str:

@@ -1,217 +1,337 @@
-"""The queue of reviews in DynamoDB; the layout of the table is in :mod:`abeyance.pipeline.review`.
+"""The review service: hands out comparisons, takes judgements, and closes a review when all judgements are in.
 
-Every change of a case is conditional on the version that was read, so of two reviewers who take the last free place at
-one moment, one gets it and the other is told.
+::
+
+    judgement -> reviews table -> ledger -> (all cases closed) -> decide again -> record event, write result -> closed
+
+A judgement has no effect before it is on the ledger: closing a review first puts all its judgements on the ledger,
+again if need be, because the ledger writes an id once. Every step continues from what the step before left, so after a
+crash the next person who opens the queue completes the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
 
 import msgspec
 
-from abeyance.console.cases import Case
-from abeyance.pipeline.review import OPEN, Waiting
+from abeyance.aws.table import Conflict
+from abeyance.aws.timestamps import timestamp
+from abeyance.console.errors import NotFound, Refused, Unavailable
+from abeyance.console.outcome import cases_of, result_event
+from abeyance.console.roles import Person
+from abeyance.gallery.errors import CollectionNotFound
+from abeyance.gallery.model import CollectionRef, Face
+from abeyance.gallery.port import Gallery
+from abeyance.ledger.chain import Record
+from abeyance.ledger.errors import LedgerUnavailable
+from abeyance.moratorium.guard import Guard
+from abeyance.pipeline.events import FacesMatched, Upload
+from abeyance.pipeline.outbox import Outbox
+from abeyance.pipeline.ports import ObjectGone, ObjectStore
+from abeyance.pipeline.recognize import review_key
+from abeyance.pipeline.review_cases import (
+    MAX_NOTE_CHARACTERS,
+    Case,
+    CaseNotFree,
+    Ground,
+    Judgement,
+    Verdict,
+)
+from abeyance.pipeline.review_store import Review, ReviewStore
+
+log = logging.getLogger("abeyance")
+
+#: Ledger entry type of one judgement.
+JUDGED: Final = "review.judged"
+#: Outcome of a review without a result: its upload is gone or replaced, or the search has no candidate.
+NOTHING_TO_REVIEW: Final = "NOTHING_TO_REVIEW"
+_ATTEMPTS: Final = 5
 
 
-class Conflict(Exception):
-    """Somebody else changed it meanwhile; read it again."""
+class RecordQueue(Protocol):
+    """The ledger's queue; :class:`abeyance.ledger.queue.LedgerQueue`."""
+
+    def put(self, record: Record) -> None:
+        """Send a record. Raises :class:`~abeyance.ledger.errors.LedgerUnavailable`."""
+        ...
 
 
-class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """A search under review. ``cases`` is -1 until its candidates were laid out; ``outcome`` is "" while it is open."""
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A case that a reviewer has claimed until ``until`` (epoch seconds), and its review."""
 
-    identity: str
-    waiting: Waiting
-    cases: int = -1
-    outcome: str = ""
-    finished: str = ""
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A case as it was read."""
-
+    review: Review
     case: Case
-    version: int
+    until: float
 
 
-class Reviews(Protocol):
-    """Where reviews are kept. Reads see every write that has returned."""
+class ReviewService:
+    """Human review of matches.
 
-    def queue(self, limit: int = 100) -> list[str]:
-        """Identities of open reviews, the longest waiting first."""
-        ...
+    Parameters
+    ----------
+    store
+        The reviews table.
+    objects, chips_bucket
+        Where recognition keeps the candidates of a search under review.
+    gallery
+        The candidates' collections.
+    guard
+        Decides again before anything is released.
+    outbox
+        That of the stage ``review``: records the result of an upload once and emits its event.
+    ledger
+        Every judgement is put there.
+    pseudonym
+        Hides reviewers and uploads.
+    now
+        Epoch seconds.
+    """
 
-    def get(self, identity: str) -> Review | None: ...
+    def __init__(
+        self,
+        store: ReviewStore,
+        objects: ObjectStore,
+        chips_bucket: str,
+        gallery: Gallery,
+        guard: Guard,
+        outbox: Outbox,
+        ledger: RecordQueue,
+        pseudonym: Callable[[str], str],
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self._bucket = chips_bucket
+        self._gallery = gallery
+        self._guard = guard
+        self._outbox = outbox
+        self._ledger = ledger
+        self._pseudonym = pseudonym
+        self._now = now
 
-    def cases(self, identity: str) -> list[Stored]:
-        """All cases of a review, by number."""
-        ...
+    def next_comparison(self, person: Person) -> Comparison | None:
+        """Claim a comparison: the one that the person holds, else the oldest free one. Raises :class:`Refused`."""
+        reviewer, now = self.alias(person), self._now()
+        free: tuple[Review, Case] | None = None
+        for review, case in self._open_cases():
+            if not case.closed and (until := case.claimed_until(reviewer)) > now:
+                return Comparison(review=review, case=case, until=until)
+            if free is None and case.free_for(reviewer, now):
+                free = review, case
+        if free is None:
+            return None
+        review, case = free
+        case = self._change(review.identity, case.number, lambda case: case.claim(reviewer, self._now()))
+        return Comparison(review=review, case=case, until=case.claimed_until(reviewer))
 
-    def case(self, identity: str, number: int) -> Stored | None: ...
+    def comparison(self, person: Person, identity: str, number: int) -> Comparison:
+        """Return the comparison if this person holds it; raises :class:`NotFound` otherwise."""
+        found, review = self._store.case(identity, number), self._store.get(identity)
+        until = found.case.claimed_until(self.alias(person)) if found else 0.0
+        if found is None or review is None or review.outcome or until <= self._now():
+            raise NotFound("You do not hold this comparison any more. Take the next one.")
+        return Comparison(review=review, case=found.case, until=until)
 
-    def lay_out(self, review: Review, cases: Sequence[Case]) -> None:
-        """Store the cases of a review that has none yet. Doing it twice is harmless: what is there stays."""
-        ...
+    def judge(
+        self, person: Person, identity: str, number: int, verdict: Verdict, ground: Ground, note: str = ""
+    ) -> None:
+        """Take a judgement.
 
-    def put_case(self, identity: str, case: Case, version: int) -> None:
-        """Replace a case. Raises :class:`Conflict`."""
-        ...
-
-    def close(self, review: Review) -> None:
-        """Take a review out of the queue, with its outcome. Raises :class:`Conflict` if it is closed already."""
-        ...
-
-    def closed(self, limit: int = 50) -> list[Review]:
-        """Closed reviews, newest first."""
-        ...
-
-
-class DynamoReviews:
-    """:class:`Reviews` on a DynamoDB table; ``client`` is a low-level boto3 client."""
-
-    def __init__(self, client: Any, table: str) -> None:
-        self._client = client
-        self._table = table
-
-    def queue(self, limit: int = 100) -> list[str]:
-        items = self._client.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :open",
-            ExpressionAttributeValues={":open": {"S": OPEN}},
-            ConsistentRead=True,
-            Limit=limit,
-        )["Items"]
-        return [item["sk"]["S"].rpartition("#")[2] for item in items]
-
-    def get(self, identity: str) -> Review | None:
-        item = self._client.get_item(TableName=self._table, Key=_key(identity), ConsistentRead=True).get(
-            "Item"
+        Raises :class:`Refused`, :class:`NotFound`, and :class:`Unavailable` if it is saved but not yet on the ledger.
+        """
+        if len(note) > MAX_NOTE_CHARACTERS:
+            raise Refused(f"The note has more than {MAX_NOTE_CHARACTERS} characters.")
+        review = self._store.get(identity)
+        if review is None or review.outcome:
+            raise NotFound("This review is closed. Take the next comparison.")
+        judgement = Judgement(
+            reviewer=self.alias(person), verdict=verdict, ground=ground, note=note, at=timestamp()
         )
-        return None if item is None else _review(identity, item)
+        case = self._change(identity, number, lambda case: case.judge(judgement, self._now()))
+        try:
+            self._ledger.put(self._record(review, case, judgement))
+        except LedgerUnavailable:
+            raise Unavailable(
+                "Your judgement is saved, but the ledger did not confirm it. Nothing is released before that."
+            ) from None
+        self._try_to_close(identity)
 
-    def cases(self, identity: str) -> list[Stored]:
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :case)",
-            ExpressionAttributeValues={":pk": _key(identity)["pk"], ":case": {"S": "case#"}},
-            ConsistentRead=True,
-        )
-        return [_stored(item) for page in pages for item in page["Items"]]
+    def release(self, person: Person, identity: str, number: int) -> None:
+        """Return a comparison to the queue without a judgement."""
+        self._change(identity, number, lambda case: case.release(self.alias(person), self._now()))
 
-    def case(self, identity: str, number: int) -> Stored | None:
-        item = self._client.get_item(
-            TableName=self._table, Key=_key(identity, number), ConsistentRead=True
-        ).get("Item")
-        return None if item is None else _stored(item)
+    def alias(self, person: Person) -> str:
+        """Return the pseudonym under which a person judges."""
+        return self._pseudonym(f"reviewer/{person.principal}")
 
-    def lay_out(self, review: Review, cases: Sequence[Case]) -> None:
-        expires = self._raw(review.identity).get("expires")
-        for case in cases:
-            item = {
-                **_key(review.identity, case.number),
-                "body": _body(case),
-                "version": {"N": "0"},
-                **({"expires": expires} if expires else {}),
-            }
-            try:
-                self._client.put_item(
-                    TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)"
-                )
-            except self._client.exceptions.ConditionalCheckFailedException:
+    def open_reviews(self, limit: int = 100) -> list[tuple[Review, list[Case]]]:
+        """Return open reviews and their cases, the longest waiting first."""
+        prepared = map(self._prepared, self._store.open_reviews(limit))
+        return [(review, self._cases(review)) for review in prepared if review is not None]
+
+    def closed_reviews(self, limit: int = 50) -> list[tuple[Review, list[Case]]]:
+        """Return closed reviews and their cases, newest first."""
+        return [(review, self._cases(review)) for review in self._store.closed_reviews(limit)]
+
+    def closed_review(self, identity: str) -> tuple[Review, list[Case]]:
+        """Return one closed review and its cases; raises :class:`NotFound`."""
+        review = self._store.get(identity)
+        if review is None or not review.outcome:
+            raise NotFound("There is no closed review with this identity.")
+        return review, self._cases(review)
+
+    def candidates(self, upload: Upload, face_ids: Iterable[str]) -> list[Face]:
+        """Return those of the faces that are still in the upload's collection."""
+        try:
+            return self._gallery.get_faces(_collection(upload), sorted(face_ids))
+        except CollectionNotFound:
+            return []
+
+    def forget(self, ref: CollectionRef, face_ids: Iterable[str]) -> int:
+        """Remove erased faces from every open review; return the number of comparisons that this ended."""
+        erased, ended = frozenset(face_ids), 0
+        for found in self._store.open_reviews(1000):
+            if (review := self._prepared(found)) is None or _collection(review.waiting.upload) != ref:
                 continue
-        self._update(
-            _key(review.identity), "SET cases = :n", "attribute_exists(pk)", {":n": {"N": str(len(cases))}}
-        )
+            for case in self._cases(review):
+                if case.face_id in erased and not case.void:
+                    self._change(
+                        review.identity, case.number, lambda case: msgspec.structs.replace(case, void=True)
+                    )
+                    ended += 1
+            self._remove_candidates(review.waiting.upload, erased)
+            self.close_if_complete(review.identity)
+        return ended
 
-    def put_case(self, identity: str, case: Case, version: int) -> None:
-        self._update(
-            _key(identity, case.number),
-            "SET body = :body, version = :next",
-            "version = :version",
-            {":body": _body(case), ":next": {"N": str(version + 1)}, ":version": {"N": str(version)}},
-        )
+    def close_if_complete(self, identity: str) -> str:
+        """Close a review and record its result if all its cases are closed; return its outcome, "" if it stays open."""
+        found = self._store.get(identity)
+        review = self._prepared(found) if found and not found.outcome else None
+        if review is None:
+            return ""
+        cases = self._cases(review)
+        if not all(case.closed for case in cases):
+            return ""
+        upload = review.waiting.upload
+        matched = self._matched(upload)
+        if matched is None or not cases:
+            return self._close(review, NOTHING_TO_REVIEW)
+        for case in cases:
+            for judgement in case.judgements:
+                self._ledger.put(self._record(review, case, judgement))
+        decision = self._guard.decide(upload.tenant, upload.action, review.waiting.purpose)
+        if decision.fault:  # The flags cannot be read now. That denies, but it is no reason to end a review.
+            return ""
+        if decision.permitted and self._require_more(review, cases, decision.human_review):
+            return ""
+        in_gallery = {face.id for face in self.candidates(upload, {case.face_id for case in cases})}
+        event = result_event(upload, matched, cases, decision, in_gallery)
+        if not self._outbox.is_latest(upload):
+            return self._close(review, NOTHING_TO_REVIEW)
+        outcome = self._close(review, self._outbox.record_outcome(event).detail_type)
+        self._objects.delete(self._bucket, review_key(upload))
+        return outcome
 
-    def close(self, review: Review) -> None:
-        entry = {"pk": {"S": OPEN}, "sk": {"S": f"{review.waiting.arrived}#{review.identity}"}}
-        done = {"pk": {"S": "closed"}, "sk": {"S": f"{review.finished}#{review.identity}"}}
-        expires = self._raw(review.identity).get("expires")
-        update = {
-            "TableName": self._table,
-            "Key": _key(review.identity),
-            "UpdateExpression": "SET outcome = :outcome, finished = :finished",
-            "ConditionExpression": "attribute_exists(pk) AND attribute_not_exists(outcome)",
-            "ExpressionAttributeValues": {
-                ":outcome": {"S": review.outcome},
-                ":finished": {"S": review.finished},
+    def _require_more(self, review: Review, cases: list[Case], reviewers: int) -> bool:
+        """Ask for more judgements if the flags now do; return whether they did."""
+        short = [case for case in cases if not case.void and case.required < reviewers]
+        for case in short:
+            self._change(
+                review.identity, case.number, lambda case: msgspec.structs.replace(case, required=reviewers)
+            )
+        return bool(short)
+
+    def _cases(self, review: Review) -> list[Case]:
+        return [found.case for found in self._store.cases(review.identity)]
+
+    def _prepared(self, review: Review) -> Review | None:
+        """Return the open review with its cases written; None if it closes now because it has none."""
+        if review.cases >= 0:
+            return review
+        matched = self._matched(review.waiting.upload)
+        cases = [] if matched is None else cases_of(matched)
+        if not cases:
+            self._close(review, NOTHING_TO_REVIEW)
+            return None
+        return self._store.add_cases(review, cases)
+
+    def _open_cases(self) -> Iterator[tuple[Review, Case]]:
+        for review, cases in self.open_reviews(500):
+            if all(case.closed for case in cases):
+                self._try_to_close(review.identity)
+            else:
+                yield from ((review, case) for case in cases)
+
+    def _try_to_close(self, identity: str) -> None:
+        """Close a complete review; after a failure the next request for a comparison tries again."""
+        try:
+            self.close_if_complete(identity)
+        except Exception as error:  # noqa: BLE001 - no failure of one review may block the other reviews
+            log.warning("review cannot be closed yet", extra={"error": type(error).__name__})
+
+    def _matched(self, upload: Upload) -> FacesMatched | None:
+        try:
+            body = self._objects.get(self._bucket, review_key(upload))
+        except ObjectGone:
+            return None
+        return msgspec.json.decode(body, type=FacesMatched)
+
+    def _remove_candidates(self, upload: Upload, erased: frozenset[str]) -> None:
+        matched = self._matched(upload)
+        if matched is None:
+            return
+        faces = tuple(
+            msgspec.structs.replace(face, matches=tuple(m for m in face.matches if m.face_id not in erased))
+            for face in matched.faces
+        )
+        body = msgspec.json.encode(msgspec.structs.replace(matched, faces=faces))
+        self._objects.put(self._bucket, review_key(upload), body, "application/json")
+
+    def _close(self, review: Review, outcome: str) -> str:
+        try:
+            self._store.close(msgspec.structs.replace(review, outcome=outcome, finished=timestamp()))
+        except Conflict:
+            log.info("review was closed meanwhile")
+        return outcome
+
+    def _change(self, identity: str, number: int, change: Callable[[Case], Case]) -> Case:
+        for _ in range(_ATTEMPTS):
+            found = self._store.case(identity, number)
+            if found is None:
+                raise NotFound("There is no such comparison.")
+            try:
+                changed = change(found.case)
+                self._store.replace_case(identity, changed, found.version)
+            except CaseNotFree as error:
+                raise Refused(str(error)) from None
+            except Conflict:
+                continue
+            return changed
+        raise Unavailable("Others are changing this comparison. Try again.")
+
+    def _record(self, review: Review, case: Case, judgement: Judgement) -> Record:
+        upload = review.waiting.upload
+        return Record(
+            id=f"review:{review.identity}:{case.number}:{judgement.reviewer[:16]}",
+            type=JUDGED,
+            time=judgement.at,
+            body={
+                "review": review.identity,
+                "case": case.number,
+                "upload": self._pseudonym(f"{upload.bucket}/{upload.key}"),
+                "tenant": upload.tenant,
+                "reviewer": judgement.reviewer,
+                "verdict": str(judgement.verdict),
+                "ground": str(judgement.ground),
+                "note_sha256": hashlib.sha256(judgement.note.encode()).hexdigest() if judgement.note else "",
+                "similarity": case.similarity,
             },
-        }
-        put = {"TableName": self._table, "Item": {**done, **({"expires": expires} if expires else {})}}
-        try:
-            self._client.transact_write_items(
-                TransactItems=[
-                    {"Update": update},
-                    {"Delete": {"TableName": self._table, "Key": entry}},
-                    {"Put": put},
-                ]
-            )
-        except self._client.exceptions.TransactionCanceledException:
-            raise Conflict from None
-
-    def closed(self, limit: int = 50) -> list[Review]:
-        items = self._client.query(
-            TableName=self._table,
-            KeyConditionExpression="pk = :closed",
-            ExpressionAttributeValues={":closed": {"S": "closed"}},
-            ScanIndexForward=False,
-            Limit=limit,
-        )["Items"]
-        return list(self._known(item["sk"]["S"].rpartition("#")[2] for item in items))
-
-    def _known(self, identities: Iterator[str]) -> Iterator[Review]:
-        for identity in identities:
-            review = self.get(identity)
-            if review is not None:
-                yield review
-
-    def _raw(self, identity: str) -> dict[str, Any]:
-        item: dict[str, Any] = self._client.get_item(
-            TableName=self._table, Key=_key(identity), ConsistentRead=True
-        ).get("Item", {})
-        return item
-
-    def _update(self, key: dict[str, Any], expression: str, condition: str, values: dict[str, Any]) -> None:
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=key,
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise Conflict from None
+        )
 
 
-def _key(identity: str, number: int | None = None) -> dict[str, Any]:
-    name = "review" if number is None else f"case#{number:05d}"
-    return {"pk": {"S": f"review#{identity}"}, "sk": {"S": name}}
-
-
-def _body(case: Case) -> dict[str, str]:
-    return {"S": msgspec.json.encode(case).decode()}
-
-
-def _stored(item: dict[str, Any]) -> Stored:
-    return Stored(msgspec.json.decode(item["body"]["S"], type=Case), int(item["version"]["N"]))
-
-
-def _review(identity: str, item: dict[str, Any]) -> Review:
-    return Review(
-        identity=identity,
-        waiting=msgspec.json.decode(item["body"]["S"], type=Waiting),
-        cases=int(item["cases"]["N"]) if "cases" in item else -1,
-        outcome=item.get("outcome", {}).get("S", ""),
-        finished=item.get("finished", {}).get("S", ""),
-    )
+def _collection(upload: Upload) -> CollectionRef:
+    return CollectionRef(upload.tenant, upload.collection)

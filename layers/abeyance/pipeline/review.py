@@ -8,7 +8,7 @@ them aside (``recognize.review_key``), so that deleting them there deletes them 
 ========================  ===================================  =====================================================
 ``open``                  ``<arrival>#<upload identity>``      the queue, oldest first
 ``review#<identity>``     ``review``                           ``body``, the :class:`Waiting`; ``version``
-``review#<identity>``     ``case#<number>``                    one comparison, see :mod:`abeyance.console.review`
+``review#<identity>``     ``case#<number>``                    one comparison, see :mod:`abeyance.pipeline.review_cases`
 ========================  ===================================  =====================================================
 """
 

@@ -137,10 +137,10 @@ class Visitor:
         said: str = self.page.locator("main").inner_text()
         return said
 
-    def look(self, name: str) -> None:
-        """Check that the page is for everybody, and leave pictures where somebody asked for them.
+    def check_page(self, name: str) -> None:
+        """Check that the page is accessible and light, and save screenshots if their folder is set.
 
-        By day, in the dark and on a phone: axe-core finds nothing, and nothing is wider than the window. It is light.
+        In light and dark colours and on a phone, axe-core finds nothing and nothing is wider than the window.
         """
         axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
         for look, (scheme, width, height) in LOOKS.items():

@@ -1,4 +1,4 @@
-"""People at the console, end to end: real uploads, real functions, a real browser."""
+"""The console end to end: real uploads, real functions, a real browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("console")
 
 
 def placeholder(route: Any) -> None:
-    """A drawn face in place of a photographed one, for pictures that are kept."""
+    """Answer with a drawn face, so that screenshots show no real one."""
     seed = zlib.crc32(route.request.url.rsplit("/", 1)[-1].encode()) % 40
     picture = Image.new("RGB", (112, 112), (214, 218, 222))
     draw = ImageDraw.Draw(picture)
@@ -34,7 +34,7 @@ def placeholder(route: Any) -> None:
 
 
 def judge_with_keys(visitor: Visitor, name: str) -> None:
-    """Nothing but the keyboard, from the queue to the judgement."""
+    """Judge a comparison with the keyboard only."""
     page = visitor.page
     if SCREENSHOTS:
         page.route("**/probe.png", placeholder)
@@ -45,7 +45,7 @@ def judge_with_keys(visitor: Visitor, name: str) -> None:
     assert "Is this one person?" in visitor.text()
     for picture in page.locator("figure img").all():
         assert picture.evaluate("one => one.complete && one.naturalWidth") == 112
-    visitor.look(name)
+    visitor.check_page(name)
     page.locator("#main").focus()
     page.keyboard.press("1")
     assert page.get_by_label("Same person").is_checked()
@@ -68,7 +68,7 @@ def test_two_reviewers_judge_and_the_match_is_released(
     assert all(face["matches"] == [] for face in first["faces"])
     ada = visit("Ada")
     wait_for(lambda: "1 comparison waits" in (ada.page.goto(ada.page.url) and ada.text()))
-    ada.look("queue")
+    ada.check_page("queue")
     judge_with_keys(ada, "compare")
     assert result(system, key)["event"] == "Faces Matched"
     ben = visit("Ben")
@@ -80,10 +80,10 @@ def test_two_reviewers_judge_and_the_match_is_released(
     edda = visit("Edda")
     edda.go("/review")
     assert "Matches Released" in edda.text()
-    edda.look("reviews")
+    edda.check_page("reviews")
     edda.page.locator("main a").first.click()
     assert edda.text().count("facial features") == 2
-    edda.look("outcome")
+    edda.check_page("outcome")
     edda.go("/ledger?type=review.judged")
     assert edda.page.locator("tbody tr").count() == 2
 
@@ -94,52 +94,52 @@ def test_a_halt_is_lifted_by_two_and_the_next_upload_is_permitted(
     assert put(system, "springfield-police/index/cases/a.png", portrait)["event"] == "Upload Halted"
     clara, david = visit("Clara"), visit("David")
     clara.go("/proposals")
-    clara.look("proposals")
+    clara.check_page("proposals")
     clara.click("Switch off police_halt")
     assert "This loosens" in clara.text()
     assert "1 newly permitted" in clara.text()
-    clara.look("draft")
-    clara.page.get_by_label("Why").fill("The council has decided so")
-    clara.click("Propose to another principal")
-    assert "somebody else has to approve" in clara.text()
+    clara.check_page("draft")
+    clara.page.get_by_label("Reason").fill("The council has decided so")
+    clara.click("Propose for approval")
+    assert "another person must approve" in clara.text()
     address = clara.page.url
-    clara.click("Approve exactly this")
+    clara.click("Approve this document")
     assert "nobody approves their own proposal" in clara.text()
-    clara.look("refused")
+    clara.check_page("refused")
     clara.complaints.clear()  # the browser notes the refusal as an error of the network
     assert "police_halt" in david.page.locator(".force").inner_text()
     david.page.goto(address)
-    david.look("proposal")
-    david.click("Approve exactly this")
+    david.check_page("proposal")
+    david.click("Approve this document")
     assert "published" in david.text()
     assert "police_halt" not in david.page.locator(".force").inner_text()
     assert put(system, "springfield-police/index/cases/b.png", portrait)["event"] == "Faces Indexed"
 
 
-def test_somebody_is_erased_and_the_receipt_is_on_the_ledger(
+def test_a_person_is_erased_and_the_receipt_is_on_the_ledger(
     system: LocalSystem, visit: Visit, portrait: bytes
 ) -> None:
     put(system, "acme/index/leavers/gone.png", portrait)
     clara = visit("Clara")
     clara.go("/galleries")
-    clara.look("galleries")
+    clara.check_page("galleries")
     clara.click("leavers")
-    clara.page.get_by_label("Named by").select_option("external_image_id")
+    clara.page.get_by_label("Find by").select_option("external_image_id")
     clara.page.get_by_label("Name", exact=True).fill("gone.png")
-    clara.click("Look")
+    clara.click("Find")
     assert "1 face and 0 users" in clara.text()
-    clara.look("erase")
-    clara.page.get_by_label("I mean it").check()
+    clara.check_page("erase")
+    clara.page.get_by_label("I confirm").check()
     clara.click("Erase")
     assert "The receipt is on the ledger" in clara.text()
-    clara.look("erased")
+    clara.check_page("erased")
     system.drain(30)
     edda = visit("Edda")
     edda.go("/ledger?type=person.erased")
     assert edda.page.locator("tbody tr").count() == 1
 
 
-#: Those that no story above has come by.
+#: Pages that no test above opens.
 PAGES = {
     "signin": ("", "/signin"),
     "overview": ("Clara", "/moratoria"),
@@ -156,11 +156,11 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_for_everybody(visit: Visit, name: str) -> None:
+def test_every_page_is_accessible(visit: Visit, name: str) -> None:
     who, path = PAGES[name]
     visitor = visit(who)
     assert visitor.go(path).status == 200
-    visitor.look(name)
+    visitor.check_page(name)
 
 
 def test_the_first_page_is_light(visit: Visit) -> None:
@@ -175,7 +175,7 @@ def test_the_first_page_is_light(visit: Visit) -> None:
     assert elements < 500
 
 
-def test_in_print_there_is_no_control(visit: Visit) -> None:
+def test_a_printed_page_has_no_controls(visit: Visit) -> None:
     edda = visit("Edda")
     edda.go("/ledger")
     edda.page.emulate_media(media="print")
@@ -184,10 +184,10 @@ def test_in_print_there_is_no_control(visit: Visit) -> None:
     assert edda.page.locator("tbody tr").first.is_visible()
 
 
-def test_a_tampered_ledger_shows_red_and_says_where(system: LocalSystem, visit: Visit) -> None:
+def test_a_tampered_ledger_is_red_and_names_the_entry(system: LocalSystem, visit: Visit) -> None:
     edda = visit("Edda")
     edda.go("/ledger")
-    assert "The chain is whole" in edda.text()
+    assert "The chain is intact" in edda.text()
     client, key = system.client("dynamodb"), {"pk": {"S": "entries"}, "sk": {"S": ""}}
     for item in client.scan(TableName="abeyance-ledger")["Items"]:
         if item["pk"]["S"] == "entries" and int(item["sk"]["S"]) == 2:
@@ -203,9 +203,9 @@ def test_a_tampered_ledger_shows_red_and_says_where(system: LocalSystem, visit: 
     state = edda.page.get_by_role("alert")
     assert "The chain is broken" in state.inner_text()
     assert "Entry 2" in state.inner_text()
-    edda.look("tampered")
+    edda.check_page("tampered")
     red = state.evaluate("one => getComputedStyle(one).borderLeftColor")
     assert red == "rgb(156, 28, 21)"
     edda.click("Entry 2")
-    assert "No proof can be given" in edda.text()
-    edda.look("tampered-entry")
+    assert "There is no proof" in edda.text()
+    edda.check_page("tampered-entry")

@@ -1,4 +1,4 @@
-"""The console over moto's tables, queues and buckets, without any function behind them."""
+"""The console over moto's tables, queues and buckets, without the other functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from werkzeug.test import Client, TestResponse
 from abeyance.aws.clients import client as shared_client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import timestamp
-from abeyance.console.assemble import parts
+from abeyance.console.assemble import build_console
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
 from abeyance.embedding.npy import encode
@@ -52,7 +52,7 @@ MODEL = "test-model@000000000000"
 
 
 def restrict(**attributes: Any) -> dict[str, Any]:
-    """A flags document: the police halt, and ``review`` that asks commercial searches for two reviewers."""
+    """Return a flags document: the police halt, and ``review``: two reviewers for commercial searches."""
     document = new_deployment()
     document["flags"]["review"] = definition("Review", "People look.")
     document["values"]["review"] = {
@@ -72,7 +72,7 @@ def restrict(**attributes: Any) -> dict[str, Any]:
 
 
 class World:
-    """Everything around the console, and what a test does with it."""
+    """The console, its surroundings, and the steps of a test."""
 
     def __init__(self, local: LocalAws, flags: Path) -> None:
         self.local = local
@@ -93,14 +93,14 @@ class World:
             30,
             lambda: 1e9,
         )
-        self.parts = parts(self.settings)
-        self.app = create_app(self.parts)
+        self.services = build_console(self.settings)
+        self.app = create_app(self.services)
 
     def write_flags(self, document: dict[str, Any]) -> None:
         self.flags.write_text(json.dumps(document))
 
     def enrol(self, name: str, key: str = "acme/index/staff/a.png") -> str:
-        """A face in the gallery, with its chip; its id."""
+        """Add a face with its chip to the gallery; return its id."""
         upload = Upload(
             bucket="uploads", key=key, version=name, sequencer="0A", tenant="acme", collection="staff"
         )
@@ -127,7 +127,7 @@ class World:
         return getattr(self.local.client("s3"), operation)(**arguments)
 
     def search(self, key: str, *candidates: str, reviewers: int = 2, similarity: float = 92.5) -> Upload:
-        """What recognition leaves when a search has to be reviewed, delivered to the queue of reviews twice."""
+        """Write what recognition leaves for a search under review, and deliver it to the queue twice."""
         upload = Upload(
             bucket="uploads",
             key=key,
@@ -185,7 +185,7 @@ class World:
         return upload
 
     def result(self, upload: Upload) -> dict[str, Any] | None:
-        """The result document, if there is one."""
+        """Return the result document, if there is one."""
         try:
             body = self.s3("get_object", Bucket=self.settings.results_bucket, Key=f"{upload.key}.json")[
                 "Body"
@@ -195,8 +195,8 @@ class World:
         document: dict[str, Any] = json.loads(body.read())
         return document
 
-    def settle_ledger(self) -> list[str]:
-        """Do what the ledger's function does; the types of all entries."""
+    def write_ledger(self) -> list[str]:
+        """Do the work of the ledger function; return the types of all entries."""
         sqs = self.local.client("sqs")
         url = sqs.get_queue_url(QueueName=self.settings.ledger_queue)["QueueUrl"]
         writer = RecordDecisions(self.ledger, b"for-one-machine-only")
@@ -208,7 +208,7 @@ class World:
         return [entry.type for entry in self.ledger.read()]
 
     def browser(self, who: str = "") -> Browser:
-        """A browser without a screen, signed in as one of the local people."""
+        """Return a browser, signed in as one of the local people."""
         browser = Browser(self)
         if who:
             browser.get("/console/signin")
@@ -217,20 +217,20 @@ class World:
 
 
 def deployed(app: Flask) -> WSGIApplication:
-    """The application as it is reached in a deployment: by an event of an HTTP API, and its answer."""
+    """Return the application behind events of an HTTP API, as in a deployment."""
 
-    def door(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    def gateway(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         given = through_gateway(app, json.loads(json.dumps(http_event(environ, body))))
         cookies = [("Set-Cookie", cookie) for cookie in given["cookies"]]
         start_response(f"{given['statusCode']} Answered", [*given["headers"].items(), *cookies])
         return [base64.b64decode(given["body"])]
 
-    return door
+    return gateway
 
 
 class Browser:
-    """Remembers its cookies and the token of the last page, as a browser with the page open would."""
+    """A client with cookies and the form token of the last page."""
 
     def __init__(self, world: World) -> None:
         self.client = Client(deployed(world.app), use_cookies=True)
@@ -257,7 +257,7 @@ HERE = {"REMOTE_ADDR": "127.0.0.1"}
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A fresh one for each test."""
+    """Start a new one for each test."""
     local = LocalAws(0, Settings())
     local.start()
     for name, value in environment(local.endpoint).items():

@@ -1,4 +1,4 @@
-"""The console behind an HTTP API, as an opponent sees it: forged headers, forms from elsewhere, odd paths."""
+"""The console behind an HTTP API under attack: forged headers, foreign forms, odd paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flask.sessions import SecureCookieSessionInterface
 from abeyance.console.gateway import answer
 from abeyance.console.identity import LoopbackPicker
 from abeyance.console.oidc import OpenIdConnect
-from abeyance.console.people import Role
+from abeyance.console.roles import Role
 from abeyance.console.web.app import HEADERS, create_app
 
 from .conftest import World
@@ -37,7 +37,7 @@ PERSON = "edda@id.example"
 
 
 def event(method: str = "GET", path: str = "/console/review", **given: Any) -> dict[str, Any]:
-    """As API Gateway makes it; ``given`` in place of its parts, with ``headers`` added to its own."""
+    """Return an event as API Gateway makes it; ``given`` replaces its parts, ``headers`` are added."""
     headers = {"host": HOST, "x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.9"}
     return {
         "version": "2.0",
@@ -57,19 +57,19 @@ def event(method: str = "GET", path: str = "/console/review", **given: Any) -> d
 
 @pytest.fixture
 def app(world: World) -> Flask:
-    identity = OpenIdConnect("https://id.example", "abeyance", f"https://{HOST}/console", now=lambda: 1e9)
-    return create_app(msgspec.structs.replace(world.parts, identity=identity))
+    identity = OpenIdConnect("https://id.example", "abeyance", f"https://{HOST}/console")
+    return create_app(msgspec.structs.replace(world.services, identity=identity))
 
 
 def session(app: Flask, *roles: Role) -> str:
-    """A cookie as the application signs it, of somebody with these roles."""
+    """Return a cookie, signed by the application, of a person with these roles."""
     serializer: Any = SecureCookieSessionInterface().get_signing_serializer(app)
     person = [PERSON, "Edda", [str(role) for role in roles]]
     return f"abeyance_console={serializer.dumps({'_permanent': True, 'person': person, 'csrf': 'token'})}"
 
 
 def form(**fields: str) -> dict[str, Any]:
-    """Parts of an event that carries a form, in base64, as API Gateway sends forms."""
+    """Return the parts of an event with a form, in base64, as API Gateway sends forms."""
     body = base64.b64encode(urlencode({"csrf": "token", **fields}).encode()).decode()
     return {
         "body": body,
@@ -88,8 +88,8 @@ def test_forged_headers_change_nothing(app: Flask) -> None:
     assert "evil" not in base64.b64decode(page["body"]).decode()
 
 
-def test_nobody_is_from_this_machine_because_a_header_says_so(world: World) -> None:
-    local = create_app(msgspec.structs.replace(world.parts, identity=LoopbackPicker()))
+def test_a_header_does_not_make_a_request_local(world: World) -> None:
+    local = create_app(msgspec.structs.replace(world.services, identity=LoopbackPicker()))
     for headers in (FORGED, {"host": "127.0.0.1"}, {**FORGED, "host": "localhost"}):
         assert answer(local, event(path="/console/signin", headers=headers))["statusCode"] == 409
     tried = event("POST", "/console/signin", **form(person="clara@local"))
@@ -128,7 +128,7 @@ def test_odd_paths_lead_nowhere(app: Flask, path: str, query: str) -> None:
     assert not [one for one in got["cookies"] if one.startswith("a=")]
 
 
-def test_each_role_has_its_rights_and_cookies_come_in_their_own_list(app: Flask) -> None:
+def test_cookies_are_read_from_the_event_and_each_role_has_its_rights(app: Flask) -> None:
     pages = {"/console/ledger": Role.AUDITOR, "/console/proposals/new": Role.OFFICER}
     for role in Role:
         for path, needed in pages.items():
@@ -140,7 +140,7 @@ def test_each_role_has_its_rights_and_cookies_come_in_their_own_list(app: Flask)
                 assert got["statusCode"] == (200 if role is needed else 403), (role, path)
 
 
-def test_a_form_counts_from_this_host_alone(app: Flask, world: World) -> None:
+def test_only_forms_from_this_host_are_accepted(app: Flask, world: World) -> None:
     cookie = [session(app, Role.REVIEWER)]
     world.search("acme/search/staff/a.png", world.enrol("jane"))
     for headers in (
@@ -157,21 +157,21 @@ def test_a_form_counts_from_this_host_alone(app: Flask, world: World) -> None:
     for broken in (form(csrf=""), {**form(), "cookies": []}, {**form(), "headers": {}}, {}):
         parts = {"cookies": cookie, **broken}
         assert answer(app, event("POST", "/console/review/next", **parts))["statusCode"] in (303, 403)
-    assert not world.parts.desk.standing()[0][1][0].claims
+    assert not world.services.reviews.open_reviews()[0][1][0].claims
     good = form()
     good["headers"]["origin"] = f"https://{HOST}"
     got = answer(app, event("POST", "/console/review/next", cookies=cookie, **good))
     assert got["statusCode"] == 303
-    assert world.parts.desk.standing()[0][1][0].claims
+    assert world.services.reviews.open_reviews()[0][1][0].claims
 
 
-def test_methods_that_no_page_has_are_refused(app: Flask) -> None:
+def test_unknown_methods_are_refused(app: Flask) -> None:
     for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT"):
         got = answer(app, event(method, cookies=[session(app, Role.AUDITOR)]))
         assert got["statusCode"] in (403, 405), method
 
 
-def test_an_answer_can_be_sent_as_json(app: Flask) -> None:
+def test_an_answer_is_json(app: Flask) -> None:
     got = answer(app, event(path="/console/static/console.css"))
     assert json.loads(json.dumps(got)) == got
     assert got["headers"]["Content-Type"].startswith("text/css")

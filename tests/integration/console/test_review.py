@@ -1,4 +1,4 @@
-"""From a search that has to be reviewed to a result, with people who are quick, slow, of two minds, or gone."""
+"""From a search under review to its result: agreement, doubt, halts, failures, late and absent reviewers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from abeyance.console import cases
-from abeyance.console.cases import Ground, Verdict
 from abeyance.console.errors import NotFound, Refused, Unavailable
 from abeyance.console.identity import LOCAL_PEOPLE
 from abeyance.ledger.errors import LedgerUnavailable
+from abeyance.pipeline import review_cases
 from abeyance.pipeline.recognize import review_key
+from abeyance.pipeline.review_cases import Ground, Verdict
 from abeyance.pipeline.uploads import result_key
 
 from .conftest import STAFF, World, restrict
@@ -24,8 +24,10 @@ KEY = "acme/search/staff/who.png"
 
 def judge_all(world: World, person: Any, verdict: Verdict = Verdict.SAME) -> int:
     count = 0
-    while (given := world.parts.desk.next(person)) is not None:
-        world.parts.desk.judge(person, given.identity, given.case.number, verdict, Ground.FEATURES)
+    while (given := world.services.reviews.next_comparison(person)) is not None:
+        world.services.reviews.judge(
+            person, given.review.identity, given.case.number, verdict, Ground.FEATURES
+        )
         count += 1
     return count
 
@@ -35,23 +37,23 @@ def test_two_reviewers_see_the_same_person_and_the_result_is_released(world: Wor
     upload = world.search(KEY, jane, john)
     assert judge_all(world, ADA) == 2
     assert world.result(upload) is None
-    assert world.parts.desk.next(ADA) is None
+    assert world.services.reviews.next_comparison(ADA) is None
     assert judge_all(world, BEN) == 2
     result = world.result(upload)
     assert result is not None
     assert result["event"] == "Matches Released"
     assert [one["face_id"] for one in result["faces"][0]["matches"]] == [jane, john]
     assert (result["reviewers"], result["withheld"]) == (2, 0)
-    types = world.settle_ledger()
+    types = world.write_ledger()
     assert types.count("review.judged") == 4
     assert types.index("Matches Released") > max(n for n, kind in enumerate(types) if kind == "review.judged")
-    assert world.parts.desk.standing() == []
+    assert world.services.reviews.open_reviews() == []
     with pytest.raises(world.local.client("s3").exceptions.NoSuchKey):
         world.s3("get_object", Key=review_key(upload))
 
 
 @pytest.mark.parametrize("second", [Verdict.DIFFERENT, Verdict.CANNOT_TELL])
-def test_doubt_and_disagreement_keep_a_candidate_back(world: World, second: Verdict) -> None:
+def test_doubt_and_disagreement_withhold_a_candidate(world: World, second: Verdict) -> None:
     upload = world.search(KEY, world.enrol("jane"))
     judge_all(world, ADA)
     judge_all(world, BEN, second)
@@ -61,22 +63,22 @@ def test_doubt_and_disagreement_keep_a_candidate_back(world: World, second: Verd
     assert "Jane" not in json.dumps(result)
 
 
-def test_what_only_some_candidates_pass_is_released_in_part(world: World) -> None:
+def test_only_confirmed_candidates_are_released(world: World) -> None:
     jane, john = world.enrol("jane"), world.enrol("john", "acme/index/staff/b.png")
     upload = world.search(KEY, jane, john, reviewers=1)
     world.write_flags(restrict(human_review=1))
     for _ in range(2):
-        given = world.parts.desk.next(ADA)
+        given = world.services.reviews.next_comparison(ADA)
         assert given
         verdict = Verdict.SAME if given.case.face_id == john else Verdict.DIFFERENT
-        world.parts.desk.judge(ADA, given.identity, given.case.number, verdict, Ground.EARS)
+        world.services.reviews.judge(ADA, given.review.identity, given.case.number, verdict, Ground.EARS)
     result = world.result(upload)
     assert result is not None
     assert [one["face_id"] for one in result["faces"][0]["matches"]] == [john]
     assert result["withheld"] == 1
 
 
-def test_a_halt_that_came_meanwhile_holds(world: World) -> None:
+def test_a_halt_during_the_review_withholds_the_matches(world: World) -> None:
     upload = world.search(KEY, world.enrol("jane"))
     judge_all(world, ADA)
     halt = restrict(effect="halt")
@@ -88,18 +90,18 @@ def test_a_halt_that_came_meanwhile_holds(world: World) -> None:
     assert (result["event"], result["reason"]) == ("Matches Withheld", "HALTED")
 
 
-def test_flags_that_cannot_be_read_end_nothing(world: World) -> None:
+def test_unreadable_flags_leave_the_review_open(world: World) -> None:
     upload = world.search(KEY, world.enrol("jane"))
     judge_all(world, ADA)
     world.flags.write_text("{")
     judge_all(world, BEN)
     assert world.result(upload) is None
     world.write_flags(restrict())
-    assert world.parts.desk.next(ADA) is None  # whoever asks next brings it about
+    assert world.services.reviews.next_comparison(ADA) is None  # the next request closes the review
     assert (world.result(upload) or {})["event"] == "Matches Released"
 
 
-def test_flags_that_now_ask_for_more_people_or_more_similarity(world: World) -> None:
+def test_new_flags_can_require_more_reviewers_or_more_similarity(world: World) -> None:
     upload = world.search(KEY, world.enrol("jane"), reviewers=1)
     judge_all(world, ADA)
     assert world.result(upload) is None, "two are asked for now"
@@ -108,80 +110,78 @@ def test_flags_that_now_ask_for_more_people_or_more_similarity(world: World) -> 
     assert (world.result(upload) or {})["event"] == "Matches Withheld"
 
 
-def test_a_ledger_that_does_not_confirm_keeps_the_judgement_and_releases_nothing(
+def test_without_the_ledger_the_judgement_is_saved_and_nothing_is_released(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = world.search(KEY, world.enrol("jane"))
     judge_all(world, ADA)
-    given = world.parts.desk.next(BEN)
+    given = world.services.reviews.next_comparison(BEN)
     assert given
 
     def refuse(record: object) -> None:
         raise LedgerUnavailable("no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.parts.desk._ledger, "put", refuse)
-        with pytest.raises(Unavailable, match="kept"):
-            world.parts.desk.judge(BEN, given.identity, 0, Verdict.SAME, Ground.FEATURES)
-        assert world.parts.desk.next(ADA) is None
+        patch.setattr(world.services.reviews._ledger, "put", refuse)
+        with pytest.raises(Unavailable, match="saved"):
+            world.services.reviews.judge(BEN, given.review.identity, 0, Verdict.SAME, Ground.FEATURES)
+        assert world.services.reviews.next_comparison(ADA) is None
         assert world.result(upload) is None
-    world.parts.desk.next(ADA)
+    world.services.reviews.next_comparison(ADA)
     assert (world.result(upload) or {})["event"] == "Matches Released"
-    assert world.settle_ledger().count("review.judged") == 2
+    assert world.write_ledger().count("review.judged") == 2
 
 
-def test_a_process_that_dies_after_the_judgement_loses_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_after_the_judgement_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = world.search(KEY, world.enrol("jane"))
     judge_all(world, ADA)
     with monkeypatch.context() as patch:
-        patch.setattr(world.parts.desk, "_retry", lambda identity: None)
-        given = world.parts.desk.next(BEN)
+        patch.setattr(world.services.reviews, "_try_to_close", lambda identity: None)
+        given = world.services.reviews.next_comparison(BEN)
         assert given
-        world.parts.desk.judge(BEN, given.identity, 0, Verdict.SAME, Ground.FEATURES)
+        world.services.reviews.judge(BEN, given.review.identity, 0, Verdict.SAME, Ground.FEATURES)
     assert world.result(upload) is None
-    world.parts.desk.next(ADA)
+    world.services.reviews.next_comparison(ADA)
     assert (world.result(upload) or {})["event"] == "Matches Released"
 
 
-def test_a_browser_that_died_finds_its_comparison_again_and_claims_run_out(
+def test_a_reviewer_gets_the_same_comparison_again_until_the_claim_expires(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.search(KEY, world.enrol("jane"), reviewers=1)
-    first = world.parts.desk.next(ADA)
+    first = world.services.reviews.next_comparison(ADA)
     assert first
-    again = world.parts.desk.next(ADA)
+    again = world.services.reviews.next_comparison(ADA)
     assert again
-    assert (again.identity, again.case.number) == (first.identity, first.case.number)
-    assert world.parts.desk.next(BEN) is None
-    later = world.parts.desk._now() + cases.CLAIM_SECONDS + 1
-    monkeypatch.setattr(world.parts.desk, "_now", lambda: later)
-    assert world.parts.desk.next(BEN) is not None
+    assert (again.review.identity, again.case.number) == (first.review.identity, first.case.number)
+    assert world.services.reviews.next_comparison(BEN) is None
+    later = world.services.reviews._now() + review_cases.CLAIM_S + 1
+    monkeypatch.setattr(world.services.reviews, "_now", lambda: later)
+    assert world.services.reviews.next_comparison(BEN) is not None
     with pytest.raises(NotFound):
-        world.parts.desk.held(ADA, first.identity, 0)
+        world.services.reviews.comparison(ADA, first.review.identity, 0)
     with pytest.raises(Refused):
-        world.parts.desk.judge(ADA, first.identity, 0, Verdict.SAME, Ground.FEATURES)
+        world.services.reviews.judge(ADA, first.review.identity, 0, Verdict.SAME, Ground.FEATURES)
 
 
-def test_an_upload_that_was_withdrawn_or_replaced_leaves_no_result(world: World) -> None:
+def test_a_deleted_or_replaced_upload_gets_no_result(world: World) -> None:
     jane = world.enrol("jane")
     gone = world.search(KEY, jane)
     world.s3("delete_object", Key=review_key(gone))
-    assert world.parts.desk.next(ADA) is None
+    assert world.services.reviews.next_comparison(ADA) is None
     replaced = world.search("acme/search/staff/other.png", jane)
     judge_all(world, ADA)
     assert world.uploads.claim(msgspec.structs.replace(replaced, sequencer="0C", version="w"))
     judge_all(world, BEN)
     assert world.result(gone) is None
     assert world.result(replaced) is None
-    assert {review.outcome for review, _ in world.parts.desk.closed()} == {"NOTHING_TO_REVIEW"}
+    assert {review.outcome for review, _ in world.services.reviews.closed_reviews()} == {"NOTHING_TO_REVIEW"}
 
 
-def test_a_search_without_candidates_is_no_work(world: World) -> None:
+def test_a_search_without_candidates_is_closed(world: World) -> None:
     world.search(KEY)
-    assert world.parts.desk.next(ADA) is None
-    assert world.parts.desk.standing() == []
+    assert world.services.reviews.next_comparison(ADA) is None
+    assert world.services.reviews.open_reviews() == []
 
 
 def test_an_erased_person_leaves_the_queue_and_is_never_released(world: World) -> None:
@@ -189,7 +189,7 @@ def test_an_erased_person_leaves_the_queue_and_is_never_released(world: World) -
     upload = world.search(KEY, jane, john)
     judge_all(world, ADA)
     officer = LOCAL_PEOPLE[2]
-    receipt = world.parts.galleries.erase(
+    receipt = world.services.galleries.erase(
         officer, world.gallery.describe(STAFF).ref, "external_image_id", "jane"
     )
     assert (receipt.faces, receipt.comparisons, receipt.pictures, receipt.photos) == (1, 1, 1, 1)
@@ -199,7 +199,7 @@ def test_an_erased_person_leaves_the_queue_and_is_never_released(world: World) -
     result = world.result(upload)
     assert result is not None
     assert [one["face_id"] for one in result["faces"][0]["matches"]] == [john]
-    types = world.settle_ledger()
+    types = world.write_ledger()
     assert types.index("person.erasing") < types.index("person.erased")
     said = json.dumps([entry.body for entry in world.ledger.read() if entry.type.startswith("person")])
     assert "jane" not in said
@@ -207,23 +207,25 @@ def test_an_erased_person_leaves_the_queue_and_is_never_released(world: World) -
     assert world.gallery.describe(STAFF).face_count == 1
 
 
-def test_the_whole_person_goes_when_one_of_their_faces_is_named(world: World) -> None:
+def test_naming_one_face_erases_the_whole_person(world: World) -> None:
     first, second = world.enrol("jane"), world.enrol("jane2", "acme/index/staff/b.png")
     world.gallery.create_user(STAFF, "jane")
     world.gallery.associate_faces(STAFF, "jane", [first, second])
-    receipt = world.parts.galleries.erase(LOCAL_PEOPLE[2], STAFF, "face_id", first)
+    receipt = world.services.galleries.erase(LOCAL_PEOPLE[2], STAFF, "face_id", first)
     assert (receipt.faces, receipt.users) == (2, 1)
     assert world.gallery.get_users(STAFF, ["jane"]) == []
     with pytest.raises(NotFound):
-        world.parts.galleries.find(STAFF, "user_id", "jane")
+        world.services.galleries.find(STAFF, "user_id", "jane")
 
 
 def test_a_note_stays_off_the_ledger(world: World) -> None:
     world.search(KEY, world.enrol("jane"))
-    given = world.parts.desk.next(ADA)
+    given = world.services.reviews.next_comparison(ADA)
     assert given
-    world.parts.desk.judge(ADA, given.identity, 0, Verdict.SAME, Ground.OTHER, "It is Jane, my neighbour")
-    world.settle_ledger()
+    world.services.reviews.judge(
+        ADA, given.review.identity, 0, Verdict.SAME, Ground.OTHER, "It is Jane, my neighbour"
+    )
+    world.write_ledger()
     (entry,) = [one for one in world.ledger.read() if one.type == "review.judged"]
     assert "neighbour" not in json.dumps(entry.body)
     assert len(entry.body["note_sha256"]) == 64
@@ -231,4 +233,4 @@ def test_a_note_stays_off_the_ledger(world: World) -> None:
 
 
 def given_upload(world: World) -> Any:
-    return world.parts.desk.standing()[0][0].waiting.upload
+    return world.services.reviews.open_reviews()[0][0].waiting.upload

@@ -12,11 +12,8 @@ import pytest
 from botocore.stub import Stubber
 
 from abeyance.console import assemble
-from abeyance.console.identity import Closed, LoopbackPicker
-from abeyance.pipeline.settings import Settings
 
 KEYS = {"region_name": "eu-central-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
-OIDC = "oidc:https://id.example abeyance https://faces.example/console"
 
 
 class Aws:
@@ -65,23 +62,6 @@ def test_others_secrets_are_in_secrets_manager(aws: Aws, monkeypatch: pytest.Mon
 def test_a_public_client_has_none(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ABEYANCE_CONSOLE_CLIENT_SECRET", raising=False)
     assert assemble._client_secret() == ""
-
-
-def test_no_secret_is_fetched_before_somebody_signs_in(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ABEYANCE_CONSOLE_CLIENT_SECRET", "cognito:pool/client")
-    assert assemble.identity(Settings(console_identity=OIDC)).kind == "redirect"
-    assert aws.stubs == {}
-
-
-@pytest.mark.parametrize(("setting", "kind"), [("nobody", Closed), ("loopback", LoopbackPicker)])
-def test_who_signs_in(setting: str, kind: type) -> None:
-    assert isinstance(assemble.identity(Settings(console_identity=setting)), kind)
-
-
-@pytest.mark.parametrize("setting", ["", "anybody", "oidc:https://id.example", "oidc:", f"{OIDC} more"])
-def test_an_identity_that_says_nothing_is_refused(setting: str) -> None:
-    with pytest.raises(ValueError, match="ABEYANCE_CONSOLE_IDENTITY"):
-        assemble.identity(Settings(console_identity=setting))
 
 
 def test_a_document_is_handed_to_the_function(aws: Aws) -> None:

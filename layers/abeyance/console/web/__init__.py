@@ -1,1 +1,1 @@
-"""The pages: parse the form, ask one room, show the answer. Nothing is decided here but who may see what."""
+"""The pages: parse the form, call one service, show the answer. The only decision here is who may see a page."""

@@ -1,13 +1,13 @@
-"""Galleries: what there is, erasing a person, and how accurate the model is."""
+"""The pages of galleries: collections, erasure of a person, and accuracy."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from abeyance.console.erase import BY
 from abeyance.console.errors import NotFound, Refused
-from abeyance.console.people import Right
-from abeyance.console.web.app import needs, parts, person
+from abeyance.console.galleries import NAMED_BY
+from abeyance.console.roles import Right
+from abeyance.console.web.context import requires, services, signed_in
 from abeyance.gallery.errors import InvalidInput
 from abeyance.gallery.model import CollectionRef
 
@@ -15,63 +15,71 @@ pages = Blueprint("galleries", __name__)
 
 
 @pages.get("/galleries")
-@needs(Right.READ_GALLERIES)
+@requires(Right.READ_GALLERIES)
 def overview() -> str:
-    """Every tenant's collections."""
-    found = [(tenant, list(parts().galleries.collections(tenant.id))) for tenant in parts().policy.tenants()]
+    """Show every tenant's collections."""
+    found = [
+        (tenant, list(services().galleries.collections(tenant.id))) for tenant in services().policy.tenants()
+    ]
     return render_template("galleries.html", found=found)
 
 
 @pages.get("/galleries/<tenant>/<name>")
-@needs(Right.READ_GALLERIES)
+@requires(Right.READ_GALLERIES)
 def collection(tenant: str, name: str) -> str:
-    """One collection, and for those who may, the form to erase somebody."""
-    found = parts().galleries.describe(_ref(tenant, name))
-    return render_template("collection.html", one=found, erases=person().may(Right.ERASE), ways=BY)
+    """Show one collection and, to those who may erase, the form for it."""
+    found = services().galleries.describe(_ref(tenant, name))
+    return render_template(
+        "collection.html", collection=found, may_erase=signed_in().may(Right.ERASE), names=NAMED_BY
+    )
 
 
 @pages.post("/galleries/<tenant>/<name>/find")
-@needs(Right.ERASE)
+@requires(Right.ERASE)
 def find(tenant: str, name: str) -> str:
-    """What would be erased. A form and not a link, so that the name stands in no address and no log."""
-    ref, by, whom = _ref(tenant, name), request.form.get("by", ""), request.form.get("name", "").strip()
-    subject = parts().galleries.find(ref, by, whom)
-    return render_template("erase.html", ref=ref, by=by, whom=whom, subject=subject)
+    """Show what would be erased. It is a form and not a link, so that the name is in no address and no log."""
+    ref, (named_by, person_name) = _ref(tenant, name), _named()
+    subject = services().galleries.find(ref, named_by, person_name)
+    return render_template("erase.html", ref=ref, named_by=named_by, person_name=person_name, subject=subject)
 
 
 @pages.post("/galleries/<tenant>/<name>/erase")
-@needs(Right.ERASE)
+@requires(Right.ERASE)
 def erase(tenant: str, name: str) -> str:
-    """Erase."""
+    """Erase the person and show the receipt."""
     if request.form.get("sure") != "yes":
-        raise Refused("Tick that you mean it.")
+        raise Refused("Tick the box to confirm.")
     ref = _ref(tenant, name)
-    receipt = parts().galleries.erase(
-        person(), ref, request.form.get("by", ""), request.form.get("name", "").strip()
-    )
+    receipt = services().galleries.erase(signed_in(), ref, *_named())
     return render_template("erased.html", ref=ref, receipt=receipt)
 
 
 @pages.get("/accuracy")
-@needs(Right.READ_GALLERIES)
+@requires(Right.READ_GALLERIES)
 def accuracy() -> str:
-    """What a similarity means, and the report."""
-    return render_template("accuracy.html", scale=parts().scale(), report=parts().report is not None)
+    """Show the error rates of the model, and the link to the report."""
+    return render_template(
+        "accuracy.html", rates=services().error_rates(), report=services().accuracy_report is not None
+    )
 
 
 @pages.get("/accuracy/report")
-@needs(Right.READ_GALLERIES)
+@requires(Right.READ_GALLERIES)
 def report() -> Response:
-    """The accuracy and bias report as ``abeyance audit`` wrote it, with no right to run or fetch anything."""
-    path = parts().report
+    """Send the report that ``abeyance audit`` wrote, with no right to run or fetch anything."""
+    path = services().accuracy_report
     if path is None or not path.is_file():
-        raise NotFound("There is no report here. Make one with: abeyance audit")
+        raise NotFound("There is no report. Make one with: abeyance audit")
     response = make_response(path.read_bytes())
     response.headers["Content-Type"] = "text/html; charset=utf-8"
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
     )
     return response
+
+
+def _named() -> tuple[str, str]:
+    return request.form.get("by", ""), request.form.get("name", "").strip()
 
 
 def _ref(tenant: str, name: str) -> CollectionRef:

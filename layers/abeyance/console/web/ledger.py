@@ -1,35 +1,34 @@
-"""The ledger: search, one entry with its proof, verification, export."""
+"""The pages of the ledger: search, one entry with its proof, verification, export."""
 
 from __future__ import annotations
 
 import json
 
 import msgspec
-from flask import Blueprint, Response, make_response, redirect, render_template, request
-from flask import url_for as to
-from werkzeug.wrappers import Response as Plain
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as Redirect
 
-from abeyance.console.books import LedgerError
 from abeyance.console.errors import NotFound, Unavailable
-from abeyance.console.people import Right
-from abeyance.console.web.app import needs, parts
+from abeyance.console.roles import Right
+from abeyance.console.web.context import requires, services
+from abeyance.ledger.errors import LedgerError
 from abeyance.ledger.proofs import Proof, check_proof
 from abeyance.ledger.query import Query, decision
 from abeyance.moratorium.vocabulary import Action
 
 pages = Blueprint("ledger", __name__)
-_ASKED = ("day", "tenant", "type", "outcome", "flag", "action")
+_FIELDS = ("day", "tenant", "type", "outcome", "flag", "action")
 
 
 @pages.get("/ledger")
-@needs(Right.READ_LEDGER)
+@requires(Right.READ_LEDGER)
 def search() -> str:
-    """Entries, newest first, and the state of the chain."""
-    given = {name: request.args.get(name, "").strip() for name in _ASKED}
+    """Show entries, newest first, and the state of the chain."""
+    given = {name: request.args.get(name, "").strip() for name in _FIELDS}
     query = Query(**{name: value or None for name, value in given.items() if name != "action"})
     try:
-        found = parts().books.search(query, given["action"], request.args.get("before", 0, int))
-        verification = parts().books.verification()
+        found = services().ledger.search(query, given["action"], request.args.get("before", 0, int))
+        verification = services().ledger.verification()
     except LedgerError as error:
         raise Unavailable(str(error)) from None
     return render_template(
@@ -44,18 +43,18 @@ def search() -> str:
 
 
 @pages.post("/ledger/verify")
-@needs(Right.READ_LEDGER)
-def verify() -> Plain:
+@requires(Right.READ_LEDGER)
+def verify() -> Redirect:
     """Verify every entry now."""
-    parts().books.verify()
-    return redirect(to("ledger.search"), code=303)
+    services().ledger.verify()
+    return redirect(url_for("ledger.search"), code=303)
 
 
 @pages.get("/ledger/<int:seq>")
-@needs(Right.READ_LEDGER)
+@requires(Right.READ_LEDGER)
 def entry(seq: int) -> str:
-    """One entry, and a proof that it is on the ledger, checked here once more."""
-    found = parts().books.entry(seq)
+    """Show one entry, and check a proof that it is on the ledger."""
+    found = services().ledger.entry(seq)
     fault, report = "", None
     try:
         report = check_proof(msgspec.json.encode(_proof(seq)))
@@ -71,9 +70,9 @@ def entry(seq: int) -> str:
 
 
 @pages.get("/ledger/<int:seq>/proof.json")
-@needs(Right.READ_LEDGER)
+@requires(Right.READ_LEDGER)
 def proof(seq: int) -> Response:
-    """The proof as a file that anybody can check: ``abeyance ledger verify --proof``."""
+    """Send the proof as a file that anybody can check with ``abeyance ledger verify --proof``."""
     try:
         body = msgspec.json.encode(_proof(seq))
     except LedgerError as error:
@@ -82,14 +81,14 @@ def proof(seq: int) -> Response:
 
 
 @pages.get("/ledger/export")
-@needs(Right.READ_LEDGER)
+@requires(Right.READ_LEDGER)
 def export() -> Response:
-    """The whole ledger as one file."""
-    return _file(Response(parts().books.export()), "abeyance-ledger.jsonl", "application/x-ndjson")
+    """Send the whole ledger as one file."""
+    return _file(Response(services().ledger.export()), "abeyance-ledger.jsonl", "application/x-ndjson")
 
 
 def _proof(seq: int) -> Proof:
-    return parts().books.proof(parts().books.entry(seq))
+    return services().ledger.proof(services().ledger.entry(seq))
 
 
 def _file(response: Response, name: str, kind: str) -> Response:

@@ -1,4 +1,4 @@
-"""Moratoria: what is in force, the timeline, and why a request would be permitted or not."""
+"""The pages of moratoria: the list, the timeline, and the explanation of one request."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from datetime import UTC, datetime, timedelta
 from flask import Blueprint, Response, make_response, render_template, request
 
 from abeyance.console.errors import Refused, Unavailable
-from abeyance.console.people import Right
-from abeyance.console.policy import in_words
-from abeyance.console.web.app import needs, parts
+from abeyance.console.policy import summarize
+from abeyance.console.roles import Right
+from abeyance.console.web.context import requires, services
 from abeyance.moratorium import timeline
 from abeyance.moratorium.boundaries import boundaries
 from abeyance.moratorium.vocabulary import Action
 
 pages = Blueprint("moratoria", __name__)
-#: Days ahead of which starts and ends are shown.
-AHEAD = timedelta(days=366)
+#: Starts and ends are shown up to this time ahead.
+SHOWN_AHEAD = timedelta(days=366)
 
 
 @pages.get("/moratoria")
-@needs(Right.READ_POLICY)
+@requires(Right.READ_POLICY)
 def overview() -> str:
-    """Every moratorium, what comes next, and the form that explains."""
-    policy = parts().policy
+    """Show every moratorium, the next starts and ends, and the form for an explanation."""
+    policy = services().policy
     try:
         flags = policy.flags()
     except Unavailable:
@@ -31,20 +31,20 @@ def overview() -> str:
     now = policy.now()
     return render_template(
         "moratoria.html",
-        flags=[in_words(flag, now) for flag in flags.flags],
+        flags=[summarize(flag, now) for flag in flags.flags],
         disabled=flags.disabled,
         version=flags.version,
         spans=timeline.spans(flags),
-        upcoming=[one for one in boundaries(flags, now, now + AHEAD) if not one.lead_seconds],
+        upcoming=[one for one in boundaries(flags, now, now + SHOWN_AHEAD) if not one.lead_seconds],
         **_form(),
     )
 
 
 @pages.get("/moratoria/timeline.svg")
-@needs(Right.READ_POLICY)
+@requires(Right.READ_POLICY)
 def picture() -> Response:
-    """The timeline."""
-    policy = parts().policy
+    """Send the timeline as a picture."""
+    policy = services().policy
     found, now = timeline.spans(policy.flags()), policy.now()
     response = make_response(timeline.svg(found, *timeline.window(found, now), now))
     response.headers["Content-Type"] = "image/svg+xml"
@@ -52,18 +52,18 @@ def picture() -> Response:
 
 
 @pages.get("/moratoria/explain")
-@needs(Right.READ_POLICY)
+@requires(Right.READ_POLICY)
 def explain() -> str:
-    """One request, decided and put into words."""
+    """Decide one request and show the reasons."""
     given = {
         name: request.args.get(name, "").strip() for name in ("tenant", "action", "place", "purpose", "at")
     }
     try:
-        at = datetime.fromisoformat(given["at"]) if given["at"] else parts().policy.now()
+        at = datetime.fromisoformat(given["at"]) if given["at"] else services().policy.now()
     except ValueError:
-        raise Refused("A date is written 2020-06-10.") from None
+        raise Refused("Write a date like this: 2020-06-10.") from None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    decision, sentences = parts().policy.explain(
+    decision, sentences = services().policy.explain(
         given["tenant"], given["action"], given["purpose"] or "unspecified", given["place"], at
     )
     return render_template("explain.html", decision=decision, sentences=sentences, **_form(given))
@@ -71,7 +71,7 @@ def explain() -> str:
 
 def _form(given: dict[str, str] | None = None) -> dict[str, object]:
     return {
-        "tenants": parts().policy.tenants(),
+        "tenants": services().policy.tenants(),
         "actions": [str(action) for action in Action],
         "given": given or dict.fromkeys(("tenant", "action", "place", "purpose", "at"), ""),
     }

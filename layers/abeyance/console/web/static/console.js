@@ -1,4 +1,4 @@
-// All that is not plain HTML: single keys on the comparison page, for those who want them. Everything works without.
+// Single keys on the comparison page. The page works without this script.
 "use strict";
 const form = document.querySelector("[data-shortcuts]");
 const choice = document.getElementById("shortcuts");
@@ -6,7 +6,7 @@ if (form && choice) {
   const NAME = "abeyance-shortcuts";
   try { choice.checked = localStorage.getItem(NAME) !== "off"; } catch { choice.checked = true; }
   choice.addEventListener("change", () => {
-    try { localStorage.setItem(NAME, choice.checked ? "on" : "off"); } catch { /* then for this page alone */ }
+    try { localStorage.setItem(NAME, choice.checked ? "on" : "off"); } catch { /* The choice lasts for this page only. */ }
   });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("textarea, select, input:not([type=radio])");

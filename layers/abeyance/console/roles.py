@@ -1,4 +1,4 @@
-"""Who is at the console, and what each of the three roles may do. Nobody has a right that is not listed here."""
+"""Roles, their rights, and the person who is signed in. Nobody has a right that is not listed here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Role(StrEnum):
-    """One person may have several; the roles of a session come from the identity provider."""
+    """A role from the identity provider; one person may have several."""
 
     REVIEWER = "reviewer"
     OFFICER = "policy_officer"
@@ -17,19 +17,19 @@ class Role(StrEnum):
 
 
 class Right(StrEnum):
-    """What can be done. A page needs one of them, and so does every form on it."""
+    """A permission; every page and every form requires one."""
 
     #: Claim comparisons, see their two pictures, judge them.
     JUDGE = "judge"
-    #: See how the queue stands and how judged reviews came out, without pictures.
+    #: See the queue and the outcomes of reviews, without pictures.
     OVERSEE_REVIEW = "oversee_review"
-    #: See moratoria, the timeline and proposals; have a request explained; simulate.
+    #: See moratoria, the timeline and proposals; explain a request; simulate.
     READ_POLICY = "read_policy"
     #: Propose, approve, withdraw, tighten.
     CHANGE_POLICY = "change_policy"
     #: Search, verify, prove and export the ledger.
     READ_LEDGER = "read_ledger"
-    #: See which collections there are, and how large.
+    #: See collections and their sizes.
     READ_GALLERIES = "read_galleries"
     #: Erase a person.
     ERASE = "erase"
@@ -49,15 +49,15 @@ RIGHTS = MappingProxyType(
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who signed in.
+    """A signed-in person.
 
     Attributes
     ----------
     principal
-        What tells two people apart, for good: of an OIDC provider,
-        ``<subject>@<issuer host>``. It has the form of a canonical principal of :mod:`abeyance.moratorium.tenants`.
+        The permanent identity: ``<subject>@<issuer host>`` with OpenID Connect. It has the form of a canonical
+        principal of :mod:`abeyance.moratorium.tenants`.
     name
-        For the page's head alone.
+        Shown at the top of the page and used nowhere else.
     """
 
     principal: str
@@ -65,5 +65,5 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...]
 
     def may(self, right: Right) -> bool:
-        """Whether one of the roles has the right."""
+        """Return whether one of the roles has the right."""
         return any(right in RIGHTS[role] for role in self.roles)

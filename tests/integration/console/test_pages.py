@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
-from abeyance.console import books
+from abeyance.console import ledger
 from abeyance.ledger.chain import Record
 from abeyance.ledger.checkpoints import Checkpointer
 from abeyance.ledger.export import ExportFile
@@ -23,7 +23,7 @@ from .conftest import World, restrict
 
 
 def decided(world: World, tenant: str, number: int = 1) -> None:
-    """Put decisions of this moment on the ledger."""
+    """Write decisions of this moment to the ledger."""
     registered = DynamoTenants(world.local.client("dynamodb"), world.settings.tenants_table).get(tenant)
     request = Request(tenant=registered, tenant_id=tenant, action="search", purpose="unspecified")
     decision = decide(request, world.flags.read_bytes(), utc_now())
@@ -36,7 +36,7 @@ def decided(world: World, tenant: str, number: int = 1) -> None:
     )
 
 
-def test_what_is_in_force_is_at_the_top_of_every_page(world: World) -> None:
+def test_moratoria_in_force_are_at_the_top_of_every_page(world: World) -> None:
     for who, path in (("ada", "/console/review"), ("edda", "/console/ledger"), ("clara", "/console/nowhere")):
         head = world.browser(who).get(path).text.split("<main", 1)[0]
         assert "In force now: 2 moratoria" in head
@@ -44,10 +44,10 @@ def test_what_is_in_force_is_at_the_top_of_every_page(world: World) -> None:
         assert "until further notice" in head
         assert "since <time>2020-06-10</time>" in head
     world.flags.write_text("[]")
-    assert "Everything is denied." in world.browser("ada").get("/console/review").text
+    assert "Every request is denied." in world.browser("ada").get("/console/review").text
 
 
-def test_one_request_explained(world: World) -> None:
+def test_one_request_is_explained(world: World) -> None:
     clara = world.browser("clara")
     denied = clara.get(
         "/console/moratoria/explain?tenant=springfield-police&action=search&purpose=unspecified"
@@ -60,7 +60,7 @@ def test_one_request_explained(world: World) -> None:
     assert clara.get("/console/moratoria/timeline.svg").content_type.startswith("image/svg+xml")
 
 
-def test_two_principals_to_loosen(world: World) -> None:
+def test_two_people_are_needed_to_loosen(world: World) -> None:
     decided(world, "springfield-police", 3)
     decided(world, "acme")
     clara, david = world.browser("clara"), world.browser("david")
@@ -68,7 +68,7 @@ def test_two_principals_to_loosen(world: World) -> None:
     assert "This <strong>loosens</strong>" in draft.text
     assert "police_halt goes out of force. It was: halt everything by law enforcement" in draft.text
     assert "3 newly permitted, 0 newly denied" in draft.text
-    assert "Put into force at once" not in draft.text
+    assert "Deploy now" not in draft.text
     text = json.dumps(
         {
             **restrict(),
@@ -91,7 +91,7 @@ def test_two_principals_to_loosen(world: World) -> None:
     assert david.post(f"{made}/approve", digest=digest).status_code == 303
     assert "published" in david.get(made).text
     assert "police_halt" not in world.browser("ada").get("/console/review").text
-    types = world.settle_ledger()
+    types = world.write_ledger()
     assert [one for one in types if one.startswith("moratorium")] == [
         "moratorium.proposed",
         "moratorium.approved",
@@ -99,9 +99,7 @@ def test_two_principals_to_loosen(world: World) -> None:
     ]
 
 
-def test_a_deployment_that_failed_can_be_taken_up_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_deployment_can_be_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     clara, david = world.browser("clara"), world.browser("david")
     document = restrict()
     document["values"]["police_halt"]["enabled"] = False
@@ -110,16 +108,16 @@ def test_a_deployment_that_failed_can_be_taken_up_again(
     digest = david.get(made).text.split('name="digest" value="')[1][:64]
     with monkeypatch.context() as broken:
         broken.setattr(
-            world.parts.policy._publisher, "publish", Mock(side_effect=MoratoriumError("gave no answer"))
+            world.services.policy._publisher, "publish", Mock(side_effect=MoratoriumError("gave no answer"))
         )
         failed = david.post(f"{made}/approve", digest=digest)
         assert (failed.status_code, "gave no answer" in failed.text) == (409, True)
-    assert "did not come into force" in david.get(made).text
-    assert "Deploy it again" not in world.browser("edda").get(made).text
+    assert "its deployment failed" in david.get(made).text
+    assert "Deploy again" not in world.browser("edda").get(made).text
     assert david.post(f"{made}/resume").status_code == 303
     assert "published" in david.get(made).text
     assert david.post(f"{made}/resume").status_code == 409
-    assert [one for one in world.settle_ledger() if one.startswith("moratorium")] == [
+    assert [one for one in world.write_ledger() if one.startswith("moratorium")] == [
         "moratorium.proposed",
         "moratorium.approved",
         "moratorium.failed",
@@ -127,7 +125,7 @@ def test_a_deployment_that_failed_can_be_taken_up_again(
     ]
 
 
-def test_what_changed_since_is_not_laid_to_a_draft(world: World) -> None:
+def test_changes_of_the_flags_in_force_are_not_counted_as_the_drafts(world: World) -> None:
     decided(world, "springfield-police", 2)
     lifted = restrict()
     lifted["values"]["police_halt"]["enabled"] = False
@@ -135,14 +133,12 @@ def test_what_changed_since_is_not_laid_to_a_draft(world: World) -> None:
     clara = world.browser("clara")
     other = clara.get("/console/proposals/new?preset=san-francisco-2019").text
     assert "0 newly permitted, 0 newly denied" in other
-    assert (
-        "2 more would be otherwise than they were, but the flags in force now see to that already." in other
-    )
+    assert "2 more would change, but the flags in force already change them." in other
     back = clara.get("/console/proposals/new?switch=police_halt&on=1").text
-    assert "2 that the flags in force now would decide otherwise would be again as they were." in back
+    assert "2 that the flags in force change would be again as recorded." in back
 
 
-def test_tightening_is_at_once(world: World) -> None:
+def test_tightening_is_deployed_at_once(world: World) -> None:
     world.write_flags(new_deployment())
     clara = world.browser("clara")
     draft = clara.get("/console/proposals/new?preset=san-francisco-2019")
@@ -150,16 +146,16 @@ def test_tightening_is_at_once(world: World) -> None:
     document = json.dumps(restrict())
     assert clara.post("/console/proposals", document=document, note="now", do="at_once").status_code == 303
     assert "review" in clara.get("/console/moratoria?done=1").text
-    assert world.settle_ledger() == ["moratorium.tightened"]
+    assert world.write_ledger() == ["moratorium.tightened"]
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"version": "1"}', json.dumps(restrict(human_review="many"))]
 )
-def test_documents_that_are_none_are_told_why(world: World, text: str) -> None:
+def test_an_invalid_document_is_refused_with_the_reason(world: World, text: str) -> None:
     clara = world.browser("clara")
     clara.get("/console/proposals")
-    assert "not valid" in clara.post("/console/proposals/look", document=text).text
+    assert "not valid" in clara.post("/console/proposals/preview", document=text).text
     assert clara.post("/console/proposals", document=text, note="x", do="propose").status_code == 409
     assert clara.get("/console/proposals/new?switch=nothing&on=0").status_code == 409
     assert clara.get("/console/proposals/new?preset=nothing").status_code == 409
@@ -181,8 +177,8 @@ def test_the_ledger_is_searched_newest_first_and_page_by_page(world: World) -> N
     decided(world, "springfield-police", 2)
     edda = world.browser("edda")
     first = edda.get("/console/ledger")
-    assert "The chain is whole." in first.text
-    assert first.text.count("<tr><td") == books.PAGE
+    assert "The chain is intact." in first.text
+    assert first.text.count("<tr><td") == ledger.PAGE_ENTRIES
     assert "before=13" in first.text
     older = edda.get("/console/ledger?before=13")
     assert older.text.count("<tr><td") == 12
@@ -206,7 +202,7 @@ def test_an_entry_comes_with_a_proof_that_anybody_can_check(world: World) -> Non
     assert edda.get("/console/ledger/8").status_code == 404
 
 
-def test_an_export_is_whole(world: World, tmp_path: object) -> None:
+def test_an_export_is_complete(world: World, tmp_path: object) -> None:
     decided(world, "acme", 5)
     answer = world.browser("edda").get("/console/ledger/export")
     assert answer.headers["Content-Disposition"].startswith("attachment")
@@ -215,7 +211,7 @@ def test_an_export_is_whole(world: World, tmp_path: object) -> None:
     assert len(list(ExportFile(path).entries())) == 5
 
 
-def test_a_tampered_ledger_is_red_and_says_where(world: World) -> None:
+def test_a_tampered_ledger_is_red_and_names_the_entry(world: World) -> None:
     decided(world, "acme", 5)
     client, table = world.local.client("dynamodb"), world.settings.ledger_table
     key = next(
@@ -235,22 +231,22 @@ def test_a_tampered_ledger_is_red_and_says_where(world: World) -> None:
     assert 'class="answer bad"' in page
     assert "The chain is broken" in page
     assert '<a href="/console/ledger/3">Entry 3</a>: altered' in page
-    assert "No proof can be given:" in edda.get("/console/ledger/3").text
+    assert "There is no proof:" in edda.get("/console/ledger/3").text
     assert edda.get("/console/ledger/2/proof.json").status_code == 503
 
 
 def test_a_long_ledger_shows_its_last_verification(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "VERIFIED_AT_ONCE", 3)
+    monkeypatch.setattr(ledger, "VERIFIED_ON_OPEN_ENTRIES", 3)
     decided(world, "acme", 4)
     edda = world.browser("edda")
-    assert "It was not verified yet." in edda.get("/console/ledger").text
+    assert "The ledger has not been verified yet." in edda.get("/console/ledger").text
     edda.post("/console/ledger/verify")
     decided(world, "acme", 4)
     page = edda.get("/console/ledger").text
     assert "4 entries verified" in page
 
 
-def test_galleries_and_erasing_with_a_receipt(world: World) -> None:
+def test_galleries_and_erasure_with_a_receipt(world: World) -> None:
     world.enrol("jane")
     clara, edda = world.browser("clara"), world.browser("edda")
     assert ">staff</a>" in edda.get("/console/galleries").text
@@ -265,12 +261,12 @@ def test_galleries_and_erasing_with_a_receipt(world: World) -> None:
     assert clara.post(f"{address}/erase", by="external_image_id", name="jane").status_code == 409
     done = clara.post(f"{address}/erase", by="external_image_id", name="jane", sure="yes").text
     receipt = done.split('<code class="long">')[1].split("<")[0]
-    world.settle_ledger()
+    world.write_ledger()
     assert world.ledger.find(receipt) is not None
     assert clara.post(f"{address}/find", by="external_image_id", name="jane").status_code == 404
 
 
 def test_accuracy(world: World) -> None:
     page = world.browser("edda").get("/console/accuracy").text
-    assert "Where the numbers come from" in page
+    assert "How the rates were measured" in page
     assert "1 in 1\u202f000" in page

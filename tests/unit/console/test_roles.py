@@ -1,15 +1,15 @@
-"""Who may do what: the table as a test, so that a change of it is seen."""
+"""The table of rights as a test, so that a change of it is noticed."""
 
 from __future__ import annotations
 
 import pytest
 
 from abeyance.console.errors import Refused
-from abeyance.console.identity import LOCAL_PEOPLE, Closed, LoopbackPicker
-from abeyance.console.people import RIGHTS, Person, Right, Role
+from abeyance.console.identity import LOCAL_PEOPLE, LoopbackPicker, SignInDisabled, identity_provider
+from abeyance.console.roles import RIGHTS, Person, Right, Role
 
 
-def test_roles_see_only_what_is_theirs() -> None:
+def test_each_role_has_only_its_rights() -> None:
     assert RIGHTS[Role.REVIEWER] == {Right.JUDGE}
     assert Right.JUDGE not in RIGHTS[Role.OFFICER] | RIGHTS[Role.AUDITOR]
     assert Right.READ_LEDGER not in RIGHTS[Role.OFFICER]
@@ -18,12 +18,12 @@ def test_roles_see_only_what_is_theirs() -> None:
     assert set().union(*RIGHTS.values()) == set(Right)
 
 
-def test_two_people_of_each_role_that_needs_two() -> None:
+def test_there_are_two_local_people_of_each_role_that_needs_two() -> None:
     for role, number in ((Role.REVIEWER, 2), (Role.OFFICER, 2), (Role.AUDITOR, 1)):
         assert len({one.principal for one in LOCAL_PEOPLE if role in one.roles}) >= number
 
 
-def test_nobody_without_a_role_may_do_anything() -> None:
+def test_a_person_without_a_role_has_no_right() -> None:
     nobody = Person(principal="x", name="X", roles=())
     assert not any(map(nobody.may, Right))
 
@@ -42,7 +42,7 @@ def test_nobody_without_a_role_may_do_anything() -> None:
         ("", "localhost", False),
     ],
 )
-def test_the_picker_is_for_this_machine_under_its_own_name(address: str, host: str, good: bool) -> None:
+def test_the_picker_accepts_this_machine_under_its_own_name_only(address: str, host: str, good: bool) -> None:
     if good:
         LoopbackPicker().guard(address, host)
     else:
@@ -50,9 +50,30 @@ def test_the_picker_is_for_this_machine_under_its_own_name(address: str, host: s
             LoopbackPicker().guard(address, host)
 
 
-def test_the_picker_knows_its_people_and_a_closed_console_nobody() -> None:
+def test_the_picker_knows_the_local_people_and_a_disabled_sign_in_nobody() -> None:
     assert LoopbackPicker().finish({"person": "ada@local"}, {}).roles == (Role.REVIEWER,)
     with pytest.raises(Refused):
         LoopbackPicker().finish({"person": "root@local"}, {})
     with pytest.raises(Refused):
-        Closed().finish({"person": "ada@local"}, {})
+        SignInDisabled().finish({"person": "ada@local"}, {})
+
+
+OIDC = "oidc:https://id.example abeyance https://faces.example/console"
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind"), [("nobody", "closed"), ("loopback", "picker"), (OIDC, "redirect")]
+)
+def test_the_setting_chooses_the_provider(setting: str, kind: str) -> None:
+    """The client secret is not read before somebody signs in."""
+
+    def secret() -> str:
+        raise AssertionError("nobody has signed in")
+
+    assert identity_provider(setting, secret).kind == kind
+
+
+@pytest.mark.parametrize("setting", ["", "anybody", "oidc:https://id.example", "oidc:", f"{OIDC} more"])
+def test_an_incomplete_setting_is_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match="ABEYANCE_CONSOLE_IDENTITY"):
+        identity_provider(setting, str)
