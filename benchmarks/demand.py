@@ -130,19 +130,19 @@ _errors = _LastError()
 def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     """Local AWS, and every stage's work in this process."""
     from abeyance.aws.clients import client
+    from abeyance.deployment import build
+    from abeyance.deployment.settings import DeploymentSettings
     from abeyance.local.aws import LocalAws, environment
     from abeyance.local.tenants import TENANTS
     from abeyance.moratorium.presets import new_deployment
     from abeyance.moratorium.tenants import DynamoTenants
-    from abeyance.pipeline import assemble
-    from abeyance.pipeline.settings import Settings
 
     before = dict(os.environ)
     logging.getLogger("abeyance").addHandler(_errors)
     with tempfile.TemporaryDirectory(prefix="abeyance-demand-") as folder:
         flags = Path(folder) / "flags.json"
         flags.write_text(json.dumps(new_deployment()))
-        aws = LocalAws(settings=Settings(flags=f"file:{flags}"))
+        aws = LocalAws(settings=DeploymentSettings.of(flags=f"file:{flags}"))
         aws.start()
         client.cache_clear()
         os.environ.update(environment(aws.endpoint) | aws.settings.to_environment())
@@ -150,7 +150,13 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
             registry = DynamoTenants(aws.client("dynamodb"), aws.settings.tenants_table)
             for tenant in TENANTS:
                 registry.add(tenant)
-            makers = (assemble.gate, assemble.detect, assemble.recognize, assemble.review, assemble.record)
+            makers: tuple[Callable[[], Any], ...] = (
+                build.build_gate,
+                build.build_detect,
+                build.build_recognize,
+                build.build_review,
+                build.build_record,
+            )
             yield (
                 aws,
                 dict(

@@ -22,7 +22,7 @@ import sys
 
 import msgspec
 
-from abeyance.pipeline.settings import Settings
+from abeyance.deployment.settings import DeploymentSettings
 from infra import first_event, functions, sandbox
 
 #: The clients that each function makes, and the models that it loads for its first photo.
@@ -41,9 +41,9 @@ _LOADERS = {
     "embedder": "from abeyance.embedding.onnx import load_embedder",
 }
 _MODELS = {
-    "detect": {"detector": Settings().detector_model},
-    "recognize": {"embedder": Settings().embedder_model},
-    "api": {"detector": Settings().detector_model},
+    "detect": {"detector": DeploymentSettings().detector_model},
+    "recognize": {"embedder": DeploymentSettings().embedder_model},
+    "api": {"detector": DeploymentSettings().detector_model},
 }
 
 
@@ -123,8 +123,9 @@ def _load_models(function: str, box: sandbox.Sandbox) -> float | None:
         for role, name in _MODELS[function].items()
     )
     code = (
-        "import numpy, time, abeyance.vision.models.manifest; from abeyance.pipeline.settings import Settings\n"
-        "settings = Settings.from_environment(); began = time.perf_counter()\n"
+        "import numpy, time, abeyance.vision.models.manifest\n"
+        "from abeyance.deployment.settings import RecognizeSettings\n"
+        "settings = RecognizeSettings.from_environment().detection; began = time.perf_counter()\n"
         f"{calls}\n"
         "print((time.perf_counter() - began) * 1000)"
     )

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.moratorium import decide
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Box, DetectedFace, Quality, Upload
-from abeyance.pipeline.settings import Settings
 from infra.loopback import HttpReply, HttpRequest
 
 _TIME = "2026-01-01T00:00:00.000Z"
@@ -59,7 +59,7 @@ class FakeAws:
     def __init__(self) -> None:
         #: Operations that were called, of services that name them.
         self.called: set[str] = set()
-        self._settings = Settings()
+        self._settings = DeploymentSettings()
         self._tenants = _tenant_items()
         self._photo = _photo()
         self._chips = _chips()

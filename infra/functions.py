@@ -68,8 +68,4 @@ FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)
 
 def runtime_environment(packages: str = "/opt/python") -> dict[str, str]:
     """Return the variables of every function that follow from its layers, ``packages`` being where those lie."""
-    return {
-        "AWS_CA_BUNDLE": f"{packages}/{trim.AUTHORITIES}",
-        # A layer cannot change: comparing its models with their checksums would cost recognize 40 ms a cold start.
-        "ABEYANCE_VERIFY_MODELS": "false",
-    }
+    return {"AWS_CA_BUNDLE": f"{packages}/{trim.AUTHORITIES}"}

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abeyance.pipeline.settings import Settings
+from abeyance.deployment.settings import UNITS, DeploymentSettings
 from infra import functions, layers, loopback
 from infra.config import ROOT, Config
 from infra.loopback import HttpReply, HttpRequest
@@ -177,15 +177,16 @@ def layer(name: functions.LayerName) -> Path:
 
 
 def _variables(spec: functions.FunctionSpec, *path: Path | str) -> dict[str, str]:
-    settings = Settings(
+    settings = DeploymentSettings.of(
         flags="appconfig:abeyance/live/moratoria",
         pseudonym_key="secret:arn:aws:secretsmanager:eu-central-1:111122223333:secret:abeyance",
         models=str(layers.folder("models", Config()) / "models"),
+        verify_models=False,
         ledger_queue="https://sqs.eu-central-1.amazonaws.com/111122223333/abeyance-ledger.fifo",
     )
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))},
-        **settings.to_environment(),
+        **settings.environment_of(UNITS[spec.name]),
         "PYTHONPATH": os.pathsep.join(str(part) for part in path),
         # A function cannot write into its layers on Lambda.
         "PYTHONDONTWRITEBYTECODE": "1",

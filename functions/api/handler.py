@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.rekognition import assemble
+from abeyance.deployment.build import build_api
 
-api = assemble.api()
+api = build_api()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Console: what people have to look at, in a browser, behind an HTTP API of API Gateway."""
+"""Console: the pages that people work with, behind an HTTP API of API Gateway."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from abeyance.console.assemble import build_console
 from abeyance.console.gateway import answer
 from abeyance.console.web.app import create_app
+from abeyance.deployment.build import build_console
 
 application = create_app(build_console())
 

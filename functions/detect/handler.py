@@ -1,13 +1,13 @@
-"""Detect: a permitted photo becomes faces and aligned chips, or a rejection with a reason."""
+"""Detect: turns a permitted photo into faces and aligned chips, or into a rejection with a reason."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from abeyance.pipeline import assemble
+from abeyance.deployment.build import build_detect
 from abeyance.pipeline.batch import answer
 
-detect = assemble.detect()
+detect = build_detect()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Gate: may this tenant do this, here, for this purpose, now? Reads metadata, flags and tenants; never pixels."""
+"""Gate: decides whether an upload may be processed, from metadata, flags and tenants; never from pixels."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from abeyance.pipeline import assemble
+from abeyance.deployment.build import build_gate
 from abeyance.pipeline.batch import answer
 
-gate = assemble.gate()
+gate = build_gate()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""Recognize: decides again, makes templates, and indexes or searches; takes faces out when their source goes."""
+"""Recognize: decides again, makes templates, and indexes or searches; deletes faces when their source goes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from abeyance.pipeline import assemble, topology
+from abeyance.deployment.build import build_recognize, build_sweep
+from abeyance.pipeline import topology
 from abeyance.pipeline.batch import answer
 
-recognize = assemble.recognize()
+recognize = build_recognize()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Answer an SQS batch with the ids of the messages to deliver again; or, when the schedule asks, tidy up."""
+    """Answer an SQS batch with the ids of the messages to deliver again; or, on schedule, finish deletions."""
     if event.get("task") == topology.SWEEP.task:
-        return assemble.sweep()
+        return build_sweep()()
     return answer(event, recognize)

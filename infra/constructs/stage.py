@@ -11,8 +11,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.pipeline import topology
-from abeyance.pipeline.settings import Settings
 from constructs import Construct, IDependable
 from infra.constructs.function import Function
 from infra.constructs.queue import DEAD_LETTER_DAYS, dead_letter_queue, queue
@@ -41,7 +41,7 @@ class StageQueue(Construct):
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=stage.max_receives),
         )
 
-    def subscribe(self, bus: events.IEventBus, settings: Settings, undelivered: sqs.IQueue) -> None:
+    def subscribe(self, bus: events.IEventBus, settings: DeploymentSettings, undelivered: sqs.IQueue) -> None:
         """One rule for each subscription, with this queue as its target."""
         for number, subscription in enumerate(self.stage.consumes):
             pattern: dict[str, Any] = subscription.pattern(settings)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aws_cdk import CfnOutput, Stack
 
+from abeyance.deployment.settings import UNITS, DeploymentSettings
 from abeyance.pipeline import topology
-from abeyance.pipeline.settings import Settings
 from constructs import Construct
 from infra import functions, permissions
 from infra.config import Config
@@ -49,7 +49,7 @@ class Flow(Stack):
             **{name: made.bucket_name for name, made in state.buckets.by_setting.items()},
             **{name: made.table_name for name, made in state.tables.by_setting.items()},
         }
-        settings = Settings(
+        settings = DeploymentSettings.of(
             **names,
             event_bus=bus.bus.event_bus_name,
             ledger_queue=ledger_queue.queue_url,
@@ -58,13 +58,15 @@ class Flow(Stack):
             flags=moratoria.setting,
             embedder=embedding.setting if embedding else "local",
             models=config.models_directory if config.emulator else "/opt/models",
+            # A layer cannot change: comparing its models with their checksums would cost recognize 40 ms a cold start.
+            verify_models=config.emulator,
             detector_model=config.detector_model,
             embedder_model=config.embedder_model,
             retention_days=config.retention_days,
             vector_index=config.index_name,
             exact_up_to=config.exact_up_to,
         )
-        self._environment = {**settings.to_environment(), **_runtime(config)}
+        self._settings, self._runtime = settings, _runtime(config)
         self._config, self._embedding = config, embedding
         self._layers = Layers(self, "Layers", config)
         announcements = Announcements(self, "Announcements", config, bus.bus)
@@ -155,7 +157,7 @@ class Flow(Stack):
             self._config,
             spec,
             layers=self._layers,
-            environment={**self._environment, **own},
+            environment={**self._settings.environment_of(UNITS[spec.name]), **self._runtime, **own},
             code=code(self._config) if spec is functions.CONSOLE else spec.folder,
             network=self._embedding.ecs if self._embedding and spec.name in ("recognize", "api") else None,
         )

@@ -19,7 +19,7 @@ from botocore.config import Config
 from infra.cdk import command, context
 from tests.e2e.emulator import ACCOUNT, REGION, ROOT, Emulator
 
-from abeyance.pipeline.settings import Settings
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch
 
@@ -39,7 +39,7 @@ class Deployment:
     """What was deployed, and what it took."""
 
     emulator: Emulator
-    settings: Settings
+    settings: DeploymentSettings
     outputs: dict[str, str]
     context: list[str]
     figures: dict[str, float] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def deployment() -> Iterator[Deployment]:
         bootstrap = cdk(emulator, "bootstrap", f"aws://{ACCOUNT}/{REGION}", *options)
         deploy = cdk(emulator, "deploy", "--all", "--require-approval", "never", *options)
         outputs = _outputs(client(emulator, "cloudformation"))
-        settings = Settings.from_environment(json.loads(outputs["Environment"]))
+        settings = DeploymentSettings.from_environment(json.loads(outputs["Environment"]))
         made = Deployment(emulator, settings, outputs, options)
         made.figures |= {"bootstrap_s": bootstrap, "deploy_s": deploy}
         yield made

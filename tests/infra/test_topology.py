@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.infra.policies import Templates, text
 
+from abeyance.deployment.settings import UNITS, DeploymentSettings
 from abeyance.gallery.items import vector_attribute
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
-from abeyance.pipeline.settings import Settings
 from infra import functions
 
 
@@ -63,7 +63,7 @@ def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates
         if text(rule["Targets"][0]["Arn"], templates) == f"<{logical}>"
     ]
     assert len(rules) == len(stage.consumes)
-    settings = Settings(uploads_bucket=_bucket(templates))
+    settings = DeploymentSettings.of(uploads_bucket=_bucket(templates))
     for subscription in stage.consumes:
         (rule,) = [found for found in rules if ("EventBusName" not in found) == subscription.default_bus]
         pattern = json.loads(json.dumps(rule["EventPattern"]).replace("\\u003c", "<"))
@@ -114,15 +114,21 @@ def test_bucket(bucket: topology.Bucket, templates: Templates) -> None:
     assert found.get("ObjectLockEnabled", False) == bucket.object_lock
     assert ("VersioningConfiguration" in found) == (bucket.versioned or bucket.object_lock)
     (rule,) = found["LifecycleConfiguration"]["Rules"]
-    assert rule.get("ExpirationInDays") == (Settings().retention_days if bucket.expires else None)
+    assert rule.get("ExpirationInDays") == (DeploymentSettings().retention_days if bucket.expires else None)
 
 
-def test_every_setting_reaches_every_function(flow: dict[str, dict[str, Any]]) -> None:
+def test_a_function_has_the_settings_that_it_reads_and_no_others(flow: dict[str, dict[str, Any]]) -> None:
     for spec in functions.FUNCTIONS:
         _, function = _function(flow, spec.name)
-        variables = function["Environment"]["Variables"]
-        assert Settings().to_environment().keys() <= variables.keys(), spec.name
-        assert variables["ABEYANCE_FLAGS"] == "appconfig:abeyance/live/moratoria"
+        variables = {name for name in function["Environment"]["Variables"] if name.startswith("ABEYANCE_")}
+        read = UNITS[spec.name].variables().keys()
+        assert variables <= read, spec.name
+        # What only a console or only announcements need is set where they are deployed.
+        assert read & DeploymentSettings.variables().keys() <= variables, spec.name
+        if "ABEYANCE_FLAGS" in read:
+            assert (
+                function["Environment"]["Variables"]["ABEYANCE_FLAGS"] == "appconfig:abeyance/live/moratoria"
+            )
         assert function["LoggingConfig"]["LogFormat"] == "JSON"
         assert function["Architectures"] == ["arm64"]
 

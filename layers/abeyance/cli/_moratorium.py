@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +15,17 @@ from rich.table import Table
 from abeyance.cli.output import Exit, fail, table
 
 if TYPE_CHECKING:
+    from abeyance.deployment.settings import DeploymentSettings
     from abeyance.moratorium.document import FlagSet
     from abeyance.moratorium.proposals import Proposals
     from abeyance.moratorium.tenants import DynamoTenants
-    from abeyance.pipeline.settings import Settings
 
 
-def settings() -> Settings:
+def settings() -> DeploymentSettings:
     """The environment's settings."""
-    from abeyance.pipeline.settings import Settings
+    from abeyance.deployment.settings import DeploymentSettings
 
-    return Settings.from_environment()
+    return DeploymentSettings.from_environment()
 
 
 def client(service: str) -> Any:
@@ -49,54 +49,39 @@ def principal() -> str:
 
 def tenants() -> DynamoTenants:
     """The registry."""
-    from abeyance.moratorium.tenants import DynamoTenants
+    from abeyance.deployment.build import build_tenants
 
-    return DynamoTenants(client("dynamodb"), settings().tenants_table)
+    return build_tenants(settings().decisions)
 
 
 def flags(document: Path | None) -> FlagSet:
     """The flags of a file, or those in force; ends the command when there are none that can be read."""
+    from abeyance.deployment.build import read_deployed_flags
     from abeyance.moratorium.errors import FlagsError
-    from abeyance.moratorium.source import deployed_flags, source_from
+    from abeyance.moratorium.source import FileSource
 
-    setting = settings().flags
     try:
         if document is not None:
-            return source_from(f"file:{document}").current().flags
-        return deployed_flags(setting, client("appconfigdata") if setting.startswith("appconfig:") else None)
+            return FileSource(document).current().flags
+        return read_deployed_flags(settings().decisions)
     except FlagsError as error:
         fail(str(error))
 
 
 def proposals() -> Proposals:
     """The rules for changing what is in force, with the ledger's queue to record every step."""
-    from abeyance.moratorium.proposals import Proposals
-    from abeyance.moratorium.publish import publisher_from
+    from abeyance.deployment.build import build_proposals, build_publisher
 
     known = settings()
-    publisher = publisher_from(
-        known.flags, client=client("appconfig") if known.flags.startswith("appconfig:") else None
-    )
-
-    def places() -> frozenset[str]:
-        return frozenset(tenant.jurisdiction for tenant in tenants().all())
-
-    return Proposals(client("dynamodb"), known.proposals_table, publisher, recorder(), places=places)
+    return build_proposals(known, build_publisher(known.decisions))
 
 
 def recorder() -> Callable[[str, dict[str, Any]], None]:
     """Queues an entry of a type and a body for the ledger; raises ``LedgerUnavailable`` if that is not confirmed."""
-    from abeyance.ledger.chain import Record
-    from abeyance.ledger.queue import LedgerQueue, queue_url
+    from abeyance.deployment.build import build_ledger_queue
+    from abeyance.ledger.queue import record_change
 
-    sqs = client("sqs")
-    queue = LedgerQueue(sqs, queue_url(sqs, settings().ledger_queue))
-
-    def record(kind: str, body: dict[str, Any]) -> None:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        queue.put(Record(id=f"moratorium:{secrets.token_hex(8)}", type=kind, time=now, body=body))
-
-    return record
+    return functools.partial(record_change, build_ledger_queue(settings().recording))
 
 
 def read_document(path: Path) -> dict[str, Any]:

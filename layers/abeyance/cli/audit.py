@@ -289,23 +289,19 @@ def _pictures(
 
 
 def _flags(document: Path | None) -> FlagSet:
+    from abeyance.deployment.build import build_flag_source
+    from abeyance.deployment.settings import DeploymentSettings
     from abeyance.moratorium.document import parse
     from abeyance.moratorium.errors import FlagsError
     from abeyance.moratorium.presets import new_deployment
-    from abeyance.moratorium.source import source_from
-    from abeyance.pipeline.settings import Settings
 
-    setting = f"file:{document}" if document else Settings.from_environment().flags
-    path = Path(setting.removeprefix("file:"))
-    if document is None and setting.startswith("file:") and not path.exists():
+    settings = DeploymentSettings.from_environment()
+    if document:
+        settings = settings.replace(flags=f"file:{document}")
+    elif settings.flags.startswith("file:") and not Path(settings.flags.removeprefix("file:")).exists():
         return parse(new_deployment(), version="a new deployment")
     try:
-        client = None
-        if setting.startswith("appconfig:"):
-            import boto3
-
-            client = boto3.client("appconfigdata")
-        return source_from(setting, client=client).current().flags
+        return build_flag_source(settings.decisions).current().flags
     except FlagsError as error:
         fail(str(error))
 

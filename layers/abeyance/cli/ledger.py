@@ -348,21 +348,17 @@ def _writing(out: str) -> Iterator[IO[bytes]]:
 
 
 def _store() -> LedgerStore:
-    import boto3
+    from abeyance.deployment.build import build_ledger_store
+    from abeyance.deployment.settings import DeploymentSettings
 
-    from abeyance.ledger.store import LedgerStore
-    from abeyance.pipeline.settings import Settings
-
-    return LedgerStore(boto3.client("dynamodb"), Settings.from_environment().ledger_table)
+    return build_ledger_store(DeploymentSettings.from_environment().ledger)
 
 
 def _checkpointer(**options: Any) -> Checkpointer:
-    import boto3
+    from abeyance.deployment.build import build_checkpointer
+    from abeyance.deployment.settings import DeploymentSettings
 
-    from abeyance.ledger.checkpoints import Checkpointer
-    from abeyance.pipeline.settings import Settings
-
-    return Checkpointer(boto3.client("s3"), Settings.from_environment().ledger_bucket, **options)
+    return build_checkpointer(DeploymentSettings.from_environment().ledger, **options)
 
 
 def _signer(path: Path) -> SignerKey:

@@ -31,16 +31,16 @@ def serve(
 
     It prints how to reach it from another terminal with the AWS CLI. Everything is in memory and gone when it stops.
     """
+    from abeyance.deployment.settings import DeploymentSettings
     from abeyance.local.console import mount
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
-    from abeyance.pipeline.settings import Settings
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        system = LocalSystem(Settings.from_environment(), port, flags=flags)
+        system = LocalSystem(DeploymentSettings.from_environment(), port, flags=flags)
     except OSError as error:
         fail(f"cannot serve on port {port}: {error.strerror}. Name another with --port.", Exit.UNAVAILABLE)
     with contextlib.ExitStack() as running:

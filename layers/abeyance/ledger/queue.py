@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import Any, Final
 
 import msgspec
 import rfc8785
 
+from abeyance.aws.sqs import queue_url
+from abeyance.aws.timestamps import timestamp
 from abeyance.ledger.chain import Record, normalise
 from abeyance.ledger.errors import Inadmissible, LedgerUnavailable
 
 #: One chain, so one message group: SQS then hands it to one consumer at a time, in order.
 MESSAGE_GROUP: Final = "ledger"
 
-#: For ``botocore.config.Config(**CLIENT_OPTIONS)``. Someone waits for the answer, and after five seconds at
-#: most it is a denial; the defaults of botocore would let them wait for minutes.
-CLIENT_OPTIONS: Final[dict[str, Any]] = {
-    "connect_timeout": 1.0,
-    "read_timeout": 1.5,
-    "retries": {"total_max_attempts": 2, "mode": "standard"},
-}
-
 _decoder: Final = msgspec.json.Decoder(Record)
-
-
-def queue_url(sqs: Any, queue: str) -> str:
-    """URL of a queue that is given by its name or by its URL."""
-    return queue if "://" in queue else str(sqs.get_queue_url(QueueName=queue)["QueueUrl"])
 
 
 class LedgerQueue:
@@ -36,14 +26,15 @@ class LedgerQueue:
     Parameters
     ----------
     client
-        A boto3 ``sqs`` client, made with :data:`CLIENT_OPTIONS`.
-    url
-        URL of the FIFO queue.
+        A low-level SQS client with short timeouts: somebody waits, and no answer is a denial.
+    queue
+        Name or URL of the FIFO queue; a name is resolved when the first record comes.
     """
 
-    def __init__(self, client: Any, url: str) -> None:
+    def __init__(self, client: Any, queue: str) -> None:
         self._client = client
-        self._url = url
+        self._queue = queue
+        self._url = ""
 
     def put(self, record: Record) -> None:
         """Queue one record and return when SQS has confirmed that it holds exactly these bytes.
@@ -62,6 +53,7 @@ class LedgerQueue:
         except Inadmissible as error:
             raise LedgerUnavailable(f"the ledger does not take this record: {error}") from error
         try:
+            self._url = self._url or queue_url(self._client, self._queue)
             answer = self._client.send_message(
                 QueueUrl=self._url,
                 MessageBody=body,
@@ -76,6 +68,11 @@ class LedgerQueue:
             ) from None
         if not confirmed:
             raise LedgerUnavailable("the ledger queue confirmed something else than was sent; deny")
+
+
+def record_change(queue: LedgerQueue, kind: str, body: dict[str, Any]) -> None:
+    """Queue a record about a change of moratoria or tenants; raises ``LedgerUnavailable`` if it is not confirmed."""
+    queue.put(Record(id=f"moratorium:{secrets.token_hex(8)}", type=kind, time=timestamp(), body=body))
 
 
 def encode_record(record: Record) -> str:

@@ -22,9 +22,9 @@ from moto.core.request import (
 )
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.moto import HOST, REGION, put_right
 from abeyance.pipeline import topology
-from abeyance.pipeline.settings import Settings
 
 #: Requests in work at one time; whoever waits for a message from outside takes one of them.
 THREADS: Final = 16
@@ -94,8 +94,8 @@ class LocalAws:
     thread for each request, server and clients took half as long again.
     """
 
-    def __init__(self, port: int = 0, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, port: int = 0, settings: DeploymentSettings | None = None) -> None:
+        self.settings = settings or DeploymentSettings()
         self.front = Front()
         self._clients: dict[tuple[str, str], Any] = {}
         self._clients_lock = threading.Lock()
@@ -132,7 +132,7 @@ class LocalAws:
             return self._clients[service, principal]
 
 
-def create_resources(client: Callable[[str], Any], settings: Settings) -> None:
+def create_resources(client: Callable[[str], Any], settings: DeploymentSettings) -> None:
     """Make what the CDK stacks make, as far as moto knows it: tables, buckets, bus, queues and rules."""
     dynamodb, s3, sqs, eventbridge = (client(name) for name in ("dynamodb", "s3", "sqs", "events"))
     for table in topology.TABLES:
@@ -164,7 +164,7 @@ def _create_bucket(s3: Any, name: str, bucket: topology.Bucket) -> None:
         )
 
 
-def _create_stage(sqs: Any, eventbridge: Any, settings: Settings, stage: topology.Stage) -> None:
+def _create_stage(sqs: Any, eventbridge: Any, settings: DeploymentSettings, stage: topology.Stage) -> None:
     fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if stage.fifo else {}
     dead = sqs.create_queue(QueueName=stage.dead_letter_queue, Attributes=fifo)["QueueUrl"]
     redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": stage.max_receives}

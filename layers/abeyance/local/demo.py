@@ -14,13 +14,13 @@ import msgspec
 from botocore.exceptions import ClientError
 from PIL import Image, ImageFilter
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.ledger.findings import Report
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
-from abeyance.pipeline.settings import Settings
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.registry import Progress
 from abeyance.vision.models.store import fetch
@@ -93,7 +93,7 @@ Steps = Callable[[str, int, int], None]
 def prepare(progress: Progress | None = None) -> None:
     """Fetch the models and the sample photos; nothing to do the second time."""
     manifest = Manifest.load()
-    settings = Settings()
+    settings = DeploymentSettings()
     models = [manifest[settings.detector_model], manifest[settings.embedder_model]]
     fetch(models, progress=lambda _, step: progress(step) if progress else None)
     for name in ("csu-scrapshots", "white-house-portraits", "astronaut"):

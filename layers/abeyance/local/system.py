@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import msgspec
-
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.api import mount
 from abeyance.local.aws import LocalAws
 from abeyance.local.moto import Inbox
@@ -18,7 +17,6 @@ from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
-from abeyance.pipeline.settings import Settings
 
 
 class Service(Protocol):
@@ -43,10 +41,12 @@ class LocalSystem:
         that goes with the system.
     """
 
-    def __init__(self, settings: Settings | None = None, port: int = 0, flags: Path | None = None) -> None:
+    def __init__(
+        self, settings: DeploymentSettings | None = None, port: int = 0, flags: Path | None = None
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="abeyance-")
         self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
-        settings = msgspec.structs.replace(settings or Settings(), flags=f"file:{self.flags}")
+        settings = (settings or DeploymentSettings()).replace(flags=f"file:{self.flags}")
         self.aws = LocalAws(port, settings)
         self.pollers: dict[str, Poller] = {}
         self.services: list[Service] = []
@@ -57,7 +57,7 @@ class LocalSystem:
         return self.aws.endpoint
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> DeploymentSettings:
         return self.aws.settings
 
     def client(self, service: str, principal: str = "local") -> Any:

@@ -11,13 +11,17 @@ The caller's word counts for nothing but the document and the flags that it was 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from abeyance.aws.timestamps import utc_now
+from abeyance.encoding import decode_base64
 from abeyance.moratorium.changes import Kind, classify
-from abeyance.moratorium.document import parse
-from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.document import FlagSet, parse
+from abeyance.moratorium.errors import MoratoriumError, NothingDeployed
+from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.publish import FlagPublisher, PublishConflict, Published
 from abeyance.moratorium.validate import Approved, check_change
 
@@ -59,6 +63,14 @@ class DelegatedPublisher:
         return str(answer["version"])
 
 
+def invoke_function(client: Any, function: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Invoke a Lambda function and return its answer; raises ``RuntimeError`` if it failed."""
+    answer = client.invoke(FunctionName=function, Payload=json.dumps(event).encode())
+    if answer.get("FunctionError"):
+        raise RuntimeError(answer["FunctionError"])
+    return dict(json.loads(answer["Payload"].read()))
+
+
 def deploy(
     event: Mapping[str, Any],
     publisher: FlagPublisher,
@@ -84,3 +96,56 @@ def deploy(
         return {"conflict": str(error)}
     except MoratoriumError as error:
         return {"refused": str(error)}
+
+
+class Refused(ValueError):
+    """A document that may not be deployed; AppConfig shows the text to whoever started the deployment."""
+
+
+class FlagDeployer:
+    """The function ``flags``: AppConfig's validator, and the one that deploys what the console hands over.
+
+    Parameters
+    ----------
+    in_force
+        Returns the flags that are deployed; raises :class:`NothingDeployed` before the first deployment.
+    publisher
+        Returns where documents come into force.
+    approved
+        Tells whether two principals agreed to a document on a base.
+    places
+        Returns the jurisdictions of registered tenants.
+    """
+
+    def __init__(
+        self,
+        in_force: Callable[[], FlagSet],
+        publisher: Callable[[], FlagPublisher],
+        approved: Approved,
+        places: Callable[[], Iterable[str]],
+    ) -> None:
+        self._in_force = in_force
+        self._publisher = publisher
+        self._approved = approved
+        self._places = places
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, str] | None:
+        """Check ``event["content"]`` (base64) against the flags in force, or deploy ``event["document"]``.
+
+        Returns None for a sound content, and :func:`deploy`'s answer for a document. Raises :class:`Refused` with all
+        that is wrong with a content, and ``ValueError`` if it is not base64.
+        """
+        as_of, places = utc_now(), self._places()
+        if event.get("task") == PUBLISH:
+            return deploy(event, self._publisher(), approved=self._approved, as_of=as_of, places=places)
+        content = decode_base64(event["content"])
+        try:
+            in_force = self._in_force()
+        except NothingDeployed:
+            in_force = parse(new_deployment())
+        findings = check_change(content, in_force, approved=self._approved, as_of=as_of, places=places)
+        if findings:
+            raise Refused(
+                "\n".join(f"{finding.flag or 'document'}: {finding.message}" for finding in findings)
+            )
+        return None

@@ -1,7 +1,7 @@
 """The event flow, described once: stages, what each consumes, and the tables and buckets they share.
 
 The CDK constructs and the local runtime are both built from this module, so what runs locally is what is
-deployed. Names of resources come from :class:`~abeyance.pipeline.settings.Settings`; here is only their shape.
+deployed. Names of resources come from the deployment's settings; here is only their shape.
 
 ::
 

@@ -20,9 +20,10 @@ from werkzeug.test import Client, TestResponse
 from abeyance.aws.clients import client as shared_client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import timestamp
-from abeyance.console.assemble import build_console
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
+from abeyance.deployment.build import build_console
+from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings
 from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, Source
@@ -41,7 +42,6 @@ from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, Searched
 from abeyance.pipeline.recognize import face_id, review_key
 from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.review import EnqueueReviews
-from abeyance.pipeline.settings import Settings
 from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ class World:
     def __init__(self, local: LocalAws, flags: Path) -> None:
         self.local = local
         self.flags = flags
-        self.settings = msgspec.structs.replace(
-            local.settings, flags=f"file:{flags}", console_identity="loopback"
-        )
+        self.settings = local.settings.replace(flags=f"file:{flags}")
         self.write_flags(restrict())
         client = local.client
         for tenant in TENANTS:
@@ -93,7 +91,9 @@ class World:
             30,
             lambda: 1e9,
         )
-        self.services = build_console(self.settings)
+        self.services = build_console(
+            ConsoleSettings.of(flags=f"file:{flags}", console_identity="loopback"), client
+        )
         self.app = create_app(self.services)
 
     def write_flags(self, document: dict[str, Any]) -> None:
@@ -258,7 +258,7 @@ HERE = {"REMOTE_ADDR": "127.0.0.1"}
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Start a new one for each test."""
-    local = LocalAws(0, Settings())
+    local = LocalAws(0, DeploymentSettings())
     local.start()
     for name, value in environment(local.endpoint).items():
         monkeypatch.setenv(name, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.gallery.model import CollectionRef
 from abeyance.gallery.store import DynamoGallery
 from abeyance.local.demo import prepare
@@ -16,7 +17,6 @@ from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
 from abeyance.pipeline import topology
-from abeyance.pipeline.settings import Settings
 from abeyance.vision.models.manifest import Manifest
 
 from .conftest import Server
@@ -64,7 +64,7 @@ def put(system: LocalSystem, action: str, photos: list[tuple[str, bytes]]) -> No
 def run(
     photos: list[tuple[str, bytes]], embedder: str, fault: Callable[[LocalSystem], None]
 ) -> dict[str, Any]:
-    with LocalSystem(Settings(embedder=embedder)) as system:
+    with LocalSystem(DeploymentSettings.of(embedder=embedder)) as system:
         register(system, TENANTS)
         put(system, "index", photos[:PHOTOS])
         fault(system)
@@ -98,7 +98,7 @@ def test_killed_in_mid_load_nothing_is_lost_or_doubled(
 
 @pytest.mark.slow
 def test_the_api_works_through_it(sface: Server, photos: list[tuple[str, bytes]]) -> None:
-    with LocalSystem(Settings(embedder=f"http:{sface.url}")) as system:
+    with LocalSystem(DeploymentSettings.of(embedder=f"http:{sface.url}")) as system:
         register(system, TENANTS)
         rekognition = system.client("rekognition", "acme")
         rekognition.create_collection(CollectionId="staff")

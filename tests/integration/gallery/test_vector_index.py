@@ -12,6 +12,7 @@ from tests.vector_index import Approximate, answer_search_vectors, over_dynamodb
 
 from abeyance.aws.clients import client
 from abeyance.aws.memory import MemoryObjects, MemoryTable
+from abeyance.deployment.build import build_recognize, build_rekognition
 from abeyance.gallery.errors import IndexUnavailable, InvalidInput, ModelMismatch
 from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.memory import InMemoryGallery
@@ -20,9 +21,6 @@ from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.gallery.vector_index import DynamoIndex, Index, IndexSearcher
-from abeyance.pipeline import assemble as pipeline
-from abeyance.pipeline.settings import Settings
-from abeyance.rekognition import assemble as rekognition
 
 from . import test_concurrency, test_contract
 from .test_concurrency import test_no_search_misses_what_was_indexed_or_finds_what_was_erased
@@ -351,7 +349,7 @@ class TestDeployment:
         }.items():
             monkeypatch.setenv(f"ABEYANCE_{setting}", value)
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        stage, (_, tools) = pipeline.recognize(), rekognition._parts(Settings.from_environment())
+        stage, tools = build_recognize(), build_rekognition()._services
         assert {type(stage._searcher), type(tools.searcher)} == {kind}
         for number, gallery in enumerate((stage._gallery, tools.gallery)):
             ref = CollectionRef("acme", f"staff-{number}")

@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 from moto import mock_aws
 
+from abeyance.aws.clients import DECISION_TIMEOUTS_S
 from abeyance.ledger.chain import Record
-from abeyance.ledger.queue import CLIENT_OPTIONS
 from abeyance.ledger.store import LedgerStore, table_definition
 from abeyance.local.moto import put_right
 
@@ -77,7 +77,7 @@ def s3(aws: None) -> Any:
 
 @pytest.fixture
 def sqs(aws: None) -> Any:
-    return boto3.client("sqs", region_name=REGION, config=Config(**CLIENT_OPTIONS))
+    return boto3.client("sqs", region_name=REGION, config=Config(**DECISION_TIMEOUTS_S))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from typing import Any
 import boto3
 import pytest
 
+from abeyance.deployment.build import build_flags
+from abeyance.deployment.settings import FlagsSettings
 from abeyance.moratorium.boundaries import SchedulerSchedule, synchronize
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.errors import NothingDeployed
@@ -22,7 +24,6 @@ from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.proposals import Proposals
 from abeyance.moratorium.publish import AppConfigPublisher, PublishConflict
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
-from abeyance.pipeline.settings import Settings
 
 from .appconfig import AppConfig
 from .conftest import hosted, value
@@ -123,8 +124,9 @@ def handler(appconfig: AppConfig, dynamodb: Any) -> Callable[[bytes], None]:
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    settings = Settings(flags="appconfig:abeyance/live/moratoria")
-    module._world = lambda: (settings, dynamodb, appconfig)
+    settings = FlagsSettings.of(flags="appconfig:abeyance/live/moratoria")
+    clients = {"dynamodb": dynamodb, "appconfig": appconfig, "appconfigdata": appconfig}
+    module.flags = build_flags(settings, clients.__getitem__)
 
     def call(document: bytes | dict[str, Any]) -> None:
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()

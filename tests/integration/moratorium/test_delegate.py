@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from abeyance.deployment.build import build_flags
+from abeyance.deployment.settings import FlagsSettings
 from abeyance.moratorium.delegate import DelegatedPublisher
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.proposals import ProposalRefused, Proposals
 from abeyance.moratorium.publish import LOOSEN, TIGHTEN, AppConfigPublisher, PublishConflict
-from abeyance.pipeline.settings import Settings
 
 from .appconfig import AppConfig
 from .conftest import hosted, value
@@ -47,9 +48,9 @@ class Pipeline:
         assert spec.loader is not None
         self.function = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.function)
-        settings = Settings(flags="appconfig:abeyance/live/moratoria")
-        self.function.__dict__["_world"] = lambda: (settings, dynamodb, self.appconfig)
-        self.function.__dict__["client"] = lambda service: self.appconfig
+        settings = FlagsSettings.of(flags="appconfig:abeyance/live/moratoria")
+        clients = {"dynamodb": dynamodb, "appconfig": self.appconfig, "appconfigdata": self.appconfig}
+        self.function.__dict__["flags"] = build_flags(settings, clients.__getitem__)
         self.proposals = Proposals(
             dynamodb, "abeyance-proposals", self.publisher(), lambda *_: None, clock=lambda: NOW
         )

@@ -13,8 +13,8 @@ import pytest
 from moto import mock_aws
 
 from abeyance.aws.clients import client as shared_client
+from abeyance.deployment.build import build_announcements
 from abeyance.moratorium.presets import new_deployment
-from abeyance.pipeline import assemble
 
 ROLE = "arn:aws:iam::123456789012:role/announcements"
 
@@ -47,14 +47,14 @@ def waiting(scheduler: Any) -> list[Any]:
 def test_schedules_follow_the_flags(scheduler: Any, tmp_path: Path) -> None:
     flags = tmp_path / "flags.json"
     flags.write_text(json.dumps(new_deployment()))
-    assert assemble.announce() == {"put": 0, "removed": 0}
+    assert build_announcements()() == {"put": 0, "removed": 0}
 
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=10)
     document = new_deployment()
     document["values"]["police_halt"]["ends"] = f"{ends:%Y-%m-%dT%H:%M:%SZ}"
     flags.write_text(json.dumps(document))
-    assert assemble.announce() == {"put": 3, "removed": 0}
-    assert assemble.announce() == {"put": 0, "removed": 0}
+    assert build_announcements()() == {"put": 3, "removed": 0}
+    assert build_announcements()() == {"put": 0, "removed": 0}
     found = sorted(waiting(scheduler), key=lambda one: one["ScheduleExpression"])
     kinds = [one["Target"]["EventBridgeParameters"]["DetailType"] for one in found]
     assert kinds == ["Moratorium Ending", "Moratorium Ending", "Moratorium Ended"]
@@ -66,5 +66,5 @@ def test_schedules_follow_the_flags(scheduler: Any, tmp_path: Path) -> None:
     assert json.loads(found[-1]["Target"]["Input"])["flag"] == "police_halt"
 
     flags.write_text(json.dumps(new_deployment()))
-    assert assemble.announce() == {"put": 0, "removed": 3}
+    assert build_announcements()() == {"put": 0, "removed": 3}
     assert waiting(scheduler) == []

@@ -13,13 +13,13 @@ from botocore.config import Config
 from botocore.session import Session
 from botocore.validate import ParamValidator
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.api import mount
 from abeyance.local.aws import LocalAws
 from abeyance.local.moto import REGION
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
-from abeyance.pipeline.settings import Settings
 from abeyance.rekognition import wire
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch
@@ -136,7 +136,7 @@ def photos() -> Callable[[str], bytes]:
 def api(photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A running API with tenants, and the flags of a new deployment."""
     flags = tmp_path_factory.mktemp("flags") / "flags.json"
-    aws = LocalAws(settings=Settings(flags=f"file:{flags}"))
+    aws = LocalAws(settings=DeploymentSettings.of(flags=f"file:{flags}"))
     running = Api(aws, flags)
     running.flags()
     aws.start()

@@ -147,7 +147,7 @@ def test_a_face_at_the_border_and_a_tiny_one_are_described(
 
 def test_nothing_of_it_is_imported_for_the_default_attributes() -> None:
     code = (
-        "import sys, abeyance.rekognition.assemble, abeyance.pipeline.detect, abeyance.vision.analysis;"
+        "import sys, abeyance.deployment.build, abeyance.pipeline.detect, abeyance.vision.analysis;"
         "print([m for m in sys.modules if m.startswith('abeyance.vision.attributes')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

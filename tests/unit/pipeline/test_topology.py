@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.pipeline import events, topology
-from abeyance.pipeline.settings import Settings
 
 OURS = {event.detail_type for event in events.EVENTS}
 
@@ -40,11 +40,11 @@ def test_a_source_queue_waits_six_times_the_function_and_batches_fit_sqs() -> No
 
 
 def test_names_of_resources_are_settings() -> None:
-    settings = Settings()
+    settings = DeploymentSettings()
     for thing in (*topology.TABLES, *topology.BUCKETS):
         assert getattr(settings, thing.setting)
 
 
 def test_settings_survive_the_environment() -> None:
-    settings = Settings(flags_max_age=12.5, embedder="http:http://127.0.0.1:1", retention_days=3)
-    assert Settings.from_environment(settings.to_environment()) == settings
+    settings = DeploymentSettings.of(flags_max_age=12.5, embedder="http:http://127.0.0.1:1", retention_days=3)
+    assert DeploymentSettings.from_environment(settings.to_environment()) == settings
