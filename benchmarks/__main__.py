@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import msgspec
 import typer
 
 from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
-from benchmarks.parts import PARTS
-
-if TYPE_CHECKING:
-    from benchmarks.comparison import Part
-    from benchmarks.embedder.measure import Report
-    from benchmarks.embedder.soak import Soak
+from benchmarks import suite
+from benchmarks.comparison import Comparison, Figure, Part
+from benchmarks.page import aim, number, page, plot, ratio
+from benchmarks.parts import PARTS, run
+from benchmarks.process import BenchmarkError
 
 app = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def everything(
         Path | None,
         typer.Option(help="Folder for benchmarks.md, .svg and .json; nothing is written without it."),
     ] = None,
-    against: Annotated[Path | None, typer.Option(help="Ratios of an earlier run (benchmarks.json).")] = None,
+    against: Annotated[Path | None, typer.Option(help="Ratios of earlier runs (benchmarks.json).")] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Store ratios that are lower than before.")
     ] = False,
@@ -38,25 +38,26 @@ def everything(
 ) -> None:
     """Measure every part beside its alternatives, as ratios, and compare them with an earlier run.
 
-    A part with a ratio that is lower than then is measured once more, and only what is lower again counts.
+    Only a run on the same kind of processor is compared: the same name, cores and instruction sets. A part with a
+    lower ratio is measured once more, and only a ratio that is lower again counts.
 
-    The exit code is 1 if a ratio is lower than in the earlier run, beyond what the spreads explain, and 3 if a part
-    could not be measured. Neither run is written to the folder then.
+    The exit code is 1 if a ratio is lower than in the earlier run, beyond the spreads, and 3 if a part could not be
+    measured. Neither run is written to the folder then.
     """
-    import msgspec
-
-    from benchmarks import suite
-    from benchmarks.page import page, picture
-
-    earlier = suite.load(against) if against else None
     with errors.status("Starting …") as status:
 
-        def tell(name: str) -> None:
+        def progress(name: str) -> None:
             status.update(f"Measuring: {PARTS[name]}")
 
-        found = suite.run(list(PARTS), quick, tell)
-        lower = suite.confirmed(found, earlier, tell) if earlier else []
-    report(found, as_json=as_json, show=lambda: _show_parts(found.parts))
+        found = suite.run(list(PARTS), quick, progress)
+        earlier = suite.load(against).get(found.machine.kind) if against else None
+        lower = suite.confirmed(found, earlier, progress) if earlier else []
+    report(found, as_json=as_json, show=lambda: _show(found.parts))
+    if against and not earlier:
+        errors.print(
+            f"Nothing to compare with: {against} has no figures of this kind of processor, {found.machine.kind}.",
+            highlight=False,
+        )
     for name, why in found.failed.items():
         errors.print(f"[bold red]not measured:[/] {name}: {why}", highlight=False)
     for one in lower:
@@ -67,27 +68,22 @@ def everything(
     if out and not found.failed and (accept or not lower):
         out.mkdir(parents=True, exist_ok=True)
         (out / "benchmarks.md").write_text(page(found, lower), encoding="utf-8")
-        (out / "benchmarks.svg").write_text(picture(found), encoding="utf-8")
-        (out / "benchmarks.json").write_bytes(
-            msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
-        )
+        (out / "benchmarks.svg").write_text(plot(found), encoding="utf-8")
+        suite.store(found, out / "benchmarks.json")
         errors.print(f"Written to {out}", soft_wrap=True)
     raise typer.Exit(Exit.UNAVAILABLE if found.failed else Exit.NO if lower else Exit.OK)
 
 
 def _add(name: str, title: str) -> None:
-    """The command of one part."""
+    """Add the command of one part."""
 
     def part(quick: Quick = False, as_json: Json = False) -> None:
-        from benchmarks.errors import BenchError
-        from benchmarks.parts import run
-
         try:
             with errors.status("Starting …") as status:
                 found = run(name, quick, lambda what: status.update(f"Measuring {what} …"))
-        except BenchError as error:
+        except BenchmarkError as error:
             fail(str(error), Exit.UNAVAILABLE)
-        report(found, as_json=as_json, show=lambda: _show_parts([found]))
+        report(found, as_json=as_json, show=lambda: _show([found]))
 
     app.command(name, help=title)(part)
 
@@ -104,14 +100,14 @@ def embedder(
         typer.Option(help="Generate a network with random weights instead: iresnet50, iresnet100 or tiny."),
     ] = "",
     providers: Annotated[
-        str, typer.Option(help="Devices, best first: TensorRT,CUDA,CPU; auto takes what is there.")
+        str, typer.Option(help="Devices, best first: TensorRT,CUDA,CPU; auto takes the best one there is.")
     ] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp16 or fp32; auto is fp16 on a GPU.")] = "auto",
     batches: Annotated[str, typer.Option(help="Batch sizes of the bare loop.")] = "1,2,4,8,16,32",
     clients: Annotated[str, typer.Option(help="Numbers of clients.")] = "1,4,16",
     chips: Annotated[str, typer.Option(help="Faces of a request.")] = "1,8",
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Bare loop and server in turn, so many times.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of bare loop and server in turn.")] = 5,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the endpoint, such as batch=128; may be repeated."),
@@ -119,7 +115,7 @@ def embedder(
     soak: Annotated[
         float, typer.Option(min=0, help="Minutes of steady load instead, to watch memory.")
     ] = 0.0,
-    load: Annotated[float, typer.Option(min=0.05, max=1, help="Share of what the endpoint gives.")] = 0.8,
+    load: Annotated[float, typer.Option(min=0.05, max=1, help="Share of the endpoint's capacity.")] = 0.8,
     out: Annotated[Path | None, typer.Option(help="Folder for the report (JSON) and the plot (SVG).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -128,63 +124,47 @@ def embedder(
     Starts the endpoint on 127.0.0.1 and ends it again. The exit code is 1 if the server stays below its goal (90 % of
     the model in a bare loop on a processor, 85 % on a GPU), or a soak sees an error or memory that grows by a tenth.
     """
-    import msgspec
-
     from abeyance.vision.errors import ModelError
-    from benchmarks.embedder.measure import Plan, measure
-    from benchmarks.embedder.plot import plot
-    from benchmarks.embedder.soak import soak as soak_run
-    from benchmarks.errors import BenchError
+    from benchmarks.embedder.endpoint import Endpoint
+    from benchmarks.embedder.measure import Plan, Report, measure
+    from benchmarks.embedder.plot import plot as plot_report
+    from benchmarks.embedder.soak import Soak
+    from benchmarks.embedder.soak import soak as run_soak
 
-    settings: dict[str, object] = {"providers": providers, "precision": precision}
-    settings.update(_setting(text) for text in setting or [])
-    command = [sys.executable, "-m", "embedder"]
+    plan = Plan(
+        batches=_numbers(batches),
+        clients=_numbers(clients),
+        chips=_numbers(chips),
+        seconds=seconds,
+        rounds=rounds,
+    )
+    settings = {"providers": providers, "precision": precision, **dict(map(_setting, setting or []))}
     try:
         name, environment, flops = _prepare(model, random)
-        with console.status("Starting …") if not as_json else errors.status("Starting …") as status:
-            if soak:
-                soaked = soak_run(command, environment, name, soak, load, status.update, settings=settings)
-                value: Report | Soak = soaked
-            else:
-                plan = Plan(
-                    batches=_numbers(batches),
-                    clients=_numbers(clients),
-                    chips=_numbers(chips),
-                    seconds=seconds,
-                    rounds=rounds,
-                )
-                measured = measure(
-                    command,
-                    environment,
-                    name,
-                    flops,
-                    plan,
-                    lambda what: status.update(f"Measuring {what} …"),
-                    settings=settings,
-                )
-                value = measured
-    except (BenchError, ModelError) as error:
+        endpoint = Endpoint(name, environment, settings)
+        with errors.status("Starting …") as status:
+            found: Report | Soak = (
+                run_soak(endpoint, soak, load, status.update)
+                if soak
+                else measure(endpoint, flops, plan, lambda what: status.update(f"Measuring {what} …"))
+            )
+    except (BenchmarkError, ModelError) as error:
         fail(str(error), Exit.UNAVAILABLE)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         stem = f"{'soak' if soak else 'bench'}-{name}"
-        (out / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1))
-        if not soak:
-            (out / f"{stem}.svg").write_text(plot(measured), encoding="utf-8")
-    if soak:
-        report(soaked, as_json=as_json, show=lambda: _show_soak(soaked))
-        good = not soaked.errors and soaked.growth < 0.1
-    else:
-        report(measured, as_json=as_json, show=lambda: _show(measured))
-        good = measured.reached
+        (out / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+        if isinstance(found, Report):
+            (out / f"{stem}.svg").write_text(plot_report(found), encoding="utf-8")
+    report(found, as_json=as_json, show=lambda: _show([found.part()]))
     if out and not as_json:
         console.print(f"Written to {out}", soft_wrap=True)
-    raise typer.Exit(Exit.OK if good else Exit.NO)
+    raise typer.Exit(Exit.OK if found.reached else Exit.NO)
 
 
 def _prepare(model: str, random: str) -> tuple[str, dict[str, str], int]:
-    """Name of the model, the environment that the endpoint's processes need, and the operations of one face."""
-    import os
+    """Return the name of the model, the environment of the endpoint's processes, and the operations of one face."""
+    import onnxruntime
 
     from abeyance.local.worker import function_folder
     from abeyance.vision.models.manifest import Manifest
@@ -197,13 +177,9 @@ def _prepare(model: str, random: str) -> tuple[str, dict[str, str], int]:
         return model, environment, synthetic.cost(locate(Manifest.load()[model])).flops
     if random not in synthetic.ARCHITECTURES:
         fail(f"--random takes {', '.join(synthetic.ARCHITECTURES)}, not {random}", Exit.USAGE)
-    import onnxruntime
-
     folder = cache_directory() / "loadtest"
-    on_cpu = set(onnxruntime.get_available_providers()).isdisjoint(
-        {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
-    )
-    entry = synthetic.write(folder, random, cpu=on_cpu)
+    gpus = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
+    entry = synthetic.write(folder, random, cpu=gpus.isdisjoint(onnxruntime.get_available_providers()))
     if entry.conversion.name != "none":
         fetch([entry], folder)
     environment |= {"ABEYANCE_MANIFEST": str(folder / f"{entry.name}.json"), "ABEYANCE_MODELS": str(folder)}
@@ -228,145 +204,26 @@ def _setting(text: str) -> tuple[str, str]:
     return name.lower(), value
 
 
-def _show_parts(parts: Iterable[Part]) -> None:
+def _show(parts: Iterable[Part]) -> None:
+    """Print two tables a part that can be read in a terminal of 80 columns, the most important column first."""
+
+    def row(one: Comparison | Figure) -> tuple[str, ...]:
+        reached = aim(one)
+        if isinstance(one, Comparison):
+            both = f"{number(one.ours.median)} : {number(one.theirs.median)} {one.unit}"
+            return ratio(one.ratio.median), reached, one.what, one.other, both
+        what = f"{one.what} ({one.note})" if one.note else one.what
+        return f"{number(one.value.median)} {one.unit}", reached, what
+
     for part in parts:
-        _show_part(part)
-
-
-def _show_part(part: Part) -> None:
-    from benchmarks.page import number, ratio, spread
-
-    if part.comparisons:
-        console.print(
-            table(
-                PARTS[part.name],
-                ("what", "unit", "Abeyance", "instead", "its figure", "ratio", "aim"),
-                [
-                    (
-                        one.what,
-                        one.unit,
-                        spread(one.ours),
-                        one.other,
-                        spread(one.theirs),
-                        f"{ratio(one.ratio.median)} ({ratio(one.ratio.low)}–{ratio(one.ratio.high)})",
-                        ""
-                        if one.aim is None
-                        else f"{ratio(one.aim)} {'reached' if one.reached else 'missed'}",
-                    )
-                    for one in part.comparisons
-                ],
-            )
-        )
-    if part.figures:
-        console.print(
-            table(
-                PARTS[part.name],
-                ("what", "unit", "measured", "aim"),
-                [
-                    (
-                        f"{one.what} ({one.note})" if one.note else one.what,
-                        one.unit,
-                        spread(one.value),
-                        ""
-                        if one.aim is None
-                        else f"{number(one.aim)} {'reached' if one.reached else 'missed'}",
-                    )
-                    for one in part.figures
-                ],
-            )
-        )
-    for note in part.notes:
-        console.print(note, highlight=False)
-
-
-def _show(measured: Report) -> None:
-    device, best = measured.device, measured.best
-    console.print(
-        f"\n[bold]{measured.model}[/]: {measured.flops_per_face / 1e9:.2f} GFLOP a face\n"
-        f"{device.name}, {device.provider}, {device.precision}, {device.cpus} CPUs: "
-        f"{device.peak_flops / 1e9:,.0f} GFLOP/s in a matrix product, so at most {measured.roof:,.0f} faces/s\n",
-        highlight=False,
-    )
-    console.print(
-        table(
-            "The model alone",
-            ("callers x threads", "batch", "faces/s", "of the roof"),
-            [
-                (
-                    f"{run.callers} x {run.threads}",
-                    run.batch,
-                    f"{run.faces_per_second:,.1f}",
-                    f"{run.faces_per_second / measured.roof:.0%}" + (" (best)" if run is best else ""),
-                )
-                for run in measured.bare
-            ],
-        )
-    )
-    console.print(
-        table(
-            "The server",
-            ("clients", "faces a request", "faces/s", "p50 ms", "p95 ms", "errors", "clients' own CPUs"),
-            [
-                (
-                    run.clients,
-                    run.chips,
-                    f"{run.faces_per_second:,.1f}",
-                    f"{run.p50:,.1f}",
-                    f"{run.p95:,.1f}",
-                    run.errors,
-                    f"{run.client_cpu:.2f}",
-                )
-                for run in measured.server
-            ],
-        )
-    )
-    console.print(
-        table(
-            f"In turn, at 16 clients (goal {measured.goal:.0%}; medians of {len(measured.headlines[0].rounds)})",
-            (
-                "faces a request",
-                "alone",
-                "server",
-                "share",
-                "lowest to highest",
-                "by CPU time",
-                "p50 ms",
-                "p95 ms",
-            ),
-            [
-                (
-                    one.chips,
-                    f"{one.bare:,.1f}",
-                    f"{one.server:,.1f}",
-                    f"{one.share:.1%}",
-                    f"{min(r.share for r in one.rounds):.0%} to {max(r.share for r in one.rounds):.0%}",
-                    f"{one.cpu_share:.1%}",
-                    f"{one.p50:,.1f}",
-                    f"{one.p95:,.1f}",
-                )
-                for one in measured.headlines
-            ],
-        )
-    )
-
-
-def _show_soak(soaked: Soak) -> None:
-    mebi = 2**20
-    console.print(
-        table(
-            f"{soaked.minutes:g} minutes at {soaked.load:.0%} load: {soaked.model}",
-            ("what", "figure"),
-            [
-                ("requests", f"{soaked.requests:,}"),
-                ("faces", f"{soaked.faces:,}"),
-                ("errors", soaked.errors),
-                ("p50, p95", f"{soaked.p50:,.0f} ms, {soaked.p95:,.0f} ms"),
-                ("memory at the start", f"{soaked.memory_start / mebi:,.1f} MiB"),
-                ("memory at the end", f"{soaked.memory_end / mebi:,.1f} MiB ({soaked.growth:+.1%})"),
-                ("most memory", f"{soaked.memory_most / mebi:,.1f} MiB"),
-            ],
-        )
-    )
+        title = PARTS.get(part.name, part.name)
+        if part.comparisons:
+            columns = ("ratio", "aim", "work", "alternative", "Abeyance : it")
+            console.print(table(title, columns, map(row, part.comparisons)))
+        if part.figures:
+            console.print(table(title, ("figure", "aim", "of"), map(row, part.figures)))
+        for note in part.notes:
+            console.print(note, highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long each function takes from nothing to its first event and its first answer, and what that is made of."""
+"""Cold starts: the time of each function from nothing to its first event and its first answer, and of its imports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 
-from benchmarks.comparison import Comparison, Figure, Part, Spread, Tell, faster
-from benchmarks.errors import BenchError
+from benchmarks.comparison import Comparison, Figure, Part, Progress, by_time, figure
+from benchmarks.process import BenchmarkError
+from benchmarks.rivals import ROOT
 
 #: How many times as long as the plain function each took when this part was first written, with its models, both from
 #: bytecode, on the processor, in one run. Half of that is the aim. In Lambda it was more: the layers had no bytecode.
@@ -24,8 +24,8 @@ BEGINNING = {
     "api": 1.09,
     "flags": 1.12,
 }
-#: Milliseconds: until the gate is ready, and until detect is, with its model.
-AIMS = {"gate": 500.0, "detect": 1500.0}
+#: Until the gate is ready, and until detect is, with its model.
+AIMS_MS = {"gate": 500.0, "detect": 1500.0}
 _QUICK = ("gate", "detect", "review")
 
 
@@ -40,11 +40,8 @@ class Times(msgspec.Struct):
     imports: dict[str, float]
 
 
-def run(quick: bool, tell: Tell) -> Part:
-    """Measure; see :mod:`benchmarks.parts`. The tool that starts functions is the checkout's, not the package's."""
-    root = Path(__file__).parents[1]
-    if not (root / "infra" / "coldstart.py").is_file():
-        return Part(name="coldstart", notes=("Cold starts are measured in a checkout only, with infra/.",))
+def run(quick: bool, progress: Progress) -> Part:
+    """Measure; see :mod:`benchmarks.parts`."""
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
     notes = [
@@ -58,32 +55,28 @@ def run(quick: bool, tell: Tell) -> Part:
         "ledger 478, api 730 without, flags 410. The same code takes 1.8 times less on the same machine at a better "
         "hour, so only ratios within one run are compared.",
     ]
-    for times in _measured(root, _QUICK if quick else (), 2 if quick else 5, tell):
+    for times in _measured(_QUICK if quick else (), 2 if quick else 5, progress):
         ready = _with_models(times)
         name = f"{times.function}, model loaded" if times.models else times.function
-        beginning = BEGINNING.get(times.function)
+        beginning, key = BEGINNING.get(times.function), f"coldstart.{times.function}"
         comparisons.append(
-            Comparison(
-                key=f"coldstart.{times.function}.plain",
-                what=f"Cold start of {name}",
-                unit="ms",
-                ours=Spread.of(ready),
-                other=f"a plain function on boto3 {version('boto3')}",
-                theirs=Spread.of(times.plain),
-                ratio=faster(ready, times.plain),
+            by_time(
+                f"{key}.plain",
+                f"Cold start of {name}",
+                ready,
+                f"a plain function on boto3 {version('boto3')}",
+                times.plain,
                 aim=round(2 / beginning, 2) if beginning else None,
             )
         )
-        if times.function in AIMS:
-            figures.append(_figure(times.function, "ready", f"{name}, until its first event", ready))
+        if times.function in AIMS_MS:
+            until = f"{name[0].upper()}{name[1:]}, until its first event"
+            figures.append(figure(f"{key}.ready", until, "ms", ready, at_most=AIMS_MS[times.function]))
         if times.answered:
-            figures.append(
-                _figure(
-                    times.function, "answered", f"{times.function}, until its first answer", times.answered
-                )
-            )
-        made_of = ", ".join(f"{package} {ms:.0f}" for package, ms in list(times.imports.items())[:8])
-        notes.append(f"{times.function} imports, ms: {made_of}.")
+            until = f"{times.function.capitalize()}, until its first answer"
+            figures.append(figure(f"{key}.answered", until, "ms", times.answered))
+        imports = ", ".join(f"{package} {ms:.0f}" for package, ms in list(times.imports.items())[:8])
+        notes.append(f"{times.function} imports, ms: {imports}.")
     return Part(name="coldstart", comparisons=tuple(comparisons), figures=tuple(figures), notes=tuple(notes))
 
 
@@ -93,25 +86,15 @@ def _with_models(times: Times) -> list[float]:
     return [ready + models for ready, models in zip(times.ready, times.models, strict=True)]
 
 
-def _figure(function: str, which: str, what: str, values: Sequence[float]) -> Figure:
-    return Figure(
-        key=f"coldstart.{function}.{which}",
-        what=what[0].upper() + what[1:],
-        unit="ms",
-        value=Spread.of(values),
-        aim=AIMS.get(function) if which == "ready" else None,
-    )
-
-
-def _measured(root: Path, functions: Sequence[str], repeat: int, tell: Tell) -> Iterator[Times]:
+def _measured(functions: Sequence[str], repeat: int, progress: Progress) -> Iterator[Times]:
     command = [sys.executable, "-m", "infra.coldstart", *functions, "--beside", "--json"]
     with subprocess.Popen(  # noqa: S603 - our own module
-        [*command, "--repeat", str(repeat)], cwd=root, stdout=subprocess.PIPE
+        [*command, "--repeat", str(repeat)], cwd=ROOT, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout
         for line in process.stdout:
             times = msgspec.json.decode(line, type=Times)
-            tell(f"cold start of {times.function}: {min(times.ready):.0f} ms")
+            progress(f"cold start of {times.function}: {min(times.ready):.0f} ms")
             yield times
     if process.returncode:
-        raise BenchError("cold starts could not be measured; run: python -m infra.coldstart")
+        raise BenchmarkError("cold starts could not be measured; run: python -m infra.coldstart")

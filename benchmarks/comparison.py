@@ -1,4 +1,4 @@
-"""What a measurement is: Abeyance and an alternative in turn, in one run, as a ratio with its spread."""
+"""The result of a measurement: Abeyance and an alternative in turn, in one run, as a ratio with its spread."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from statistics import quantiles
 
 import msgspec
 
-#: Says what is being measured now.
-Tell = Callable[[str], None]
+#: Shows the title of the measurement that begins.
+Progress = Callable[[str], None]
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -20,16 +20,17 @@ class Spread(msgspec.Struct, frozen=True):
     rounds: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
-        if len(values) == 1:
-            return cls(values[0], values[0], values[0], 1)
-        low, middle, high = quantiles(values, n=4, method="inclusive")
-        return cls(middle, low, high, len(values))
+    def of(cls, values: Sequence[float], scale: float = 1.0) -> Spread:
+        """Summarise at least one value, each multiplied by ``scale``."""
+        scaled = [scale * value for value in values]
+        if len(scaled) == 1:
+            return cls(scaled[0], scaled[0], scaled[0], 1)
+        low, middle, high = quantiles(scaled, n=4, method="inclusive")
+        return cls(middle, low, high, len(scaled))
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table: the same work, done by Abeyance and by something else."""
+    """One line of the table: the same work, done by Abeyance and by an alternative."""
 
     #: Stable, dotted, lower case: ``photos.640px.1face.1core.opencv``. Stored ratios are found by it.
     key: str
@@ -38,14 +39,14 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     #: Of ``ours`` and ``theirs``: ``ms``, ``s``, ``photos/s``.
     unit: str
     ours: Spread
-    #: What a user would pick instead, with its version.
+    #: The alternative, with its version.
     other: str
     theirs: Spread
     #: How many times better Abeyance is; above 1 it wins, whatever the unit. Taken within each round.
     ratio: Spread
     #: The least ratio that we want, or None.
     aim: float | None = None
-    #: What makes the two comparable: equal results, the same weights, the accuracy of each.
+    #: Evidence that the two are comparable: equal results, the same weights, the accuracy of each.
     note: str = ""
 
     @property
@@ -75,15 +76,87 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one module measured."""
+    """The results of one module."""
 
     name: str
     comparisons: tuple[Comparison, ...] = ()
     figures: tuple[Figure, ...] = ()
-    #: Sentences that belong under the table: what was left out here and why, versions, accuracies.
+    #: Sentences under the table: omissions and their reasons, versions, accuracies.
     notes: tuple[str, ...] = ()
 
 
+def by_rate(
+    key: str,
+    what: str,
+    ours: Sequence[float],
+    other: str,
+    theirs: Sequence[float],
+    *,
+    aim: float | None = None,
+    note: str = "",
+) -> Comparison:
+    """Compare photos a second, round by round; the one who took part in fewer rounds did so in the first ones."""
+    return Comparison(
+        key=key,
+        what=what,
+        unit="photos/s",
+        ours=Spread.of(ours),
+        other=other,
+        theirs=Spread.of(theirs),
+        ratio=faster(theirs, ours[: len(theirs)]),
+        aim=aim,
+        note=note,
+    )
+
+
+def by_time(
+    key: str,
+    what: str,
+    ours: Sequence[float],
+    other: str,
+    theirs: Sequence[float],
+    *,
+    scale: float = 1.0,
+    aim: float | None = None,
+    note: str = "",
+) -> Comparison:
+    """Compare durations round by round: ``scale`` makes milliseconds of them."""
+    return Comparison(
+        key=key,
+        what=what,
+        unit="ms",
+        ours=Spread.of(ours, scale),
+        other=other,
+        theirs=Spread.of(theirs, scale),
+        ratio=faster(ours[: len(theirs)], theirs),
+        aim=aim,
+        note=note,
+    )
+
+
 def faster(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """How many times less time ``ours`` took, round by round."""
+    """Return the spread of how many times less time ``ours`` took, round by round."""
     return Spread.of([b / a for a, b in zip(ours, theirs, strict=True)])
+
+
+def figure(
+    key: str,
+    what: str,
+    unit: str,
+    values: Sequence[float],
+    *,
+    scale: float = 1.0,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    note: str = "",
+) -> Figure:
+    """Make a figure of measured values, each multiplied by ``scale``."""
+    return Figure(
+        key=key,
+        what=what,
+        unit=unit,
+        value=Spread.of(values, scale),
+        aim=at_most if at_least is None else at_least,
+        more_is_better=at_least is not None,
+        note=note,
+    )

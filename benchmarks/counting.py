@@ -1,4 +1,4 @@
-"""Counts the calls that a stage makes of AWS, and the units of DynamoDB that they cost."""
+"""The calls of AWS by a stage, and their units of DynamoDB, counted in its own clients."""
 
 from __future__ import annotations
 
@@ -10,88 +10,90 @@ from typing import Any
 
 import msgspec
 
-from abeyance.cost.demand import TOLD, TRANSACTED
+from abeyance.cost.demand import EVENT_PUT, TRANSACTED
 
 _KIB = 1024
-#: A stage, and whether it was given full batches.
+#: A stage, and whether it gets full batches.
 Key = tuple[str, bool]
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Calls(msgspec.Struct):
-    """Of one invocation: calls by name, and units written and read."""
+    """The calls of one invocation by name, and units written and read."""
 
     calls: Counter[str]
     written: float = 0.0
     read: float = 0.0
 
 
-class Counting:
-    """Counts the calls of the stages' own clients, and what they cost in DynamoDB."""
+class CallCounter:
+    """A counter in the stages' own clients."""
 
     def __init__(self, aws: Any) -> None:
         from abeyance.aws.clients import client
 
         self._dynamodb = aws.client("dynamodb")
         self._ledger_table = aws.settings.ledger_table
-        self._now: Calls | None = None
+        self._current: Calls | None = None
         self._entries: list[float] = []
         self.event_bytes = 0
         for service in ("s3", "dynamodb", "events", "sqs"):
             emitter = client(service).meta.events
-            emitter.register("provide-client-params", self._asked)
-            emitter.register("after-call", self._answered)
+            emitter.register("provide-client-params", self._remember_parameters)
+            emitter.register("after-call", self._count)
 
     def run(self, calls: dict[Key, list[Calls]], key: Key, work: Handler, event: Any) -> Any:
-        self._now = Calls(Counter())
+        self._current = Calls(Counter())
         answer = work(event)
-        calls.setdefault(key, []).append(self._now)
-        self._now = None
+        calls.setdefault(key, []).append(self._current)
+        self._current = None
         return answer
 
     def entry_units(self) -> float:
-        """Of one ledger entry, in the partition of all entries."""
+        """Return the write units of one ledger entry, in the partition of all entries."""
         return statistics.fmean(self._entries)
 
-    def _asked(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    def _remember_parameters(
+        self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
+    ) -> None:
         context["abeyance"] = params
 
-    def _answered(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        if self._now is None:
+    def _count(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        if self._current is None:
             return
         service, operation = model.service_model.service_name, model.name
-        self._now.calls[f"{service}.{operation}"] += 1
+        self._current.calls[f"{service}.{operation}"] += 1
         asked = context.get("abeyance", {})
         if operation == "PutEvents":
-            self._now.calls[TOLD] += len(asked["Entries"])
+            self._current.calls[EVENT_PUT] += len(asked["Entries"])
             self.event_bytes += sum(len(entry["Detail"]) for entry in asked["Entries"])
         if service != "dynamodb":
             return
         if operation == "TransactWriteItems":
             # Each of its items takes time of its own.
-            self._now.calls[TRANSACTED] += len(asked["TransactItems"])
+            self._current.calls[TRANSACTED] += len(asked["TransactItems"])
             for action in asked["TransactItems"]:
                 units = 2 * self._units(next(iter(action.values())))
-                self._now.written += units
+                self._current.written += units
                 item = action.get("Put", {})
                 if item.get("TableName") == self._ledger_table and item["Item"]["pk"]["S"] == "entries":
                     self._entries.append(units)
         elif operation in ("PutItem", "UpdateItem", "DeleteItem"):
-            self._now.written += self._units(asked)
+            self._current.written += self._units(asked)
         elif operation == "BatchGetItem":
             items = [item for found in parsed.get("Responses", {}).values() for item in found]
             wanted = sum(len(table["Keys"]) for table in asked["RequestItems"].values())
-            # What is not there costs a unit, too.
-            self._now.read += sum(_read(item) for item in items) + wanted - len(items)
+            # A missing item costs a unit as well.
+            self._current.read += sum(_read(item) for item in items) + wanted - len(items)
         elif operation == "GetItem":
-            self._now.read += _read(parsed.get("Item", {}))
+            self._current.read += _read(parsed.get("Item", {}))
         elif operation == "TransactGetItems":
-            self._now.read += sum(2 * _read(one.get("Item", {})) for one in parsed.get("Responses", []))
+            self._current.read += sum(2 * _read(one.get("Item", {})) for one in parsed.get("Responses", []))
         elif operation == "Query":
-            self._now.read += max(1, math.ceil(sum(map(size_of, parsed.get("Items", []))) / (4 * _KIB)))
+            self._current.read += max(1, math.ceil(sum(map(size_of, parsed.get("Items", []))) / (4 * _KIB)))
 
     def _units(self, action: Mapping[str, Any]) -> int:
-        """Write units of one item, which for an update is the whole item as it stands after it."""
+        """Return the write units of one item; of an update, those of the whole item after it."""
         item = action.get("Item")
         if item is None:
             item = self._dynamodb.get_item(TableName=action["TableName"], Key=action["Key"]).get("Item", {})
@@ -99,12 +101,12 @@ class Counting:
 
 
 def _read(item: Mapping[str, Any]) -> int:
-    """Units of a consistent read."""
+    """Return the units of a consistent read."""
     return max(1, math.ceil(size_of(item) / (4 * _KIB)))
 
 
 def size_of(item: Mapping[str, Any]) -> int:
-    """Bytes as DynamoDB counts them: names and values."""
+    """Return the bytes as DynamoDB counts them: names and values."""
     return sum(len(name) + _value(value) for name, value in item.items())
 
 

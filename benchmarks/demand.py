@@ -24,7 +24,7 @@ import msgspec
 
 from abeyance.cost.demand import Demand, StageDemand
 from abeyance.pipeline import topology
-from benchmarks.counting import Calls, Counting, Handler, Key, size_of
+from benchmarks.counting import CallCounter, Calls, Handler, Key, size_of
 
 #: A tenant that may do everything, and its collection.
 _PREFIX = "acme/index/demand"
@@ -41,7 +41,7 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
             for full in (False, True):
                 _pass(aws, stages, photos, f"time-{number}-{full}", full, functools.partial(_timed, times))
         calls: dict[Key, list[Calls]] = {}
-        counting = Counting(aws)
+        counting = CallCounter(aws)
         for full in (False, True):
             _pass(aws, stages, photos, f"count-{full}", full, functools.partial(counting.run, calls))
         faces, left = _left(aws, len(photos) * 2 * (rounds + 1))

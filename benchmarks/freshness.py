@@ -1,14 +1,10 @@
-"""How soon a searcher that knows nothing is ready, and how soon one that is ready sees what has changed."""
+"""Freshness: the time until a cold searcher is ready, and until a warm one sees a change."""
 
 from __future__ import annotations
 
-import base64
-import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,8 +14,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
 from abeyance.aws.dynamodb import DynamoTable
-from abeyance.aws.memory import MemoryTable
-from abeyance.aws.objects import ObjectMissing
+from abeyance.aws.dynamodb import encode as encode_item
+from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.aws.table import PARTITION, SORT, Item, Put, Update
 from abeyance.gallery.collections import SPAN
 from abeyance.gallery.facade import TableGallery
@@ -28,67 +24,60 @@ from abeyance.gallery.model import CollectionRef, Kind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.segments import SegmentHeader, encode
-from benchmarks.comparison import Figure, Part, Spread, Tell
-from benchmarks.errors import BenchError
+from benchmarks.comparison import Figure, Part, Progress, figure
+from benchmarks.process import BenchmarkError
 
 #: At least so many changes that no snapshot has yet; writers leave up to a segment.
 BEHIND = 10_000
 #: Changes between two looks of a searcher that is up to date; every tenth erases a face.
 CHANGED = 1000
-#: Bytes after which DynamoDB ends a page.
-_PAGE = 2**20
+#: DynamoDB ends a page after so many.
+_PAGE_BYTES = 2**20
 STAFF = CollectionRef("acme", "staff")
 
 
-def run(quick: bool, tell: Tell) -> Part:
+def run(quick: bool, progress: Progress) -> Part:
     """Measure; see :mod:`benchmarks.parts`."""
     figures: list[Figure] = []
     for dimension in (128,) if quick else (128, 512):
         count = 100_000 if quick else 1_000_000
-        size, key = f"{count:,}".replace(",", " "), f"{'100k' if quick else '1m'}.{dimension}d"
-        with tempfile.TemporaryDirectory(prefix="abeyance-freshness-") as folder:
-            tell(f"{size} faces x {dimension}")
-            gallery = _Gallery(Path(folder), count, dimension)
-            # Those of 512 numbers are there to show how it grows; the aims are for the default model.
-            aims = (5.0, 50.0) if dimension == 128 else (None, None)
-            tell(f"{size} faces x {dimension}: a cold searcher")
-            cold = [gallery.cold() for _ in range(3)]
+        faces, key = f"{count:,} faces x {dimension}".replace(",", " "), f"{count // 1000}k.{dimension}d"
+        key = key.replace("1000k", "1m")
+        # 512 numbers are measured to show the growth; the aims are for the default model.
+        ready_s, refresh_ms = (5.0, 50.0) if dimension == 128 else (None, None)
+        progress(faces)
+        gallery = _Gallery(count, dimension)
+        progress(f"{faces}: a cold searcher")
+        cold = [gallery.cold() for _ in range(3)]
+        note = f"{gallery.megabytes:.0f} MB of snapshot, {gallery.behind} changes behind it"
+        what = f"Cold searcher ready on {faces}"
+        figures.append(figure(f"freshness.cold.{key}", what, "s", cold, at_most=ready_s, note=note))
+        progress(f"{faces}: a refresh")
+        for name, note in (
+            ("memory", "items as they are after parsing"),
+            ("parsed", "DynamoDB's answer parsed by boto3"),
+        ):
             figures.append(
-                Figure(
-                    key=f"freshness.cold.{key}",
-                    what=f"Cold searcher ready on {size} faces x {dimension}",
-                    unit="s",
-                    value=Spread.of(cold),
-                    aim=aims[0],
-                    note=f"{gallery.megabytes:.0f} MB of snapshot, {gallery.behind} changes behind it",
+                figure(
+                    f"freshness.refresh.{name}.{key}",
+                    f"Refresh after {CHANGED} changes among {faces}",
+                    "ms",
+                    gallery.refreshed(5 if quick else 15, parsed=name == "parsed"),
+                    scale=1000,
+                    at_most=refresh_ms,
+                    note=note,
                 )
             )
-            tell(f"{size} faces x {dimension}: a refresh")
-            for name, note in (
-                ("memory", "items as they are after parsing"),
-                ("parsed", "DynamoDB's answer parsed by boto3"),
-            ):
-                refreshed = gallery.refreshed(5 if quick else 15, parsed=name == "parsed")
-                figures.append(
-                    Figure(
-                        key=f"freshness.refresh.{name}.{key}",
-                        what=f"Refresh after {CHANGED} changes among {size} faces x {dimension}",
-                        unit="ms",
-                        value=Spread.of([1000 * seconds for seconds in refreshed]),
-                        aim=aims[1],
-                        note=note,
-                    )
-                )
     return Part(name="freshness", figures=tuple(figures), notes=_NOTES)
 
 
 class _Gallery:
-    """A collection of generated faces: a snapshot in files, the log behind it in a table in memory."""
+    """A collection of generated faces: a snapshot, and the log behind it. Everything is in memory."""
 
-    def __init__(self, folder: Path, count: int, dimension: int) -> None:
+    def __init__(self, count: int, dimension: int) -> None:
         self.table = MemoryTable()
         self._wire = _Wire(self.table)
-        self._objects = _Files(folder)
+        self._objects = MemoryObjects()
         self._random = np.random.default_rng(dimension)
         gallery = TableGallery(self.table, self._objects, auto_compact=False)
         gallery.create_collection(STAFF, model="bench@000000000000", dimension=dimension)
@@ -101,17 +90,17 @@ class _Gallery:
 
     @property
     def behind(self) -> int:
-        """Changes that the snapshot does not have."""
+        """Changes since the snapshot."""
         meta = TableGallery(self.table, self._objects).storage.meta(STAFF)
         return meta.seq - meta.covered
 
     @property
     def megabytes(self) -> float:
-        """Of the snapshot."""
-        return self._objects.size / 1e6
+        """Size of the snapshot."""
+        return sum(len(self._objects.get(key)) for key in self._objects.list("")) / 1e6
 
     def cold(self) -> float:
-        """Seconds until a searcher that knows nothing is ready."""
+        """Return the seconds until a new searcher is ready."""
         searcher = Searcher(TableGallery(self.table, self._objects))
         start = time.perf_counter()
         searcher.refresh(STAFF)
@@ -120,7 +109,7 @@ class _Gallery:
         return seconds
 
     def refreshed(self, rounds: int, *, parsed: bool) -> list[float]:
-        """Seconds of refreshes, each after so many changes."""
+        """Return the seconds of refreshes, each after :data:`CHANGED` changes."""
         table = DynamoTable(self._wire.client, "gallery") if parsed else self.table
         searcher = Searcher(TableGallery(table, self._objects, auto_compact=False))
         searcher.refresh(STAFF)
@@ -135,10 +124,10 @@ class _Gallery:
         return found
 
     def _check(self, searcher: Searcher) -> None:
-        """The latest face is found by its own template."""
+        """Raise an error if the latest face is not found by its own template."""
         (best,) = searcher.search(STAFF, self._last[1].astype(np.float32)[None], limit=1)
         if [candidate.face_id for candidate in best] != [self._last[0]]:
-            raise BenchError("a refreshed searcher does not find the latest face; that is a bug")
+            raise BenchmarkError("a refreshed searcher does not find the latest face; that is a bug")
 
     def _put_segment(self, meta: Meta, number: int) -> None:
         first, last = number * SPAN + 1, (number + 1) * SPAN
@@ -176,31 +165,6 @@ class _Gallery:
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2")
 
 
-class _Files:
-    """:class:`~abeyance.aws.objects.Objects` in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.size = 0
-
-    def put(self, key: str, body: bytes) -> None:
-        (self._folder / key).write_bytes(body)
-        self.size += len(body)
-
-    def get(self, key: str) -> bytes:
-        try:
-            return (self._folder / key).read_bytes()
-        except FileNotFoundError:
-            raise ObjectMissing(key) from None
-
-    def list(self, prefix: str) -> list[str]:
-        return sorted(path.name for path in self._folder.glob(f"{prefix}*"))
-
-    def delete(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            (self._folder / key).unlink(missing_ok=True)
-
-
 class _Wire:
     """A DynamoDB client whose requests are answered in this process, from a table in memory.
 
@@ -234,7 +198,7 @@ class _Wire:
 
     def _GetItem(self, asked: Any) -> Any:  # noqa: N802
         item = self._table.get((asked["Key"][PARTITION]["S"], asked["Key"][SORT]["S"]))
-        return {"Item": _typed(item)} if item else {}
+        return {"Item": encode_item(item)} if item else {}
 
     def _Query(self, asked: Any) -> Any:  # noqa: N802
         pk, first, last = (value["S"] for value in asked["ExpressionAttributeValues"].values())
@@ -249,27 +213,19 @@ class _Wire:
         for item in self._table.query(pk, max(first, after), last):
             if item[SORT] == after:
                 continue
-            found.append(_typed({name: item[name] for name in wanted or item if name in item}))
+            found.append(encode_item({name: item[name] for name in wanted or item if name in item}))
             size += sum(len(value) for value in item.values() if isinstance(value, str | bytes))
-            if size > _PAGE:
-                return {"Items": found, "LastEvaluatedKey": _typed({n: item[n] for n in (PARTITION, SORT)})}
+            if size > _PAGE_BYTES:
+                return {
+                    "Items": found,
+                    "LastEvaluatedKey": encode_item({n: item[n] for n in (PARTITION, SORT)}),
+                }
         return {"Items": found}
 
 
-def _typed(item: Item) -> dict[str, Any]:
-    """An item as DynamoDB writes it in JSON."""
-
-    def typed(value: Any) -> dict[str, str]:
-        if isinstance(value, bytes):
-            return {"B": base64.b64encode(value).decode()}
-        return {"S": value} if isinstance(value, str) else {"N": str(value)}
-
-    return {name: typed(value) for name, value in item.items()}
-
-
 _NOTES = (
-    "Segments lie in local files that the system has in its cache, in place of S3, and the table is in memory: the "
-    "network and the services are not measured. A cold searcher sends one request for each 16 384 faces, 16 at a time.",
+    "Segments and table are in this process' memory, in place of S3 and DynamoDB: the network and the services are not "
+    "measured. A cold searcher sends one request for each 16 384 faces, 16 at a time.",
     "Parsed means: boto3 builds and signs the requests and parses DynamoDB's JSON; making up the answers is taken off.",
     f"Of {CHANGED} changes, every tenth erases a face.",
 )

@@ -1,6 +1,4 @@
-"""The table of docs/operations.md, "How far it scales". In a checkout, ``python -m benchmarks.limits_page``
-writes it there anew, after what a photo needs was measured anew.
-"""
+"""The table of limits in docs/operations.md; ``python -m benchmarks.limits_page`` writes it there."""
 
 from __future__ import annotations
 
@@ -11,20 +9,17 @@ from abeyance.cost.demand import Demand, stored
 from abeyance.cost.limits import limits, quotas
 from abeyance.cost.stations import Plan
 
-#: Limits further off than this many photos a second are not worth a line.
-_FAR = 5000.0
+#: Limits beyond are left out.
+_MOST_PHOTOS_A_SECOND = 5000.0
 _HEAD = "| limit | full at photos/s | M photos a day, evenly | lever | published |"
 
 
 def limits_table(demand: Demand) -> str:
-    """Every limit that is near, as deployed: the load that fills it, what moves it, and where it is published."""
+    """Write the nearest limits as deployed: the load that fills each, its lever and its source."""
     known = quotas()
-    rows = [
-        "| limit | full at photos/s | M photos a day, evenly | lever | published |",
-        "|---|---|---|---|---|",
-    ]
+    rows = [_HEAD, "|---|---|---|---|---|"]
     for limit in limits(Plan(), demand):
-        if limit.full_at > _FAR:
+        if limit.full_at > _MOST_PHOTOS_A_SECOND:
             break
         quota = known.quotas.get(limit.quota)
         source = f"{quota.value:,.0f} {quota.unit}: [{quota.title}]({quota.url})" if quota else "ours"
@@ -35,7 +30,7 @@ def limits_table(demand: Demand) -> str:
 
 
 def main() -> None:
-    """Put the table in the place of the one that stands in docs/operations.md."""
+    """Replace the table in docs/operations.md."""
     page = Path(__file__).parents[1] / "docs" / "operations.md"
     old = re.compile(re.escape(_HEAD) + r"\n(\|.*\n)+")
     page.write_text(old.sub(lambda _: limits_table(stored()), page.read_text("utf-8")), "utf-8")

@@ -12,15 +12,23 @@ import msgspec
 
 from abeyance.gallery.threads import cores
 
-#: What decides how fast the parts are.
+#: The packages that do most of the work.
 _PACKAGES = ("onnxruntime", "numpy", "pillow", "boto3", "moto")
+
+
+#: Instruction sets that change how fast networks and searches are, in the order in which they are listed.
+_INSTRUCTION_SETS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"),
+    *("asimddp", "i8mm", "bf16", "sve", "sve2"),
+)
 
 
 class Machine(msgspec.Struct, frozen=True):
     """Processor, memory and software."""
 
     processor: str
-    #: That this process may use.
+    instruction_sets: tuple[str, ...]
+    #: Cores that this process may use.
     cores: int
     memory_gib: float
     system: str
@@ -29,11 +37,18 @@ class Machine(msgspec.Struct, frozen=True):
     #: Processes that waited for a core in the minute before, on average.
     load: float
 
+    @property
+    def kind(self) -> str:
+        """Kind of processor; ratios are compared with those of the same kind only."""
+        return f"{self.processor}, {self.cores} cores ({' '.join(self.instruction_sets) or 'no vector extensions'})"
+
     @classmethod
     def here(cls) -> Machine:
-        """This one, now."""
+        """Describe this machine as it is now."""
+        flags = {*_cpu_info("flags").split(), *_cpu_info("Features").split()}
         return cls(
             processor=processor_name(),
+            instruction_sets=tuple(name for name in _INSTRUCTION_SETS if name in flags),
             cores=cores(),
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             system=f"{platform.system()} {platform.machine()}",
@@ -44,25 +59,28 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def processor_name() -> str:
-    """As the kernel calls it."""
+    """Return the name that the kernel gives to the processor."""
+    return _cpu_info("model name") or platform.processor() or "CPU"
+
+
+def _cpu_info(field: str) -> str:
+    """Return a field of the first processor in /proc/cpuinfo; empty where there is none."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or "CPU"
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
 def processor_seconds(pid: int) -> float:
-    """Seconds of processor that a process has had. Raises ``OSError`` where the system does not say."""
-    # What is before the bracket may hold anything; user and system time are the 12th and 13th field after it.
+    """Return the processor seconds of a process so far; raises ``OSError`` where the system does not count them."""
+    # The text before the bracket may hold anything; user and system time are the 12th and 13th field after it.
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def graphics_name() -> str:
-    """The first GPU as NVIDIA's driver calls it."""
+    """Return the name that NVIDIA's driver gives to the first GPU."""
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]  # noqa: S603

@@ -1,8 +1,8 @@
-"""Message by message: a discrete-event simulation (SimPy) of some minutes of the pipeline.
+"""A discrete-event simulation (SimPy) of some minutes of the pipeline, message by message.
 
-Every photo is a message in the queue of ``gate``; a station takes a batch as soon as one of its servers is free, as
-Lambda's pollers do without a batch window, and what it says is sent to those who listen. A whole day has forty million
-invocations, too many for Python; :mod:`abeyance.cost.day` does the day, and is held against this.
+Every photo is a message in the queue of ``gate``. A station takes a batch as soon as one of its servers is free, as
+Lambda's pollers do without a batch window, and its events go to the listening stations. A whole day has forty million
+invocations, too many for Python; :mod:`abeyance.cost.day` simulates the day, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ import simpy
 
 from abeyance.cost.stations import ROUTES, SKEW, WAY, Latencies, Station, latencies
 
-#: Draws how much longer or shorter than its mean an invocation takes; its own mean is 1.
+#: Draws the factor of an invocation's duration; its mean is 1.
 Vary = Callable[[np.random.Generator], float]
 
 
 def constant(random: np.random.Generator) -> float:
-    """Every invocation takes what it takes."""
+    """Return 1: every invocation takes its mean."""
     return 1.0
 
 
 def exponential(random: np.random.Generator) -> float:
-    """As in the textbooks' M/M/c."""
+    """Draw from an exponential distribution, as in the textbooks' M/M/c."""
     return float(random.exponential())
 
 
 def skewed(random: np.random.Generator) -> float:
-    """Log-normal."""
+    """Draw from a log-normal distribution."""
     return float(random.lognormal(*SKEW))
 
 
 class Queued(msgspec.Struct):
-    """A message: which photo, when it came into this queue, and how often it was handed out."""
+    """A message: its photo, its arrival in this queue, and its deliveries so far."""
 
     photo: int
     since: float
     receives: int = 0
 
 
-class Seen(msgspec.Struct):
-    """What happened at one station. Times are in seconds."""
+class StationRecord(msgspec.Struct):
+    """The counts of one station. Times are in seconds."""
 
     arrived: int = 0
     done: int = 0
@@ -53,60 +53,58 @@ class Seen(msgspec.Struct):
     invocations: int = 0
     batched: int = 0
     failed: int = 0
-    #: Seconds of servers being busy, and of messages being in the queue.
-    busy: float = 0.0
+    #: Of each delivery, the time in the queue.
     waited: list[float] = []
-    most_waiting: int = 0
+    #: Messages in the queue at the end.
     waiting: int = 0
+    #: Most servers at the same time.
     servers: int = 0
     #: Integral of the number of messages in the station, waiting or in work.
     inside: float = 0.0
 
     @property
     def fill(self) -> float:
-        """Messages of an invocation, on average."""
+        """Mean number of messages of an invocation."""
         return self.batched / self.invocations if self.invocations else 0.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a run saw."""
+    """The result of a run."""
 
     seconds: float
     photos: int
-    stations: dict[str, Seen]
+    stations: dict[str, StationRecord]
     #: Of the photos that have a result: when they were uploaded, and how long it took.
     uploaded: np.ndarray
     latencies: np.ndarray
-    #: Photos with a result, and ledger entries by photo, in the end.
-    results: int
+    #: Ledger entries by photo.
     entries: np.ndarray
     #: Of each entry, from the event to the ledger.
     lags: np.ndarray
 
 
-class _Line:
-    """A station at work."""
+class _RunningStation:
+    """A station of a running simulation."""
 
     def __init__(self, flow: Flow, station: Station) -> None:
         self._flow = flow
         self.station = station
         self.queue: deque[Queued] = deque()
-        self.seen = Seen(waited=[])
+        self.record = StationRecord(waited=[])
         self._allowed = float(station.first_servers)
         self._busy = 0
         self._warm = flow.warm
         self._present = 0
         self._moved = 0.0
         self._blocked = False
-        # Where servers are added only in time, somebody has to look.
+        # Pollers are added over time.
         if station.first_servers < station.servers:
             flow.environment.process(self._scale())
 
     def put(self, message: Queued) -> None:
-        self.seen.arrived += 1
+        self.record.arrived += 1
         self._inside(+1)
         self.queue.append(message)
-        self.seen.most_waiting = max(self.seen.most_waiting, len(self.queue))
         self.start()
 
     def start(self) -> None:
@@ -118,36 +116,35 @@ class _Line:
             self._flow.environment.process(self._work(batch))
 
     def _work(self, batch: list[Queued]) -> Generator[Any, None, None]:
-        flow, station, seen = self._flow, self.station, self.seen
+        flow, station, record = self._flow, self.station, self.record
         now = flow.environment.now
         for message in batch:
             message.receives += 1
-            seen.waited.append(now - message.since)
+            record.waited.append(now - message.since)
         taken = station.seconds(len(batch)) * flow.vary(flow.random)
-        if self._busy > seen.servers:
-            seen.servers = self._busy
-            if seen.servers > self._warm:
+        if self._busy > record.servers:
+            record.servers = self._busy
+            if record.servers > self._warm:
                 taken += station.cold
-        seen.invocations += 1
-        seen.batched += len(batch)
+        record.invocations += 1
+        record.batched += len(batch)
         fails = bool(flow.failing) and flow.random.random() < flow.failing
         if fails and station.fifo:
             # Its group waits until the messages are visible again.
             self._blocked = True
         if fails:
             yield flow.environment.timeout(taken)
-            seen.failed += 1
+            record.failed += 1
             flow.environment.process(self._again(batch, station.visibility - taken))
         else:
             steps = 1 if station.fifo else len(batch)
             for number in range(steps):
                 yield flow.environment.timeout(taken / steps)
                 for message in batch[number : number + 1] if steps > 1 else batch:
-                    seen.done += 1
+                    record.done += 1
                     self._inside(-1)
                     flow.done(station.name, message)
         yield flow.environment.timeout(station.between)
-        seen.busy += taken + station.between
         self._busy -= 1
         self.start()
 
@@ -156,7 +153,7 @@ class _Line:
         alive = []
         for message in batch:
             if message.receives >= self.station.max_receives:
-                self.seen.dead += 1
+                self.record.dead += 1
                 self._inside(-1)
             else:
                 alive.append(message)
@@ -177,17 +174,17 @@ class _Line:
 
     def _inside(self, change: int) -> None:
         now = self._flow.environment.now
-        self.seen.inside += self._present * (now - self._moved)
+        self.record.inside += self._present * (now - self._moved)
         self._present += change
         self._moved = now
 
     def close(self) -> None:
         self._inside(0)
-        self.seen.waiting = len(self.queue)
+        self.record.waiting = len(self.queue)
 
 
 class Flow:
-    """Stations joined by routes. Photos enter at the first of ``way``; the last of it makes the result."""
+    """Stations joined by routes. Photos enter at the first station of ``way``; its last one makes the result."""
 
     def __init__(
         self,
@@ -206,32 +203,31 @@ class Flow:
         self.vary, self.failing, self.warm = vary, failing, warm
         self._known = known or latencies()
         self._routes, self._way = routes, way
-        self._lines = {name: _Line(self, station) for name, station in made.items()}
+        self._stations = {name: _RunningStation(self, station) for name, station in made.items()}
         self._uploaded: list[float] = []
         self._results: dict[int, float] = {}
         self._entries: list[int] = []
         self._lags: list[float] = []
 
     def run(self, arrivals: Iterable[float], seconds: float) -> Outcome:
-        """Let photos come at these times, ascending, and stop after ``seconds``."""
-        self.environment.process(self._come(arrivals))
+        """Upload photos at these times, ascending, and stop after ``seconds``."""
+        self.environment.process(self._upload(arrivals))
         self.environment.run(until=seconds)
-        for line in self._lines.values():
-            line.close()
+        for running in self._stations.values():
+            running.close()
         uploaded = np.array([self._uploaded[photo] for photo in self._results])
         return Outcome(
             seconds=seconds,
             photos=len(self._uploaded),
-            stations={name: line.seen for name, line in self._lines.items()},
+            stations={name: running.record for name, running in self._stations.items()},
             uploaded=uploaded,
             latencies=np.array(list(self._results.values())) - uploaded,
-            results=len(self._results),
             entries=np.bincount(self._entries, minlength=len(self._uploaded)),
             lags=np.array(self._lags),
         )
 
     def done(self, name: str, message: Queued) -> None:
-        """A station has settled a message: tell those who listen, and note the result or the entry."""
+        """Send a finished message to the listening stations, and record the result or the entry."""
         now = self.environment.now
         if name == self._way[-1]:
             self._results[message.photo] = now
@@ -243,11 +239,11 @@ class Flow:
 
     def _send(self, name: str, photo: int, delay: float) -> None:
         event = self.environment.timeout(delay)
-        line = self._lines[name]
+        running = self._stations[name]
         assert event.callbacks is not None
-        event.callbacks.append(lambda _: line.put(Queued(photo, self.environment.now)))
+        event.callbacks.append(lambda _: running.put(Queued(photo, self.environment.now)))
 
-    def _come(self, arrivals: Iterable[float]) -> Generator[Any, None, None]:
+    def _upload(self, arrivals: Iterable[float]) -> Generator[Any, None, None]:
         delay = self._known.seconds["upload_to_queue"]
         for photo, when in enumerate(arrivals):
             if when > self.environment.now:
@@ -257,7 +253,7 @@ class Flow:
 
 
 def poisson(rate: float, seconds: float, seed: int) -> np.ndarray:
-    """Times at which photos come, (n,) float64 ascending: ``rate`` a second, independent of one another."""
+    """Return the arrival times of a Poisson process, (n,) float64 ascending: ``rate`` a second."""
     random = np.random.default_rng(seed)
     times = np.cumsum(
         random.exponential(1 / rate, int(rate * seconds * 1.2 + 10 * (rate * seconds) ** 0.5 + 20))

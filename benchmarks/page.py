@@ -1,4 +1,4 @@
-"""A run of the benchmarks as a page of Markdown and a picture of its ratios."""
+"""A run of the benchmarks as a page of Markdown and a plot of its ratios."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WON, _LOST, _SOFT = "#0b5c8a", "#b3452c", "#5b6570"
 
 
 def page(suite: Suite, regressions: Sequence[Regression] = ()) -> str:
-    """The run in Markdown; the picture is expected beside it as ``benchmarks.svg``."""
+    """Write the run in Markdown; it shows ``benchmarks.svg``, which lies beside it."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False)  # noqa: S701 - Markdown
     source = resources.files("benchmarks").joinpath("benchmarks.md.j2").read_text("utf-8")
     text = environment.from_string(source).render(
@@ -28,15 +28,14 @@ def page(suite: Suite, regressions: Sequence[Regression] = ()) -> str:
         cell=cell,
         spread=spread,
         ratio=ratio,
-        aim=_aim,
-        goal=_goal,
+        aim=aim,
         notes=_notes,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def picture(suite: Suite) -> str:
-    """Every ratio with its quartiles on a logarithmic scale, as SVG; aims as ticks."""
+def plot(suite: Suite) -> str:
+    """Draw every ratio with its quartiles on a logarithmic scale, as SVG; aims are ticks."""
     found = suite.comparisons
     with drawing(9.6, 1.2 + 0.21 * len(found)) as (axes, done):
         for place, one in enumerate(reversed(found)):
@@ -68,42 +67,39 @@ def picture(suite: Suite) -> str:
 
 
 def spread(one: Spread) -> str:
-    """``12.3 (12.1-12.6)``; the median alone where it was measured once."""
+    """Format as ``12.3 (12.1–12.6)``; the median alone where it was measured once."""
     if one.rounds == 1:
         return number(one.median)
     return f"{number(one.median)} ({number(one.low)}–{number(one.high)})"
 
 
 def number(value: float) -> str:
-    """Three significant digits, no exponent."""
+    """Format with three significant digits and no exponent."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.1g}"
 
 
 def ratio(value: float) -> str:
-    """``2.4x`` or ``31x``."""
+    """Format as ``2.40×`` or ``31×``."""
     return f"{value:.2f}×" if value < 10 else f"{value:.0f}×"
 
 
 def cell(text: str) -> str:
-    """Text that cannot leave its cell."""
+    """Escape text for a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _aim(one: Comparison) -> str:
-    return "" if one.aim is None else f"{one.aim:g}× {'reached' if one.reached else '**missed**'}"
-
-
-def _goal(one: Figure) -> str:
+def aim(one: Comparison | Figure) -> str:
+    """Format the aim and whether it is reached: ``≥ 2 reached``; empty where there is none."""
     if one.aim is None:
         return ""
-    least = "≥" if one.more_is_better else "≤"
-    return f"{least} {number(one.aim)} {'reached' if one.reached else '**missed**'}"
+    least = "≥" if isinstance(one, Comparison) or one.more_is_better else "≤"
+    return f"{least} {number(one.aim)} {'reached' if one.reached else 'missed'}"
 
 
 def _notes(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Each note once, with the alternatives that it speaks of, and the work where it is not all of theirs."""
+    """Return each note once, with its alternatives, and the work where it is not all of theirs."""
     found: dict[str, list[Comparison]] = {}
     for one in comparisons:
         if one.note:

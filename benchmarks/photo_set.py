@@ -1,10 +1,10 @@
-"""Photos to measure with, composed from the sample photos: so many pixels, so many faces."""
+"""Photos for measurements, composed from the sample photos: so many pixels, so many faces."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from abeyance.local.samples import as_png, fetch_samples
 from abeyance.vision.image import decode
 from abeyance.vision.models.store import load_detector
 
-#: Of these, every one shows one whole face.
+#: Each shows one whole face.
 _PORTRAITS = ("obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg", "astronaut.png")
-#: How much of the picture around a face is taken with it, in widths of its box.
-_AROUND = 2.0
+#: Side of the square around a face, in widths of its box.
+_SQUARE_WIDTHS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the photos of one measurement have in common."""
+    """The size and number of faces of the photos of one measurement."""
 
     key: str
     #: For people.
@@ -43,7 +43,7 @@ KINDS = (
 
 
 def write_photos(kind: Kind, folder: Path, count: int) -> list[Path]:
-    """``count`` different photos of one kind as JPEG files."""
+    """Write ``count`` different photos of one kind as JPEG files, and return their paths."""
     paths = []
     for number in range(count):
         path = folder / f"{kind.key}-{number}.jpg"
@@ -53,10 +53,10 @@ def write_photos(kind: Kind, folder: Path, count: int) -> list[Path]:
 
 
 def compose(kind: Kind, number: int) -> bytes:
-    """A JPEG of quality 90 with portraits in the cells of a grid, on a background that is neither flat nor a face.
+    """Compose a JPEG of quality 90 with portraits in the cells of a grid, on soft spots of colour.
 
-    A camera's noise is put on it, or a photo of twelve megapixels would be a quarter as many bytes as a real one and
-    take less time to decode.
+    A camera's noise is added: without it, a photo of twelve megapixels would have a quarter of the bytes of a real one
+    and take less time to decode.
     """
     columns, rows = (5, 4) if kind.faces > 1 else (1, 1)
     cell = kind.width // columns, kind.height // rows
@@ -77,7 +77,7 @@ def compose(kind: Kind, number: int) -> bytes:
 
 
 def write_portraits(folder: Path, people: int, each: int = 4) -> dict[str, list[Path]]:
-    """Old photographs of ``people`` persons as JPEG files: up to ``each`` of every one, by person."""
+    """Write up to ``each`` old photographs of ``people`` persons as JPEG files; return them by person."""
     chosen: dict[str, list[Path]] = {}
     for name, source in sorted(fetch_samples("csu-scrapshots").items()):
         if not name.endswith(".pgm") or (len(chosen) == people and name[:5] not in chosen):
@@ -90,32 +90,26 @@ def write_portraits(folder: Path, people: int, each: int = 4) -> dict[str, list[
     return chosen
 
 
-_cut: list[Image.Image] = []
-
-
+@cache
 def _heads() -> list[Image.Image]:
-    """Squares of the sample portraits, with the face in the middle."""
-    if not _cut:
-        _cut.extend(_cut_heads())
-    return _cut
-
-
-def _cut_heads() -> Iterator[Image.Image]:
+    """Return squares of the sample portraits, with the face in the middle."""
+    heads = []
     files = {**fetch_samples("white-house-portraits"), **fetch_samples("astronaut")}
     detector = load_detector()
     for name in _PORTRAITS:
         pixels = decode(files[name].read_bytes())
         x, y, width, height = detector.detect(pixels)[0].box
-        half = max(width, height) * _AROUND / 2
+        half = max(width, height) * _SQUARE_WIDTHS / 2
         middle = x + width / 2, y + height / 2
         left, top = round(middle[0] - half) + 400, round(middle[1] - half) + 400
-        # What lies outside the portrait becomes grey, not black: black edges are nothing that a camera sees.
+        # Grey, not black, outside the portrait: cameras make no black edges.
         frame = Image.new("RGB", (pixels.shape[1] + 800, pixels.shape[0] + 800), (120, 120, 120))
         frame.paste(Image.fromarray(pixels), (400, 400))
-        yield frame.crop((left, top, left + round(2 * half), top + round(2 * half)))
+        heads.append(frame.crop((left, top, left + round(2 * half), top + round(2 * half))))
+    return heads
 
 
 def _background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width, 3) uint8: soft spots of colour."""
+    """Return (height, width, 3) uint8: soft spots of colour."""
     small = rng.integers(60, 200, (9, 12, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ import numpy as np
 from abeyance.vision.models.convert import decompressed
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch, published_file
-from benchmarks.comparison import Comparison, Figure, Part, Spread, Tell
+from benchmarks.comparison import Comparison, Figure, Part, Progress, by_rate, figure
 from benchmarks.photo_set import KINDS, Kind, write_photos, write_portraits
-from benchmarks.rivals import Rival, available_cores
+from benchmarks.process import Child
+from benchmarks.rivals import available_cores, in_turn, start
 
-#: What every tool looks for faces in: a copy with its longest side this long. Ours looks at large photos at this size
-#: by default; the others would be slower in the whole of twelve megapixels, and find less.
+#: Longest side of the copy in which every tool detects faces. Abeyance detects in copies of this size by default; the
+#: others would be slower in the whole of twelve megapixels, and find less.
 LONGEST_SIDE = 1280
-#: Tools that take more seconds for a photo do one photo a turn, and take part in the first rounds only.
-_SLOW = 1.0
+OPENCV = "OpenCV {}, FaceDetectorYN and FaceRecognizerSF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +43,22 @@ class Contestant:
     #: 1 sits out the photos of twenty faces in a quick run; 2 always, and the pairs, and all of a quick run.
     slow: int = 0
 
-    def open(self, first: int = 0) -> Rival:
-        """Its process, on one core."""
-        return Rival(self.script, first=first, python="" if self.package else sys.executable, **self.settings)
+    def start(self, first: int = 0) -> Child:
+        """Start its process on one core."""
+        return start(self.script, first=first, ours=not self.package, **self.settings)
 
     def takes_part(self, kind: Kind, quick: bool) -> bool:
-        """Whether it is fast enough for these photos."""
+        """Return whether it is fast enough for these photos."""
         return self.slow + quick + (kind.faces > 1) < 3
 
-    def named(self, process: Rival) -> str:
-        """Its label with its version."""
+    def versioned_label(self, process: Child) -> str:
+        """Return its label with its version."""
         version = process.ask(version=self.package)["version"] if self.package else ""
         return self.label.format(version)
 
 
-#: Processes of one contestant, each on a core of its own.
-Team = Sequence[Rival]
-
-
 def contestants(folder: Path) -> list[Contestant]:
-    """Ours as comparable as it gets, ours as it is, and the others, with what they need put into ``folder``."""
+    """Return ours with and without its second look at tilted faces, and the others; their models go into ``folder``."""
     detector, embedder = (Manifest.load()[name] for name in ("yunet-2023mar", "sface-2021dec"))
     fetch([detector, embedder])
     yunet, sface = published_file(detector), folder / "sface.onnx"
@@ -72,47 +68,22 @@ def contestants(folder: Path) -> list[Contestant]:
     weights.mkdir(parents=True)
     shutil.copy(yunet, weights / "face_detection_yunet_2023mar.onnx")
     shutil.copy(sface, weights / "face_recognition_sface_2021dec.onnx")
+    opencv = {"longest_side": LONGEST_SIDE, "detector": str(yunet), "recogniser": str(sface)}
+    hog = {"longest_side": LONGEST_SIDE, "detector": "hog"}
+    # 640 pixels are enough to find these faces, in a quarter of the time of its default.
+    cnn = {"longest_side": 640, "detector": "cnn"}
+    dlib, home = "face_recognition (dlib {}, %s)", {"home": str(folder)}
     return [
         Contestant("abeyance", "Abeyance", "photos_abeyance", {"straighten": False}),
         Contestant("defaults", "Abeyance by default", "photos_abeyance", {"straighten": True}),
-        Contestant(
-            "opencv",
-            "OpenCV {}, FaceDetectorYN and FaceRecognizerSF",
-            "photos_opencv",
-            {"longest_side": LONGEST_SIDE, "detector": str(yunet), "recogniser": str(sface)},
-            "opencv-python-headless",
-            aim=2.0,
-        ),
-        Contestant(
-            "dlib-hog",
-            "face_recognition (dlib {}, HOG)",
-            "photos_dlib",
-            {"longest_side": LONGEST_SIDE, "detector": "hog"},
-            "dlib-bin",
-            slow=1,
-        ),
-        # What there is to be found here it finds in 640 pixels, in a quarter of the time of its default.
-        Contestant(
-            "dlib-cnn",
-            "face_recognition (dlib {}, CNN)",
-            "photos_dlib",
-            {"longest_side": 640, "detector": "cnn"},
-            "dlib-bin",
-            aim=3.0,
-            slow=2,
-        ),
-        Contestant(
-            "deepface",
-            "deepface {} (YuNet, SFace)",
-            "photos_deepface",
-            {"home": str(folder)},
-            "deepface",
-            aim=10.0,
-        ),
+        Contestant("opencv", OPENCV, "photos_opencv", opencv, "opencv-python-headless", aim=2.0),
+        Contestant("dlib-hog", dlib % "HOG", "photos_dlib", hog, "dlib-bin", slow=1),
+        Contestant("dlib-cnn", dlib % "CNN", "photos_dlib", cnn, "dlib-bin", aim=3.0, slow=2),
+        Contestant("deepface", "deepface {} (YuNet, SFace)", "photos_deepface", home, "deepface", aim=10.0),
     ]
 
 
-def run(quick: bool, tell: Tell) -> Part:
+def run(quick: bool, progress: Progress) -> Part:
     """Measure; see :mod:`benchmarks.parts`."""
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
@@ -120,114 +91,71 @@ def run(quick: bool, tell: Tell) -> Part:
     cores = len(available_cores()) or 1
     with tempfile.TemporaryDirectory(prefix="abeyance-photos-") as name:
         folder = Path(name)
-        tell("models and photos")
+        progress("models and photos")
         entrants = contestants(folder)
         # The same photos in a quick run, or a ratio would be of other work; only the slowest are left out.
-        kinds = KINDS[:-1] if quick else KINDS
-        photos = {kind: write_photos(kind, folder, 3) for kind in kinds}
+        photos = {kind: write_photos(kind, folder, 3) for kind in (KINDS[:-1] if quick else KINDS)}
         people = write_portraits(folder, 6 if quick else 30, 3)
         for width in [1] if quick or cores == 1 else [1, cores]:
-            place = "one core" if width == 1 else f"all {cores} cores"
+            place, short = ("one core", "1core") if width == 1 else (f"all {cores} cores", "all")
             with ExitStack() as stack:
                 teams = {
-                    one.name: [stack.enter_context(one.open(number)) for number in range(width)]
+                    one.name: [stack.enter_context(one.start(number)) for number in range(width)]
                     for one in entrants
                 }
-                labels = {one.name: one.named(teams[one.name][0]) for one in entrants}
+                labels = {one.name: one.versioned_label(teams[one.name][0]) for one in entrants}
                 if width == 1:
-                    tell("pairs")
-                    notes += [
-                        accuracy(labels[one.name], teams[one.name][0], people)
-                        for one in entrants
-                        if one.slow < 2
-                    ]
-                for kind in kinds:
-                    tell(f"{kind.what}, {place}")
+                    progress("pairs")
+                    judges = [one.name for one in entrants if one.slow < 2]
+                    notes += [accuracy(labels[name], teams[name][0], people) for name in judges]
+                for kind, paths in photos.items():
+                    what, key = f"{kind.what}, {place}", f"photos.{kind.key}.{short}"
+                    progress(what)
                     taking_part = [one for one in entrants if one.takes_part(kind, quick)]
-                    rates = measure(
-                        {one.name: teams[one.name] for one in taking_part},
-                        photos[kind],
-                        2 if quick else 4,
-                        0.2 if quick else 0.5,
-                    )
-                    key = f"photos.{kind.key}.{'1core' if width == 1 else 'all'}"
-                    alike = agreement(teams["abeyance"][0], teams["opencv"][0], photos[kind])
+                    found = rates({one.name: teams[one.name] for one in taking_part}, paths, quick)
+                    alike = agreement(teams["abeyance"][0], teams["opencv"][0], paths)
                     comparisons += [
-                        Comparison(
-                            key=f"{key}.{one.name}",
-                            what=f"{kind.what}, {place}",
-                            unit="photos/s",
-                            ours=Spread.of(rates["abeyance"]),
-                            other=labels[one.name],
-                            theirs=Spread.of(rates[one.name]),
-                            ratio=ratio(rates["abeyance"], rates[one.name]),
+                        by_rate(
+                            f"{key}.{one.name}",
+                            what,
+                            found["abeyance"],
+                            labels[one.name],
+                            found[one.name],
                             aim=one.aim,
                             note=alike if one.name == "opencv" else "",
                         )
                         for one in taking_part
                         if one.package
                     ]
-                    figures.append(
-                        Figure(
-                            key=f"{key}.defaults",
-                            what=f"{kind.what}, {place}, tilted faces looked at again as is our default",
-                            unit="photos/s",
-                            value=Spread.of(rates["defaults"]),
-                            more_is_better=True,
-                        )
-                    )
+                    default = f"{what}, with the second look at tilted faces that is our default"
+                    figures.append(figure(f"{key}.defaults", default, "photos/s", found["defaults"]))
     return Part(
         name="photos", comparisons=tuple(comparisons), figures=tuple(figures), notes=(*notes, *_NOTES)
     )
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """How many times more photos a second, round by round; slow tools take part in the first rounds only."""
-    return Spread.of([a / b for a, b in zip(ours, theirs, strict=False)])
-
-
-def measure(
-    teams: Mapping[str, Team], photos: Sequence[Path], rounds: int, turn_seconds: float
+def rates(
+    teams: Mapping[str, Sequence[Child]], photos: Sequence[Path], quick: bool = False
 ) -> dict[str, list[float]]:
-    """Photos a second of every team in every round, each in its turn; slow ones take part in half of the rounds."""
-    plans = {name: _plan(team, photos, turn_seconds) for name, team in teams.items()}
-    rates: dict[str, list[float]] = {name: [] for name in teams}
-    names = list(teams)
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in [*names[turn:], *names[:turn]]:
-            paths, times, slow = plans[name]
-            if not slow or number < (rounds + 1) // 2:
-                rates[name].append(_rate(teams[name], paths, times))
-    return rates
+    """Return photos a second by team and round. A team is the processes of one tool, each on a core of its own."""
+
+    def work(team: Sequence[Child], times: int) -> float:
+        # Alone on a core with one thread, a tool's processor time does not grow when others use the core as well.
+        # All cores together can only be measured by the clock.
+        measured = "processor" if len(team) == 1 else "seconds"
+        asked = {"photos": [str(path) for path in photos], "times": times}
+        with ThreadPoolExecutor(len(team)) as pool:
+            return max(pool.map(lambda one: float(one.ask(**asked)[measured]), team)) / times
+
+    tools = {name: partial(work, team) for name, team in teams.items()}
+    turns = in_turn(tools, 2 if quick else 4, 0.2 if quick else 0.5, slow_s=len(photos))
+    return {
+        name: [len(teams[name]) * len(photos) / seconds for seconds in found] for name, found in turns.items()
+    }
 
 
-def _plan(team: Team, photos: Sequence[Path], turn_seconds: float) -> tuple[Sequence[Path], int, bool]:
-    """Which photos a turn takes, how often, and whether it is slow; after a photo or two that do not count."""
-    seconds = len(team) / _rate(team, photos[:1], 1)
-    if seconds > _SLOW:
-        return photos[:1], 1, True
-    seconds = len(team) / _rate(team, photos[:1], 1)
-    return photos, max(1, round(turn_seconds / seconds / len(photos))), False
-
-
-def _rate(team: Team, photos: Sequence[Path], times: int) -> float:
-    """Photos a second while every process of the team works through the photos."""
-
-    # Alone on a core with one thread, a tool takes as long as the processor works for it, and that does not grow when
-    # somebody else uses the core as well. Of all cores together only the clock tells.
-    measured = "processor" if len(team) == 1 else "seconds"
-
-    def work(member: Rival) -> float:
-        return float(member.ask(photos=[str(path) for path in photos], times=times)[measured])
-
-    with ThreadPoolExecutor(len(team)) as pool:
-        slowest = max(pool.map(work, team))
-    return len(team) * len(photos) * times / slowest
-
-
-def agreement(ours: Rival, theirs: Rival, photos: Sequence[Path]) -> str:
-    """How like the templates of the same faces are, in words."""
+def agreement(ours: Child, theirs: Child, photos: Sequence[Path]) -> str:
+    """Describe how alike the templates of the same faces are."""
     cosines, counts = [], [0, 0]
     asked: dict[str, Any] = {"photos": [str(path) for path in photos], "show": True}
     for mine, other in zip(ours.ask(**asked)["faces"], theirs.ask(**asked)["faces"], strict=True):
@@ -245,8 +173,8 @@ def agreement(ours: Rival, theirs: Rival, photos: Sequence[Path]) -> str:
     )
 
 
-def accuracy(label: str, process: Rival, people: Mapping[str, Sequence[Path]]) -> str:
-    """How many pairs of portraits a tool judges rightly, at the threshold that suits it best."""
+def accuracy(label: str, process: Child, people: Mapping[str, Sequence[Path]]) -> str:
+    """Describe how many pairs of portraits a tool judges rightly, at its best threshold."""
     owners = [person for person, paths in people.items() for _ in paths]
     paths = [str(path) for paths in people.values() for path in paths]
     found = process.ask(photos=paths, show=True, within=300)["faces"]
@@ -269,7 +197,7 @@ def accuracy(label: str, process: Rival, people: Mapping[str, Sequence[Path]]) -
 
 
 def best_accuracy(mated: Sequence[float], strangers: Sequence[float]) -> tuple[float, int]:
-    """The share of pairs on the right side of the best threshold, and their number, half of them strangers.
+    """Return the share of pairs on the right side of the best threshold, and their number, half of them strangers.
 
     Parameters
     ----------

@@ -1,9 +1,8 @@
-"""From upload to result through the whole system on this machine, and what part of that is the models."""
+"""From upload to result through the whole system on this machine, and the models' share of that."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,19 +21,19 @@ from abeyance.local.moto import holds
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
-from benchmarks.comparison import Comparison, Figure, Part, Spread, Tell
-from benchmarks.errors import BenchError
+from benchmarks.comparison import Part, Progress, by_rate, by_time, figure
 from benchmarks.machine import processor_seconds
-from benchmarks.rivals import Rival
+from benchmarks.process import BenchmarkError, Child
+from benchmarks.rivals import start
 
 #: Uploads that are indexed, and as many that are searched for, before the first that counts.
 WARM_UP = 5
-#: The least share of the models' throughput that is left when everything around them is there.
+#: The least share of the models' throughput that we want with everything around them.
 AIM = 0.8
-#: Seconds between two looks whether a result is there.
-_LOOK = 0.001
-#: Seconds for which a result is waited for.
-_LONGEST = 60.0
+_POLL_INTERVAL_S = 0.001
+_RESULT_WITHIN_S = 60.0
+#: Seconds to milliseconds.
+_MS = 1000
 
 
 @dataclass(slots=True)
@@ -55,29 +54,31 @@ class _Round:
 
 
 @dataclass(slots=True)
-class _Bench:
-    """A running system, and what is measured beside it."""
+class _Setup:
+    """A running system, and the loops that are measured beside it."""
 
     system: LocalSystem
     #: One process for each core; the first of them is the loop.
-    team: Sequence[Rival]
+    team: Sequence[Child]
     photos: Sequence[bytes]
     asked: int = field(default=0)
 
     def count(self, environ: Mapping[str, Any]) -> bool:
-        """Counts requests that pass, and takes none of them."""
+        """Count a request, and leave it to the next handler."""
         self.asked += 1
         return False
 
     def until_result(self, key: str, photo: bytes) -> float:
-        """Seconds from the upload until its result is there, looked up from inside so that looking costs nothing."""
+        """Upload a photo; return the seconds until its result is there, looked up inside the emulator."""
         results = self.system.settings.results_bucket
         start = time.perf_counter()
         self.put(key, photo)
         while not holds(results, f"{key}.json"):
-            if time.perf_counter() - start > _LONGEST:
-                raise BenchError(f"no result after {_LONGEST:.0f} s; waiting: {self.system.waiting()}")
-            time.sleep(_LOOK)
+            if time.perf_counter() - start > _RESULT_WITHIN_S:
+                raise BenchmarkError(
+                    f"no result after {_RESULT_WITHIN_S:.0f} s; waiting: {self.system.waiting()}"
+                )
+            time.sleep(_POLL_INTERVAL_S)
         return time.perf_counter() - start
 
     def put(self, key: str, photo: bytes) -> None:
@@ -85,7 +86,7 @@ class _Bench:
         self.system.client("s3").put_object(Bucket=uploads, Key=key, Body=photo)
 
     def alone(self) -> list[dict[str, Any]]:
-        """The models alone, on every core at the same time, as the stages share them with each other and with AWS."""
+        """Run the models alone on every core at the same time, as the stages share the cores."""
         with ThreadPoolExecutor(len(self.team)) as pool:
             return list(pool.map(lambda one: one.ask(alone=True), self.team))
 
@@ -96,7 +97,7 @@ class _Bench:
         start = time.perf_counter()
         for photo, body in enumerate(self.photos):
             self.put(f"acme/search/bench/all-{number}-{photo}", body)
-        self.system.drain(10 * _LONGEST)
+        self.system.drain(10 * _RESULT_WITHIN_S)
         seconds = time.perf_counter() - start
         stages, emulator = sum(map(processor_seconds, pids)) - stages, time.process_time() - emulator
         asked = self.asked - asked - count
@@ -114,7 +115,7 @@ class _Bench:
         )
 
 
-def run(quick: bool, tell: Tell) -> Part:
+def run(quick: bool, progress: Progress) -> Part:
     """Measure; see :mod:`benchmarks.parts`."""
     count, rounds = (12, 2) if quick else (60, 5)
     photos = sample_photos(count)
@@ -122,32 +123,128 @@ def run(quick: bool, tell: Tell) -> Part:
         folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="abeyance-bench-")))
         for number, body in enumerate(photos):
             (folder / f"{number:04}").write_bytes(body)
-        tell("starting the system")
+        progress("starting the system")
         system = open_.enter_context(LocalSystem())
         register(system, TENANTS)
         os.environ.update(environment(system.endpoint))
         team = [open_.enter_context(_loop(system, folder, core)) for core in range(cores())]
-        bench = _Bench(system, team, photos)
-        system.aws.front.mount(bench.count, _nothing)
+        setup = _Setup(system, team, photos)
+        system.aws.front.mount(setup.count, _unreachable)
         for number, photo in enumerate(photos[:WARM_UP]):
-            bench.until_result(f"acme/index/bench/{number}", photo)
-            bench.until_result(f"acme/search/bench/warm-{number}", photo)
-        tell("one upload at a time")
+            setup.until_result(f"acme/index/bench/{number}", photo)
+            setup.until_result(f"acme/search/bench/warm-{number}", photo)
+        progress("one upload at a time")
         waited: list[float] = []
         for number, photo in enumerate(photos):
-            waited.append(bench.until_result(f"acme/search/bench/one-{number}", photo))
-            # The ledger is still writing; who uploads one photo at a time does not meet his last one.
-            system.drain(_LONGEST)
+            waited.append(setup.until_result(f"acme/search/bench/one-{number}", photo))
+            # The ledger is still writing; somebody who uploads one photo at a time would not notice.
+            system.drain(_RESULT_WITHIN_S)
         looped = team[0].ask(alone=False, round=-1)["seconds"]
         alone = team[0].ask(alone=True)["seconds"]
         measured = []
         for number in range(rounds):
-            tell(f"all at once, round {number + 1} of {rounds}")
-            measured.append(bench.round(number))
+            progress(f"all at once, round {number + 1} of {rounds}")
+            measured.append(setup.round(number))
+    pipeline, stages = [one.pipeline for one in measured], [one.stages for one in measured]
+    loop = "a loop over boto3"
+    without = (
+        "The same models and the same emulator, one process: put, get, detect, embed, put. No queue, no decision, no "
+        "record, no ledger, no search: the difference is what these cost."
+    )
+    all_at_once, on_way = "Uploads a second, all at once", "Upload to result, warm"
+    share = (
+        "Processor time a photo of the models alone, over that of the processes of gate, detect, recognize, review and "
+        "ledger together. AWS, here the emulator, is not counted."
+    )
+    emulator = (
+        "With the upload of the photos and the pollers of the queues, which are threads of its process."
+    )
+    processor = "Processor time a photo"
     return Part(
         name="pipeline",
-        comparisons=_comparisons(measured, waited, looped),
-        figures=_figures(measured, waited, alone),
+        comparisons=(
+            by_rate(
+                "pipeline.uploads.loop",
+                f"{all_at_once}, {cores()} cores",
+                pipeline,
+                loop,
+                [one.loop for one in measured],
+                note=without,
+            ),
+            by_time(
+                "pipeline.latency.loop",
+                "Upload to result, one at a time",
+                waited,
+                loop,
+                looped,
+                scale=_MS,
+                note=without,
+            ),
+            by_rate(
+                "pipeline.uploads.models",
+                f"{all_at_once}, the emulator on the same cores",
+                pipeline,
+                "the models alone, on every core",
+                [one.models for one in measured],
+                aim=AIM,
+                note="By the wall clock.",
+            ),
+        ),
+        figures=(
+            figure("pipeline.latency", on_way, "ms", waited, scale=_MS),
+            figure(
+                "pipeline.latency.p95",
+                f"{on_way}, 95th percentile",
+                "ms",
+                [float(np.percentile(waited, 95))],
+                scale=_MS,
+            ),
+            figure(
+                "pipeline.latency.overhead",
+                "Upload to result, less the models",
+                "ms",
+                [whole - models for whole, models in zip(waited, alone, strict=True)],
+                scale=_MS,
+            ),
+            figure(
+                "pipeline.share",
+                "The models' processor time, as a share of that of all our functions",
+                "",
+                [one.modelling / one.stages for one in measured],
+                at_least=AIM,
+                note=share,
+            ),
+            figure("pipeline.processor.stages", f"{processor}, all our functions", "ms", stages, scale=_MS),
+            figure(
+                "pipeline.processor.models",
+                f"{processor}, the models alone",
+                "ms",
+                [one.modelling for one in measured],
+                scale=_MS,
+            ),
+            figure(
+                "pipeline.processor.loop",
+                f"{processor}, the loop over boto3",
+                "ms",
+                [one.looping for one in measured],
+                scale=_MS,
+            ),
+            figure(
+                "pipeline.processor.emulator",
+                f"{processor}, the emulator of AWS",
+                "ms",
+                [one.emulator for one in measured],
+                scale=_MS,
+                note=emulator,
+            ),
+            figure(
+                "pipeline.requests",
+                "Requests to AWS a photo, all at once",
+                "",
+                [one.requests for one in measured],
+                note="Those of queues, which Lambda makes, are not counted.",
+            ),
+        ),
         notes=(
             f"{count} sample photos, searched for in a gallery of {WARM_UP} faces; every upload is decided twice more "
             "on its way, and every decision is on the ledger.",
@@ -159,7 +256,7 @@ def run(quick: bool, tell: Tell) -> Part:
 
 
 def sample_photos(count: int) -> list[bytes]:
-    """Photos of the demonstration, decodable and with a face."""
+    """Return photos of the demonstration, decodable and with a face."""
     prepare()
     portraits = [p for n, p in sorted(fetch_samples("white-house-portraits").items()) if n.endswith("jpg")]
     scraps = [p for n, p in sorted(fetch_samples("csu-scrapshots").items()) if n.endswith(".pgm")]
@@ -167,121 +264,12 @@ def sample_photos(count: int) -> list[bytes]:
     return (bodies + [as_png(path) for path in scraps])[:count]
 
 
-def _comparisons(
-    measured: Sequence[_Round], waited: Sequence[float], looped: Sequence[float]
-) -> tuple[Comparison, ...]:
-    loop = "a loop over boto3"
-    without = (
-        "The same models and the same emulator, one process: put, get, detect, embed, put. No queue, no decision, no "
-        "record, no ledger, no search: what is between the two is what these cost."
-    )
-    return (
-        Comparison(
-            key="pipeline.uploads.loop",
-            what=f"Uploads a second, all at once, {cores()} cores",
-            unit="photos/s",
-            ours=Spread.of([one.pipeline for one in measured]),
-            other=loop,
-            theirs=Spread.of([one.loop for one in measured]),
-            ratio=Spread.of([one.pipeline / one.loop for one in measured]),
-            note=without,
-        ),
-        Comparison(
-            key="pipeline.latency.loop",
-            what="Upload to result, one at a time",
-            unit="ms",
-            ours=_milliseconds(waited),
-            other=loop,
-            theirs=_milliseconds(looped),
-            ratio=Spread.of([theirs / ours for ours, theirs in zip(waited, looped, strict=True)]),
-            note=without,
-        ),
-        Comparison(
-            key="pipeline.uploads.models",
-            what="Uploads a second, all at once, the emulator on the same cores",
-            unit="photos/s",
-            ours=Spread.of([one.pipeline for one in measured]),
-            other="the models alone, on every core",
-            theirs=Spread.of([one.models for one in measured]),
-            ratio=Spread.of([one.pipeline / one.models for one in measured]),
-            aim=AIM,
-            note="By the wall clock.",
-        ),
-    )
-
-
-def _figures(
-    measured: Sequence[_Round], waited: Sequence[float], alone: Sequence[float]
-) -> tuple[Figure, ...]:
-    return (
-        Figure(key="pipeline.latency", what="Upload to result, warm", unit="ms", value=_milliseconds(waited)),
-        Figure(
-            key="pipeline.latency.p95",
-            what="Upload to result, warm, 95th percentile",
-            unit="ms",
-            value=_milliseconds([float(np.percentile(waited, 95))]),
-        ),
-        Figure(
-            key="pipeline.latency.overhead",
-            what="Upload to result, less the models",
-            unit="ms",
-            value=_milliseconds([whole - models for whole, models in zip(waited, alone, strict=True)]),
-        ),
-        Figure(
-            key="pipeline.share",
-            what="The models' processor time, as a share of that of all our functions",
-            unit="",
-            value=Spread.of([one.modelling / one.stages for one in measured]),
-            aim=AIM,
-            more_is_better=True,
-            note="Processor time a photo of the models alone, over that of the processes of gate, detect, recognize, "
-            "review and ledger together. AWS, here the emulator, is not counted.",
-        ),
-        Figure(
-            key="pipeline.processor.stages",
-            what="Processor time a photo, all our functions",
-            unit="ms",
-            value=_milliseconds([one.stages for one in measured]),
-        ),
-        Figure(
-            key="pipeline.processor.models",
-            what="Processor time a photo, the models alone",
-            unit="ms",
-            value=_milliseconds([one.modelling for one in measured]),
-        ),
-        Figure(
-            key="pipeline.processor.loop",
-            what="Processor time a photo, the loop over boto3",
-            unit="ms",
-            value=_milliseconds([one.looping for one in measured]),
-        ),
-        Figure(
-            key="pipeline.processor.emulator",
-            what="Processor time a photo, the emulator of AWS",
-            unit="ms",
-            value=_milliseconds([one.emulator for one in measured]),
-            note="With what uploads the photos and hands messages to the functions, which are threads of its process.",
-        ),
-        Figure(
-            key="pipeline.requests",
-            what="Requests to AWS a photo, all at once",
-            unit="",
-            value=Spread.of([one.requests for one in measured]),
-            note="Those of queues, which Lambda makes, are not counted.",
-        ),
-    )
-
-
-def _milliseconds(seconds: Sequence[float]) -> Spread:
-    return Spread.of([1000 * one for one in seconds])
-
-
-def _loop(system: LocalSystem, folder: Path, core: int) -> Rival:
+def _loop(system: LocalSystem, folder: Path, core: int) -> Child:
     settings = system.settings
-    return Rival(
+    return start(
         "pipeline_loop",
         first=core,
-        python=sys.executable,
+        ours=True,
         folder=str(folder),
         # Beside the uploads bucket, whose objects the pipeline would take.
         uploads=settings.chips_bucket,
@@ -289,5 +277,5 @@ def _loop(system: LocalSystem, folder: Path, core: int) -> Rival:
     )
 
 
-def _nothing(*_: Any) -> Any:
-    raise AssertionError("it counts requests and takes none")
+def _unreachable(*_: Any) -> Any:
+    raise AssertionError("requests are counted, not answered")

@@ -1,4 +1,4 @@
-"""All parts after one another, each in a process of its own, and the ratios of now beside the stored ones."""
+"""All parts one after the other, each in a process of its own, and their ratios beside the stored ones."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.comparison import Comparison, Part, Tell
+from benchmarks.comparison import Comparison, Part, Progress
 from benchmarks.machine import Machine
+from benchmarks.rivals import ROOT
 
 #: A ratio is lower when even its upper quartile is below this share of the stored lower quartile: what takes a
 #: millisecond differs that much from one process to the next.
 TOLERANCE = 0.75
-#: Seconds after which a part is ended. It counts as failed then.
-LIMIT = 600
-_ROOT = Path(__file__).parents[1]
+#: A part that takes longer is ended and counts as failed.
+LIMIT_S = 600
 
 
 class Regression(msgspec.Struct, frozen=True):
@@ -40,16 +40,16 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     seconds: float
     parts: tuple[Part, ...]
-    #: Part and what it said.
+    #: By part: the end of its error output.
     failed: dict[str, str] = {}
 
     @property
     def comparisons(self) -> list[Comparison]:
-        """Of every part, in order."""
+        """The comparisons of every part, in order."""
         return [comparison for part in self.parts for comparison in part.comparisons]
 
     def regressions(self, stored: Suite) -> list[Regression]:
-        """The ratios that both runs have and that are lower now, beyond what the spreads explain."""
+        """Return the ratios that both runs have and that are lower now, beyond the spreads."""
         before = {one.key: one for one in stored.comparisons}
         return [
             Regression(now.key, now.what, now.other, before[now.key].ratio.median, now.ratio.median)
@@ -58,18 +58,12 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-def run(names: Sequence[str], quick: bool, tell: Tell) -> Suite:
-    """Measure the parts named.
-
-    Parameters
-    ----------
-    tell
-        Is given the name of the part that is measured next.
-    """
+def run(names: Sequence[str], quick: bool, progress: Progress) -> Suite:
+    """Measure the named parts; ``progress`` gets the name of each as it begins."""
     machine, start = Machine.here(), time.monotonic()
     parts, failed = [], {}
     for name in names:
-        tell(name)
+        progress(name)
         found = _apart(name, quick)
         if isinstance(found, Part):
             parts.append(found)
@@ -85,24 +79,24 @@ def run(names: Sequence[str], quick: bool, tell: Tell) -> Suite:
     )
 
 
-def confirmed(found: Suite, stored: Suite, tell: Tell) -> list[Regression]:
-    """The ratios that are lower now, and lower again when their parts are measured once more."""
+def confirmed(found: Suite, stored: Suite, progress: Progress) -> list[Regression]:
+    """Return the ratios that are lower now, and lower again when their parts are measured once more."""
     lower = found.regressions(stored)
     keys = {one.key for one in lower}
     names = [part.name for part in found.parts if any(one.key in keys for one in part.comparisons)]
     if not names:
         return []
-    again = {one.key for one in run(names, found.quick, tell).regressions(stored)}
+    again = {one.key for one in run(names, found.quick, progress).regressions(stored)}
     return [one for one in lower if one.key in again]
 
 
 def _apart(name: str, quick: bool) -> Part | str:
-    """The part, or the last thing that its process said."""
+    """Measure a part in a process of its own; return it, or the end of the error output."""
     command = [sys.executable, "-m", "benchmarks", name, "--json", *(["--quick"] * quick)]
     try:
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=LIMIT, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=LIMIT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return f"not done within {LIMIT} s"
+        return f"not done within {LIMIT_S} s"
     if done.returncode:
         return done.stderr.decode(errors="replace").strip()[-1000:] or f"exit code {done.returncode}"
     try:
@@ -111,6 +105,12 @@ def _apart(name: str, quick: bool) -> Part | str:
         return f"its answer cannot be read: {error}"
 
 
-def load(path: Path) -> Suite | None:
-    """A stored run, or None where there is none."""
-    return msgspec.json.decode(path.read_bytes(), type=Suite) if path.is_file() else None
+def load(path: Path) -> dict[str, Suite]:
+    """Return the stored runs, the latest of each kind of processor (see :attr:`Machine.kind`)."""
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Suite]) if path.is_file() else {}
+
+
+def store(found: Suite, path: Path) -> None:
+    """Store a run in the place of the one of the same kind of processor."""
+    runs = load(path) | {found.machine.kind: found}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(runs), indent=1) + b"\n")

@@ -1,7 +1,7 @@
-"""Load for the embedding endpoint that costs the machine next to nothing: a few connections and bodies made once.
+"""Load for the embedding endpoint, by a few connections and bodies that are made once.
 
-Plain sockets on one event loop, no HTTP library: on a machine where server and load share the processor, whatever the
-load costs is taken from what is measured.
+Plain sockets on one event loop, no HTTP library: where server and load share the processor, the load slows down the
+server that it measures.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from abeyance.embedding import npy
 
 @dataclass(slots=True)
 class Load:
-    """What a number of clients saw.
+    """The counts of a number of clients.
 
     Attributes
     ----------
     seconds
-        How long they asked.
+        Duration of the load.
     chips
         Chips that were answered with templates.
     latencies
-        Of each request that was, in seconds.
+        Of each answered request, in seconds.
     answers
         Requests by status; 0 for a connection that broke.
     processor
-        Processor seconds that the clients themselves took.
+        Processor seconds of the clients.
     """
 
     seconds: float = 0.0
@@ -53,12 +53,12 @@ class Load:
         return self.answers.total() - self.answers[200]
 
     def percentile(self, share: float) -> float:
-        """Latency in milliseconds below which ``share`` percent of the requests were; 0.0 if there were none."""
+        """Return the latency of the ``share`` percentile in milliseconds; 0.0 without requests."""
         return float(np.percentile(self.latencies, share)) * 1000 if self.latencies else 0.0
 
 
 def request(chips: int, seed: int = 0) -> tuple[int, bytes]:
-    """A request to /invocations with ``chips`` chips of noise, as the bytes that go over the wire."""
+    """Return ``chips`` and a request to /invocations with as many chips of noise, as the bytes on the wire."""
     body = npy.encode(np.random.default_rng(seed).integers(0, 256, (chips, *npy.CHIP), dtype=np.uint8))
     head = (
         "POST /invocations HTTP/1.1\r\nHost: embedder\r\n"
@@ -68,14 +68,14 @@ def request(chips: int, seed: int = 0) -> tuple[int, bytes]:
 
 
 def closed_loop(port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float) -> Load:
-    """Each client asks again as soon as it has its answer: the most that the endpoint gives."""
+    """Load the endpoint to its capacity: each client sends again as soon as it has its answer."""
     return _run(port, requests, clients, seconds, 0.0)
 
 
 def paced(
     port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float, rate: float
 ) -> Load:
-    """Requests start so that ``rate`` chips a second are asked for, as long as a client is free to start one."""
+    """Load the endpoint with ``rate`` chips a second, as long as a client is free to send."""
     return _run(port, requests, clients, seconds, rate)
 
 
@@ -114,7 +114,7 @@ class _Clients:
             self._next += 1
             if self._rate:
                 pause = self._due - time.perf_counter()
-                # Time lost to a slow answer is not made up for with a burst.
+                # A slow answer does not cause a burst later.
                 self._due = max(self._due, time.perf_counter() - 1.0) + chips / self._rate
                 if pause > 0:
                     await asyncio.sleep(pause)

@@ -1,32 +1,22 @@
-"""How near the embedding endpoint comes to its model alone, and the model to the device.
+"""The embedding endpoint beside its model alone, and the model beside the device.
 
-Three numbers, one above the other: what the device could do (a roof: its matrix products a second over the model's
-operations), what ONNX Runtime does with the model in a bare loop, and what clients get from the server. Bare loop and
-server are measured in turn, because a shared machine is never the same machine for long.
+Three rates: the roof of the device (its matrix products a second over the model's operations), the model in a bare loop
+of ONNX Runtime, and the server under load. Bare loop and server are measured in turn, because the speed of a shared
+machine changes.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import statistics
-import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import msgspec
 
-from benchmarks.comparison import Tell
+from benchmarks.comparison import Comparison, Part, Progress, Spread, figure
+from benchmarks.embedder.endpoint import BareLoop, Endpoint, Server
 from benchmarks.embedder.load import closed_loop, request
-from benchmarks.errors import BenchError
-from benchmarks.machine import graphics_name, processor_name, processor_seconds
+from benchmarks.machine import graphics_name, processor_name
 
 #: Clients of the headline.
 CLIENTS = 16
@@ -37,7 +27,7 @@ _PASSES = 4
 
 
 class Device(msgspec.Struct, frozen=True):
-    """What ran the model."""
+    """The device that ran the model."""
 
     name: str
     provider: str
@@ -92,8 +82,8 @@ class Headline(msgspec.Struct, frozen=True):
     bare: float
     server: float
     share: float
-    #: Processor time of the bare loop as a share of the server's, a face each: what is left of :attr:`share` on a
-    #: machine where others work too. Without meaning on a GPU.
+    #: Processor time of the bare loop as a share of the server's, a face each: :attr:`share` without the effect of
+    #: other processes. Without meaning on a GPU.
     cpu_share: float
     p50: float
     p95: float
@@ -101,7 +91,7 @@ class Headline(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What ``python -m benchmarks embedder`` found."""
+    """The result of ``python -m benchmarks embedder``."""
 
     model: str
     device: Device
@@ -123,148 +113,102 @@ class Report(msgspec.Struct, frozen=True):
         """Whether the server reaches its goal with every size of request."""
         return all(headline.share >= self.goal for headline in self.headlines)
 
+    def part(self) -> Part:
+        """Return the report as comparisons and figures."""
+        device = self.device
+        clients = f"{CLIENTS} clients"
+        return Part(
+            name=self.model,
+            comparisons=tuple(
+                Comparison(
+                    key=f"embedder.{one.chips}",
+                    what=f"{clients}, {one.chips} faces a request",
+                    unit="faces/s",
+                    ours=Spread.of([each.server for each in one.rounds]),
+                    other="the model alone",
+                    theirs=Spread.of([each.bare for each in one.rounds]),
+                    ratio=Spread.of([each.share for each in one.rounds]),
+                    aim=self.goal,
+                )
+                for one in self.headlines
+            ),
+            figures=(
+                *(
+                    figure(
+                        "embedder.bare",
+                        f"the model alone: {run.callers} callers x {run.threads} threads, batch {run.batch}",
+                        "faces/s",
+                        [run.faces_per_second],
+                        note=f"{run.faces_per_second / self.roof:.0%} of the roof",
+                    )
+                    for run in self.bare
+                ),
+                *(
+                    figure(
+                        "embedder.server",
+                        f"the server: {run.clients} clients, {run.chips} faces a request",
+                        "faces/s",
+                        [run.faces_per_second],
+                        note=f"p50 {run.p50:,.1f} ms, p95 {run.p95:,.1f} ms, {run.errors} errors, clients' own CPUs "
+                        f"{run.client_cpu:.2f}",
+                    )
+                    for run in self.server
+                ),
+            ),
+            notes=(
+                f"{self.model}: {self.flops_per_face / 1e9:.2f} GFLOP a face. {device.name}, {device.provider}, "
+                f"{device.precision}, {device.cpus} CPUs: {device.peak_flops / 1e9:,.0f} GFLOP/s in a matrix product, "
+                f"so at most {self.roof:,.0f} faces/s (the roof).",
+                *(
+                    f"{clients}, {one.chips} faces a request: by processor time {one.cpu_share:.1%} of the "
+                    f"model alone; p50 {one.p50:,.1f} ms, p95 {one.p95:,.1f} ms; medians of {len(one.rounds)} rounds."
+                    for one in self.headlines
+                ),
+            ),
+        )
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure."""
+    """The sizes and durations of the measurements."""
 
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     clients: tuple[int, ...] = (1, 4, CLIENTS)
-    #: Chips of a request: one face, and what a batch of the queue brings.
+    #: Chips of a request: one face, and a batch of the queue.
     chips: tuple[int, ...] = (1, 8)
     seconds: float = 3.0
     rounds: int = 5
 
 
-class Process:
-    """``python -m embedder <mode>`` with its settings in the environment."""
-
-    def __init__(
-        self, command: Sequence[str], mode: str, environment: Mapping[str, str], **settings: object
-    ) -> None:
-        given = {f"ABEYANCE_EMBEDDER_{name.upper()}": str(value) for name, value in settings.items()}
-        self.settings = settings
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own package
-            [*command, mode],
-            env={**os.environ, **environment, **given},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if mode == "bare" else subprocess.DEVNULL,
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def ask(self, **what: object) -> dict[str, Any]:
-        """One line to the bare loop, one line back; with nothing, what it says when it starts."""
-        assert self._process.stdin
-        assert self._process.stdout
-        if what:
-            self._process.stdin.write(json.dumps(what).encode() + b"\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchError("the model cannot be run; what it said is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ready(self, port: int, timeout: float = 600.0) -> None:
-        """Wait until /ping answers 200."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            if self._process.poll() is not None:
-                raise BenchError("the server ended; what it said is above")
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-            else:
-                return
-        raise BenchError(f"the server was not ready within {timeout:.0f} s")
-
-    def memory(self) -> int:
-        """Resident bytes; 0 where the system does not say."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except OSError:
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def processor(self) -> float:
-        """Processor seconds so far; 0.0 where the system does not say."""
-        try:
-            return processor_seconds(self.pid)
-        except OSError:
-            return 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.terminate()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-
-
 def measure(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    model: str,
-    flops_per_face: int,
-    plan: Plan,
-    progress: Tell = lambda _: None,
-    settings: Mapping[str, object] | None = None,
+    endpoint: Endpoint, flops_per_face: int, plan: Plan, progress: Progress = lambda _: None
 ) -> Report:
-    """Measure bare loop, roof and server.
-
-    Parameters
-    ----------
-    command
-        What starts the endpoint's package, such as ``python -m embedder``.
-    environment
-        Added to this process' own: where the package and the models lie.
-    settings
-        Of the endpoint, in lower case (``{"providers": "CUDA,CPU"}``).
-    """
+    """Measure bare loop, roof and server."""
     with ExitStack() as stack:
-        given = {"model": model, **(settings or {})}
-        bare = stack.enter_context(Process(command, "bare", environment, **given))
-        about = bare.ask()
+        bare = stack.enter_context(endpoint.bare())
+        about = bare.about()
         on_cpu = about["provider"] == "CPU"
 
         def peak() -> float:
             progress("the device's peak")
-            # On a processor a product that is done before somebody else gets its turn.
+            # Small on a processor: such a product is done before another process gets its turn.
             flops: float = bare.ask(gemm=1024 if on_cpu else 8192, seconds=plan.seconds / 2)["flops"]
             return flops
 
         peaks = [peak()]
-        loops: dict[int, tuple[Process, tuple[int, ...]]] = {1: (bare, (1, about["workers"]))}
+        loops: dict[int, tuple[BareLoop, set[int]]] = {1: (bare, {1, about["workers"]})}
         if on_cpu and about["cpus"] > 1:
             # The other way to use all cores: one caller, and ONNX Runtime's own threads.
-            threaded = Process(command, "bare", environment, **given, threads=about["cpus"], workers=1)
-            loops[about["cpus"]] = (stack.enter_context(threaded), (1,))
-            threaded.ask()
+            threaded = stack.enter_context(endpoint.bare(threads=about["cpus"], workers=1))
+            loops[about["cpus"]] = threaded, {1}
+            threaded.about()
         runs = _sweep(loops, plan, progress)
         best = max(runs, key=lambda run: run.faces_per_second)
         peaks.append(peak())
-
-        port = free_port()
-        server = stack.enter_context(Process(command, "serve", environment, **given, port=port))
-        server.ready(port)
-        served = _serve(port, plan, progress)
-        headlines = tuple(
-            _compare(loops[best.threads][0], best, server, port, chips, plan, progress)
-            for chips in plan.chips
-        )
+        server = stack.enter_context(endpoint.serve())
+        server.wait_until_ready()
+        served = _serve(server.port, plan, progress)
+        loop = loops[best.threads][0]
+        headlines = tuple(_compare(loop, best, server, chips, plan, progress) for chips in plan.chips)
         peaks.append(peak())
     return Report(
         model=about["model"],
@@ -284,12 +228,12 @@ def measure(
     )
 
 
-def _sweep(loops: Mapping[int, tuple[Process, tuple[int, ...]]], plan: Plan, progress: Tell) -> list[BareRun]:
+def _sweep(loops: Mapping[int, tuple[BareLoop, set[int]]], plan: Plan, progress: Progress) -> list[BareRun]:
     best: dict[tuple[int, int, int], float] = {}
-    # In several short passes, the best of each: one long one would be at the mercy of its moment.
+    # The best of several short passes: a long one would be slowed down by whatever else runs at its moment.
     for number in range(_PASSES):
         for threads, (process, callers) in loops.items():
-            for count in sorted(set(callers)):
+            for count in sorted(callers):
                 for batch in plan.batches:
                     progress(
                         f"bare loop: {count} x {threads} threads, batch {batch}, {number + 1} of {_PASSES}"
@@ -300,7 +244,7 @@ def _sweep(loops: Mapping[int, tuple[Process, tuple[int, ...]]], plan: Plan, pro
     return [BareRun(*key, rate) for key, rate in best.items()]
 
 
-def _serve(port: int, plan: Plan, progress: Tell) -> list[ServerRun]:
+def _serve(port: int, plan: Plan, progress: Progress) -> list[ServerRun]:
     runs = []
     for chips in plan.chips:
         for clients in plan.clients:
@@ -321,17 +265,17 @@ def _serve(port: int, plan: Plan, progress: Tell) -> list[ServerRun]:
 
 
 def _compare(
-    bare: Process, best: BareRun, server: Process, port: int, chips: int, plan: Plan, progress: Tell
+    bare: BareLoop, best: BareRun, server: Server, chips: int, plan: Plan, progress: Progress
 ) -> Headline:
     content = [request(chips)]
     rounds = []
     for number in range(plan.rounds):
         progress(f"bare loop and server in turn, {chips} chips a request: {number + 1} of {plan.rounds}")
-        # Bare, server, bare: a machine that slows down meanwhile slows both.
+        # Bare, server, bare: a machine that slows down between slows both.
         ask = {"batch": best.batch, "callers": best.callers, "seconds": plan.seconds / 2}
-        before, spent = bare.ask(**ask), server.processor()
-        load = closed_loop(port, content, CLIENTS, plan.seconds)
-        spent, after = server.processor() - spent, bare.ask(**ask)
+        before, spent = bare.ask(**ask), server.processor_s()
+        load = closed_loop(server.port, content, CLIENTS, plan.seconds)
+        spent, after = server.processor_s() - spent, bare.ask(**ask)
         rounds.append(
             Round(
                 (before["rate"] + after["rate"]) / 2,
@@ -352,11 +296,3 @@ def _compare(
         p95=statistics.median(one.p95 for one in rounds),
         rounds=tuple(rounds),
     )
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

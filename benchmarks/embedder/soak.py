@@ -1,15 +1,15 @@
-"""A long run at steady load: whether the embedding endpoint's memory stays where it is, and nobody sees an error."""
+"""A long run at steady load, to see errors of the embedding endpoint and growth of its memory."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from benchmarks.comparison import Tell
+from benchmarks.comparison import Part, Progress, figure
+from benchmarks.embedder.endpoint import Endpoint
 from benchmarks.embedder.load import Load, closed_loop, paced, request
-from benchmarks.embedder.measure import CLIENTS, Process, free_port
+from benchmarks.embedder.measure import CLIENTS
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -45,54 +45,72 @@ class Soak(msgspec.Struct, frozen=True):
         """Growth of the memory, as a share of what it was at the start."""
         return self.memory_end / self.memory_start - 1 if self.memory_start else 0.0
 
+    @property
+    def reached(self) -> bool:
+        """Whether there was no error, and memory grew by less than a tenth."""
+        return not self.errors and self.growth < 0.1
 
-#: Seconds between two measurements of what the machine gives, and how long one takes.
-_CALIBRATE_EVERY, _CALIBRATION = 120.0, 5.0
+    def part(self) -> Part:
+        """Return the soak as figures."""
+        mib = 2**-20
+        return Part(
+            name=f"{self.minutes:g} minutes at {self.load:.0%} load: {self.model}",
+            figures=(
+                figure("soak.requests", "requests", "", [self.requests], note=f"{self.faces:,} faces"),
+                figure("soak.errors", "errors", "", [self.errors], at_most=0),
+                figure("soak.p50", "median latency", "ms", [self.p50]),
+                figure("soak.p95", "95th percentile of the latency", "ms", [self.p95]),
+                figure("soak.start", "memory at the start", "MiB", [self.memory_start], scale=mib),
+                figure("soak.end", "memory at the end", "MiB", [self.memory_end], scale=mib),
+                figure("soak.growth", "growth of the memory", "%", [self.growth], scale=100, at_most=10),
+                figure("soak.most", "most memory", "MiB", [self.memory_most], scale=mib),
+            ),
+        )
+
+
+#: Between two measurements of the endpoint's capacity.
+_CALIBRATION_INTERVAL_S = 120.0
+_CALIBRATION_S = 5.0
+_SAMPLE_S = 15.0
 #: Sizes of a soak's requests: photos with few faces and with many.
 _MIX = (1, 1, 2, 1, 3, 8, 1, 2, 16, 4, 1, 64)
 
 
-def soak(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    model: str,
-    minutes: float,
-    load: float,
-    progress: Tell = lambda _: None,
-    interval: float = 15.0,
-    settings: Mapping[str, object] | None = None,
-) -> Soak:
-    """Ask for ``load`` (0 to 1) of what the endpoint gives, in requests of many sizes, and watch memory and errors.
+def soak(endpoint: Endpoint, minutes: float, load: float, progress: Progress = lambda _: None) -> Soak:
+    """Ask for ``load`` (0 to 1) of the endpoint's capacity, in requests of many sizes, and watch memory and errors.
 
-    What it gives is measured again every two minutes: on a shared machine it changes. See
-    :func:`~benchmarks.embedder.measure.measure` for the
-    other parameters.
+    The capacity is measured again every two minutes: on a shared machine it changes.
     """
     requests = [request(chips, seed) for seed, chips in enumerate(_MIX)]
-    port = free_port()
     total = Load()
     samples: list[Sample] = []
-    with Process(command, "serve", environment, model=model, port=port, **(settings or {})) as server:
-        server.ready(port)
+    with endpoint.serve() as server:
+        server.wait_until_ready()
         began = time.monotonic()
         rate, calibrated = 0.0, float("-inf")
         while (passed := time.monotonic() - began) < 60 * minutes:
-            if passed - calibrated >= _CALIBRATE_EVERY:
+            if passed - calibrated >= _CALIBRATION_INTERVAL_S:
                 calibrated = passed
-                rate = load * closed_loop(port, requests, CLIENTS, min(_CALIBRATION, 10 * minutes)).rate
-            seen = paced(port, requests, CLIENTS, min(interval, max(1.0, 60 * minutes - passed)), rate)
+                rate = (
+                    load * closed_loop(server.port, requests, CLIENTS, min(_CALIBRATION_S, 10 * minutes)).rate
+                )
+            seen = paced(
+                server.port, requests, CLIENTS, min(_SAMPLE_S, max(1.0, 60 * minutes - passed)), rate
+            )
             for name in ("latencies", "answers"):
                 setattr(total, name, getattr(total, name) + getattr(seen, name))
             total.chips += seen.chips
             minute = (time.monotonic() - began) / 60
-            samples.append(Sample(minute, server.memory(), rate, seen.rate, seen.percentile(95), seen.errors))
+            samples.append(
+                Sample(minute, server.memory_bytes(), rate, seen.rate, seen.percentile(95), seen.errors)
+            )
             progress(
                 f"minute {minute:.1f} of {minutes:g}: {seen.rate:.0f} faces/s, "
                 f"{samples[-1].memory / 2**20:.0f} MiB, {total.errors} errors"
             )
     settled = [one for one in samples if one.minute >= min(2.0, minutes / 10)] or samples[-1:]
     return Soak(
-        model=model,
+        model=endpoint.model,
         minutes=minutes,
         load=load,
         requests=total.answers.total(),

@@ -1,7 +1,7 @@
 """Embedders with random weights and the true shapes of well-known networks, for load tests and nothing else.
 
-What a model costs depends on its shapes, not on its weights; so a machine can be sized for a network before anybody
-has licensed weights for it. Every name begins with ``loadtest-random-``, and a deployment refuses such a model.
+The cost of a model depends on its shapes, not on its weights. So a machine can be sized for a network before there are
+licensed weights for it. Every name begins with ``loadtest-random-``, and a deployment refuses such a model.
 
 The improved residual network is that of ArcFace (Deng, Guo, Xue, Zafeiriou, 2019, arXiv:1801.07698, section 3.1) with
 the layer counts of He et al. (2016): blocks of BN, conv 3x3, BN, PReLU, conv 3x3, BN; a stem that keeps 112 x 112; and
@@ -28,7 +28,7 @@ from abeyance.vision.models.manifest import (
     Role,
 )
 
-#: What every name begins with; ``abeyance.embedding.selection`` refuses to embed for anybody with such a model.
+#: Begins every name; ``abeyance.embedding.selection`` refuses such models.
 PREFIX = "loadtest-random-"
 
 
@@ -51,22 +51,13 @@ ARCHITECTURES = {
 }
 
 
-def model_name(architecture: str, *, half: bool = False) -> str:
-    """``loadtest-random-<architecture>``, with ``-fp16`` if its weights are float16."""
-    return f"{PREFIX}{architecture}{'-fp16' if half else ''}"
-
-
-def write(
-    folder: Path, architecture: str, *, half: bool = False, cpu: bool = False, seed: int = 0
-) -> ModelEntry:
-    """Put a random model and a manifest that has it into ``folder``; a model that is there already is kept.
+def write(folder: Path, architecture: str, *, cpu: bool = False) -> ModelEntry:
+    """Write a random model and its manifest into ``folder``; keep a model that is there already.
 
     Parameters
     ----------
     architecture
         A key of :data:`ARCHITECTURES`.
-    half
-        Weights and arithmetic in float16; input and output stay float32.
     cpu
         Let the conversion ``prelu`` rewrite PRelu, which is slow in ONNX Runtime on a CPU and fast on a GPU.
 
@@ -76,12 +67,12 @@ def write(
         Its entry. ``folder/<name>.json`` is the manifest: what ``ABEYANCE_MANIFEST`` or ``--manifest`` wants.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = model_name(architecture, half=half)
-    # Not <name>.onnx: that is what a conversion's result is called, and it may lie in the same folder.
+    name = f"{PREFIX}{architecture}"
+    # Not <name>.onnx: that is the name of a conversion's result, which may lie in the same folder.
     path = folder / f"{name}.generated.onnx"
     if not path.exists():
         part = path.with_suffix(".part")
-        part.write_bytes(build(ARCHITECTURES[architecture], half=half, seed=seed))
+        part.write_bytes(build(ARCHITECTURES[architecture]))
         part.replace(path)
     content = path.read_bytes()
     entry = ModelEntry(
@@ -92,7 +83,7 @@ def write(
         bytes=len(content),
         licence=Licence(spdx="CC0-1.0", attribution="random numbers", notice="Not a face recognition model."),
         path=path.name,
-        conversion=Conversion(name="prelu", version=1) if cpu and not half else Conversion(),
+        conversion=Conversion(name="prelu", version=1) if cpu else Conversion(),
         preprocessing=Preprocessing(
             mean=(127.5, 127.5, 127.5),
             std=(127.5, 127.5, 127.5),
@@ -110,33 +101,28 @@ def write(
     return Manifest.load(extra=[manifest])[name]
 
 
-def build(architecture: Architecture, *, half: bool = False, seed: int = 0) -> bytes:
-    """The network as an ONNX model: ``data`` (n, 3, 112, 112) float32 -> ``template`` (n, dimension) float32.
+def build(architecture: Architecture) -> bytes:
+    """Return the network as an ONNX model: ``data`` (n, 3, 112, 112) float32 -> ``template`` (n, dimension) float32.
 
-    The weights come from ``seed`` alone. They are scaled so that activations neither grow nor vanish with depth, also
-    in float16.
+    The weights are the same every time, and scaled so that activations neither grow nor vanish with depth, also in
+    float16.
     """
-    return _Builder(np.dtype(np.float16 if half else np.float32), np.random.default_rng(seed)).network(
-        architecture
-    )
+    return _Builder().network(architecture)
 
 
 class _Builder:
     """Collects nodes and weights; each method appends a layer and returns the name of its output."""
 
-    def __init__(self, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
-        self._dtype = dtype
-        self._rng = rng
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
 
     def network(self, architecture: Architecture) -> bytes:
         from onnx import TensorProto, checker, helper
 
-        x = self._cast("data", self._dtype)
-        x = self._prelu(
-            self._norm(self._conv(x, 3, architecture.width, 3), architecture.width), architecture.width
-        )
+        stem = self._conv("data", 3, architecture.width, 3)
+        x = self._prelu(self._norm(stem, architecture.width), architecture.width)
         channels = architecture.width
         for stage, blocks in enumerate(architecture.blocks):
             wide = architecture.width * 2**stage
@@ -149,7 +135,7 @@ class _Builder:
         weights = self._weight(self._rng.normal(0, features**-0.5, (architecture.dimension, features)))
         bias = self._weight(np.zeros(architecture.dimension))
         x = self._norm(self._add("Gemm", [x, weights, bias], transB=1), architecture.dimension)
-        self._nodes.append(helper.make_node("Cast", [x], ["template"], to=TensorProto.FLOAT))
+        self._nodes.append(helper.make_node("Identity", [x], ["template"]))
         graph = helper.make_graph(
             self._nodes,
             "random weights, for load tests only",
@@ -195,16 +181,11 @@ class _Builder:
     def _prelu(self, x: str, channels: int) -> str:
         return self._add("PRelu", [x, self._weight(self._rng.uniform(0.1, 0.4, (channels, 1, 1)))])
 
-    def _cast(self, x: str, dtype: np.dtype[Any]) -> str:
-        from onnx import helper
-
-        return self._add("Cast", [x], to=helper.np_dtype_to_tensor_dtype(dtype))
-
     def _weight(self, values: NDArray[Any]) -> str:
         from onnx import numpy_helper
 
         name = f"w{len(self._weights)}"
-        self._weights.append(numpy_helper.from_array(values.astype(self._dtype), name))
+        self._weights.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
     def _add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
@@ -216,7 +197,7 @@ class _Builder:
 
 
 class Cost(NamedTuple):
-    """What one chip costs in a network."""
+    """The cost of one chip in a network."""
 
     #: Floating-point operations of convolutions and matrix products, a multiplication and an addition each counting
     #: as one; everything else is memory traffic and left out, as is usual.
@@ -226,7 +207,7 @@ class Cost(NamedTuple):
 
 
 def cost(model: bytes | Path) -> Cost:
-    """Count the operations of an ONNX model for one chip, from its graph; raises ValueError if a shape is unknown."""
+    """Count the operations of an ONNX model for one chip; raises ``ValueError`` if a shape is unknown."""
     import onnx
     from onnx import shape_inference
 
@@ -246,7 +227,7 @@ def cost(model: bytes | Path) -> Cost:
         if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         if not all(name in shapes for name in (*node.input[:2], node.output[0])):
-            raise ValueError(f"the shapes around a {node.op_type} of the model cannot be told")
+            raise ValueError(f"the shapes around a {node.op_type} of the model are unknown")
         made, right = int(np.prod(shapes[node.output[0]])), shapes[node.input[1]]
         if node.op_type == "Conv":
             flops += 2 * made * int(np.prod(right[1:]))

@@ -1,9 +1,9 @@
 """``python -m embedder bare``: the same model on the same device without a server, for the benchmark.
 
-Reads lines of JSON from standard input and answers each with one: ``{"batch": 4, "callers": 2, "seconds": 1}`` with
-chips a second and processor seconds a chip, ``{"gemm": 2048, "seconds": 1}`` with the device's floating-point
-operations a second in a large matrix product.
-Between lines it sits still, so that a server can be measured in turn on the same machine.
+Reads lines of JSON from standard input and answers each with one: ``{"about": true}`` with the model and its device,
+``{"batch": 4, "callers": 2, "seconds": 1}`` with chips a second and processor seconds a chip,
+``{"gemm": 2048, "seconds": 1}`` with the device's floating-point operations a second in a large matrix product.
+Between lines it is idle, so that a server can be measured in turn on the same machine.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ def main() -> int:
         "workers": model.workers,
         "cpus": cpus(),
     }
-    _say(about)
     for line in sys.stdin:
         asked = msgspec.json.decode(line)
+        answer: dict[str, Any] = about
         if "gemm" in asked:
-            _say({"flops": gemm(model, asked["gemm"], asked["seconds"])})
-        else:
+            answer = {"flops": gemm(model, asked["gemm"], asked["seconds"])}
+        elif "batch" in asked:
             rate, processor = loop(model, asked["batch"], asked["callers"], asked["seconds"])
-            _say({"rate": rate, "processor": processor})
+            answer = {"rate": rate, "processor": processor}
+        sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+        sys.stdout.flush()
     return 0
 
 
@@ -105,8 +107,3 @@ def gemm(model: Model, size: int, seconds: float) -> float:
         binding.synchronize_outputs()
         best = min(best, time.perf_counter() - began)
     return 2.0 * size**3 / best
-
-
-def _say(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()

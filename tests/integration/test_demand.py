@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from abeyance.cost.demand import TOLD, TRANSACTED
+from abeyance.cost.demand import EVENT_PUT, TRANSACTED
 from abeyance.pipeline import topology
 from benchmarks.counting import size_of
 from benchmarks.demand import measure
@@ -22,7 +22,7 @@ def test_calls_are_counted_and_the_environment_is_left_alone() -> None:
     for name in ("gate", "detect", "recognize"):
         needs = found.stages[name]
         # Each message says one thing, all of a batch with one call, and each takes time of its own.
-        assert needs.message_calls[TOLD] == 1
+        assert needs.message_calls[EVENT_PUT] == 1
         assert (needs.message_calls | needs.invocation_calls)["events.PutEvents"] == 1
         assert needs.message_ms > 0
         assert needs.write_units >= 1

@@ -1,7 +1,4 @@
-"""``abeyance cost``: what photos cost, what a month costs in which nothing happens, and how many photos a day it takes.
-
-The numbers are made in :mod:`abeyance.cost`. Nothing is asked of AWS.
-"""
+"""``abeyance cost``: the bill for photos and for an idle month, and the forecast of a day, by :mod:`abeyance.cost`."""
 
 from __future__ import annotations
 
@@ -22,32 +19,32 @@ _SHOWN = 5
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The bill, and what such a day is like."""
+    """The bill and the forecast of a day."""
 
     bill: Estimate
     day: Forecast
 
 
 def cost(
-    photos: Annotated[int, typer.Option(help="How many photos are indexed.", min=1)] = 1_000_000,
-    a_day: Annotated[
-        int | None, typer.Option(help="How many of them come in a day; all, if not given.", min=1)
-    ] = None,
+    photos: Annotated[int, typer.Option(help="Number of indexed photos.", min=1)] = 1_000_000,
+    a_day: Annotated[int | None, typer.Option(help="Photos a day; all of them, if not given.", min=1)] = None,
     burst: Annotated[
-        float, typer.Option(help="So many times as many for a quarter of an hour a day.", min=1.0)
+        float, typer.Option(help="Load of the busiest quarter of an hour, as a multiple.", min=1.0)
     ] = 3.0,
     faces: Annotated[float, typer.Option(help="Faces in a photo, on average.", min=0.0)] = 1.2,
     largest: Annotated[
         float, typer.Option(help="Share of the photos in the largest collection.", min=0.001, max=1.0)
     ] = 0.1,
     embedder: Annotated[str, typer.Option(help="local, sagemaker or ecs.")] = "local",
-    prices: Annotated[Path | None, typer.Option(help="A price table of your own; see prices.json.")] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Your own price table, in the format of prices.json.")
+    ] = None,
     demand: Annotated[
-        Path | None, typer.Option(help="What a photo needs, as python -m benchmarks.demand measures it.")
+        Path | None, typer.Option(help="Demand of a photo, as python -m benchmarks.demand writes it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what photos cost in AWS, what a month costs in which nothing happens, and what breaks first."""
+    """Estimate the cost of photos and of an idle month in AWS, and forecast what binds first."""
     from abeyance.cost import bill
     from abeyance.cost import demand as demands
     from abeyance.cost.forecast import forecast

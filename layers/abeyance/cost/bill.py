@@ -1,7 +1,7 @@
-"""What photos cost in AWS, and what a month costs in which nothing happens; beside Rekognition's published price.
+"""The bill of AWS for photos and for an idle month, beside Rekognition's published price.
 
-The quantities follow from what was measured (:mod:`abeyance.cost.demand`) and how long stages take by the model of
-:mod:`abeyance.cost.stations`; the prices are a table with its date. Nothing is asked of AWS.
+The quantities follow from a measured demand (:mod:`abeyance.cost.demand`) and the durations of the stages in the model
+(:mod:`abeyance.cost.stations`); the prices are a table with its date. Nothing is asked of AWS.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 
-from abeyance.cost.demand import TOLD, Demand
+from abeyance.cost.demand import EVENT_PUT, Demand
 from abeyance.cost.stations import ENTRIES, Latencies, Plan, latencies, stations
 from abeyance.pipeline import topology
 
 Prices = Mapping[str, Any]
 HOURS_A_MONTH = 730.0
 DAYS_A_MONTH = HOURS_A_MONTH / 24
-#: Of a Lambda invocation in its log: its start, its end, its report.
-_LOGGED_INVOCATION = 450
-#: Of an entry of the ledger.
-_LOGGED_ENTRY = 350
+#: Logged of a Lambda invocation: its start, its end, its report.
+_INVOCATION_LOG_BYTES = 450
+#: Logged of an entry of the ledger.
+_ENTRY_LOG_BYTES = 350
 _GB = 1e9
 
 
@@ -37,7 +37,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A bill, and what it rests on."""
+    """A bill and its sources."""
 
     photos: float
     embedder: str
@@ -46,7 +46,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     demand_measured: str
     per_photos: tuple[Line, ...]
     idle_month: tuple[Line, ...]
-    #: What is left of the photos, for each month that it is kept.
+    #: Storage of the photos' records, for each month that they are kept.
     kept_month: tuple[Line, ...]
     photos_total: float
     idle_total: float
@@ -57,12 +57,12 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stored_prices() -> Prices:
-    """The table of ``prices.json``."""
+    """Read ``prices.json``."""
     return load_prices(resources.files("abeyance.cost").joinpath("prices.json").read_bytes())
 
 
 def load_prices(body: bytes) -> Prices:
-    """A price table from JSON; raises ``msgspec.MsgspecError``."""
+    """Parse a price table; raises ``msgspec.MsgspecError``."""
     return msgspec.json.decode(body, type=dict[str, Any])
 
 
@@ -76,19 +76,19 @@ def estimate(
     gpu_hours: float | None = None,
     known: Latencies | None = None,
 ) -> Estimate:
-    """The bill of ``photos`` uploads that are indexed as the plan says, and of an idle month.
+    """Return the bill of ``photos`` uploads that are indexed by the plan, and of an idle month.
 
     Parameters
     ----------
     fill
-        Messages of an invocation by stage, as a simulation saw them; 1 where not given, which is dearest.
+        Messages of an invocation by stage, as simulated; 1 where not given, which is dearest.
     gpu_hours
-        Of the embedding endpoint; by default one instance for as long as the photos take to come.
+        Of the embedding endpoint; by default one instance for as long as the photos arrive.
 
     Raises
     ------
     KeyError
-        Naming what the price table or the measurement lacks.
+        With the name that the price table or the measurement lacks.
     """
     if gpu_hours is None:
         gpu_hours = photos / plan.photos_a_day * 24
@@ -116,7 +116,7 @@ def estimate(
 
 
 def tiered(images: float, tiers: Sequence[float], prices: Sequence[float]) -> float:
-    """The price of a month's images, each tier at its own price and the rest at the last."""
+    """Return the price of a month's images, each tier at its own price and the rest at the last."""
     total, left = 0.0, images
     for size, price in zip(tiers, prices, strict=False):
         total += min(left, size) * price
@@ -125,7 +125,7 @@ def tiered(images: float, tiers: Sequence[float], prices: Sequence[float]) -> fl
 
 
 def by_service(lines: Sequence[Line]) -> dict[str, float]:
-    """What each service takes, dearest first."""
+    """Return the amount of each service, dearest first."""
     found: dict[str, float] = {}
     for line in lines:
         found[line.service] = found.get(line.service, 0.0) + line.amount
@@ -153,16 +153,16 @@ def _photo_lines(
         gigabytes = invocations * station.seconds(size) * station.memory / 1024
         lines.append(_line("Lambda", name, gigabytes, "GB-s", prices["lambda_gb_second_arm64"]))
         batches += invocations
-        # Sent once; received and deleted by the batch.
+        # Sent one by one; received and deleted by the batch.
         polled[station.fifo] += messages + 2 * invocations
         needs = demand.stages[name]
         writes += messages * needs.write_units
         reads += messages * needs.read_units
-        logged += invocations * _LOGGED_INVOCATION + (messages * _LOGGED_ENTRY if station.fifo else 0)
+        logged += invocations * _INVOCATION_LOG_BYTES + (messages * _ENTRY_LOG_BYTES if station.fifo else 0)
         for call, count in needs.message_calls.items():
             calls[call] = calls.get(call, 0.0) + messages * count
-    events = calls[TOLD]
-    # Faces beyond those of the photos that were measured: an item and a change each, in a transaction.
+    events = calls[EVENT_PUT]
+    # Faces beyond those of the measured photos: an item and a change each, in a transaction.
     writes += photos * max(0.0, plan.faces - demand.faces) * 4
     lines += [
         _line("Lambda", "requests", batches, "requests", prices["lambda_request"]),
@@ -176,7 +176,7 @@ def _photo_lines(
         ),
         _line("SQS", "requests", polled[False], "requests", prices["sqs_standard_request"]),
         _line("SQS", "FIFO requests", polled[True], "requests", prices["sqs_fifo_request"]),
-        # The upload itself is the owner's, but it is on the same bill.
+        # The upload is on the same bill.
         _line("S3", "PUT", photos + _of(calls, "PutObject"), "requests", prices["s3_put"]),
         _line("S3", "GET", _of(calls, "GetObject", "HeadObject"), "requests", prices["s3_get"]),
         _line("DynamoDB", "writes", writes, "units", prices["dynamodb_write_unit"]),
@@ -195,7 +195,7 @@ def _of(calls: Mapping[str, float], *operations: str) -> float:
 
 
 def _kept_lines(photos: float, prices: Prices, demand: Demand) -> list[Line]:
-    """The ledger is kept for good, a gallery until somebody deletes it, the rest for ``retention_days``."""
+    """Return the storage. The ledger is kept for good, a gallery until its deletion, the rest for some days."""
     table = prices["dynamodb_gb_month"] + prices["dynamodb_pitr_gb_month"]
     return [
         _line(

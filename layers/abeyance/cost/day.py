@@ -1,9 +1,9 @@
 """A whole day, second by second: photos as a fluid that stations let through as fast as they can.
 
-What a station has let through by a time is the least that any earlier moment allows: what had come by then, and as much
-as it can do since (the min-plus convolution of network calculus; Cruz 1991, Le Boudec and Thiran 2001). Photos leave a
-queue in the order in which they came, so how long each waited is the horizontal distance of two curves. Waiting that
-comes of chance within a second is not in it: that is for :mod:`benchmarks.messages`.
+The output of a station up to a time is the least that any earlier moment allows: the arrivals until that moment, and
+the station's full rate since (the min-plus convolution of network calculus; Cruz 1991, Le Boudec and Thiran 2001).
+Photos leave a queue in the order of arrival, so the wait of each is the horizontal distance of two curves. Random
+waiting within a second is left out; the message-by-message simulation in ``benchmarks/messages.py`` has it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from abeyance.cost.demand import Demand
 from abeyance.cost.endpoint import Endpoint
 from abeyance.cost.limits import quotas
 from abeyance.cost.stations import (
-    DAY,
+    DAY_S,
     ENTRIES,
     ROUTES,
     SKEW,
@@ -35,29 +35,29 @@ Curve = NDArray[np.float64]
 LEDGER = topology.LEDGER.name
 #: The hour of the day with most photos.
 BUSIEST = 15
-#: Seconds that are looked at after the last photo, at most: a queue keeps its messages as long.
-_AFTER = 4 * DAY
+#: Simulated after the day: a queue keeps its messages as long.
+_AFTER_S = 4 * DAY_S
 
 
-class Passed(msgspec.Struct, frozen=True):
+class StationDay(msgspec.Struct, frozen=True):
     """A day at one station; each array has a value a second, (n,) float64."""
 
-    #: Messages that come, that are taken out of the queue, and that wait at the end of the second.
-    came: Curve
+    #: Messages that arrive, that are taken out of the queue, and that wait at the end of the second.
+    arrived: Curve
     taken: Curve
     waiting: Curve
-    #: Messages a second that it can take.
+    #: Capacity in messages a second.
     rate: Curve
-    #: Servers that are busy.
+    #: Busy servers.
     servers: Curve
     station: Station
 
     @property
     def oldest(self) -> Curve:
         """Age of the oldest message in each second, in seconds."""
-        came = np.concatenate([[0.0], np.cumsum(self.came)])
+        came = np.concatenate([[0.0], np.cumsum(self.arrived)])
         gone = np.cumsum(self.taken)
-        # When the message that is next came: the time at which arrivals passed what has gone.
+        # The next message arrived when the arrivals passed the departures.
         since = np.searchsorted(came, gone + 1e-6, side="left") - 1
         now = np.arange(len(gone))
         return np.where(self.waiting >= 1, np.maximum(0, now - since), 0).astype(np.float64)
@@ -73,34 +73,34 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True):
-    """What a day was like."""
+    """A simulated day."""
 
     plan: Plan
     arrivals: Curve
-    stations: dict[str, Passed]
-    #: From upload to result: of all photos, and of those that come in the burst.
+    stations: dict[str, StationDay]
+    #: From upload to result: of all photos, and of those of the burst.
     latency: Percentiles
     in_burst: Percentiles
     #: From an event to its entry on the ledger.
     lag: Percentiles
-    #: Seconds from upload to result by the second of upload, while photos come.
+    #: Seconds from upload to result, by the second of upload.
     waits: Curve
     gpu_hours: float
-    #: What the ledger takes in a day, less what comes: below 0 every day leaves more behind than the one before.
+    #: Entries that the ledger could take beyond those of the day; below 0 its backlog grows every day.
     ledger_spare: float
 
     @property
-    def holds(self) -> bool:
-        """Whether each queue is empty again when the day is over."""
-        return all(passed.waiting[DAY - 1] < 1000 for passed in self.stations.values())
+    def queues_clear(self) -> bool:
+        """Whether each queue is empty again at the end of the day."""
+        return all(passed.waiting[DAY_S - 1] < 1000 for passed in self.stations.values())
 
 
 def arrivals(plan: Plan) -> NDArray[np.int64]:
-    """Photos that come in each second of a day, (86400,) int64; they add up to the plan's.
+    """Return the photos that arrive in each second of a day, (86400,) int64; their sum is the plan's.
 
-    A wave with its peak at three in the afternoon, and on top of that the burst.
+    A wave with its peak at three in the afternoon, and the burst on top of it.
     """
-    seconds = np.arange(DAY)
+    seconds = np.arange(DAY_S)
     wave = 1 + (plan.peak - 1) * np.cos(2 * np.pi * (seconds / 3600 - BUSIEST) / 24)
     weights = np.maximum(wave, 0.02)
     weights[burst_seconds(plan)] *= plan.burst
@@ -109,14 +109,19 @@ def arrivals(plan: Plan) -> NDArray[np.int64]:
 
 
 def burst_seconds(plan: Plan) -> slice:
-    """When the burst is."""
+    """Return the seconds of the burst."""
     return slice(BUSIEST * 3600, BUSIEST * 3600 + round(plan.burst_minutes * 60))
 
 
-def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, after: float = _AFTER) -> Day:
-    """One day of the plan, with what still waits then worked off for up to ``after`` seconds more.
+def burst_rate(plan: Plan) -> float:
+    """Return the photos a second in the burst; the busiest hour has that over ``plan.burst``."""
+    return float(arrivals(plan)[burst_seconds(plan)].mean())
 
-    Who has not left a queue by then has waited for ever.
+
+def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, after: float = _AFTER_S) -> Day:
+    """Simulate one day of the plan, and up to ``after`` seconds more in which the queues are worked off.
+
+    Photos that are still in a queue then count as waiting for ever.
     """
     known = known or latencies()
     made = stations(plan, demand, known)
@@ -124,11 +129,11 @@ def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, afte
     photos = arrivals(plan).astype(np.float64)
     random = np.random.default_rng(plan.seed)
     horizon = _horizon(plan, made, after)
-    come = np.zeros(horizon)
-    come[:DAY] = photos
+    uploads = np.zeros(horizon)
+    uploads[:DAY_S] = photos
     inflow = {name: np.zeros(horizon) for name in made}
-    inflow[WAY[0]] = _later(come, known.seconds["upload_to_queue"])
-    passed: dict[str, Passed] = {}
+    inflow[WAY[0]] = _later(uploads, known.seconds["upload_to_queue"])
+    passed: dict[str, StationDay] = {}
     gpu = None
     for name in (*WAY, LEDGER):
         station = made[name]
@@ -149,15 +154,15 @@ def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, afte
         stations=passed,
         latency=_percentiles(waits, photos),
         in_burst=_percentiles(waits[burst], photos[burst]),
-        lag=_percentiles(lag, passed[LEDGER].came),
+        lag=_percentiles(lag, passed[LEDGER].arrived),
         waits=waits,
         gpu_hours=gpu.minutes / 60 if gpu else 0.0,
-        ledger_spare=made[LEDGER].rate * DAY - ENTRIES * plan.photos_a_day,
+        ledger_spare=made[LEDGER].rate * DAY_S - ENTRIES * plan.photos_a_day,
     )
 
 
 def _ledger(station: Station, plan: Plan, demand: Demand) -> Station:
-    """The writer, with the quotas that bound it whatever it does."""
+    """Return the ledger's station with the quotas that bound its rate."""
     known = quotas().quotas
     ceilings = {
         "SQS FIFO": known["sqs_fifo"].value * plan.chains,
@@ -168,22 +173,22 @@ def _ledger(station: Station, plan: Plan, demand: Demand) -> Station:
 
 
 def _horizon(plan: Plan, made: dict[str, Station], after: float) -> int:
-    """Seconds until the last queue is sure to be empty, or as many as are looked at; whole minutes."""
+    """Return the seconds to simulate: until the last queue is sure to be empty, at most ``after``; whole minutes."""
     entries = {name: ENTRIES if name == LEDGER else 1 for name in made}
     slowest = max(plan.photos_a_day * entries[name] / station.rate for name, station in made.items())
-    return DAY + int(min(after, slowest + 7200)) // 60 * 60
+    return DAY_S + int(min(after, slowest + 7200)) // 60 * 60
 
 
-def _pass(station: Station, came: Curve, rate: Curve) -> Passed:
+def _pass(station: Station, came: Curve, rate: Curve) -> StationDay:
     excess = np.cumsum(came - rate)
     waiting = excess - np.minimum.accumulate(np.minimum(excess, 0.0))
     taken = came - np.diff(waiting, prepend=0.0)
     share = np.divide(taken, station.rate, out=np.zeros_like(taken), where=rate > 0)
-    return Passed(came, taken, waiting, rate, np.minimum(share, 1) * station.servers, station)
+    return StationDay(came, taken, waiting, rate, np.minimum(share, 1) * station.servers, station)
 
 
 def _with_endpoint(gpu: Endpoint, came: Curve, station: Station, plan: Plan, known: Latencies) -> Curve:
-    """What ``recognize`` can take in each second, with as many instances as there are in that minute."""
+    """Return the rate of ``recognize`` in each second, with the endpoint's instances of that minute."""
     a_gpu = 1000 / known.milliseconds["gpu_face"] / max(plan.faces, 0.01)
     rate = np.zeros_like(came)
     waiting = 0.0
@@ -198,7 +203,7 @@ def _with_endpoint(gpu: Endpoint, came: Curve, station: Station, plan: Plan, kno
 
 
 def _later(curve: Curve, delay: float) -> Curve:
-    """The curve after a delay; parts of a second are shared between two."""
+    """Return the curve after a delay; a fraction of a second is shared between two."""
     whole, part = divmod(delay, 1.0)
     moved = np.zeros_like(curve)
     first, second = int(whole), int(whole) + 1
@@ -207,29 +212,29 @@ def _later(curve: Curve, delay: float) -> Curve:
     return moved
 
 
-def _wait(passed: Passed, when: Curve) -> Curve:
-    """Seconds in the queue of a message that comes at these times."""
-    edges = np.arange(len(passed.came) + 1, dtype=np.float64)
-    came = np.concatenate([[0.0], np.cumsum(passed.came)])
+def _wait(passed: StationDay, when: Curve) -> Curve:
+    """Return the seconds in the queue of messages that arrive at these times."""
+    edges = np.arange(len(passed.arrived) + 1, dtype=np.float64)
+    came = np.concatenate([[0.0], np.cumsum(passed.arrived)])
     gone = np.concatenate([[0.0], np.cumsum(passed.taken)])
     mine = np.interp(when, edges, came)
-    # Where nothing waits the two curves are one; a hair keeps rounding from looking like a wait.
+    # Without a queue the two curves are one; the small difference keeps rounding from becoming a wait.
     left = np.interp(mine - 1e-6 * max(1.0, came[-1] / 1e6), gone, edges)
     return np.maximum(0.0, np.where(mine > gone[-1] + 1, math.inf, left - when))
 
 
-def _waits(passed: dict[str, Passed], known: Latencies, random: np.random.Generator) -> Curve:
-    """Seconds from upload to result by the second of upload, (86400,): of one photo that is as lucky as any."""
-    now = np.arange(DAY, dtype=np.float64) + 0.5
+def _waits(passed: dict[str, StationDay], known: Latencies, random: np.random.Generator) -> Curve:
+    """Return the seconds from upload to result by the second of upload, (86400,): of one random photo each."""
+    now = np.arange(DAY_S, dtype=np.float64) + 0.5
     start = now - 0.5
     now = start + known.seconds["upload_to_queue"]
     for number, name in enumerate(WAY):
         station = passed[name].station
         wait = _wait(passed[name], now)
-        # Whoever has to wait goes in a full batch.
+        # A photo that waits goes in a full batch.
         size = np.where(wait > 1, station.batch, 1)
-        luck = random.lognormal(*SKEW, DAY)
-        now = now + wait + luck * (station.invocation + size * station.message)
+        spread = random.lognormal(*SKEW, DAY_S)
+        now = now + wait + spread * (station.invocation + size * station.message)
         if number + 1 < len(WAY):
             now = now + known.seconds["event_to_queue"]
     return now - start

@@ -1,6 +1,6 @@
-"""What one photo needs of every stage: processor time, calls of AWS, DynamoDB units. Read here, measured elsewhere.
+"""The demand of one photo on every stage: processor time, calls of AWS, DynamoDB units.
 
-``demand.json`` is measured on the real handlers in a checkout, by ``python -m benchmarks.demand``.
+It is measured on the real handlers in a checkout: ``python -m benchmarks.demand`` writes ``demand.json``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import msgspec
 #: Among the calls of a stage: an item of a DynamoDB transaction. Each takes time of its own.
 TRANSACTED = "dynamodb.transacted item"
 #: Among the calls of a stage: an event on the bus, whose call may have carried several.
-TOLD = "events.told event"
+EVENT_PUT = "events.told event"
 
 
 class StageDemand(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stage needs for an invocation, and for each message in it."""
+    """The demand of an invocation of a stage, and of each message in it."""
 
     #: Milliseconds of one processor.
     invocation_ms: float
@@ -30,7 +30,7 @@ class StageDemand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
-    """What a photo that is indexed needs on its way, and what it leaves behind."""
+    """The demand of an indexed photo on its way, and its records in storage."""
 
     measured: str
     faces: float
@@ -39,18 +39,18 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     embed_ms: float
     #: Write units of one ledger entry in the partition that holds all entries.
     entry_units: float
-    #: Bytes that a photo leaves, by where: DynamoDB tables and S3 buckets.
+    #: Stored bytes of a photo's records, by DynamoDB table and S3 bucket.
     left: dict[str, float]
     #: Bytes of the events of one photo together.
     event_bytes: float
 
 
 def stored() -> Demand:
-    """As measured when ``demand.json`` was last made, by ``python -m benchmarks.demand``."""
+    """Read ``demand.json``."""
     found: Demand = load(resources.files("abeyance.cost").joinpath("demand.json").read_bytes())
     return found
 
 
 def load(body: bytes) -> Demand:
-    """A measurement from JSON; raises ``msgspec.MsgspecError``."""
+    """Parse a measurement; raises ``msgspec.MsgspecError``."""
     return msgspec.json.decode(body, type=Demand)

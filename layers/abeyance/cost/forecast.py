@@ -1,4 +1,4 @@
-"""What a plan's day is like, and the largest day that is still well."""
+"""The forecast of a plan's day, and the largest daily load within the objective."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 
 import msgspec
 
-from abeyance.cost.day import Day, Percentiles, burst_seconds, simulate
+from abeyance.cost.day import Day, Percentiles, burst_rate, simulate
 from abeyance.cost.demand import Demand
 from abeyance.cost.limits import limits
-from abeyance.cost.stations import DAY, Plan
+from abeyance.cost.stations import DAY_S, Plan
 
-#: A day is well if 99 of 100 results come within a minute, and the ledger is never an hour behind.
-RESULT_WITHIN = 60.0
-LEDGER_WITHIN = 3600.0
+#: The objective: 99 of 100 results within a minute, and the ledger never an hour behind.
+RESULT_WITHIN_S = 60.0
+LEDGER_WITHIN_S = 3600.0
 
 
-class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit, and the share of it in use: over the day, at its peak and in its burst. Above 1 it binds."""
+class LimitUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit, and the shares of it in use: over the day, at its peak and in its burst. Above 1 it binds."""
 
     name: str
     full_at: float
@@ -28,7 +28,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     quota: str
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class QueuePeak(msgspec.Struct, frozen=True):
     """A queue at its fullest: messages, and the age of the oldest in seconds."""
 
     most: float
@@ -42,30 +42,30 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     mean: float
     peak: float
     burst: float
-    limits: tuple[Bound, ...]
-    queues: dict[str, Waiting]
+    limits: tuple[LimitUse, ...]
+    queues: dict[str, QueuePeak]
     latency: Percentiles
     in_burst: Percentiles
     lag: Percentiles
     gpu_hours: float
-    #: The largest day that is well.
+    #: In photos a day.
     largest_day: float
     sentence: str
 
     @property
-    def first(self) -> Bound:
+    def first(self) -> LimitUse:
         """The limit that binds first."""
         return self.limits[0]
 
 
 def forecast(plan: Plan, demand: Demand) -> Forecast:
-    """The plan's day."""
+    """Simulate the plan's day."""
     day = simulate(plan, demand)
-    mean = plan.photos_a_day / DAY
-    burst = float(day.arrivals[burst_seconds(plan)].mean())
+    mean = plan.photos_a_day / DAY_S
+    burst = burst_rate(plan)
     peak = burst / plan.burst
     bounds = tuple(
-        Bound(
+        LimitUse(
             name=limit.name,
             full_at=limit.full_at,
             mean=limit.used(mean),
@@ -84,7 +84,7 @@ def forecast(plan: Plan, demand: Demand) -> Forecast:
         burst=burst,
         limits=bounds,
         queues={
-            name: Waiting(float(passed.waiting.max()), float(passed.oldest.max()))
+            name: QueuePeak(float(passed.waiting.max()), float(passed.oldest.max()))
             for name, passed in day.stations.items()
         },
         latency=day.latency,
@@ -96,22 +96,22 @@ def forecast(plan: Plan, demand: Demand) -> Forecast:
     )
 
 
-def well(day: Day) -> bool:
-    """Whether results and the ledger come in time."""
-    return day.latency.p99 <= RESULT_WITHIN and day.lag.most <= LEDGER_WITHIN
+def within_objective(day: Day) -> bool:
+    """Return whether results and the ledger are in time."""
+    return day.latency.p99 <= RESULT_WITHIN_S and day.lag.most <= LEDGER_WITHIN_S
 
 
 def largest_day(plan: Plan, demand: Demand, *, precision: float = 0.02) -> float:
-    """Photos of the largest day of the plan's shape that is well; 0 if there is none from 100 000 up.
+    """Return the largest daily load of the plan's shape within the objective; 0 if there is none from 100 000 up.
 
-    An endpoint that goes to sleep makes small days worse than large ones, so every doubling is looked at before the
-    last that is well is narrowed down.
+    An endpoint that scales to zero makes small loads worse than large ones. So every doubling is tried, and then the
+    interval after the last good one is halved.
     """
 
     def fits(photos: float) -> bool:
         changed = msgspec.structs.replace(plan, photos_a_day=photos)
-        # Whoever waits longer than the ledger may is not well, and need not be waited for.
-        return well(simulate(changed, demand, after=LEDGER_WITHIN))
+        # A load that waits longer than this is beyond the objective, so the rest need not be simulated.
+        return within_objective(simulate(changed, demand, after=LEDGER_WITHIN_S))
 
     found = [photos for photos in (1e5 * 2.0**power for power in range(11)) if fits(photos)]
     if not found:
@@ -123,7 +123,7 @@ def largest_day(plan: Plan, demand: Demand, *, precision: float = 0.02) -> float
     return low
 
 
-def _sentence(day: Day, first: Bound, largest: float) -> str:
+def _sentence(day: Day, first: LimitUse, largest: float) -> str:
     results = (
         f"Results: half within {seconds(day.latency.p50)}, 95 of 100 within {seconds(day.latency.p95)}, "
         f"99 within {seconds(day.latency.p99)}."
@@ -135,12 +135,16 @@ def _sentence(day: Day, first: Bound, largest: float) -> str:
         )
     else:
         ledger = f"The ledger is at most {seconds(day.lag.most)} behind."
-    most = f"Largest day that is well: {largest / 1e6:,.1f} million." if largest else "No day is well."
+    most = (
+        f"Largest daily load within the objective: {largest / 1e6:,.1f} million."
+        if largest
+        else "No daily load is within the objective."
+    )
     return f"{results} {ledger} {most} First limit: {first.name}."
 
 
 def seconds(value: float) -> str:
-    """``1.3 s``, ``12 min``, ``3.4 h``."""
+    """Format as ``1.3 s``, ``12 min`` or ``3.4 h``."""
     if value == float("inf"):
         return "more than two weeks"
     if value < 90:

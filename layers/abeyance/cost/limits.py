@@ -1,6 +1,6 @@
-"""Every limit that a photo counts against, and how many photos a second fill it.
+"""The limits that photos count against, and how many photos a second fill each.
 
-Quotas of AWS are in ``limits.json``, each with the page it is from; those of our own are the topology's.
+Quotas of AWS are in ``limits.json``, each with its source; limits of our own are the topology's.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from importlib import resources
 
 import msgspec
 
-from abeyance.cost.demand import TOLD, Demand
+from abeyance.cost.demand import EVENT_PUT, Demand
 from abeyance.cost.stations import (
-    DAY,
+    DAY_S,
     ENTRIES,
     ROUTES,
     WAY,
@@ -24,8 +24,8 @@ from abeyance.cost.stations import (
 from abeyance.pipeline import topology
 
 
-class Quota(msgspec.Struct, frozen=True):
-    """A published limit and where it is published."""
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """A published limit and its source."""
 
     value: float
     unit: str
@@ -33,6 +33,9 @@ class Quota(msgspec.Struct, frozen=True):
     title: str
     url: str
     note: str
+    #: What photos fill up, and what to do about it; empty where photos do not count against the quota.
+    limit: str = ""
+    lever: str = ""
 
 
 class Quotas(msgspec.Struct, frozen=True):
@@ -44,41 +47,41 @@ class Quotas(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that fills up."""
+    """A capacity that photos use up."""
 
     name: str
-    #: The most there is, and how much of it one photo a second takes.
-    most: float
+    capacity: float
     unit: str
-    each: float
-    #: What to do about it.
+    #: Use of the capacity by one photo a second.
+    per_photo: float
+    #: Advice against it.
     lever: str
-    #: Key of the quota, or empty where the limit is ours.
+    #: Key of the quota; empty where the limit is ours.
     quota: str = ""
 
     @property
     def full_at(self) -> float:
         """Photos a second that fill it."""
-        return self.most / self.each
+        return self.capacity / self.per_photo
 
     @property
     def full_a_day(self) -> float:
-        """Photos a day, were they spread evenly."""
-        return self.full_at * DAY
+        """Evenly spread photos a day that fill it."""
+        return self.full_at * DAY_S
 
     def used(self, photos_a_second: float) -> float:
-        """Share of it in use; above 1 it binds."""
+        """Return the share of it in use; above 1 it binds."""
         return photos_a_second / self.full_at
 
 
 def quotas() -> Quotas:
-    """The published limits."""
+    """Read ``limits.json``."""
     body = resources.files("abeyance.cost").joinpath("limits.json").read_bytes()
     return msgspec.json.decode(body, type=Quotas)
 
 
 def limits(plan: Plan, demand: Demand, known: Latencies | None = None) -> tuple[Limit, ...]:
-    """All limits, the one that binds first at the head."""
+    """Return all limits, the first to bind first."""
     known = known or latencies()
     made = stations(plan, demand, known)
     found = [_servers(station) for station in made.values()]
@@ -88,9 +91,9 @@ def limits(plan: Plan, demand: Demand, known: Latencies | None = None) -> tuple[
         found.append(
             Limit(
                 name=f"GPUs ({plan.embedder})",
-                most=plan.max_gpus * 1000 / known.milliseconds["gpu_face"],
+                capacity=plan.max_gpus * 1000 / known.milliseconds["gpu_face"],
                 unit="faces a second",
-                each=plan.faces,
+                per_photo=plan.faces,
                 lever="max_gpus",
             )
         )
@@ -101,103 +104,67 @@ def _servers(station: Station) -> Limit:
     if station.fifo:
         return Limit(
             name="ledger: one writer at a time",
-            most=station.rate,
+            capacity=station.rate,
             unit="entries a second",
-            each=ENTRIES,
+            per_photo=ENTRIES,
             lever="several chains",
         )
     return Limit(
         name=f"{station.name}: max_concurrency {station.servers}",
-        most=station.rate,
+        capacity=station.rate,
         unit="messages a second",
-        each=1,
+        per_photo=1,
         lever=f"max_concurrency of {station.name} in topology.py",
     )
 
 
 def _collection(plan: Plan, known: Latencies) -> Limit:
-    """Indexing moves one item of the collection in a transaction, so these go one after the other."""
+    """Return the limit of one collection: indexing moves one of its items in a transaction, so one photo at a time."""
     items = 1 + 2 * plan.faces
     took = known.of(
         {"dynamodb.GetItem": 1, "dynamodb.TransactWriteItems": 1, "dynamodb.transacted item": items}
     )
     return Limit(
         name="gallery: changes of one collection go one after the other",
-        most=1 / took,
+        capacity=1 / took,
         unit="photos a second indexed",
-        each=plan.largest,
+        per_photo=plan.largest,
         lever="more, smaller collections; searches are not bound by it",
     )
 
 
 def _published(plan: Plan, demand: Demand, made: dict[str, Station], known: dict[str, Quota]) -> list[Limit]:
-    entry, needs = demand.entry_units, demand.stages
+    needs = demand.stages
     # Little's law: photos a second times seconds of a server for each are servers in use.
     concurrency = sum(
         (station.invocation / station.batch + station.message) * (ENTRIES if station.fifo else 1)
         for station in made.values()
     )
-    heard = sum(len(listeners) for listeners in ROUTES.values())
-    rows = (
-        # name, quota, what one photo a second takes, how many there are of it, lever
-        ("Lambda: concurrency of the account", "lambda_concurrency", concurrency, 1, "ask for more"),
-        (
-            "SQS: sends to the ledger's FIFO queue",
-            "sqs_fifo",
-            ENTRIES,
-            plan.chains,
-            "high throughput with several message groups, which takes several chains",
-        ),
-        (
-            "DynamoDB: the partition that holds all ledger entries",
-            "dynamodb_partition_writes",
-            entry * ENTRIES,
-            plan.chains,
-            "fewer or smaller entries; several chains, each a partition of its own",
-        ),
-        (
-            "DynamoDB: the largest tenant's registration",
-            "dynamodb_partition_reads",
-            len(WAY) * plan.largest,
-            1,
-            "keep a registration for some seconds, which delays a suspension by as many",
-        ),
-        (
-            "DynamoDB: table of uploads",
-            "dynamodb_table_writes",
-            sum(needs[name].write_units for name in WAY),
-            1,
-            "ask for more",
-        ),
-        (
-            "EventBridge: PutEvents",
-            "eventbridge_put",
-            sum(needs[name].message_calls.get(TOLD, 0) for name in WAY),
-            1,
-            "ask for more",
-        ),
-        ("EventBridge: deliveries", "eventbridge_invocations", 1 + heard, 1, "ask for more"),
-        ("S3: uploads under the largest tenant's prefix", "s3_put", plan.largest, 1, "spread the keys"),
-        ("S3: reads under the largest tenant's prefix", "s3_get", 2 * plan.largest, 1, "spread the keys"),
+    per_photo = {
+        "lambda_concurrency": concurrency,
+        "sqs_fifo": ENTRIES,
+        "dynamodb_partition_writes": demand.entry_units * ENTRIES,
+        "dynamodb_partition_reads": len(WAY) * plan.largest,
+        "dynamodb_table_writes": sum(needs[name].write_units for name in WAY),
+        "eventbridge_put": sum(needs[name].message_calls.get(EVENT_PUT, 0) for name in WAY),
+        "eventbridge_invocations": 1 + sum(map(len, ROUTES.values())),
+        "s3_put": plan.largest,
+        "s3_get": 2 * plan.largest,
         # Bucket keys and DynamoDB's kept table keys leave some requests for every thousand photos.
-        ("KMS", "kms", 0.01, 1, "ask for more"),
-        ("AppConfig: flags asked for", "appconfig", concurrency / 15, 1, "ask for more"),
-        (
-            "SQS: messages in work at detect",
-            "sqs_in_flight",
-            made[topology.DETECT.name].message,
-            1,
-            "none needed",
-        ),
-    )
+        "kms": 0.01,
+        "appconfig": concurrency / 15,
+        "sqs_in_flight": made[topology.DETECT.name].message,
+    }
+    # A chain has a queue and a partition of its own.
+    per_chain = {"sqs_fifo", "dynamodb_partition_writes"}
     return [
         Limit(
-            name=name,
-            most=known[key].value * many,
+            name=known[key].limit,
+            capacity=known[key].value * (plan.chains if key in per_chain else 1),
             unit=known[key].unit,
-            each=each,
-            lever=lever,
+            per_photo=use,
+            lever=known[key].lever,
             quota=key,
         )
-        for name, key, each, many, lever in rows
+        for key, use in per_photo.items()
     ]

@@ -1,6 +1,6 @@
-"""The pipeline as stations: from the topology, a measured demand, AWS's latencies and a plan.
+"""The pipeline as stations, made from the topology, a measured demand, AWS's latencies and a plan.
 
-A station is a queue, the servers behind it, and how long they take for a batch. All times are in seconds.
+A station is a queue, its servers, and their time for a batch. All times are in seconds.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import msgspec
 from abeyance.cost.demand import Demand, StageDemand
 from abeyance.pipeline import topology
 
-DAY = 86_400
-#: MiB of memory that come with one whole processor.
-WHOLE_PROCESSOR = 1769
+DAY_S = 86_400
+#: Memory of a function that has one whole processor.
+WHOLE_PROCESSOR_MIB = 1769
 
-#: How invocations spread: mean and standard deviation of the logarithm, which make a mean of 1 and a coefficient of
-#: variation of a half, as calls over a network have.
+#: Spread of invocations: mean and standard deviation of the logarithm, for a mean of 1 and a coefficient of variation
+#: of a half, as calls over a network have.
 SKEW = (-0.1116, 0.4724)
 
 Embedder = Literal["local", "ecs", "sagemaker"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants to know about: how many photos, how they come, and what is deployed."""
+    """The question: the number of photos, their arrival over the day, and the deployment."""
 
     photos_a_day: float = 10_000_000
     #: The busiest hour of an ordinary day, as a multiple of the mean.
     peak: float = 1.8
-    #: Once a day, at the busiest hour, this many times as many photos come for so many minutes.
+    #: Once a day, at the busiest hour, this many times as many photos arrive for so many minutes.
     burst: float = 3.0
     burst_minutes: float = 15.0
     faces: float = 1.2
@@ -41,32 +41,32 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     largest: float = 0.1
     #: Share of the invocations that fail and are delivered again.
     failing: float = 0.0
-    #: Fields of the topology's stages that are other than deployed: ``{"ledger": {"memory": 1769}}``.
+    #: Fields of the topology's stages that differ from the deployed ones: ``{"ledger": {"memory": 1769}}``.
     stages: dict[str, dict[str, int]] = {}
-    #: Chains that the ledger is spread over, were it more than one.
+    #: Chains of the ledger; only one is built.
     chains: int = 1
     max_gpus: int = 2
     seed: int = 1
 
     def stage(self, stage: topology.Stage) -> topology.Stage:
-        """The stage as the plan has it."""
+        """Return the stage as the plan has it."""
         return msgspec.structs.replace(stage, **self.stages.get(stage.name, {}))
 
 
 class Latencies(msgspec.Struct, frozen=True, kw_only=True):
-    """What AWS takes, which no machine of ours can measure: assumptions, each with where it is from."""
+    """Latencies of AWS, which cannot be measured here: assumptions, each with its source."""
 
     note: str
     milliseconds: dict[str, float]
     seconds: dict[str, float]
 
     def of(self, calls: Mapping[str, float]) -> float:
-        """Seconds that these calls take one after the other."""
+        """Return the seconds of these calls, one after the other."""
         return sum(count * self.milliseconds[name] for name, count in calls.items()) / 1000
 
 
 def latencies() -> Latencies:
-    """Those of ``latencies.json``."""
+    """Read ``latencies.json``."""
     body = resources.files("abeyance.cost").joinpath("latencies.json").read_bytes()
     return msgspec.json.decode(body, type=Latencies)
 
@@ -77,26 +77,26 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     batch: int
     servers: int
-    #: Servers before Lambda's pollers have noticed that more waits, and how many are added a second.
+    #: Servers before Lambda's pollers react to a queue, and servers that they add a second.
     first_servers: int
     servers_a_second: float
     invocation: float
     message: float
-    #: Between two invocations of one poller: receive, invoke, delete.
+    #: Of a poller between two invocations: receive, invoke, delete.
     between: float
     memory: int
     visibility: float
     max_receives: int
     #: A batch of a FIFO queue is settled as a whole and in order; others message by message.
     fifo: bool
-    #: Most messages a second that may come in or go out, whatever the servers do; and what says so.
+    #: A quota in messages a second that bounds the station whatever its servers do, and its name.
     ceiling: float = math.inf
     ceiling_name: str = ""
     #: Seconds of starting a server anew.
     cold: float = 0.0
 
     def seconds(self, messages: float) -> float:
-        """What an invocation with so many messages takes."""
+        """Return the seconds of an invocation with so many messages."""
         return self.invocation + messages * self.message
 
     @property
@@ -105,7 +105,7 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.ceiling, self.servers * self.batch / (self.seconds(self.batch) + self.between))
 
 
-#: Who hears of what each stage says of an indexed photo.
+#: Listeners to the events of each stage about an indexed photo.
 ROUTES = {
     topology.GATE.name: (topology.DETECT.name, topology.LEDGER.name),
     topology.DETECT.name: (topology.RECOGNIZE.name, topology.LEDGER.name),
@@ -119,7 +119,7 @@ ENTRIES = sum(topology.LEDGER.name in heard for heard in ROUTES.values())
 
 
 def stations(plan: Plan, demand: Demand, known: Latencies | None = None) -> dict[str, Station]:
-    """Every station that an indexed photo passes."""
+    """Return every station that an indexed photo passes."""
     known = known or latencies()
     found = {}
     for deployed in topology.STAGES:
@@ -154,7 +154,7 @@ def _message(
     processor = needs.message_ms
     extra = 0.0
     if stage.name == topology.RECOGNIZE.name:
-        # The photos that were measured had so many faces; the plan's have others.
+        # The measured photos had another number of faces than the plan's.
         processor += (plan.faces - demand.faces) * demand.embed_ms
         if plan.embedder != "local":
             processor -= plan.faces * demand.embed_ms
@@ -166,5 +166,5 @@ def _message(
 
 
 def _processor(stage: topology.Stage, milliseconds: float) -> float:
-    """Seconds with the share of a processor that the stage's memory brings; more than one helps no single thread."""
-    return milliseconds / 1000 * max(1.0, WHOLE_PROCESSOR / stage.memory)
+    """Return the seconds on the stage's share of a processor; more than one processor helps no single thread."""
+    return milliseconds / 1000 * max(1.0, WHOLE_PROCESSOR_MIB / stage.memory)

@@ -1,9 +1,8 @@
-"""What the benchmark makes of measured starts. The starts themselves: tests/infra/test_coldstart.py."""
+"""The comparison of measured cold starts. The starts themselves: tests/infra/test_coldstart.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -38,11 +37,3 @@ def test_compares_with_the_models_loaded_and_aims_at_half_of_the_beginning(
         "coldstart.detect.answered": None,
     }
     assert "detect imports, ms: numpy 60, botocore 40." in part.notes
-
-
-def test_says_so_where_there_is_no_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    inside = tmp_path / "site-packages" / "abeyance" / "bench" / "coldstart.py"
-    monkeypatch.setattr(coldstart, "__file__", str(inside))
-    part = coldstart.run(True, lambda _: None)
-    assert not part.comparisons
-    assert "checkout" in part.notes[0]

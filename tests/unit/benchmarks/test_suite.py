@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks import suite as suites
+from benchmarks.__main__ import _show, app
 from benchmarks.comparison import Comparison, Figure, Part, Spread, faster
 from benchmarks.machine import Machine
-from benchmarks.page import number, page, picture
+from benchmarks.page import number, page, plot
 from benchmarks.suite import Suite
 
 
@@ -67,19 +71,73 @@ def test_what_is_lower_once_is_measured_again(monkeypatch: pytest.MonkeyPatch) -
     now = run_of(comparison("fallen", [1.0]), comparison("noisy", [1.0]))
     again = run_of(comparison("fallen", [1.1]), comparison("noisy", [2.0]))
     asked: list[str] = []
-    monkeypatch.setattr(suites, "run", lambda names, quick, tell: asked.extend(names) or again)
+    monkeypatch.setattr(suites, "run", lambda names, quick, progress: asked.extend(names) or again)
     assert [one.key for one in suites.confirmed(now, stored, lambda _: None)] == ["fallen"]
     assert asked == ["search"]
     assert suites.confirmed(stored, stored, lambda _: None) == []
     assert asked == ["search"]
 
 
-def test_a_run_is_stored_and_read_again(tmp_path: Path) -> None:
+def other_processor(run: Suite) -> Suite:
+    return msgspec.structs.replace(run, machine=msgspec.structs.replace(run.machine, processor="Another"))
+
+
+def test_runs_are_stored_by_kind_of_processor(tmp_path: Path) -> None:
     run = run_of(comparison("one", [2.0, 3.0], aim=2.0))
     path = tmp_path / "benchmarks.json"
-    assert suites.load(path) is None
-    path.write_bytes(msgspec.json.encode(run))
-    assert suites.load(path) == run
+    assert suites.load(path) == {}
+    suites.store(run, path)
+    suites.store(other_processor(run), path)
+    assert suites.load(path) == {
+        run.machine.kind: run,
+        other_processor(run).machine.kind: other_processor(run),
+    }
+    latest = run_of(comparison("one", [4.0]))
+    suites.store(latest, path)
+    assert suites.load(path)[run.machine.kind] == latest
+
+
+def test_the_kind_of_a_processor_is_its_name_cores_and_instruction_sets() -> None:
+    machine = msgspec.structs.replace(
+        Machine.here(), processor="CPU", cores=2, instruction_sets=("avx2", "avx512_vnni")
+    )
+    assert machine.kind == "CPU, 2 cores (avx2 avx512_vnni)"
+    assert msgspec.structs.replace(machine, instruction_sets=("avx2",)).kind != machine.kind
+
+
+def test_a_run_is_compared_with_one_of_the_same_kind_of_processor_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lower, before = run_of(comparison("fallen", [1.0])), run_of(comparison("fallen", [2.0, 2.1]))
+    monkeypatch.setattr(suites, "run", lambda names, quick, progress: lower)
+    path = tmp_path / "benchmarks.json"
+
+    suites.store(other_processor(before), path)
+    alone = CliRunner().invoke(app, ["all", "--quick", "--against", str(path)])
+    assert alone.exit_code == 0
+    assert "no figures of this kind of processor" in " ".join(alone.stderr.split())
+
+    suites.store(before, path)
+    beside = CliRunner().invoke(app, ["all", "--quick", "--against", str(path)])
+    assert beside.exit_code == 1
+    assert "lower than before" in beside.stderr
+
+
+def test_stored_figures_can_be_read() -> None:
+    for kind, run in suites.load(Path(__file__).parents[3] / "docs" / "benchmarks.json").items():
+        assert kind == run.machine.kind
+        assert run.comparisons
+
+
+def test_tables_can_be_read_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "benchmarks.__main__.console", console := Console(width=80, record=True, file=StringIO())
+    )
+    _show(run_of(comparison("won", [2.0, 2.5, 3.0], aim=2.0)).parts)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    (row,) = [line for line in lines if "what won" in line]
+    assert [cell.strip() for cell in row.strip("│").split("│")][:2] == ["2.50×", "≥ 2 reached"]
 
 
 def test_the_page_tells_everything_once() -> None:
@@ -90,11 +148,11 @@ def test_the_page_tells_everything_once() -> None:
     )
     text = page(run, run.regressions(run))
     assert (
-        "| what won | ms | 11 (10.5–11.5) | a \\| rival 1.0 | 22 (21–23) | **2.50×** (2.25×–2.75×) | 2× reached |"
+        "| **2.50×** (2.25×–2.75×) | ≥ 2 reached | what won | a \\| rival 1.0 | 11 (10.5–11.5), 22 (21–23) ms |"
         in text
     )
-    assert "**0.50×** (0.45×–0.55×) | 2× **missed**" in text
-    assert "| ready (cold) | s | 6 | ≤ 5 **missed** |" in text
+    assert "| **0.50×** (0.45×–0.55×) | ≥ 2 missed |" in text
+    assert "| 6 s | ≤ 5 missed | ready (cold) |" in text
     assert text.count("same boxes") == 1
     assert "A last word." in text
     assert "\n\n\n" not in text
@@ -104,7 +162,7 @@ def test_the_page_tells_everything_once() -> None:
 
 
 def test_the_picture_names_every_alternative() -> None:
-    svg = picture(run_of(comparison("won", [2.0, 2.5, 3.0], aim=2.0), comparison("lost", [0.5])))
+    svg = plot(run_of(comparison("won", [2.0, 2.5, 3.0], aim=2.0), comparison("lost", [0.5])))
     words = "".join(ElementTree.fromstring(svg).itertext())
     assert "what won" in words
     assert "what lost" in words
