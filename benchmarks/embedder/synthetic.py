@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.models.manifest import (
-    Calibration,
     Conversion,
     Licence,
     Manifest,
     ModelEntry,
+    ModelRole,
     Preprocessing,
-    Role,
+    SimilarityCalibration,
 )
 
 #: Begins every name; ``abeyance.embedding.selection`` refuses such models.
@@ -77,7 +77,7 @@ def write(folder: Path, architecture: str, *, cpu: bool = False) -> ModelEntry:
     content = path.read_bytes()
     entry = ModelEntry(
         name=name,
-        role=Role.EMBEDDER,
+        role=ModelRole.EMBEDDER,
         about="RANDOM WEIGHTS, for load tests only: its templates mean nothing",
         sha256=hashlib.sha256(content).hexdigest(),
         bytes=len(content),
@@ -92,7 +92,9 @@ def write(folder: Path, architecture: str, *, cpu: bool = False) -> ModelEntry:
             alignment="arcface-112",
         ),
         dimension=ARCHITECTURES[architecture].dimension,
-        calibration=Calibration(knots=((0.0, 0.0), (1.0, 100.0)), provenance="None: the weights are random."),
+        calibration=SimilarityCalibration(
+            knots=((0.0, 0.0), (1.0, 100.0)), provenance="None: the weights are random."
+        ),
     )
     manifest = folder / f"{name}.json"
     manifest.write_bytes(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision.errors import ModelUnusable
-from abeyance.vision.models.manifest import Manifest, ModelEntry, Role
+from abeyance.vision.models.manifest import Manifest, ModelEntry, ModelRole
 from abeyance.vision.models.store import locate
 from abeyance.vision.session import open_session
 
@@ -93,7 +93,7 @@ def open_model(settings: Settings) -> Model:
     import onnxruntime
 
     entry = Manifest.load()[settings.model]
-    if entry.role is not Role.EMBEDDER:
+    if entry.role is not ModelRole.EMBEDDER:
         raise ModelUnusable(
             f"{entry.name} is for {entry.role}; ABEYANCE_EMBEDDER_MODEL must name an embedder"
         )

@@ -14,7 +14,7 @@ from abeyance.cli.output import Exit, Json, console, fail, progress, report, tab
 if TYPE_CHECKING:
     from abeyance.evaluation.attribute_card import Card
     from abeyance.evaluation.attribute_photos import Looked
-    from abeyance.vision.models.manifest import ModelEntry, Role
+    from abeyance.vision.models.manifest import ModelEntry, ModelRole
 
 app = typer.Typer(
     name="attributes",
@@ -87,7 +87,7 @@ def calibrate(
     ``evaluate``. Expression and mouth are fitted to every labelled photo.
     """
     from abeyance.evaluation import attribute_fit as fit
-    from abeyance.vision.models.manifest import Role
+    from abeyance.vision.models.manifest import ModelRole
 
     with refusing():
         sets, entries = _look(data, images, detector, models, workers, cache)
@@ -98,7 +98,7 @@ def calibrate(
             result["age"] = {"ranges": fit.age(age)}
         for one in sets:
             if one.labels("expression") is not None:
-                temperature, biases = fit.expression_of(one, entries[Role.EXPRESSION].classes)
+                temperature, biases = fit.expression_of(one, entries[ModelRole.EXPRESSION].classes)
                 result["expression"] = {"temperature": temperature, "biases": biases}
             if one.labels("mouth_open") is not None:
                 result["mesh"] = {"knots": fit.mouth(one)}
@@ -107,7 +107,7 @@ def calibrate(
 
 def _look(
     data: list[Path], images: str, detector: str, models: str, workers: int, cache: bool
-) -> tuple[list[Looked], dict[Role, ModelEntry]]:
+) -> tuple[list[Looked], dict[ModelRole, ModelEntry]]:
     import os
 
     from abeyance.evaluation.attribute_photos import identity, look

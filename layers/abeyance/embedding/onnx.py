@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.errors import ModelUnusable
-from abeyance.vision.models.manifest import Manifest, ModelEntry, Role
+from abeyance.vision.models.manifest import Manifest, ModelEntry, ModelRole
 from abeyance.vision.models.store import entry_for, locate
 
 
@@ -26,7 +26,7 @@ def load_embedder(
     """Open the embedder ``name`` of the manifest; raises :class:`~abeyance.vision.errors.ModelError`."""
     from abeyance.vision.session import open_session
 
-    entry = entry_for(name, Role.EMBEDDER, manifest)
+    entry = entry_for(name, ModelRole.EMBEDDER, manifest)
     path = locate(entry, directory, verify=verify)
     return OnnxEmbedder(open_session(path, threads=threads, providers=providers), entry)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from abeyance.vision.models.manifest import Manifest, Role
+from abeyance.vision.models.manifest import Manifest, ModelRole
 
 if TYPE_CHECKING:
     from abeyance.embedding.port import Embedder
@@ -55,7 +55,7 @@ def embedder_from(
 
         return load_embedder(model, models, manifest=manifest, verify=verify)
     entry = (manifest or Manifest.load())[model]
-    if entry.role is not Role.EMBEDDER:
+    if entry.role is not ModelRole.EMBEDDER:
         raise ValueError(f"ABEYANCE_EMBEDDER_MODEL must name an embedder; {model} is for {entry.role}")
     from abeyance.embedding.remote import RemoteEmbedder
 

@@ -18,7 +18,7 @@ from abeyance.vision.attributes.estimate import (
     female_share,
     openness_share,
 )
-from abeyance.vision.models.manifest import Confidence, ModelEntry, Role
+from abeyance.vision.models.manifest import Confidence, ModelEntry, ModelRole
 
 #: Columns that groups are made of, where a set has them.
 GROUPINGS = ("race", "gender", "age")
@@ -74,7 +74,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     measured: tuple[Measured, ...]
 
 
-def card(sets: Sequence[Looked], entries: Mapping[Role, ModelEntry]) -> Card:
+def card(sets: Sequence[Looked], entries: Mapping[ModelRole, ModelEntry]) -> Card:
     """Measure every attribute on every set whose table has a column for it.
 
     Columns: ``gender``; ``age`` (groups such as ``20-29``); ``expression`` (Rekognition's names); ``smile`` and
@@ -93,9 +93,9 @@ def card(sets: Sequence[Looked], entries: Mapping[Role, ModelEntry]) -> Card:
     )
 
 
-def predictions(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[tuple[str, str, str]]:
+def predictions(one: Looked, entries: Mapping[ModelRole, ModelEntry]) -> list[tuple[str, str, str]]:
     """(path, gender, age group) of each photo as ``abeyance audit`` takes them; empty where nothing is said."""
-    how = _how(entries, Role.GENDER)
+    how = _how(entries, ModelRole.GENDER)
     rows = []
     for number, path in enumerate(one.photos.paths):
         gender = group = ""
@@ -108,33 +108,33 @@ def predictions(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[tuple[s
     return rows
 
 
-def _gender(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
+def _gender(one: Looked, entries: Mapping[ModelRole, ModelEntry]) -> list[Measured]:
     labels = one.labels("gender")
-    if labels is None or Role.GENDER not in entries:
+    if labels is None or ModelRole.GENDER not in entries:
         return []
-    how = _how(entries, Role.GENDER)
+    how = _how(entries, ModelRole.GENDER)
     use = np.flatnonzero(one.found & (labels != "unknown"))
     share = np.array([female_share(float(odds), how) for odds in one.female[use]])
     truth = np.char.lower(labels[use]) == "female"
     return [_yes_or_no("gender", "as published, female or male", one, use, share, truth, how.floor)]
 
 
-def _smile(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
+def _smile(one: Looked, entries: Mapping[ModelRole, ModelEntry]) -> list[Measured]:
     labels = one.labels("smile")
-    if labels is None or Role.EXPRESSION not in entries:
+    if labels is None or ModelRole.EXPRESSION not in entries:
         return []
-    how = _how(entries, Role.EXPRESSION)
+    how = _how(entries, ModelRole.EXPRESSION)
     use = np.flatnonzero(one.found & np.isin(labels, ["true", "false"]))
-    happy = entries[Role.EXPRESSION].classes.index("HAPPY")
+    happy = entries[ModelRole.EXPRESSION].classes.index("HAPPY")
     share = np.array([expression_shares(row, how)[happy] for row in one.expression[use]])
     return [_yes_or_no("smile", "as annotated", one, use, share, labels[use] == "true", how.floor)]
 
 
-def _mouth(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
+def _mouth(one: Looked, entries: Mapping[ModelRole, ModelEntry]) -> list[Measured]:
     labels = one.labels("mouth_open")
-    if labels is None or Role.MESH not in entries:
+    if labels is None or ModelRole.MESH not in entries:
         return []
-    how = _how(entries, Role.MESH)
+    how = _how(entries, ModelRole.MESH)
     use = np.flatnonzero(one.found & (one.presence >= LEAST_PRESENCE) & np.isin(labels, ["true", "false"]))
     share = np.array([openness_share(float(gap), how) for gap in one.mouth[use]])
     truth = labels[use] == "true"
@@ -153,11 +153,11 @@ def _yes_or_no(
     return _measured(attribute, means, one, use, np.maximum(share, 1 - share), (share >= 0.5) == truth, floor)
 
 
-def _expression(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
+def _expression(one: Looked, entries: Mapping[ModelRole, ModelEntry]) -> list[Measured]:
     labels = one.labels("expression")
-    if labels is None or Role.EXPRESSION not in entries:
+    if labels is None or ModelRole.EXPRESSION not in entries:
         return []
-    entry, how = entries[Role.EXPRESSION], _how(entries, Role.EXPRESSION)
+    entry, how = entries[ModelRole.EXPRESSION], _how(entries, ModelRole.EXPRESSION)
     use = np.flatnonzero(one.found & np.isin(labels, entry.classes))
     shares = np.stack([expression_shares(row, how) for row in one.expression[use]])
     right = np.array(entry.classes)[shares.argmax(axis=1)] == labels[use]
@@ -171,11 +171,11 @@ def _expression(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measure
     return [msgspec.structs.replace(found, more=more)]
 
 
-def _age(one: Looked, entries: Mapping[Role, ModelEntry]) -> list[Measured]:
+def _age(one: Looked, entries: Mapping[ModelRole, ModelEntry]) -> list[Measured]:
     labels = one.labels("age")
-    if labels is None or Role.AGE not in entries:
+    if labels is None or ModelRole.AGE not in entries:
         return []
-    how = _how(entries, Role.AGE)
+    how = _how(entries, ModelRole.AGE)
     bounds = [span(str(label)) for label in labels]
     use = np.flatnonzero(
         one.found & np.array([b is not None and str(x) in _AGES for b, x in zip(bounds, labels, strict=True)])
@@ -288,7 +288,7 @@ def _calibration(
     )
 
 
-def _how(entries: Mapping[Role, ModelEntry], role: Role) -> Confidence:
+def _how(entries: Mapping[ModelRole, ModelEntry], role: ModelRole) -> Confidence:
     return entries[role].confidence or Confidence(provenance="")
 
 

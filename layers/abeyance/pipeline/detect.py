@@ -25,7 +25,7 @@ from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.quality import QualityFilter
 
 if TYPE_CHECKING:
-    from abeyance.vision.attributes.estimate import Answer, AttributeEstimate
+    from abeyance.vision.attributes.estimate import AttributeAnswer, AttributeEstimate
 
 log = logging.getLogger("abeyance")
 
@@ -153,7 +153,7 @@ def _face_attributes(estimate: AttributeEstimate) -> FaceAttributes:
     )
 
 
-def _judgement(answer: Answer | None) -> Judgement | None:
+def _judgement(answer: AttributeAnswer | None) -> Judgement | None:
     return Judgement(answer.value, _percent(answer.confidence)) if answer else None
 
 

@@ -17,7 +17,7 @@ from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.tenants import TenantRegistry
-from abeyance.rekognition.call import Grant, Request
+from abeyance.rekognition.call import ApiRequest, Grant
 from abeyance.rekognition.errors import denied
 
 #: The denial where a decision cannot be put on the ledger.
@@ -67,7 +67,7 @@ class Access:
         self._pseudonym = pseudonym
         self._clock = clock
 
-    def tenant(self, request: Request, operation: str) -> Grant:
+    def tenant(self, request: ApiRequest, operation: str) -> Grant:
         """Return the caller's tenant, for operations that need no decision: managing and erasing its own collections.
 
         Raises
@@ -90,7 +90,7 @@ class Access:
         self._put_on_ledger(request, operation, "manage", decision, {})
         raise denied(decision.reason)
 
-    def permit(self, request: Request, operation: str, actions: Sequence[str], collection: str) -> Grant:
+    def permit(self, request: ApiRequest, operation: str, actions: Sequence[str], collection: str) -> Grant:
         """Return the grant to do ``actions`` on pixels or templates.
 
         Raises
@@ -115,7 +115,7 @@ class Access:
         return Grant(decisions[0].tenant, tuple(decisions))
 
     def _put_on_ledger(
-        self, request: Request, operation: str, action: str, decision: Decision, more: Mapping[str, Any]
+        self, request: ApiRequest, operation: str, action: str, decision: Decision, more: Mapping[str, Any]
     ) -> None:
         request_id = request.id if _REQUEST_ID.fullmatch(request.id) else str(uuid.uuid4())
         body = {

@@ -13,7 +13,7 @@ from abeyance.moratorium.decide import Decision
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """A request as it arrives over HTTP."""
 
     #: Value of the header X-Amz-Target.
@@ -30,7 +30,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """A response as it goes back over HTTP."""
 
     status: int
@@ -89,7 +89,7 @@ class Timings:
 class Call:
     """A permitted request with valid parameters."""
 
-    request: Request
+    request: ApiRequest
     params: Mapping[str, Any]
     grant: Grant
     timings: Timings

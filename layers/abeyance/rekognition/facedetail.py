@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from abeyance.rekognition.wire import single
-from abeyance.vision.models.manifest import Role
+from abeyance.vision.models.manifest import ModelRole
 
 if TYPE_CHECKING:
     from abeyance.vision.analysis import AnalyzedFace
-    from abeyance.vision.attributes.estimate import Answer, AttributeEstimate
+    from abeyance.vision.attributes.estimate import AttributeAnswer, AttributeEstimate
 
 #: The service's names of our five points. It counts sides as the viewer sees them, the detector as the person does.
 LANDMARKS: Final = ("eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight")
 
 #: Attributes of the service's enum -> the models that each needs. No model estimates the others.
-ROLES: Final[Mapping[str, frozenset[Role]]] = {
-    "AGE_RANGE": frozenset({Role.AGE}),
-    "GENDER": frozenset({Role.GENDER}),
-    "EMOTIONS": frozenset({Role.EXPRESSION}),
-    "SMILE": frozenset({Role.EXPRESSION}),
-    "MOUTH_OPEN": frozenset({Role.MESH}),
-    "ALL": frozenset({Role.AGE, Role.GENDER, Role.EXPRESSION, Role.MESH}),
+ROLES: Final[Mapping[str, frozenset[ModelRole]]] = {
+    "AGE_RANGE": frozenset({ModelRole.AGE}),
+    "GENDER": frozenset({ModelRole.GENDER}),
+    "EMOTIONS": frozenset({ModelRole.EXPRESSION}),
+    "SMILE": frozenset({ModelRole.EXPRESSION}),
+    "MOUTH_OPEN": frozenset({ModelRole.MESH}),
+    "ALL": frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH}),
 }
 
 
@@ -31,7 +31,7 @@ def beyond_default(attributes: Sequence[str] | None) -> frozenset[str]:
     return frozenset(attributes or ()) - {"DEFAULT"}
 
 
-def attribute_roles(attributes: Sequence[str] | None) -> frozenset[Role]:
+def attribute_roles(attributes: Sequence[str] | None) -> frozenset[ModelRole]:
     """Return the roles of the models that the attributes of a request need."""
     return frozenset().union(*(ROLES.get(name, frozenset()) for name in attributes or ()))
 
@@ -86,7 +86,7 @@ def attribute_members(
     return members
 
 
-def _flag(answer: Answer) -> dict[str, Any]:
+def _flag(answer: AttributeAnswer) -> dict[str, Any]:
     return {"Value": answer.value == "true", "Confidence": single(100 * answer.confidence)}
 
 

@@ -9,20 +9,20 @@ from typing import Any, Final
 
 from abeyance.encoding import decode_base64
 from abeyance.moratorium.vocabulary import UNSPECIFIED
-from abeyance.rekognition.call import Answer, Request
+from abeyance.rekognition.call import ApiRequest, ApiResponse
 
 #: Header with the purpose of a request.
 PURPOSE_HEADER: Final = "x-abeyance-purpose"
 
 
-def request_of(event: Mapping[str, Any]) -> Request:
+def request_of(event: Mapping[str, Any]) -> ApiRequest:
     """Return the request in a REST API proxy event with IAM authorisation.
 
     The principal comes from the signature that API Gateway verified, never from a header.
     """
     context = event.get("requestContext") or {}
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    return Request(
+    return ApiRequest(
         target=headers.get("x-amz-target", ""),
         body=_body(event),
         principal=(context.get("identity") or {}).get("userArn") or "",
@@ -33,7 +33,7 @@ def request_of(event: Mapping[str, Any]) -> Request:
     )
 
 
-def response_of(answer: Answer) -> dict[str, Any]:
+def response_of(answer: ApiResponse) -> dict[str, Any]:
     """Return the answer as a Lambda proxy response."""
     return {
         "statusCode": answer.status,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from abeyance.pipeline.batch import error_fields
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import Access
-from abeyance.rekognition.call import Answer, Call, Grant, Request, Timings
+from abeyance.rekognition.call import ApiRequest, ApiResponse, Call, Grant, Timings
 from abeyance.rekognition.errors import ApiError, translate
 from abeyance.rekognition.operations import OPERATIONS, Services
 
@@ -34,7 +34,7 @@ class Rekognition:
         self._services = services
         self._model = wire.model()
 
-    def __call__(self, request: Request) -> Answer:
+    def __call__(self, request: ApiRequest) -> ApiResponse:
         """Return the answer to a request; every error is an answer too."""
         headers = {"Content-Type": wire.CONTENT_TYPE, "x-amzn-RequestId": request.id}
         timings = Timings()
@@ -50,9 +50,9 @@ class Rekognition:
                     extra={"request": request.id, **error_fields(error)},
                 )
         headers["Server-Timing"] = timings.header()
-        return Answer(status, headers, body)
+        return ApiResponse(status, headers, body)
 
-    def _answer(self, request: Request, headers: dict[str, str], timings: Timings) -> dict[str, Any]:
+    def _answer(self, request: ApiRequest, headers: dict[str, str], timings: Timings) -> dict[str, Any]:
         try:
             operation = self._model.operation(request.target)
             params = self._model.read(operation, request.body)
@@ -66,7 +66,7 @@ class Rekognition:
             headers["x-abeyance-flags"] = ",".join(grant.flags)
         return OPERATIONS[operation.name].answer(call, self._services)
 
-    def _grant(self, request: Request, name: str, params: dict[str, Any], timings: Timings) -> Grant:
+    def _grant(self, request: ApiRequest, name: str, params: dict[str, Any], timings: Timings) -> Grant:
         actions = OPERATIONS[name].actions(params)
         with timings.measure("decide"):
             if not actions:

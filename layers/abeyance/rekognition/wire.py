@@ -35,7 +35,7 @@ _OPERATION_NAME: Final = re.compile(r"[A-Za-z]{1,64}")
 _MAX_LISTED = 10
 
 
-class Operation(msgspec.Struct, frozen=True):
+class OperationShapes(msgspec.Struct, frozen=True):
     """An operation: the names of its input and output shapes and of its errors."""
 
     name: str
@@ -53,7 +53,7 @@ class Violation:
     shape: str
 
 
-class Model:
+class ServiceModel:
     """The shapes and operations of the service.
 
     Parameters
@@ -66,11 +66,11 @@ class Model:
         self.shapes: Mapping[str, Any] = document["shapes"]
         self.prefix: str = document["metadata"]["targetPrefix"]
         self.operations = {
-            name: Operation(name, entry["input"], entry["output"], tuple(entry["errors"]))
+            name: OperationShapes(name, entry["input"], entry["output"], tuple(entry["errors"]))
             for name, entry in document["operations"].items()
         }
 
-    def operation(self, target: str) -> Operation:
+    def operation(self, target: str) -> OperationShapes:
         """Return the operation that ``X-Amz-Target`` names; raise UnknownOperationException."""
         prefix, _, name = target.partition(".")
         if prefix != self.prefix or name not in self.operations:
@@ -79,7 +79,7 @@ class Model:
             raise ApiError("UnknownOperationException", UNKNOWN_OPERATION.format(operation=named))
         return self.operations[name]
 
-    def read(self, operation: Operation, body: bytes) -> dict[str, Any]:
+    def read(self, operation: OperationShapes, body: bytes) -> dict[str, Any]:
         """Return the parameters in a request's body, checked; blobs are bytes.
 
         Raises
@@ -103,7 +103,7 @@ class Model:
 
         Raise SerializationException where something is of another JSON type.
         """
-        check = _Check(self.shapes)
+        check = _ShapeChecker(self.shapes)
         return check.value(document, shape, ""), check.violations
 
 
@@ -119,7 +119,7 @@ def _refusal(violations: list[Violation]) -> ApiError:
     return ApiError("ImageTooLargeException" if too_large else "InvalidParameterException", message)
 
 
-class _Check:
+class _ShapeChecker:
     """A walk through one document."""
 
     def __init__(self, shapes: Mapping[str, Any]) -> None:
@@ -211,18 +211,18 @@ class _Check:
             self.fail(path, f"Member must have length less than or equal to {shape['max']}", name)
 
 
-_READERS: Final[Mapping[str, Callable[[_Check, Any, Mapping[str, Any], str, str], Any]]] = {
-    "structure": _Check.structure,
-    "list": _Check.list,
-    "map": _Check.map,
-    "string": _Check.string,
-    "blob": _Check.blob,
-    "integer": _Check.number,
-    "long": _Check.number,
-    "float": _Check.number,
-    "double": _Check.number,
-    "boolean": _Check.boolean,
-    "timestamp": _Check.timestamp,
+_READERS: Final[Mapping[str, Callable[[_ShapeChecker, Any, Mapping[str, Any], str, str], Any]]] = {
+    "structure": _ShapeChecker.structure,
+    "list": _ShapeChecker.list,
+    "map": _ShapeChecker.map,
+    "string": _ShapeChecker.string,
+    "blob": _ShapeChecker.blob,
+    "integer": _ShapeChecker.number,
+    "long": _ShapeChecker.number,
+    "float": _ShapeChecker.number,
+    "double": _ShapeChecker.number,
+    "boolean": _ShapeChecker.boolean,
+    "timestamp": _ShapeChecker.timestamp,
 }
 _WIDEST: Final[Mapping[str, float]] = {
     "integer": 2**31 - 1,
@@ -257,7 +257,7 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 
 @functools.cache
-def model() -> Model:
+def model() -> ServiceModel:
     """Return the service's model together with our own operations."""
     document = msgspec.json.decode(MODEL_FILE.read_bytes())
     extras = msgspec.json.decode(EXTRAS_FILE.read_bytes())["merge"]
@@ -268,7 +268,7 @@ def model() -> Model:
             "errors": [error["shape"] for error in entry["errors"]],
         }
     document["shapes"].update(extras["shapes"])
-    return Model(document)
+    return ServiceModel(document)
 
 
 def write(answer: Mapping[str, Any]) -> bytes:

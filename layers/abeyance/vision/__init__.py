@@ -1,1 +1,1 @@
-"""Pixels to faces to templates: decoding, detection, alignment, embedding, quality. Knows nothing of AWS."""
+"""Pixels to analysed faces: decoding, detection, alignment, quality, attributes. Imports nothing of AWS."""

@@ -1,7 +1,7 @@
-"""Faces cut out and turned so that eyes, nose and mouth always lie at the same place.
+"""Alignment: faces cut out and turned so that eyes, nose and mouth always lie at the same place.
 
-A template is comparable with another only if both chips were cut this way, so the name of the alignment is
-part of an embedder's identity.
+Two templates are comparable only if both chips were aligned in the same way, so the name of the alignment is part of an
+embedder's identity.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TARGET.flags.writeable = False
 def similarity_transform(
     source: NDArray[np.float32], target: NDArray[np.float32] = TARGET
 ) -> NDArray[np.float32]:
-    """Least-squares rotation, scale and shift of points onto points (Umeyama 1991, in two dimensions).
+    """Return the least-squares rotation, scale and shift of points onto points (Umeyama 1991, in two dimensions).
 
     Parameters
     ----------
@@ -64,16 +64,16 @@ def similarity_transform(
 
 
 def tilt(landmarks: NDArray[np.float32]) -> float:
-    """How far a face is tilted in the photo, in degrees; positive is clockwise.
+    """Return the tilt of a face in the photo in degrees; positive is clockwise.
 
-    Eyes and corners of the mouth lie on lines across the head, which nodding and turning leave level.
+    Eyes and corners of the mouth lie on lines across the head, which stay level when it nods or turns.
     """
     along = landmarks[1] - landmarks[0] + landmarks[4] - landmarks[3]
     return float(np.degrees(np.arctan2(along[1], along[0])))
 
 
 def align(pixels: NDArray[np.uint8] | Photo, landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Cut out aligned faces.
+    """Return aligned chips of faces.
 
     Parameters
     ----------
@@ -85,9 +85,8 @@ def align(pixels: NDArray[np.uint8] | Photo, landmarks: NDArray[np.float32]) -> 
     Returns
     -------
     NDArray
-        (n, 112, 112, 3) uint8 RGB chips, sampled bilinearly; what lies outside the photo is black. A face
-        more than six times as large as its chip is first averaged down by a whole factor, or sampling would
-        skip most of its pixels.
+        (n, 112, 112, 3) uint8 RGB chips, sampled bilinearly; pixels outside the photo are black. A face more than six
+        times as large as its chip is first averaged down by a whole factor, or sampling would skip most of its pixels.
     """
     points = np.asarray(landmarks, np.float32).reshape(-1, 5, 2)
     chips = np.empty((len(points), CHIP, CHIP, 3), np.uint8)
@@ -97,7 +96,7 @@ def align(pixels: NDArray[np.uint8] | Photo, landmarks: NDArray[np.float32]) -> 
 
 
 def warp(pixels: NDArray[np.uint8] | Photo, matrix: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
-    """A square of ``side`` pixels, seen through the (2, 3) transform from photo to square; bilinear."""
+    """Return a square of ``side`` pixels, sampled bilinearly through the (2, 3) transform from photo to square."""
     (a, b, tx), (c, d, ty) = matrix.astype(np.float64)
     determinant = a * d - b * c
     if abs(determinant) < 1e-12:
@@ -119,7 +118,7 @@ def warp(pixels: NDArray[np.uint8] | Photo, matrix: NDArray[np.float32], side: i
         pixels, left, top = _surroundings(pixels, (left, right), (top, bottom), frame=factor + 1)
         places -= np.array([left, 0, top, 0])[:, None]
         if factor > 1:
-            pixels, places = _averaged(pixels, factor), _in_blocks(places, factor)
+            pixels, places = averaged(pixels, factor), _in_blocks(places, factor)
         height, width = pixels.shape[:2]
         # The square may reach far outside; all is black there.
         x = np.clip(np.add.outer(places[0], places[1]), 0, np.nextafter(width - 1, 0))
@@ -130,26 +129,26 @@ def warp(pixels: NDArray[np.uint8] | Photo, matrix: NDArray[np.float32], side: i
 
 
 def _in_blocks(places: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
-    """The same places where ``factor`` x ``factor`` pixels have become one; see :func:`warp` for their order.
+    """Return places in a photo reduced by ``factor`` along each side; see :func:`warp` for their order.
 
-    Centres of pixels lie at whole numbers, so that of a block lies half a block less half a pixel further. The place
-    is the sum of two, so each gets a half of that.
+    Centres of pixels lie at whole numbers, so the centre of a block lies half a block less half a pixel further. A
+    place is the sum of two numbers, so each gets half of that.
     """
     return (places + 0.25) / factor - 0.25 if factor > 1 else places
 
 
 def _between(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> tuple[int, int]:
-    """Whole pixels around the outer sum."""
+    """Return the whole pixels around the outer sum."""
     low, high = rows.min() + columns.min(), rows.max() + columns.max()
     return int(np.floor(low)), int(np.floor(high))
 
 
 def _sample(pixels: NDArray[np.uint8], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(n, 3) values at n points, bilinear; every point has a pixel at its right and below."""
+    """Return (n, 3) values at n points, bilinear; every point has a pixel at its right and below."""
     width, flat = pixels.shape[1], np.ascontiguousarray(pixels).reshape(-1)
     column, row = x.astype(np.intp), y.astype(np.intp)
     right, down = (x - column).astype(np.float32), (y - row).astype(np.float32)
-    # Straight from the bytes of the photo, which are neither copied nor converted before it is known which are needed.
+    # Taken from the bytes of the photo, so that only the pixels in use are copied and converted.
     corner = (row * width + column) * 3
     values = np.empty((len(x), 3), np.uint8)
     for channel in range(3):
@@ -175,12 +174,12 @@ def _mixed(plane: NDArray[np.uint8], at: NDArray[np.intp], right: NDArray[np.flo
 def _surroundings(
     pixels: NDArray[np.uint8], across: tuple[int, int], down: tuple[int, int], frame: int
 ) -> tuple[NDArray[np.uint8], int, int]:
-    """The part of the photo that the points lie in and ``frame`` pixels around it, and where its corner lies.
+    """Return the part of the photo with the points and ``frame`` pixels around it, and the place of its corner.
 
-    What is not in the photo is black.
+    Pixels outside the photo are black.
     """
     height, width = pixels.shape[:2]
-    # However far outside the points may lie, a pixel of black is as good as all of it.
+    # Outside the photo one pixel of black stands for all of it.
     left, right = max(-frame - 1, across[0] - frame), min(width + frame + 1, across[1] + 2 + frame)
     top, bottom = max(-frame - 1, down[0] - frame), min(height + frame + 1, down[1] + 2 + frame)
     part = np.zeros((max(bottom - top, 2), max(right - left, 2), 3), np.uint8)
@@ -190,8 +189,8 @@ def _surroundings(
     return part, left, top
 
 
-def _averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Blocks of ``factor`` x ``factor`` pixels as one."""
+def averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return pixels in which blocks of ``factor`` x ``factor`` have become one."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).reduce(factor))

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from abeyance.vision.alignment import CHIP, align
 from abeyance.vision.detector import MAX_FACES, Detector, FaceDetection
 from abeyance.vision.image import DEFAULT_LIMITS, Limits, Photo, open_photo
-from abeyance.vision.models.manifest import Role
-from abeyance.vision.quality import Quality, QualityFilter, UnindexedReason, assess, unindexed_reasons
+from abeyance.vision.models.manifest import ModelRole
+from abeyance.vision.quality import FaceQuality, QualityFilter, UnindexedReason, assess, unindexed_reasons
 
 if TYPE_CHECKING:
     from abeyance.vision.attributes.estimate import AttributeEstimate
     from abeyance.vision.attributes.estimator import AttributeEstimator
 
 #: The roles whose models estimate attributes.
-ATTRIBUTE_ROLES: Final = frozenset({Role.AGE, Role.GENDER, Role.EXPRESSION, Role.MESH})
+ATTRIBUTE_ROLES: Final = frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH})
 
 #: Chooses detections of a photo of ``shape`` (height, width, 3).
 Selection: TypeAlias = Callable[[Sequence[FaceDetection], tuple[int, int, int]], Sequence[FaceDetection]]
@@ -47,7 +47,7 @@ class AnalyzedFace:
     landmarks: NDArray[np.float32]
     #: The detector's confidence, 0 to 1.
     confidence: float
-    quality: Quality
+    quality: FaceQuality
     #: Reasons for which the quality filter leaves the face out; empty if it meets the filter.
     reasons: tuple[UnindexedReason, ...]
     #: (112, 112, 3) uint8 RGB, aligned.
@@ -119,7 +119,7 @@ class FaceAnalyzer:
         self._attributes = attributes
         self.limits = limits
 
-    def open_models(self, attributes: Collection[Role] = ()) -> None:
+    def open_models(self, attributes: Collection[ModelRole] = ()) -> None:
         """Open the detector and the attribute models for ``attributes``.
 
         A caller that gives up on a photo calls this first, so that a missing model is never taken for a bad photo.
@@ -138,7 +138,7 @@ class FaceAnalyzer:
         data: bytes | Photo,
         *,
         quality_filter: QualityFilter = QualityFilter.NONE,
-        attributes: Collection[Role] = (),
+        attributes: Collection[ModelRole] = (),
         min_confidence: float = 0.7,
         max_faces: int = MAX_FACES,
         select: Selection | None = None,
@@ -184,7 +184,7 @@ class FaceAnalyzer:
         photo: Photo,
         found: Sequence[FaceDetection],
         quality_filter: QualityFilter,
-        roles: Collection[Role],
+        roles: Collection[ModelRole],
     ) -> tuple[AnalyzedFace, ...]:
         if not found:
             return ()

@@ -1,4 +1,4 @@
-"""What can go wrong between bytes and templates. Imports nothing heavy, so that any room may catch these."""
+"""Errors of images and models. Imports nothing heavy, so that any room may catch them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """Why an image was not decoded. The values are in events, results and the API, and never change."""
+    """The reasons for rejecting an image. The values are in events, results and the API, and never change."""
 
     #: Zero bytes.
     EMPTY = "EMPTY"
@@ -22,18 +22,18 @@ class RejectReason(StrEnum):
     TRUNCATED = "TRUNCATED"
     #: The format is accepted but the content cannot be decoded.
     CORRUPT = "CORRUPT"
-    #: More than one frame: which of them is meant is not for us to guess.
+    #: More than one frame; which of them is meant is unknown.
     ANIMATED = "ANIMATED"
 
 
 class ImageRejected(ValueError):
-    """An image that is not worked on, and why.
+    """An image that is not accepted, and the reason.
 
     Attributes
     ----------
     reason
-        Machine-readable; the text of the exception is for people and says what to do. Neither holds any
-        content of the image.
+        Machine-readable. The text of the exception is for people and says what to do. Neither holds content of the
+        image.
     """
 
     def __init__(self, reason: RejectReason, message: str) -> None:
@@ -42,24 +42,24 @@ class ImageRejected(ValueError):
 
 
 class ModelError(Exception):
-    """A model cannot be had or used. The text says what to do."""
+    """A model that cannot be had or used. The text says what to do."""
 
 
 class ManifestInvalid(ModelError):
-    """The manifest, or an entry of it, is missing or malformed."""
+    """A manifest, or an entry of it, that is missing or malformed."""
 
 
 class ModelMissing(ModelError):
-    """The model is in the manifest but not on this machine."""
+    """A model of the manifest that is not on this machine."""
 
 
 class ModelCorrupt(ModelError):
-    """A file, downloaded or stored, is not the one that the manifest names."""
+    """A file, downloaded or stored, that is not the one in the manifest."""
 
 
 class ModelUnusable(ModelError):
-    """The file does not do what its entry says: wrong shapes, or a failed conversion check."""
+    """A file that does not fit its entry: wrong shapes, or a failed conversion check."""
 
 
 class PackageUnavailable(ModelError):
-    """A registry package could not be downloaded: no client, no network, or no such version."""
+    """A registry package that cannot be downloaded: no client, no network, or no such version."""

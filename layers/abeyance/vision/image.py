@@ -1,8 +1,7 @@
-"""Bytes from strangers to pixels, or a typed reason why not.
+"""Decoding: bytes from strangers to pixels, or a typed reason for rejecting them.
 
-Nothing about the bytes is believed but their content: the format is told by its signature, only the decoder
-of that format is ever entered, and size is compared with the limits after the header and before a pixel is
-decoded. An image is decoded whole or not at all.
+Only the content counts: the signature determines the format, only the decoder of that format runs, and the size is
+compared with the limits after the header and before a pixel is decoded. An image is decoded whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is accepted. The defaults of bytes and shortest side are those of Amazon Rekognition."""
+    """Limits of accepted images. The defaults of bytes and shortest side are those of Amazon Rekognition."""
 
     max_bytes: int = 15 * 1024 * 1024
     #: Width times height. Decoding needs up to 15 bytes a pixel at its peak: about 1 GB for the default.
@@ -35,14 +34,12 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-#: Pixels, how many of the photo's have become one of them along each side, and width and height of the whole photo.
+#: Pixels, their reduction along each side, and width and height of the whole photo.
 _Loaded: TypeAlias = tuple[NDArray[np.uint8], int, tuple[int, int]]
 
-#: Cameras and editors write about ten scans into a progressive JPEG. Thousands cost minutes of decoding a
-#: small file.
+#: Most scans of a progressive JPEG. Cameras and editors write about ten; thousands cost minutes of decoding.
 _MOST_SCANS = 100
-#: EXIF orientation -> how the stored pixels become upright: (swap axes, flip rows, flip columns), in this
-#: order.
+#: EXIF orientation -> steps that make the stored pixels upright: (swap axes, flip rows, flip columns), in this order.
 _UPRIGHT = {
     2: (False, False, True),
     3: (False, True, True),
@@ -57,11 +54,11 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 
 class Photo:
-    """An accepted photo, in the sizes that are wanted of it.
+    """An accepted photo, decoded in the sizes that are in use.
 
     JPEG files hold a photo in blocks, and decoders can give one pixel for 2 x 2, 4 x 4 or 8 x 8 of them in a third of
-    the time and a fraction of the memory. Faces are looked for in a smaller copy anyway, and a large face is cut out
-    smaller than it is; so the whole photo is decoded only where somebody needs it, and then once.
+    the time and a fraction of the memory. Faces are detected in a smaller copy anyway, and a large face is cut out
+    smaller than it is, so the whole photo is decoded only if it is needed, and then once.
 
     Attributes
     ----------
@@ -85,12 +82,12 @@ class Photo:
 
     @classmethod
     def of(cls, pixels: NDArray[np.uint8]) -> Photo:
-        """One whose (h, w, 3) uint8 RGB pixels are known already."""
+        """Return the photo of (h, w, 3) uint8 RGB pixels."""
         return cls((pixels.shape[1], pixels.shape[0]), pixels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """That of ``pixels``."""
+        """(height, width, 3) of the whole photo."""
         return self.height, self.width, 3
 
     @property
@@ -99,9 +96,9 @@ class Photo:
         return self.reduced(1)[0]
 
     def reduced(self, most: float) -> tuple[NDArray[np.uint8], int]:
-        """A copy in which at most ``most`` pixels have become one along each side, and how many that are.
+        """Return a copy reduced by at most ``most`` along each side, and its reduction.
 
-        One that is there already is given if it will do. At least 1 is understood.
+        A copy that exists already is preferred. Less than 1 counts as 1.
         """
         most = max(1, most)
         known = [reduction for reduction in self._copies if reduction <= most]
@@ -120,7 +117,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
     data
         The whole file.
     limits
-        What is accepted.
+        Limits of the image.
 
     Returns
     -------
@@ -138,13 +135,13 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
 
 
 def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: int = 1280) -> Photo:
-    """The same, with only what is needed decoded: at first a copy whose longest side is at least ``longest_side``.
+    """Open an image as :func:`decode` does, but decode at first only a copy of at least ``longest_side`` pixels.
 
     Raises
     ------
     ImageRejected
-        As :func:`decode` does: every byte is read, whatever is made of it. What the photo gives later raises
-        nothing but for want of memory.
+        As :func:`decode` does: every byte is read, whatever the copy's size. The photo raises nothing later but
+        ``MemoryError``.
     """
     if not data:
         raise ImageRejected(RejectReason.EMPTY, "the image has no bytes; upload it again")
@@ -179,8 +176,7 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
             RejectReason.TOO_MANY_PIXELS, "the image needs more memory than there is; make it smaller"
         ) from error
     except Exception as error:
-        # Decoders report bad bytes by whatever came to hand: OSError, SyntaxError, struct.error, IndexError,
-        # ...
+        # Decoders raise any type for bad bytes: OSError, SyntaxError, struct.error, IndexError, ...
         if complete(data):
             raise ImageRejected(
                 RejectReason.CORRUPT, "the image is damaged and cannot be decoded; export it again"
@@ -192,7 +188,7 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
 
 
 def _draft(image: ImageFile, most: int) -> int:
-    """Tell a JPEG decoder to give one pixel for several, at most ``most`` along a side; how many it will be."""
+    """Let a JPEG decoder give one pixel for several, at most ``most`` along a side; return how many."""
     if most < 2 or image.format != "JPEG":
         return 1
     reduction = 8 if most >= 8 else 4 if most >= 4 else 2
@@ -202,7 +198,7 @@ def _draft(image: ImageFile, most: int) -> int:
 
 
 def _format(data: bytes) -> tuple[Callable[[bytes, Limits], ImageFile], Callable[[bytes], bool]]:
-    """How to open the image, and how to tell whether its end is there."""
+    """Return a function that opens the image, and one that checks that its end is there."""
     if data.startswith(b"\xff\xd8\xff"):
         return _open_jpeg, lambda content: _jpeg_structure(content)[1]
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -215,8 +211,8 @@ def _format(data: bytes) -> tuple[Callable[[bytes, Limits], ImageFile], Callable
     )
 
 
-# The classes are made directly: PIL.Image.open would try a Multi-Picture reading of JPEG files, whose further
-# pictures are previews and depth maps, and warn about sizes that are ours to judge.
+# The classes are instantiated directly: PIL.Image.open would read the further pictures of Multi-Picture JPEG files,
+# which are previews and depth maps, and warn about sizes for which we have our own limits.
 
 
 def _open_jpeg(data: bytes, limits: Limits) -> ImageFile:
@@ -224,7 +220,7 @@ def _open_jpeg(data: bytes, limits: Limits) -> ImageFile:
 
     image = JpegImageFile(io.BytesIO(data))
     _check_size(image.size, limits)
-    # Counting bytes is quick and counts too many: those in thumbnails and comments are no scans of the photo.
+    # Counting bytes is quick but counts thumbnails and comments too, so a high count is checked.
     if data.count(b"\xff\xda") > _MOST_SCANS and _jpeg_structure(data)[0] > _MOST_SCANS:
         raise ImageRejected(
             RejectReason.CORRUPT,
@@ -242,7 +238,7 @@ def _open_png(data: bytes, limits: Limits) -> ImageFile:
 def _open_webp(data: bytes, limits: Limits) -> ImageFile:
     from PIL.WebPImagePlugin import WebPImageFile
 
-    # The decoder takes memory for the whole canvas as soon as it is made, so the size has to be read before.
+    # The decoder allocates the whole canvas at once, so the size is read before.
     chunk, body = data[12:16], data[20:30].ljust(10, b"\0")
     if chunk == b"VP8X":
         size = 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
@@ -273,7 +269,7 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
 
 
 def _jpeg_structure(data: bytes) -> tuple[int, bool]:
-    """Number of scans, and whether the end of the image is there; walks over the markers only."""
+    """Return the number of scans, and whether the end of the image is there; walk over the markers only."""
     scans, position = 0, 2
     while found := _JPEG_MARKER.search(data, position):
         marker, position = found[1][0], found.end()
@@ -294,11 +290,11 @@ def _orientation(image: ImageFile) -> int:
 
 
 def _rgb(image: ImageFile) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 of a loaded image of any mode."""
+    """Return (h, w, 3) uint8 RGB of a loaded image of any mode."""
     from PIL import Image
 
     if image.mode.startswith("I"):
-        # 16-bit grey, which Pillow would clip to 8 bits and not scale.
+        # 16-bit grey, which Pillow would clip to 8 bits instead of scaling it.
         wide = np.asarray(image).astype(np.uint32)
         grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)

@@ -47,7 +47,7 @@ class UnindexedReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class FaceQuality:
     """Measurements of one face."""
 
     #: 0 to 100; above 60 for a sharp face, below 20 for one that is blurred beyond recognition.
@@ -116,7 +116,7 @@ _HEAD_INVERSE = np.linalg.pinv(_HEAD)
 
 def assess(
     pixels: NDArray[np.uint8] | Photo, face: FaceDetection, chip: NDArray[np.uint8] | None = None
-) -> Quality:
+) -> FaceQuality:
     """Measure the quality of one face.
 
     Parameters
@@ -135,7 +135,7 @@ def assess(
     height, width = pixels.shape[:2]
     x, y, w, h = face.box
     inside = max(0.0, min(x + w, width) - max(x, 0.0)) * max(0.0, min(y + h, height) - max(y, 0.0))
-    return Quality(
+    return FaceQuality(
         sharpness=_sharpness(luma),
         brightness=float(np.clip(luma.mean() / 2.55, 0, 100)),
         yaw=yaw,
@@ -147,7 +147,7 @@ def assess(
 
 
 def unindexed_reasons(
-    quality: Quality, face: FaceDetection, quality_filter: QualityFilter
+    quality: FaceQuality, face: FaceDetection, quality_filter: QualityFilter
 ) -> tuple[UnindexedReason, ...]:
     """Return why a face does not meet the filter; nothing if it does. Every face meets ``NONE``."""
     limits = _THRESHOLDS.get(QualityFilter(quality_filter))
@@ -165,7 +165,7 @@ def unindexed_reasons(
 
 
 def pose(landmarks: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return yaw, pitch and roll in degrees (signs as in :class:`Quality`) of five points.
+    """Return yaw, pitch and roll in degrees (signs as in :class:`FaceQuality`) of five points.
 
     A mean head is fitted to the points under a distant camera (scaled orthography). Five points carry little
     depth: expect errors of some ten degrees, most in pitch, where faces differ most.

@@ -1,4 +1,4 @@
-"""ONNX Runtime, imported when the first model is opened and nowhere else."""
+"""ONNX Runtime sessions; the library is imported when the first model is opened."""
 
 from __future__ import annotations
 

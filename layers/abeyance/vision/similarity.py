@@ -1,4 +1,4 @@
-"""What ``similarity`` means: a published scale from 0 to 100 over cosine, per model."""
+"""Similarity: a published scale from 0 to 100 over cosine, per model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from abeyance.vision.models.manifest import ModelEntry
 
 
 class SimilarityScale:
-    """Cosine of two templates to similarity and back: straight lines between knots.
+    """A scale between the cosine of two templates and similarity: straight lines between knots.
 
-    Both directions are monotone, so a threshold on the one side is a threshold on the other. Below the first
-    knot the similarity is that of the first knot, above the last that of the last.
+    Both directions are monotone, so a threshold on one side is a threshold on the other. Cosines below the first knot
+    or above the last have the similarity of that knot.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class SimilarityScale:
     Raises
     ------
     ManifestInvalid
-        If the knots do not make such a scale.
+        If the knots are not of this kind.
     """
 
     def __init__(self, knots: Sequence[tuple[float, float]]) -> None:
@@ -47,7 +47,7 @@ class SimilarityScale:
 
     @classmethod
     def of(cls, entry: ModelEntry) -> SimilarityScale:
-        """The scale that the manifest gives an embedder."""
+        """Return an embedder's scale; raise ``ManifestInvalid`` if its entry has no calibration."""
         if entry.calibration is None:
             raise ManifestInvalid(f"the manifest has no calibration for {entry.name}")
         return cls(entry.calibration.knots)
@@ -57,7 +57,7 @@ class SimilarityScale:
     @overload
     def similarity(self, cosine: NDArray[Any]) -> NDArray[np.float64]: ...
     def similarity(self, cosine: ArrayLike) -> float | NDArray[np.float64]:
-        """Similarity, 0 to 100, of cosines of any shape."""
+        """Return the similarity, 0 to 100, of cosines of any shape."""
         result = np.interp(np.asarray(cosine, np.float64), self._cosines, self._similarities)
         return float(result) if np.ndim(result) == 0 else result
 
@@ -66,9 +66,9 @@ class SimilarityScale:
     @overload
     def cosine(self, similarity: NDArray[Any]) -> NDArray[np.float64]: ...
     def cosine(self, similarity: ArrayLike) -> float | NDArray[np.float64]:
-        """The lowest cosine that has at least this similarity.
+        """Return the lowest cosine that has at least this similarity.
 
-        0 gives -1, because every pair has at least that; above 100 gives infinity, because none has.
+        0 gives -1, because every pair has at least that; more than 100 gives infinity, because no pair has it.
         """
         wanted = np.asarray(similarity, np.float64)
         result = np.interp(wanted, self._similarities, self._cosines)

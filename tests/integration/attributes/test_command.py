@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from abeyance.cli.attributes import app
 from abeyance.local.samples import fetch_samples
 from abeyance.vision.errors import PackageUnavailable
-from abeyance.vision.models.manifest import Manifest, Role
+from abeyance.vision.models.manifest import Manifest, ModelRole
 from abeyance.vision.models.store import fetch
 
 
@@ -20,7 +20,7 @@ from abeyance.vision.models.store import fetch
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV of three photos of people whose published age and gender are known."""
     try:
-        fetch([e for e in Manifest.load().entries.values() if e.role is not Role.EMBEDDER])
+        fetch([e for e in Manifest.load().entries.values() if e.role is not ModelRole.EMBEDDER])
         files = {**fetch_samples("astronaut"), **fetch_samples("white-house-portraits")}
     except PackageUnavailable as error:
         pytest.skip(str(error))

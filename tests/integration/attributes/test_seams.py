@@ -28,14 +28,14 @@ from abeyance.vision.analysis import FaceAnalyzer
 from abeyance.vision.attributes.estimator import AttributeEstimator, load_attributes
 from abeyance.vision.detector import Detector
 from abeyance.vision.errors import PackageUnavailable
-from abeyance.vision.models.manifest import Manifest, Role
+from abeyance.vision.models.manifest import Manifest, ModelRole
 from abeyance.vision.models.store import fetch, load_detector
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     try:
-        fetch([e for e in Manifest.load().entries.values() if e.role is not Role.EMBEDDER])
+        fetch([e for e in Manifest.load().entries.values() if e.role is not ModelRole.EMBEDDER])
     except PackageUnavailable as error:
         pytest.skip(str(error))
     return load_detector()

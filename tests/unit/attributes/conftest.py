@@ -14,14 +14,14 @@ from abeyance.vision.attributes.estimator import AttributeEstimator, load_attrib
 from abeyance.vision.detector import Detector
 from abeyance.vision.errors import PackageUnavailable
 from abeyance.vision.image import decode
-from abeyance.vision.models.manifest import Manifest, Role
+from abeyance.vision.models.manifest import Manifest, ModelRole
 from abeyance.vision.models.store import fetch, load_detector, models_directory
 
 
 @pytest.fixture(scope="session")
 def models() -> Path:
     """Directory with the detector and the attribute models."""
-    wanted = [entry for entry in Manifest.load().entries.values() if entry.role is not Role.EMBEDDER]
+    wanted = [entry for entry in Manifest.load().entries.values() if entry.role is not ModelRole.EMBEDDER]
     try:
         fetch(wanted)
     except PackageUnavailable as error:

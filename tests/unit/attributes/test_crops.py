@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from abeyance.vision.attributes.crops import averaged, back_to_photo, cut, dlib_transform, square_transform
+from abeyance.vision.alignment import averaged
+from abeyance.vision.attributes.crops import back_to_photo, cut, dlib_transform, square_transform
 
 
 def photo() -> np.ndarray:

@@ -14,19 +14,21 @@ from abeyance.vision.attributes.estimate import (
     expression_shares,
     female_share,
 )
-from abeyance.vision.models.manifest import Confidence, Manifest, ModelEntry, Role
+from abeyance.vision.models.manifest import Confidence, Manifest, ModelEntry, ModelRole
 
-ENTRIES = {entry.role: entry for entry in Manifest.load().entries.values() if entry.role is not Role.EMBEDDER}
-AT = {role: ENTRIES[role] for role in (Role.AGE, Role.GENDER, Role.EXPRESSION, Role.MESH)}
+ENTRIES = {
+    entry.role: entry for entry in Manifest.load().entries.values() if entry.role is not ModelRole.EMBEDDER
+}
+AT = {role: ENTRIES[role] for role in (ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH)}
 
 
-def how(role: Role) -> Confidence:
+def how(role: ModelRole) -> Confidence:
     confidence = AT[role].confidence
     assert confidence is not None
     return confidence
 
 
-def changed(role: Role, **changes: object) -> dict[Role, ModelEntry]:
+def changed(role: ModelRole, **changes: object) -> dict[ModelRole, ModelEntry]:
     confidence = msgspec.structs.replace(how(role), **changes)
     return {**AT, role: msgspec.structs.replace(AT[role], confidence=confidence)}
 
@@ -42,7 +44,7 @@ def test_every_attribute_model_says_where_its_confidence_comes_from() -> None:
 
 def test_gender_is_symmetric_and_rises() -> None:
     odds = np.linspace(-12, 12, 49)
-    share = np.array([female_share(float(x), how(Role.GENDER)) for x in odds])
+    share = np.array([female_share(float(x), how(ModelRole.GENDER)) for x in odds])
     assert (np.diff(share) >= 0).all()
     assert np.allclose(share + share[::-1], 1, atol=0.03)
     assert 0 <= share[0] < 0.02
@@ -59,7 +61,7 @@ def test_an_unsure_gender_is_withheld_unless_it_is_measured() -> None:
 
 
 def test_age_ranges_rise_and_hold_what_the_model_says_for_adults() -> None:
-    ranges = np.array([age_range(float(years), how(Role.AGE)) for years in range(81)])
+    ranges = np.array([age_range(float(years), how(ModelRole.AGE)) for years in range(81)])
     assert (np.diff(ranges, axis=0) >= 0).all()
     assert (ranges[:, 0] < ranges[:, 1]).all()
     adults = np.arange(18, 65)
@@ -68,7 +70,7 @@ def test_age_ranges_rise_and_hold_what_the_model_says_for_adults() -> None:
 
 
 def test_expressions_are_shares_and_none_is_invented() -> None:
-    shares = expression_shares(np.log([0.5, 0.3, 0.1, 0.05, 0.02, 0.02, 0.01]), how(Role.EXPRESSION))
+    shares = expression_shares(np.log([0.5, 0.3, 0.1, 0.05, 0.02, 0.02, 0.01]), how(ModelRole.EXPRESSION))
     assert shares.sum() == pytest.approx(1)
     said = estimate(AttributeScores(expression=np.log(np.eye(7)[1] + 1e-8)), AT)
     assert said.expression is not None
@@ -80,7 +82,7 @@ def test_expressions_are_shares_and_none_is_invented() -> None:
 
 def test_expressions_that_nothing_speaks_for_are_withheld() -> None:
     even = AttributeScores(expression=np.log(np.full(7, 1 / 7)))
-    entries = changed(Role.EXPRESSION, biases=(), floor=40.0)
+    entries = changed(ModelRole.EXPRESSION, biases=(), floor=40.0)
     assert estimate(even, entries).expression is None
     assert estimate(even, entries, withhold=False).expression is not None
 

@@ -18,16 +18,18 @@ from abeyance.vision.attributes.estimator import AttributeEstimator, load_attrib
 from abeyance.vision.detector import Detector
 from abeyance.vision.errors import ModelMissing
 from abeyance.vision.image import Photo
-from abeyance.vision.models.manifest import ModelEntry, Role
+from abeyance.vision.models.manifest import ModelEntry, ModelRole
 
 Photos = Mapping[str, NDArray[np.uint8]]
 
 
-def counting(models: Path, opened: list[Role], missing: frozenset[Role] = frozenset()) -> AttributeEstimator:
+def counting(
+    models: Path, opened: list[ModelRole], missing: frozenset[ModelRole] = frozenset()
+) -> AttributeEstimator:
     """An estimator that records which models are opened."""
     attributes = load_attributes(models, verify=False)
 
-    def loader(role: Role) -> tuple[Any, ModelEntry]:
+    def loader(role: ModelRole) -> tuple[Any, ModelEntry]:
         opened.append(role)
         if role in missing:
             raise ModelMissing("not here; run: abeyance models fetch")
@@ -52,12 +54,12 @@ DEFAULT_MEMBERS = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
 @pytest.mark.parametrize(
     ("wanted", "roles", "members"),
     [
-        ({"GENDER"}, {Role.GENDER}, {"Gender"}),
-        ({"AGE_RANGE"}, {Role.AGE}, {"AgeRange"}),
-        ({"EMOTIONS"}, {Role.EXPRESSION}, {"Emotions"}),
-        ({"SMILE"}, {Role.EXPRESSION}, {"Smile"}),
-        ({"MOUTH_OPEN"}, {Role.MESH}, {"MouthOpen"}),
-        ({"SMILE", "AGE_RANGE"}, {Role.EXPRESSION, Role.AGE}, {"Smile", "AgeRange"}),
+        ({"GENDER"}, {ModelRole.GENDER}, {"Gender"}),
+        ({"AGE_RANGE"}, {ModelRole.AGE}, {"AgeRange"}),
+        ({"EMOTIONS"}, {ModelRole.EXPRESSION}, {"Emotions"}),
+        ({"SMILE"}, {ModelRole.EXPRESSION}, {"Smile"}),
+        ({"MOUTH_OPEN"}, {ModelRole.MESH}, {"MouthOpen"}),
+        ({"SMILE", "AGE_RANGE"}, {ModelRole.EXPRESSION, ModelRole.AGE}, {"Smile", "AgeRange"}),
         ({"BEARD", "EYEGLASSES", "SUNGLASSES", "MUSTACHE"}, set(), set()),
         ({"EYES_OPEN", "EYE_DIRECTION", "FACE_OCCLUDED"}, set(), set()),
         ({"DEFAULT"}, set(), set()),
@@ -65,9 +67,14 @@ DEFAULT_MEMBERS = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
     ],
 )
 def test_only_the_models_that_are_needed_are_opened(
-    models: Path, detector: Detector, photos: Photos, wanted: set[str], roles: set[Role], members: set[str]
+    models: Path,
+    detector: Detector,
+    photos: Photos,
+    wanted: set[str],
+    roles: set[ModelRole],
+    members: set[str],
 ) -> None:
-    opened: list[Role] = []
+    opened: list[ModelRole] = []
     pixels = photos["astronaut"]
     (detail,) = described(counting(models, opened), detector, pixels, *wanted)
     assert (set(opened), len(opened)) == (roles, len(roles))
@@ -121,8 +128,8 @@ def test_a_mirrored_face_has_the_same_age_gender_and_expression(
 def test_a_missing_model_is_an_error_that_says_what_to_do(
     models: Path, detector: Detector, photos: Photos
 ) -> None:
-    opened: list[Role] = []
-    attributes = counting(models, opened, frozenset({Role.GENDER}))
+    opened: list[ModelRole] = []
+    attributes = counting(models, opened, frozenset({ModelRole.GENDER}))
     pixels = photos["astronaut"]
     for _ in range(2):
         with pytest.raises(ModelMissing, match="models fetch"):

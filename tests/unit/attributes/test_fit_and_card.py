@@ -15,11 +15,11 @@ from abeyance.evaluation.attribute_page import markdown
 from abeyance.evaluation.attribute_photos import Looked, span
 from abeyance.evaluation.datasets import Photo, PhotoSet
 from abeyance.evaluation.errors import DataInvalid, TooFew
-from abeyance.vision.models.manifest import Confidence, Manifest, Role
+from abeyance.vision.models.manifest import Confidence, Manifest, ModelRole
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
 ENTRIES = {
-    e.role: e for e in Manifest.load().entries.values() if e.role in set(Role) - {"detector", "embedder"}
+    e.role: e for e in Manifest.load().entries.values() if e.role in set(ModelRole) - {"detector", "embedder"}
 }
 
 
@@ -51,11 +51,11 @@ def made(count: int = 6000, seed: int = 0) -> Looked:
     )
 
 
-def fitted(looked: Looked) -> dict[Role, object]:
+def fitted(looked: Looked) -> dict[ModelRole, object]:
     """The manifest's entries with confidences fitted to made answers."""
     confidences = {
-        Role.GENDER: Confidence(provenance="made", floor=60, knots=fit.gender([looked])),
-        Role.AGE: Confidence(provenance="made", ranges=fit.age([looked])),
+        ModelRole.GENDER: Confidence(provenance="made", floor=60, knots=fit.gender([looked])),
+        ModelRole.AGE: Confidence(provenance="made", ranges=fit.age([looked])),
     }
     return {
         role: msgspec.structs.replace(entry, confidence=confidences.get(role, entry.confidence))
@@ -101,8 +101,10 @@ def test_confidences_that_were_fitted_are_kept_on_other_faces() -> None:
 def test_confidences_that_claim_too_much_are_found_out() -> None:
     looked = made()
     boasting = dict(fitted(looked))
-    entry = ENTRIES[Role.GENDER]
-    boasting[Role.GENDER] = msgspec.structs.replace(entry, confidence=Confidence(provenance="", knots=()))
+    entry = ENTRIES[ModelRole.GENDER]
+    boasting[ModelRole.GENDER] = msgspec.structs.replace(
+        entry, confidence=Confidence(provenance="", knots=())
+    )
     gender = card([looked], boasting).measured[0]  # type: ignore[arg-type]
     assert gender.calibration is not None
     assert gender.calibration.error > 0.06

@@ -30,7 +30,7 @@ def head() -> NDArray[np.float64]:
         (-30, -30, 0, 40, -45), zip(mesh._ACROSS, (45, 70, 75, 25, 50), strict=True), strict=True
     ):
         points[a], points[b] = (-half, height, 10), (half, height, 10)
-    tilt = np.tan(np.radians(mesh._LEVEL))
+    tilt = np.tan(np.radians(mesh._LEVEL_DEG))
     for a, b in mesh._DOWN:
         # The line that frontal photos show is not quite level.
         points[a], points[b] = (0, -60, 60 * tilt), (0, 60, -60 * tilt)

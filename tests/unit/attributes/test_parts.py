@@ -12,13 +12,13 @@ import pytest
 
 from abeyance.vision.errors import ModelCorrupt
 from abeyance.vision.models import store
-from abeyance.vision.models.manifest import Manifest, ModelEntry, Part
+from abeyance.vision.models.manifest import Manifest, ModelEntry, PackageFile
 
 
 def entry_of(files: dict[str, bytes]) -> ModelEntry:
     (first, head), *rest = ((name, hashlib.sha256(content).hexdigest()) for name, content in files.items())
     model = Manifest.load()["expression-faceapi"]
-    also = tuple(Part(file=name, sha256=sha) for name, sha in rest)
+    also = tuple(PackageFile(file=name, sha256=sha) for name, sha in rest)
     return msgspec.structs.replace(model, file=first, sha256=head, also=also)
 
 
@@ -56,7 +56,7 @@ def test_each_file_has_to_be_the_expected_one(package: dict[str, bytes], tmp_pat
 
 def test_every_file_is_part_of_the_identity() -> None:
     entry = Manifest.load()["facemesh"]
-    other = msgspec.structs.replace(entry, also=(Part(file="x", sha256="0" * 64),))
+    other = msgspec.structs.replace(entry, also=(PackageFile(file="x", sha256="0" * 64),))
     moved = msgspec.structs.replace(entry, also=(msgspec.structs.replace(entry.also[0], file="elsewhere"),))
     assert other.identity != entry.identity == moved.identity
 

@@ -1,4 +1,4 @@
-"""Calibration on people whose score distribution is known."""
+"""SimilarityCalibration on people whose score distribution is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from abeyance.evaluation.calibration import block, calibrate, components, knots,
 from abeyance.evaluation.clusters import ClusteredScale, compare, fit, held_out
 from abeyance.evaluation.errors import DataInvalid, TooFew
 from abeyance.evaluation.pairs import scan
-from abeyance.vision.models.manifest import Calibration
+from abeyance.vision.models.manifest import SimilarityCalibration
 from abeyance.vision.similarity import SimilarityScale
 
 
@@ -77,7 +77,7 @@ def test_what_it_costs_and_the_block_of_the_manifest() -> None:
         repeats=10,
     )
     assert found.costs[0].fnmr["80"].count == (scores < found.anchors[0].threshold).sum()
-    written = Calibration(**{**block(found, "s", "race"), "knots": tuple(map(tuple, found.knots))})
+    written = SimilarityCalibration(**{**block(found, "s", "race"), "knots": tuple(map(tuple, found.knots))})
     assert SimilarityScale(written.knots).cosine(80.0) == pytest.approx(found.anchors[0].threshold)
     assert "in the worst group, many" in written.provenance
 

@@ -21,7 +21,7 @@ from abeyance.moratorium.source import Snapshot
 from abeyance.moratorium.tenants import InMemoryTenants, Tenant
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import NO_LEDGER, Access
-from abeyance.rekognition.call import Answer, Request
+from abeyance.rekognition.call import ApiRequest, ApiResponse
 from abeyance.rekognition.operations import OPERATIONS, Services
 from abeyance.rekognition.operations.services import EmbeddingModel
 from abeyance.rekognition.photos import Photos
@@ -113,7 +113,9 @@ class World:
         raw = json.dumps(self.values)
         return Snapshot(flags=parse(raw), version="1", fetched_at=NOW, raw=raw.encode())
 
-    def ask(self, operation: str, body: Any, principal: str = "acme", purpose: str = "unspecified") -> Answer:
+    def ask(
+        self, operation: str, body: Any, principal: str = "acme", purpose: str = "unspecified"
+    ) -> ApiResponse:
         services = Services(
             gallery=self.gallery,
             searcher=Searcher(self.gallery),
@@ -130,7 +132,7 @@ class World:
             lambda text: f"p{len(text)}",
             lambda: NOW,
         )
-        request = Request(
+        request = ApiRequest(
             target=f"RekognitionService.{operation}",
             body=body if isinstance(body, bytes) else json.dumps(body).encode(),
             principal=principal,
@@ -145,7 +147,7 @@ def world() -> World:
     return World()
 
 
-def error(answer: Answer) -> tuple[str, str]:
+def error(answer: ApiResponse) -> tuple[str, str]:
     body = msgspec.json.decode(answer.body)
     assert answer.status == 400
     return body["__type"], body["Message"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from abeyance.local.api import proxy_event
-from abeyance.rekognition.call import Answer
+from abeyance.rekognition.call import ApiResponse
 from abeyance.rekognition.gateway import request_of, response_of
 
 ARN = "arn:aws:sts::111122223333:assumed-role/badge-readers/i-0"
@@ -56,7 +56,7 @@ def test_bodies() -> None:
 
 
 def test_a_response() -> None:
-    response = response_of(Answer(400, {"Content-Type": "x"}, b'{"Message":"\xc3\xa9"}'))
+    response = response_of(ApiResponse(400, {"Content-Type": "x"}, b'{"Message":"\xc3\xa9"}'))
     assert response == {
         "statusCode": 400,
         "headers": {"Content-Type": "x"},

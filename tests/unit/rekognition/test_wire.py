@@ -76,7 +76,7 @@ def test_every_unicode_class_stands_with_the_others() -> None:
             assert r"\p{L}\p{Z}\p{N}_" in pattern
 
 
-def outcome(operation: wire.Operation, body: bytes) -> str:
+def outcome(operation: wire.OperationShapes, body: bytes) -> str:
     """Name of the error that reading ends with, or nothing."""
     try:
         MODEL.read(operation, body)

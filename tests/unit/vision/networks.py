@@ -12,7 +12,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from abeyance.vision.models.manifest import Calibration, Licence, ModelEntry, Preprocessing, Role
+from abeyance.vision.models.manifest import (
+    Licence,
+    ModelEntry,
+    ModelRole,
+    Preprocessing,
+    SimilarityCalibration,
+)
 
 
 def arcface_like(
@@ -45,7 +51,7 @@ def entry_of(file: Path, **changes: Any) -> ModelEntry:
     """A manifest entry for a file of one's own."""
     fields: dict[str, Any] = {
         "name": "own-arcface",
-        "role": Role.EMBEDDER,
+        "role": ModelRole.EMBEDDER,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "path": str(file),
         "licence": Licence(spdx="LicenseRef-own", attribution="ourselves"),
@@ -53,7 +59,7 @@ def entry_of(file: Path, **changes: Any) -> ModelEntry:
             width=112, height=112, mean=(127.5,) * 3, std=(127.5,) * 3, alignment="arcface-112"
         ),
         "dimension": 512,
-        "calibration": Calibration(knots=((0.0, 0.0), (1.0, 100.0)), provenance="none"),
+        "calibration": SimilarityCalibration(knots=((0.0, 0.0), (1.0, 100.0)), provenance="none"),
     }
     return ModelEntry(**{**fields, **changes})
 

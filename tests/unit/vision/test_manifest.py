@@ -11,13 +11,13 @@ import pytest
 
 from abeyance.vision.errors import ManifestInvalid
 from abeyance.vision.models.manifest import (
-    Calibration,
     Conversion,
     Licence,
     Manifest,
     ModelEntry,
+    ModelRole,
     Preprocessing,
-    Role,
+    SimilarityCalibration,
 )
 
 from .networks import arcface_like, as_manifest, entry_of
@@ -25,7 +25,7 @@ from .networks import arcface_like, as_manifest, entry_of
 
 def test_the_installed_manifest_is_complete() -> None:
     entries = Manifest.load().entries
-    assert {entry.role for entry in entries.values()} >= {Role.DETECTOR, Role.EMBEDDER}
+    assert {entry.role for entry in entries.values()} >= {ModelRole.DETECTOR, ModelRole.EMBEDDER}
     for name, entry in entries.items():
         assert entry.name == name
         assert entry.source is not None
@@ -70,7 +70,7 @@ def test_what_determines_a_template_determines_the_identity(tmp_path: Path) -> N
     same = {
         entry.identity,
         changed(licence=Licence(spdx="MIT", attribution="x")),
-        changed(calibration=Calibration(knots=((-1.0, 0.0), (1.0, 100.0)), provenance="other")),
+        changed(calibration=SimilarityCalibration(knots=((-1.0, 0.0), (1.0, 100.0)), provenance="other")),
         changed(about="text"),
         changed(path="/elsewhere/model.onnx"),
         changed(preprocessing=msgspec.structs.replace(pre, mean=(127.5, 127.5, 127.5))),

@@ -159,15 +159,16 @@ measure = st.floats(0, 100)
     st.floats(0, 1),
 )
 def test_a_higher_filter_lets_no_more_through(values: dict[str, float], confidence: float) -> None:
-    from abeyance.vision.quality import Quality
+    from abeyance.vision.quality import FaceQuality
 
     face = FaceDetection(box=(0, 0, 10, 10), landmarks=posed(0, 0, 0), confidence=confidence)
     failed = [
-        set(unindexed_reasons(Quality(**values), face, level)) for level in ("NONE", "LOW", "MEDIUM", "HIGH")
+        set(unindexed_reasons(FaceQuality(**values), face, level))
+        for level in ("NONE", "LOW", "MEDIUM", "HIGH")
     ]
     assert failed == sorted(failed, key=len)
     assert all(a <= b for a, b in pairwise(failed))
-    assert set(unindexed_reasons(Quality(**values), face, "AUTO")) == failed[2]
+    assert set(unindexed_reasons(FaceQuality(**values), face, "AUTO")) == failed[2]
 
 
 def test_how_much_of_the_face_is_in_the_photo(astronaut: NDArray[np.uint8], face: FaceDetection) -> None:

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abeyance.vision.errors import ManifestInvalid
-from abeyance.vision.models.manifest import Manifest, Role
+from abeyance.vision.models.manifest import Manifest, ModelRole
 from abeyance.vision.similarity import SimilarityScale
 
-EMBEDDERS = [entry for entry in Manifest.load().entries.values() if entry.role is Role.EMBEDDER]
+EMBEDDERS = [entry for entry in Manifest.load().entries.values() if entry.role is ModelRole.EMBEDDER]
 scale = SimilarityScale.of(Manifest.load()["sface-2021dec"])
 cosines = st.floats(-1, 1)
 similarities = st.floats(0, 100)

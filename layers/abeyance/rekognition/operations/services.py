@@ -19,7 +19,7 @@ from abeyance.rekognition.facedetail import percent, wire_box
 from abeyance.rekognition.photos import Photos
 from abeyance.rekognition.wire import single
 from abeyance.vision.analysis import AnalyzedFace, FaceAnalyzer
-from abeyance.vision.models.manifest import Role
+from abeyance.vision.models.manifest import ModelRole
 from abeyance.vision.quality import QualityFilter
 from abeyance.vision.similarity import SimilarityScale
 
@@ -50,7 +50,7 @@ class Services:
         data: bytes,
         *,
         quality_filter: str = QualityFilter.NONE,
-        attributes: Set[Role] = frozenset(),
+        attributes: Set[ModelRole] = frozenset(),
     ) -> tuple[AnalyzedFace, ...]:
         """Return the faces of a photo, largest first; see :meth:`abeyance.vision.analysis.FaceAnalyzer.analyze`.
 

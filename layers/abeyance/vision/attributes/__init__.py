@@ -1,4 +1,4 @@
-"""What a face seems to be, beyond where it is: gender, age, expression, pose, eyes and mouth, with confidences.
+"""Face attributes: gender, age, expression, pose and mouth, with calibrated confidences.
 
 Nothing here is imported, and no model is loaded, unless attributes beyond the default ones are asked for.
 """

@@ -1,4 +1,4 @@
-"""Squares cut out of a photo the way each attribute model was trained: turned, scaled, sampled finely.
+"""Squares cut out of a photo as each attribute model was trained: turned, scaled, sampled finely.
 
 Transforms are (2, 3) matrices from photo to square, pixels whose centres lie at whole numbers.
 """
@@ -17,7 +17,7 @@ _DLIB_150 = np.array(
 
 
 def dlib_transform(landmarks: NDArray[np.float32], side: int, padding: float) -> NDArray[np.float32]:
-    """To a chip of dlib's with ``side`` pixels and ``padding`` of the face's width around it."""
+    """Return the transform to a chip of dlib's with ``side`` pixels and ``padding`` of the face's width around it."""
     inside = _DLIB_150 / 150 * 1.5 - 0.25
     target = (inside + padding) / (1 + 2 * padding) * side
     matrix: NDArray[np.float32] = similarity_transform(landmarks[None], target.astype(np.float32))[0]
@@ -25,12 +25,12 @@ def dlib_transform(landmarks: NDArray[np.float32], side: int, padding: float) ->
 
 
 def square_transform(centre: tuple[float, float], size: float, roll: float, side: int) -> NDArray[np.float32]:
-    """To a square of ``side`` pixels that shows ``size`` pixels of the photo around ``centre``.
+    """Return the transform to a square of ``side`` pixels that shows ``size`` pixels of the photo around ``centre``.
 
     Parameters
     ----------
     roll
-        Degrees; the square is turned with a head that is tilted clockwise by so much.
+        Tilt of the head in degrees, clockwise; the square is turned with it.
     """
     angle, scale = np.radians(roll), side / max(size, 1e-6)
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -39,7 +39,7 @@ def square_transform(centre: tuple[float, float], size: float, roll: float, side
 
 
 def cut(pixels: NDArray[np.uint8], matrix: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
-    """(side, side, 3) uint8: the photo through ``matrix``, bilinear; black where there is no photo.
+    """Return (side, side, 3) uint8: the photo through ``matrix``, bilinear, black outside the photo.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def cut(pixels: NDArray[np.uint8], matrix: NDArray[np.float32], side: int) -> ND
 
     Notes
     -----
-    A square that shows more than two pixels in one is cut from a reduced photo, so that none is skipped.
+    A square that shows more than two pixels in one is cut from a reduced photo, so that no pixel is skipped.
     """
     from PIL import Image
 
@@ -70,20 +70,13 @@ def cut(pixels: NDArray[np.uint8], matrix: NDArray[np.float32], side: int) -> ND
     # Pillow puts corners, not centres, of pixels at whole numbers.
     start = (origin - [left, top] + 0.5 - back @ [0.5, 0.5]) / factor
     rows = np.column_stack([back / factor, start])
-    seen = part.transform(
+    square = part.transform(
         (side, side), Image.Transform.AFFINE, tuple(rows.ravel().tolist()), Image.Resampling.BILINEAR
     )
-    return np.asarray(seen)
-
-
-def averaged(chip: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """The chip with blocks of ``factor`` x ``factor`` pixels as one."""
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(chip).reduce(factor))
+    return np.asarray(square)
 
 
 def back_to_photo(matrix: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(..., k, 2) points of a square as points of the photo."""
+    """Return (..., k, 2) points of a square as points of the photo."""
     turn, shift = matrix[:, :2].astype(np.float64), matrix[:, 2].astype(np.float64)
     return np.asarray((points - shift) @ np.linalg.inv(turn).T, np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.attributes import mesh as face_mesh
-from abeyance.vision.models.manifest import Confidence, ModelEntry, Role
+from abeyance.vision.models.manifest import Confidence, ModelEntry, ModelRole
 
 #: Below this presence the mesh lies beside the face: neither pose nor landmarks are read from it.
 LEAST_PRESENCE = 0.5
@@ -37,7 +37,7 @@ class AttributeScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AttributeAnswer:
     """One of two values, and the calibrated confidence in it, 0 to 1."""
 
     #: ``Female`` or ``Male``; ``true`` or ``false``.
@@ -49,21 +49,21 @@ class Answer:
 class AttributeEstimate:
     """Attributes of one face; None where an answer is withheld, or was not asked for."""
 
-    gender: Answer | None = None
+    gender: AttributeAnswer | None = None
     #: Lowest and highest age in years.
     ages: tuple[int, int] | None = None
     #: Class -> share, 0 to 1, adding up to 1; the names are Rekognition's.
     expression: Mapping[str, float] | None = None
-    smile: Answer | None = None
-    mouth_open: Answer | None = None
-    #: Yaw, pitch, roll in degrees, signs as in :class:`abeyance.vision.quality.Quality`.
+    smile: AttributeAnswer | None = None
+    mouth_open: AttributeAnswer | None = None
+    #: Yaw, pitch, roll in degrees, signs as in :class:`abeyance.vision.quality.FaceQuality`.
     pose: tuple[float, float, float] | None = None
     #: The 30 landmarks by Rekognition's names, x and y in pixels of the photo.
     landmarks: Mapping[str, tuple[float, float]] | None = None
 
 
 def estimate(
-    scores: AttributeScores, entries: Mapping[Role, ModelEntry], *, withhold: bool = True
+    scores: AttributeScores, entries: Mapping[ModelRole, ModelEntry], *, withhold: bool = True
 ) -> AttributeEstimate:
     """Return the attributes that follow from a face's scores.
 
@@ -72,32 +72,32 @@ def estimate(
     entries
         The manifest's entry of each model that was asked.
     withhold
-        False also gives answers below the floor: for measuring what they are worth.
+        False also gives answers below the floor, for measuring them.
     """
 
-    def confidence(role: Role) -> Confidence:
+    def confidence(role: ModelRole) -> Confidence:
         entry = entries.get(role)
         return (entry.confidence if entry else None) or Confidence(provenance="")
 
-    def kept(answer: Answer, floor: float) -> Answer | None:
+    def kept(answer: AttributeAnswer, floor: float) -> AttributeAnswer | None:
         return answer if answer.confidence * 100 >= floor or not withhold else None
 
     gender = ages = smile = expression = mouth = angles = points = None
     if scores.female is not None:
-        how = confidence(Role.GENDER)
+        how = confidence(ModelRole.GENDER)
         gender = kept(_either("Female", "Male", female_share(scores.female, how)), how.floor)
     if scores.years is not None:
-        ages = age_range(scores.years, confidence(Role.AGE))
-    entry = entries.get(Role.EXPRESSION)
+        ages = age_range(scores.years, confidence(ModelRole.AGE))
+    entry = entries.get(ModelRole.EXPRESSION)
     if scores.expression is not None and entry is not None:
-        how = confidence(Role.EXPRESSION)
+        how = confidence(ModelRole.EXPRESSION)
         shares = expression_shares(scores.expression, how)
         named = dict(zip(entry.classes, shares.tolist(), strict=True))
         if max(named.values()) * 100 >= how.floor or not withhold:
             expression = named
         smile = kept(_either("true", "false", named["HAPPY"]), how.floor)
     if scores.mesh is not None:
-        how = confidence(Role.MESH)
+        how = confidence(ModelRole.MESH)
         fits = scores.mesh_presence >= LEAST_PRESENCE
         if fits:
             angles, points = face_mesh.pose(scores.mesh), face_mesh.landmarks(scores.mesh)
@@ -110,32 +110,32 @@ def estimate(
 
 
 def female_share(odds: float, how: Confidence) -> float:
-    """Share of women, 0 to 1, among faces that the model gives these odds (a logarithm)."""
-    said = 1 / (1 + np.exp(-odds))
-    return _along(float(said), how.knots) if how.knots else float(said)
+    """Return the share of women, 0 to 1, among faces that the model gives these odds (a logarithm)."""
+    claimed = float(1 / (1 + np.exp(-odds)))
+    return _along(claimed, how.knots) if how.knots else claimed
 
 
 def age_range(years: float, how: Confidence) -> tuple[int, int]:
-    """Lowest and highest age of the range that the manifest gives for what the model says."""
+    """Return the lowest and highest age, in years, of the manifest's range for the model's estimate."""
     table = np.array(how.ranges or [(0.0, 0.0, 0.0), (80.0, 80.0, 80.0)])
     low, high = (float(np.interp(years, table[:, 0], table[:, column])) for column in (1, 2))
     return round(low), round(high)
 
 
 def expression_shares(logarithms: NDArray[np.float64], how: Confidence) -> NDArray[np.float64]:
-    """(classes,) shares that add up to 1."""
+    """Return (classes,) shares that add up to 1."""
     scaled = logarithms / how.temperature + (np.array(how.biases) if how.biases else 0.0)
     grown = np.exp(scaled - scaled.max())
     return np.asarray(grown / grown.sum(), np.float64)
 
 
 def openness_share(gap: float, how: Confidence) -> float:
-    """Share of open mouths, 0 to 1, among those with this gap (:func:`mesh.mouth_openness`)."""
+    """Return the share of open mouths, 0 to 1, among those with this gap (:func:`mesh.mouth_openness`)."""
     return _along(gap, how.knots)
 
 
-def _either(one: str, other: str, share: float) -> Answer:
-    return Answer(one, share) if share >= 0.5 else Answer(other, 1 - share)
+def _either(one: str, other: str, share: float) -> AttributeAnswer:
+    return AttributeAnswer(one, share) if share >= 0.5 else AttributeAnswer(other, 1 - share)
 
 
 def _along(value: float, knots: tuple[tuple[float, float], ...]) -> float:

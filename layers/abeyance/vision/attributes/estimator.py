@@ -10,18 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.vision.alignment import averaged
 from abeyance.vision.attributes import mesh
-from abeyance.vision.attributes.crops import (
-    averaged,
-    back_to_photo,
-    cut,
-    dlib_transform,
-    square_transform,
-)
+from abeyance.vision.attributes.crops import back_to_photo, cut, dlib_transform, square_transform
 from abeyance.vision.attributes.estimate import AttributeEstimate, AttributeScores, estimate
 from abeyance.vision.detector import FaceDetection
 from abeyance.vision.errors import ModelMissing
-from abeyance.vision.models.manifest import Manifest, ModelEntry, Role
+from abeyance.vision.models.manifest import Manifest, ModelEntry, ModelRole
 from abeyance.vision.quality import pose
 
 #: Faces of one call of a model.
@@ -39,7 +34,7 @@ _REDO_TILT_DEG = 6.0
 _SURE_PRESENCE = 0.9
 
 #: Returns an open session and the manifest's entry for a role; raises ``ModelError``.
-Loader = Callable[[Role], tuple[Any, ModelEntry]]
+Loader = Callable[[ModelRole], tuple[Any, ModelEntry]]
 
 
 class AttributeEstimator:
@@ -53,10 +48,10 @@ class AttributeEstimator:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._opened: dict[Role, tuple[Any, ModelEntry]] = {}
+        self._opened: dict[ModelRole, tuple[Any, ModelEntry]] = {}
         self._lock = threading.Lock()
 
-    def open(self, roles: Collection[Role]) -> dict[Role, ModelEntry]:
+    def open(self, roles: Collection[ModelRole]) -> dict[ModelRole, ModelEntry]:
         """Open the models for ``roles`` and return their entries; raises ``ModelError`` if one cannot be had."""
         return {role: self._model(role)[1] for role in roles}
 
@@ -64,7 +59,7 @@ class AttributeEstimator:
         self,
         pixels: NDArray[np.uint8],
         faces: Sequence[FaceDetection],
-        roles: Collection[Role],
+        roles: Collection[ModelRole],
         *,
         withhold: bool = True,
     ) -> list[AttributeEstimate]:
@@ -84,7 +79,7 @@ class AttributeEstimator:
         return [estimate(scores, entries, withhold=withhold) for scores in self.score(pixels, faces, roles)]
 
     def score(
-        self, pixels: NDArray[np.uint8], faces: Sequence[FaceDetection], roles: Collection[Role]
+        self, pixels: NDArray[np.uint8], faces: Sequence[FaceDetection], roles: Collection[ModelRole]
     ) -> list[AttributeScores]:
         """Return the outputs of the models for ``roles``, before calibration; see :meth:`estimate`."""
         found: list[AttributeScores] = []
@@ -93,34 +88,34 @@ class AttributeEstimator:
         return found
 
     def _batch(
-        self, pixels: NDArray[np.uint8], faces: Sequence[FaceDetection], roles: Collection[Role]
+        self, pixels: NDArray[np.uint8], faces: Sequence[FaceDetection], roles: Collection[ModelRole]
     ) -> list[AttributeScores]:
         count = len(faces)
         female: Sequence[float | None] = [None] * count
         years: Sequence[float | None] = [None] * count
         expression: Sequence[NDArray[np.float64] | None] = [None] * count
         meshes: Sequence[tuple[NDArray[np.float32] | None, float]] = [(None, 0.0)] * count
-        if Role.GENDER in roles or Role.AGE in roles:
+        if ModelRole.GENDER in roles or ModelRole.AGE in roles:
             fine = [cut(pixels, dlib_transform(f.landmarks, _FINE_SIDE, _PADDING), _FINE_SIDE) for f in faces]
-            if Role.GENDER in roles:
-                shares = self._shares(Role.GENDER, fine)
+            if ModelRole.GENDER in roles:
+                shares = self._shares(ModelRole.GENDER, fine)
                 odds = np.log(shares[..., 0] + _EPSILON) - np.log(shares[..., 1] + _EPSILON)
                 female = odds.mean(axis=0).tolist()
-            if Role.AGE in roles:
-                years = (self._shares(Role.AGE, fine).mean(axis=0) @ _YEARS).tolist()
-        if Role.EXPRESSION in roles:
-            side = self._model(Role.EXPRESSION)[1].preprocessing.width
+            if ModelRole.AGE in roles:
+                years = (self._shares(ModelRole.AGE, fine).mean(axis=0) @ _YEARS).tolist()
+        if ModelRole.EXPRESSION in roles:
+            side = self._model(ModelRole.EXPRESSION)[1].preprocessing.width
             views = [_around(f, _EXPRESSION_MARGIN, side, pose(f.landmarks)[2]) for f in faces]
-            shares = self._shares(Role.EXPRESSION, [cut(pixels, m, side) for m in views])
+            shares = self._shares(ModelRole.EXPRESSION, [cut(pixels, m, side) for m in views])
             expression = list(np.log(shares + 1e-8).mean(axis=0))
-        if Role.MESH in roles:
+        if ModelRole.MESH in roles:
             meshes = self._meshes(pixels, faces)
         return [
             AttributeScores(female[i], years[i], expression[i], meshes[i][0], meshes[i][1])
             for i in range(count)
         ]
 
-    def _shares(self, role: Role, chips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    def _shares(self, role: ModelRole, chips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Return (2, n, classes): shares for each chip and for its mirror image; their mean errs less."""
         session, entry = self._model(role)
         factor = chips[0].shape[0] // entry.preprocessing.width
@@ -151,7 +146,7 @@ class AttributeEstimator:
         """Return for each face (468, 3) points in pixels of the photo, and the presence of a face, 0 to 1."""
         if not faces:
             return []
-        session, entry = self._model(Role.MESH)
+        session, entry = self._model(ModelRole.MESH)
         views = [_around(face, mesh.MARGIN, mesh.SIDE, tilt) for face, tilt in zip(faces, tilts, strict=True)]
         chips = np.stack([cut(pixels, view, mesh.SIDE) for view in views])
         points, presence = session.run(["output_mesh", "output_faceflag"], {"image": _tensor(chips, entry)})
@@ -162,7 +157,7 @@ class AttributeEstimator:
             found.append((np.concatenate([flat, depth], axis=1).astype(np.float32), float(there)))
         return found
 
-    def _model(self, role: Role) -> tuple[Any, ModelEntry]:
+    def _model(self, role: ModelRole) -> tuple[Any, ModelEntry]:
         with self._lock:
             if role not in self._opened:
                 self._opened[role] = self._loader(role)
@@ -183,7 +178,7 @@ def load_attributes(
     """
     known = manifest or Manifest.load()
 
-    def load(role: Role) -> tuple[Any, ModelEntry]:
+    def load(role: ModelRole) -> tuple[Any, ModelEntry]:
         from abeyance.vision.models.store import locate
         from abeyance.vision.session import open_session
 

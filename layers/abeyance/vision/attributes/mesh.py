@@ -1,4 +1,4 @@
-"""The face mesh: 468 points in three dimensions, and what follows from where they lie.
+"""The face mesh: 468 points in three dimensions, and the pose, mouth and landmarks that follow from them.
 
 The numbers of points are those of MediaPipe's face mesh (Kartynnik et al., Real-time facial surface geometry
 from monocular video on mobile GPUs, 2019). Its x and y are pixels of a square cut around the face, its z grows
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 POINTS: Final = 468
-#: Side of the square that the model sees, and how much of the photo it shows: 1.5 times the longer side of the box.
+#: Side of the model's input in pixels, and its extent in the photo as a multiple of the longer side of the box.
 SIDE: Final = 192
 MARGIN: Final = 1.5
 
@@ -56,8 +56,8 @@ LANDMARKS: Final[dict[str, tuple[int, ...]]] = {
 _ACROSS: Final = ((33, 263), (127, 356), (234, 454), (61, 291), (70, 300))
 #: From the forehead down to the chin, past everything that moves.
 _DOWN: Final = ((10, 152), (151, 200), (9, 199))
-#: Degrees: where frontal official portraits (median of 233) put the line down the face.
-_LEVEL: Final = -7.3
+#: Pitch in degrees of the line down the face in frontal official portraits (median of 233).
+_LEVEL_DEG: Final = -7.3
 
 #: Inner rims of the lips, upper and lower, and the inner corners.
 _LIPS: Final = ((82, 87), (13, 14), (312, 317))
@@ -65,7 +65,7 @@ _LIP_CORNERS: Final = (78, 308)
 
 
 def pose(mesh: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees, signs as in :class:`abeyance.vision.quality.Quality`.
+    """Return yaw, pitch and roll in degrees, signs as in :class:`abeyance.vision.quality.FaceQuality`.
 
     Parameters
     ----------
@@ -83,18 +83,18 @@ def pose(mesh: NDArray[np.float32]) -> tuple[float, float, float]:
     yaw = np.arctan2(across[2], across[0])
     turned = np.cos(yaw) * down[2] - np.sin(yaw) * down[0]
     pitch = np.arctan2(-turned, down[1])
-    return float(np.degrees(yaw)), float(np.degrees(pitch)) - _LEVEL, float(np.degrees(roll))
+    return float(np.degrees(yaw)), float(np.degrees(pitch)) - _LEVEL_DEG, float(np.degrees(roll))
 
 
 def mouth_openness(mesh: NDArray[np.float32]) -> float:
-    """Distance of the lips' inner rims over the width of the mouth."""
+    """Return the distance of the lips' inner rims over the width of the mouth."""
     left, right = _LIP_CORNERS
     width = float(np.linalg.norm(mesh[left] - mesh[right]))
     return float(np.mean([np.linalg.norm(mesh[a] - mesh[b]) for a, b in _LIPS])) / max(width, 1e-6)
 
 
 def landmarks(mesh: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
-    """The 30 landmarks by Rekognition's names, x and y in the frame of the mesh."""
+    """Return the 30 landmarks by Rekognition's names, x and y in the frame of the mesh."""
     return {
         name: (float(mesh[list(points), 0].mean()), float(mesh[list(points), 1].mean()))
         for name, points in LANDMARKS.items()

@@ -1,4 +1,4 @@
-"""The model manifest: which weights, from where, under what licence, and how they are used.
+"""The model manifest: weights, sources, licences and use of every model.
 
 The manifest is data (``layers/models/manifest.json``). An operator adds models of their own with a second
 file of the same shape, named by ``$ABEYANCE_MANIFEST`` or given as an argument; no code changes.
@@ -22,8 +22,8 @@ Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
 Triple = tuple[float, float, float]
 
 
-class Role(StrEnum):
-    """What a model is for."""
+class ModelRole(StrEnum):
+    """The purpose of a model."""
 
     DETECTOR = "detector"
     EMBEDDER = "embedder"
@@ -50,28 +50,28 @@ class PackageSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Licence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Under what terms a model or photo may be used."""
+    """The terms for using a model."""
 
     #: SPDX identifier, or ``LicenseRef-...`` for terms of the operator's own.
     spdx: str
     attribution: str
-    #: What a user has to know beyond the licence: training data, restrictions.
+    #: Further information for users: training data, restrictions.
     notice: str = ""
 
 
 class Conversion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the published file becomes the one that runs. A change of the arithmetic is a new version."""
+    """The conversion of the published file to the one that runs. A change of the arithmetic is a new version."""
 
     name: Literal[
         "none", "yunet-dynamic", "sface-fold", "prelu", "flush-tiny", "tfjs-mesh", "tfjs-expression"
     ] = "none"
     version: int = 1
-    #: Which way the same arithmetic is written. A new one is made again on this machine, and templates stay comparable.
+    #: Form in which the arithmetic is written. A new form is converted anew, and templates stay comparable.
     form: int = 1
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """From uint8 RGB to the input: ``(channel - mean) / std``, float32, channels in ``colour`` order."""
+    """Preprocessing of uint8 RGB to the input: ``(channel - mean) / std``, float32, channels in ``colour`` order."""
 
     colour: Literal["RGB", "BGR"] = "RGB"
     mean: Triple = (0.0, 0.0, 0.0)
@@ -84,35 +84,35 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     alignment: Literal["", "arcface-112", "dlib-0.2", "box-1.2-upright", "box-1.5-upright"] = ""
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SimilarityCalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The published meaning of ``similarity``; see ``abeyance.vision.similarity``."""
 
     #: (cosine, similarity 0-100), both strictly increasing.
     knots: tuple[tuple[float, float], ...]
-    #: What was measured on which data and how many pairs, and what was assumed.
+    #: Data, number of pairs and assumptions of the measurement.
     provenance: str
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A further file of a model that is published in several: its graph, or what its weights are called."""
+class PackageFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A further file of a model that is published in several: its graph, or the names of its weights."""
 
     file: str
     sha256: Sha256
 
 
 class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """From what an attribute model answers to a confidence that is kept; see ``abeyance.vision.attributes``."""
+    """The calibration of an attribute model's confidence; see ``abeyance.vision.attributes``."""
 
-    #: What was measured on which data, and what could not be.
+    #: Data and limits of the measurement.
     provenance: str
     #: 0 to 100; an answer with less confidence is withheld.
     floor: float = 0.0
-    #: What the logarithms of the classes' shares are divided by, and what is added to them then.
+    #: Divisor of the logarithms of the classes' shares, and the terms that are then added.
     temperature: float = 1.0
     biases: tuple[float, ...] = ()
-    #: (what the model says, what is true of it), both rising, 0 to 1.
+    #: (share that the model claims, share that is true), both rising, 0 to 1.
     knots: tuple[tuple[float, float], ...] = ()
-    #: (years that the model says, lowest, highest age of the range), all three rising.
+    #: (age that the model claims, lowest, highest age of the range) in years, all three rising.
     ranges: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -120,25 +120,25 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """One model of the manifest."""
 
     name: Name
-    role: Role
+    role: ModelRole
     #: SHA-256 and size of the file as published, before any conversion.
     sha256: Sha256
     bytes: int = 0
     licence: Licence
     about: str = ""
-    #: Where the file comes from: a published package and the path of the file in it ...
+    #: Source of the file: a published package and the path of the file in it ...
     source: PackageSource | None = None
     file: str = ""
     #: Further files of the same package.
-    also: tuple[Part, ...] = ()
+    also: tuple[PackageFile, ...] = ()
     #: ... or a file of the operator's own, relative to the manifest that names it.
     path: str = ""
     conversion: Conversion = Conversion()
     preprocessing: Preprocessing = Preprocessing()
     #: Length of a template, for an embedder.
     dimension: int = 0
-    calibration: Calibration | None = None
-    #: Meaning of the outputs in their order, for a model that tells classes apart.
+    calibration: SimilarityCalibration | None = None
+    #: Names of the outputs in their order, for a classifier.
     classes: tuple[str, ...] = ()
     confidence: Confidence | None = None
 
@@ -149,7 +149,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError(f"model {self.name}: a source needs the path of the file in the package")
         if self.path and self.also:
             raise ValueError(f"model {self.name}: only a package has further files")
-        if self.role is Role.EMBEDDER:
+        if self.role is ModelRole.EMBEDDER:
             if self.dimension < 1:
                 raise ValueError(f"model {self.name}: an embedder needs its dimension")
             if self.calibration is None:
@@ -174,19 +174,19 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "conversion": {"name": self.conversion.name, "version": self.conversion.version},
             "preprocessing": msgspec.to_builtins(self.preprocessing),
             "dimension": self.dimension,
-            "normalisation": "l2" if self.role is Role.EMBEDDER else "",
+            "normalisation": "l2" if self.role is ModelRole.EMBEDDER else "",
             **({"also": [part.sha256 for part in self.also]} if self.also else {}),
         }
         return f"{self.name}@{hashlib.sha256(rfc8785.dumps(determines)).hexdigest()[:12]}"
 
 
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     models: tuple[ModelEntry, ...]
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """All models that this installation knows, by name."""
+    """The models of this installation by name."""
 
     entries: dict[str, ModelEntry]
 
@@ -245,9 +245,9 @@ def _installed() -> Path:
     raise ManifestInvalid("the model manifest is missing from this installation; install abeyance again")
 
 
-def _read(path: Path) -> _Document:
+def _read(path: Path) -> _ManifestFile:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Document)
+        return msgspec.json.decode(path.read_bytes(), type=_ManifestFile)
     except OSError as error:
         raise ManifestInvalid(f"cannot read the model manifest {path}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

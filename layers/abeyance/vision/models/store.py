@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from abeyance.vision.errors import ManifestInvalid, ModelCorrupt, ModelMissing, PackageUnavailable
-from abeyance.vision.models.manifest import Conversion, Manifest, ModelEntry, Role
+from abeyance.vision.models.manifest import Conversion, Manifest, ModelEntry, ModelRole
 from abeyance.vision.models.registry import locked, package_files, replace_with, sha256_of
 
 if TYPE_CHECKING:
@@ -200,12 +200,12 @@ def load_detector(
     from abeyance.vision.detector import Detector
     from abeyance.vision.session import open_session
 
-    entry = entry_for(name, Role.DETECTOR, manifest)
+    entry = entry_for(name, ModelRole.DETECTOR, manifest)
     path = locate(entry, directory, verify=verify)
     return Detector(open_session(path, threads=threads, providers=providers), straighten=straighten)
 
 
-def entry_for(name: str, role: Role, manifest: Manifest | None = None) -> ModelEntry:
+def entry_for(name: str, role: ModelRole, manifest: Manifest | None = None) -> ModelEntry:
     """Return the manifest's entry ``name``; raises ``ManifestInvalid`` if it is not for ``role``."""
     entry = (manifest or Manifest.load())[name]
     if entry.role is not role:
