@@ -17,7 +17,7 @@ import numpy as np
 from abeyance.gallery.threads import cores
 from abeyance.local.aws import environment
 from abeyance.local.demo import prepare
-from abeyance.local.moto import holds
+from abeyance.local.moto import object_exists
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
@@ -73,7 +73,7 @@ class _Setup:
         results = self.system.settings.results_bucket
         start = time.perf_counter()
         self.put(key, photo)
-        while not holds(results, f"{key}.json"):
+        while not object_exists(results, f"{key}.json"):
             if time.perf_counter() - start > _RESULT_WITHIN_S:
                 raise BenchmarkError(
                     f"no result after {_RESULT_WITHIN_S:.0f} s; waiting: {self.system.waiting()}"
@@ -129,7 +129,7 @@ def run(quick: bool, progress: Progress) -> Part:
         os.environ.update(environment(system.endpoint))
         team = [open_.enter_context(_loop(system, folder, core)) for core in range(cores())]
         setup = _Setup(system, team, photos)
-        system.aws.front.mount(setup.count, _unreachable)
+        system.aws.router.mount(setup.count, _unreachable)
         for number, photo in enumerate(photos[:WARM_UP]):
             setup.until_result(f"acme/index/bench/{number}", photo)
             setup.until_result(f"acme/search/bench/warm-{number}", photo)

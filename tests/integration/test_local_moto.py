@@ -137,7 +137,7 @@ def test_an_event_reaches_its_queue_as_it_was_put(aws: LocalAws) -> None:
     assert (envelope["detail-type"], envelope["source"]) == ("Upload Permitted", "abeyance")
     assert {"id", "account", "time", "region", "resources", "version"} <= envelope.keys()
     assert inbox.depth() == 1
-    inbox.give_back(message, 0)
+    inbox.release(message, 0)
     (again,) = inbox.receive(10, 1)
     assert (again.id, again.approximate_receive_count) == (message.id, 2)
     inbox.delete(again)

@@ -32,7 +32,7 @@ def serve(
     It prints how to reach it from another terminal with the AWS CLI. Everything is in memory and gone when it stops.
     """
     from abeyance.deployment.settings import DeploymentSettings
-    from abeyance.local.console import mount
+    from abeyance.local.gateway import mount_console
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
 
@@ -47,7 +47,7 @@ def serve(
         with console.status("Starting the functions …"):
             running.enter_context(system)
             register(system, TENANTS)
-            system.services.append(mount(system.aws))
+            system.services.append(mount_console(system.aws))
         console.print(f"[bold green]Abeyance is at {system.endpoint}[/]  (stop with Ctrl-C)", highlight=False)
         console.print(HINT.format(endpoint=system.endpoint), highlight=False, soft_wrap=True)
         console.print(f"Console: {system.endpoint}/console", highlight=False)

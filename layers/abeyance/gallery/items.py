@@ -33,6 +33,7 @@ from typing import Any
 
 import msgspec
 
+from abeyance.aws.sequencer import sequencer_order
 from abeyance.aws.table import PARTITION, SORT, TTL, Item, Key
 from abeyance.gallery.model import Collection, CollectionRef, Face, FaceDetails, Source, User, UserStatus
 
@@ -265,10 +266,5 @@ class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_later(a: str, b: str) -> bool:
-    """Return whether S3 sequencer ``a`` comes after ``b``; an empty one cannot be compared, so it does not.
-
-    Sequencers of different length compare after the shorter is padded on the right with zeros
-    (https://repost.aws/knowledge-center/s3-duplicate-sqs-messages).
-    """
-    width = max(len(a), len(b))
-    return bool(a and b) and a.lower().ljust(width, "0") > b.lower().ljust(width, "0")
+    """Return whether S3 sequencer ``a`` comes after ``b``; an empty one cannot be compared, so it does not."""
+    return bool(a and b) and sequencer_order(a) > sequencer_order(b)

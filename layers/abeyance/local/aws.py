@@ -1,6 +1,6 @@
 """AWS on this machine: one loopback URL served by moto, and the system's resources made from the topology.
 
-moto stands in for AWS itself, never for our own logic; :mod:`abeyance.local.moto` puts right where it differs.
+moto stands in for AWS itself, never for our own logic; :mod:`abeyance.local.moto` patches it where it differs.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ from moto.core.request import (
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from abeyance.deployment.settings import DeploymentSettings
-from abeyance.local.moto import HOST, REGION, put_right
+from abeyance.local.moto import HOST, REGION, patch_moto
 from abeyance.pipeline import topology
 
-#: Requests in work at one time; whoever waits for a message from outside takes one of them.
+#: Requests in work at one time; a client that long-polls a queue takes one of them.
 THREADS: Final = 16
-#: Connections that stay open at most.
-CONNECTIONS: Final = 500
-#: Seconds for which a connection stays open that nobody uses.
-IDLE: Final = 300
+MAX_OPEN_CONNECTIONS: Final = 500
+#: An unused connection stays open for this time.
+IDLE_S: Final = 300
 
 WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def environment(endpoint: str, principal: str = "local") -> dict[str, str]:
-    """What an AWS client needs in its environment to speak to this machine instead; the key id names the principal."""
+    """Return the variables that direct an AWS client to this machine; the key id names the principal."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": principal,
@@ -48,12 +47,12 @@ def environment(endpoint: str, principal: str = "local") -> dict[str, str]:
     }
 
 
-class Front:
+class Router:
     """The WSGI application at the local URL: our own services first, everything else is moto's."""
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
-        # moto reads its own folder and tries some hundred patterns to find out whose a host name is.
+        # Without a cache, moto reads its own folder and tries some hundred patterns to find the service of a host name.
         find = self._moto.get_backend_for_host
         self._moto.get_backend_for_host = functools.cache(find)  # type: ignore[method-assign]
         self._services: list[tuple[Callable[[Mapping[str, Any]], bool], WsgiApp]] = []
@@ -68,14 +67,14 @@ class Front:
             if matches(environ):
                 return app(environ, start_response)
         # DynamoDB's conditions and transactions are atomic; moto's are only if one request runs at a time.
-        alone = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
-        with self._dynamodb if alone else contextlib.nullcontext():
+        exclusive = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
+        with self._dynamodb if exclusive else contextlib.nullcontext():
             answer: Iterable[bytes] = self._moto(environ, start_response)
             return answer
 
 
 class _Gateway(wsgi.Gateway_10):
-    """From HTTP to WSGI, with what moto looks for: the path as it came, and the spelling of S3's metadata."""
+    """HTTP to WSGI, with what moto needs beside it: the raw path, and the spelling of S3's metadata."""
 
     def get_environ(self) -> Any:
         environ: Any = super().get_environ()  # type: ignore[no-untyped-call]
@@ -88,37 +87,37 @@ class _Gateway(wsgi.Gateway_10):
 
 
 class LocalAws:
-    """Serves :class:`Front` on loopback from threads, with the system's resources in it.
+    """The server of a :class:`Router` on loopback, with the system's resources in it.
 
-    Connections stay open from one request to the next, which moto's own server does not do: with a connection and a
-    thread for each request, server and clients took half as long again.
+    Connections stay open from one request to the next. moto's own server opens a connection and a thread for each
+    request, which takes half as long again.
     """
 
     def __init__(self, port: int = 0, settings: DeploymentSettings | None = None) -> None:
         self.settings = settings or DeploymentSettings()
-        self.front = Front()
+        self.router = Router()
         self._clients: dict[tuple[str, str], Any] = {}
         self._clients_lock = threading.Lock()
-        self._server = wsgi.Server((HOST, port), self.front, numthreads=THREADS, timeout=IDLE)
+        self._server = wsgi.Server((HOST, port), self.router, numthreads=THREADS, timeout=IDLE_S)
         self._server.gateway = _Gateway
-        self._server.keep_alive_conn_limit = CONNECTIONS
+        self._server.keep_alive_conn_limit = MAX_OPEN_CONNECTIONS
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="local-aws", daemon=True)
         self.endpoint = f"http://{HOST}:{self._server.bind_addr[1]}"
 
     def start(self) -> None:
         """Serve, and create every bucket, table, rule and queue."""
-        put_right()
+        patch_moto()
         self._thread.start()
         create_resources(self.client, self.settings)
 
     def stop(self) -> None:
-        """Stop serving; what was in it is gone."""
+        """Stop serving; all content is lost."""
         self._server.stop()
         self._thread.join()
 
     def client(self, service: str, principal: str = "local") -> Any:
-        """A boto3 client for the local URL; the same one every time, since making one takes long."""
+        """Return a boto3 client for the local URL; the same one every time, since making one takes long."""
         with self._clients_lock:
             if (service, principal) not in self._clients:
                 self._clients[service, principal] = boto3.client(
@@ -133,7 +132,7 @@ class LocalAws:
 
 
 def create_resources(client: Callable[[str], Any], settings: DeploymentSettings) -> None:
-    """Make what the CDK stacks make, as far as moto knows it: tables, buckets, bus, queues and rules."""
+    """Create what the CDK stacks create, as far as moto supports it: tables, buckets, bus, queues and rules."""
     dynamodb, s3, sqs, eventbridge = (client(name) for name in ("dynamodb", "s3", "sqs", "events"))
     for table in topology.TABLES:
         _create_table(dynamodb, getattr(settings, table.setting), table)

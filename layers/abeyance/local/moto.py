@@ -1,14 +1,12 @@
-"""Where moto says or does something else than AWS, put right; and what Lambda's own poller sees of a queue."""
+"""Patches for the places where moto differs from AWS, and its queues as Lambda's own poller sees them."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import itertools
-import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any, Final
 
 from moto.core.utils import unix_time
@@ -28,24 +26,24 @@ REGION: Final = "us-east-1"
 ACCOUNT: Final = "123456789012"
 
 
-def put_right() -> None:
-    """Empty moto's AWS and make it behave, in this process, as the rest of this module says."""
+def patch_moto() -> None:
+    """Empty moto's AWS and patch it in this process."""
     moto_api_backend.reset()
-    notifications._send_event_bridge_message = send_as_s3_does
+    notifications._send_event_bridge_message = send_s3_event
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
     Table.__deepcopy__ = lambda table, _: table  # type: ignore[attr-defined]
-    EventTemplateParser.parse = staticmethod(as_it_is)  # type: ignore[method-assign]
+    EventTemplateParser.parse = staticmethod(pass_event_through)  # type: ignore[method-assign]
     Queue.delete_message = delete_message  # type: ignore[method-assign, assignment]
 
 
 _parse_template = EventTemplateParser.parse
 
 
-def as_it_is(input_template: str, input_paths_map: dict[str, Any], event: Any) -> dict[str, Any]:
-    """What a rule without a transformer hands on: the event.
+def pass_event_through(input_template: str, input_paths_map: dict[str, Any], event: Any) -> dict[str, Any]:
+    """Return the event unchanged for a rule without a transformer.
 
-    moto 5.2.5 writes it into a template, compiling eight path expressions for every event and target, and would
-    take ``<id>`` in somebody's key for one of its own places.
+    moto 5.2.5 writes it into a template, which compiles eight path expressions for every event and target, and
+    takes ``<id>`` in an object's key for a placeholder of its own.
     """
     if input_template:
         return _parse_template(input_template, input_paths_map, event)
@@ -56,13 +54,13 @@ _delete_message = Queue.delete_message
 
 
 def delete_message(queue: Queue, receipt_handle: str) -> None:
-    """Delete, with nobody adding meanwhile: moto puts a new list in the place of the old, and what was added goes."""
+    """Delete under the queue's lock: moto replaces the list of messages, and one that is added meanwhile is lost."""
     with queue._messages_lock:
         _delete_message(queue, receipt_handle)
 
 
 class Inbox:
-    """A queue as Lambda's poller sees it, from inside AWS: no request is made, signed or parsed.
+    """A queue as Lambda's poller sees it, inside AWS: no request is made, signed or parsed.
 
     Parameters
     ----------
@@ -76,24 +74,24 @@ class Inbox:
         self._queue: Any = self._backend.get_queue(name)
         self.arn: str = self._queue.queue_arn
 
-    def receive(self, most: int, wait: int) -> list[Message]:
-        """At most ``most`` messages; waits up to ``wait`` seconds for the first."""
+    def receive(self, most: int, wait_s: int) -> list[Message]:
+        """Return at most ``most`` messages; wait up to ``wait_s`` seconds for the first."""
         timeout = self._queue.visibility_timeout
-        found: list[Message] = self._backend.receive_message(self._name, most, wait, timeout)
+        found: list[Message] = self._backend.receive_message(self._name, most, wait_s, timeout)
         return found
 
     def delete(self, message: Message) -> None:
-        """Take a received message out; nothing if it is gone."""
+        """Delete a received message, if it is there."""
         with contextlib.suppress(ReceiptHandleIsInvalid):
             self._queue.delete_message(message.receipt_handle)
 
-    def give_back(self, message: Message, seconds: int) -> None:
-        """Let a received message be delivered again after so many seconds; nothing if it is gone."""
+    def release(self, message: Message, delay_s: int) -> None:
+        """Let a received message, if it is there, be delivered again after a delay."""
         with contextlib.suppress(ReceiptHandleIsInvalid):
-            self._backend.change_message_visibility(self._name, message.receipt_handle, seconds)
+            self._backend.change_message_visibility(self._name, message.receipt_handle, delay_s)
 
     def depth(self) -> int:
-        """How many messages are in it, those in work and those that are delayed included."""
+        """Return the number of messages, those in flight and those that are delayed included."""
         return len(self._queue._messages)
 
 
@@ -101,10 +99,10 @@ _transact_write_items = DynamoDBBackend.transact_write_items
 
 
 def transact_write_items(backend: DynamoDBBackend, actions: list[dict[str, Any]]) -> None:
-    """All or nothing, keeping a copy of the items that the transaction touches.
+    """Write all or nothing, with a copy of the items that the transaction touches.
 
-    moto 5.2.5 copies every table whole, once an action, so that each transaction takes longer than the last;
-    with tables that "copy" as themselves its own rollback does nothing, and this one does it.
+    moto 5.2.5 copies every table whole, once an action, so that each transaction takes longer than the last. With
+    tables that return themselves as their copy, its own rollback does nothing, and this function rolls back.
     """
     before = [_item(backend, next(iter(action.values()))) for action in actions]
     try:
@@ -121,7 +119,7 @@ def transact_write_items(backend: DynamoDBBackend, actions: list[dict[str, Any]]
 
 
 def _item(backend: DynamoDBBackend, action: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Where the item of an action lies: the dictionary, the key in it, and a copy of what is there or None."""
+    """Return the dictionary that holds an action's item, the key in it, and a copy of the item or None."""
     table = backend.tables.get(action["TableName"])
     if table is None:
         return None, None, None
@@ -135,35 +133,26 @@ def _item(backend: DynamoDBBackend, action: dict[str, Any]) -> tuple[Any, Any, A
     return rows, range_key, copy.deepcopy(rows.get(range_key))
 
 
-def holds(bucket: str, key: str) -> bool:
-    """Whether a bucket has an object, looked up from inside AWS."""
+def object_exists(bucket: str, key: str) -> bool:
+    """Return True if a bucket has an object, looked up inside AWS."""
     return s3_backends[ACCOUNT]["aws"].head_object(bucket, key) is not None
 
 
-def _sequencers() -> Iterator[str]:
-    """Ever later S3 sequencers, 16 hexadecimal digits."""
-    last = 0
-    for _ in itertools.count():
-        last = max(last + 1, time.time_ns())
-        yield f"{last:016X}"
+#: Increases with every event; ``next`` of a counter is atomic.
+_SEQUENCERS = itertools.count(time.time_ns())
 
 
-_SEQUENCERS = _sequencers()
-_SEQUENCER_LOCK = threading.Lock()
+def send_s3_event(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
+    """Send an S3 event to EventBridge in S3's own form and order.
 
-
-def send_as_s3_does(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
-    """Send S3's event to EventBridge in AWS's own form and order, in place of moto's sender.
-
-    moto 5.2.5 says ``eTag`` and ``ObjectCreated`` where S3 says ``etag`` and ``PutObject``, and gives every event
+    moto 5.2.5 writes ``eTag`` and ``ObjectCreated`` where S3 writes ``etag`` and ``PutObject``, and gives every event
     the same sequencer.
     """
     kind = str(getattr(event_name, "value", event_name))
     deleted = "ObjectRemoved" in kind
     if not deleted and "ObjectCreated" not in kind:
         return
-    with _SEQUENCER_LOCK:
-        thing: dict[str, Any] = {"key": key.name, "sequencer": next(_SEQUENCERS)}
+    thing: dict[str, Any] = {"key": key.name, "sequencer": f"{next(_SEQUENCERS):016X}"}
     if not deleted:
         thing |= {"size": key.size, "etag": key.etag.strip('"')}
     if bucket.is_versioned:

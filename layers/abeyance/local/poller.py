@@ -1,4 +1,4 @@
-"""What hands a queue's messages to a stage's function: on this machine, in the place of Lambda's own poller."""
+"""Hands a queue's messages to a stage's function, as Lambda's own poller does in AWS."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from abeyance.pipeline import topology
 
 log = logging.getLogger("abeyance.local")
 
-#: Most seconds before a failed message is delivered again; in AWS it is the queue's visibility timeout.
-LONGEST_BACKOFF: Final = 20
-#: Seconds of waiting for a message, after which it looks whether it is to stop.
-WAIT: Final = 1
+#: Longest time until a failed message is delivered again; in AWS it is the queue's visibility timeout.
+MAX_BACKOFF_S: Final = 20
+#: Longest wait for a message, before the poller checks if it is to stop.
+WAIT_S: Final = 1
 
 
 class Poller:
-    """Receives from a stage's queue, invokes the stage's function, and deletes what it has done."""
+    """The threads that receive from a stage's queue, invoke its function, and delete the processed messages."""
 
     def __init__(self, aws: LocalAws, stage: topology.Stage) -> None:
         self.stage = stage
@@ -41,7 +41,7 @@ class Poller:
             thread.start()
 
     def stop(self) -> None:
-        """Let running invocations end, then stop."""
+        """Wait for running invocations, then stop."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -50,7 +50,7 @@ class Poller:
 
     def _run(self, worker: Worker) -> None:
         while not self._stopping.is_set():
-            messages = self._inbox.receive(self.stage.batch_size, WAIT)
+            messages = self._inbox.receive(self.stage.batch_size, WAIT_S)
             if messages:
                 self._invoke(worker, messages)
 
@@ -63,14 +63,14 @@ class Poller:
             failed = {message.id for message in messages}
         for message in messages:
             if message.id in failed:
-                self._inbox.give_back(message, _backoff(message.approximate_receive_count))
+                self._inbox.release(message, _backoff_s(message.approximate_receive_count))
             else:
                 self._inbox.delete(message)
 
 
-def _backoff(receives: int) -> int:
-    """Seconds until the next delivery; in AWS that is the visibility timeout."""
-    return min(2 ** (receives - 1), LONGEST_BACKOFF) if receives > 1 else 0
+def _backoff_s(receives: int) -> int:
+    """Return the time until the next delivery; in AWS that is the visibility timeout."""
+    return min(2 ** (receives - 1), MAX_BACKOFF_S) if receives > 1 else 0
 
 
 def _record(message: Message, arn: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from abeyance.deployment.settings import DeploymentSettings
-from abeyance.local.api import mount
 from abeyance.local.aws import LocalAws
+from abeyance.local.gateway import mount_api
 from abeyance.local.moto import Inbox
 from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
@@ -20,7 +20,7 @@ from abeyance.pipeline import topology
 
 
 class Service(Protocol):
-    """What is served at the local URL beside AWS."""
+    """A service at the local URL beside AWS."""
 
     def stop(self) -> None:
         """End its processes."""
@@ -37,8 +37,8 @@ class LocalSystem:
     port
         Port on 127.0.0.1; 0 takes a free one.
     flags
-        The flags document; made as for a new deployment if it is not there. Without a path, it lies in a folder
-        that goes with the system.
+        The flags document; created as for a new deployment if it is missing. Without a path, it lies in a folder
+        that is deleted with the system.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LocalSystem:
         return self.aws.settings
 
     def client(self, service: str, principal: str = "local") -> Any:
-        """A boto3 client for this system."""
+        """Return a boto3 client for this system."""
         return self.aws.client(service, principal)
 
     def __enter__(self) -> Self:
@@ -74,7 +74,7 @@ class LocalSystem:
             for poller in self.pollers.values():
                 for worker in poller.workers:
                     worker.ready()
-            self.services = [mount(self.aws)]
+            self.services = [mount_api(self.aws)]
             self._timekeeper = Timekeeper(
                 self.client("events"),
                 self.settings.event_bus,
@@ -102,16 +102,16 @@ class LocalSystem:
         self._folder.cleanup()
 
     def waiting(self) -> dict[str, int]:
-        """Messages in each queue, those in work and dead ones included, upstream queues first.
+        """Return the number of messages in each queue, those in flight included, and in each dead-letter queue.
 
-        Read in the order in which events flow, so that nothing waits anywhere if every number is zero.
+        The queues are read in the order in which events flow, so if every number is zero, nothing waits anywhere.
         """
         queues = [stage.queue for stage in topology.STAGES]
         dead = [stage.dead_letter_queue for stage in topology.STAGES]
         return {name: Inbox(name).depth() for name in queues + dead}
 
     def busy(self) -> bool:
-        """Whether anything is still on its way; what lies in a dead-letter queue is not."""
+        """Return True while a message is on its way; one in a dead-letter queue is not."""
         return any(Inbox(stage.queue).depth() for stage in topology.STAGES)
 
     def drain(self, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""Who may use the system on this machine: one tenant of each kind that the moratorium speaks of."""
+"""The tenants of the system on this machine: one of each kind that the moratorium names."""
 
 from __future__ import annotations
 

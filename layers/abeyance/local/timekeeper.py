@@ -1,4 +1,4 @@
-"""What EventBridge Scheduler does in AWS: announcements of moratoria in their time, and checkpoints of the ledger."""
+"""EventBridge Scheduler on this machine: announces moratoria in their time, and asks for the ledger's checkpoints."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from abeyance.aws.eventbridge import put_events
+from abeyance.aws.timestamps import utc_now
 from abeyance.local.worker import FunctionError, Worker
 from abeyance.moratorium.boundaries import boundaries
 from abeyance.moratorium.document import parse
@@ -21,12 +23,11 @@ from abeyance.pipeline import topology
 
 log = logging.getLogger("abeyance.local")
 
-#: Seconds between two looks at the clock.
-TICK = 1.0
+POLL_INTERVAL_S: Final = 1.0
 
 
 class Timekeeper:
-    """Puts the events of moratoria that start and end on the bus when their time comes, and asks for checkpoints."""
+    """A thread that puts the events of moratoria that start and end on the bus, and asks for checkpoints."""
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Timekeeper:
         bus: str,
         flags: Path,
         ledger: Worker,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._eventbridge = eventbridge
         self._bus = bus
@@ -50,39 +51,40 @@ class Timekeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and leave a checkpoint of what the ledger came to."""
+        """Stop, after a last checkpoint of the ledger."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
         self.checkpoint()
 
     def _run(self) -> None:
-        while not self._stopping.wait(TICK):
+        while not self._stopping.wait(POLL_INTERVAL_S):
             try:
                 self.announce()
-            except (BotoCoreError, ClientError) as error:
+            except (BotoCoreError, ClientError, ConnectionError) as error:
                 log.warning("announcements wait: %s", error)
             if time.monotonic() - self._checkpointed > 60 * topology.CHECKPOINT.every_minutes:
                 self.checkpoint()
 
     def announce(self) -> None:
-        """Announce what became due since the last call. Unreadable flags are announced when they can be read again."""
+        """Announce what became due since the last call. While the flags are unreadable, announcements wait."""
         now = self._clock()
         try:
             due = boundaries(parse(self._flags.read_bytes()), self._announced, now)
         except (OSError, FlagsError):
             return
-        entries = [
-            {
-                "EventBusName": self._bus,
-                "Source": topology.SOURCE,
-                "DetailType": str(boundary.type),
-                "Detail": msgspec.json.encode(boundary).decode(),
-            }
-            for boundary in due
-        ]
-        for start in range(0, len(entries), 10):
-            self._eventbridge.put_events(Entries=entries[start : start + 10])
+        put_events(
+            self._eventbridge,
+            (
+                {
+                    "EventBusName": self._bus,
+                    "Source": topology.SOURCE,
+                    "DetailType": str(boundary.type),
+                    "Detail": msgspec.json.encode(boundary).decode(),
+                }
+                for boundary in due
+            ),
+        )
         self._announced = now
 
     def checkpoint(self) -> None:

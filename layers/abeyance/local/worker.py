@@ -1,8 +1,7 @@
-"""A Lambda execution environment on this machine: a process that loads one handler and runs it on what it is sent.
+"""A Lambda execution environment on this machine: a process that loads one handler and runs it on events.
 
-Parent and child speak lines of JSON: an event goes in on standard input, ``{"answer": ...}`` or
-``{"error": ..., "message": ...}`` comes back on what was standard output. The child can be killed at any time, as
-Lambda's can.
+Parent and child exchange lines of JSON: an event on standard input, ``{"answer": ...}`` or
+``{"error": ..., "message": ...}`` on the original standard output. The child can be killed at any time, as in Lambda.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from typing import IO, Any
 
 
 class FunctionError(Exception):
-    """The handler raised, or its process ended before it answered."""
+    """A handler that raised, or whose process ended before it answered."""
 
 
 def function_folder() -> Path:
-    """Where the deployed units' handlers lie: beside the rooms in a wheel, at the root of a checkout."""
+    """Return the folder of the handlers: beside the rooms in a wheel, at the root of a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "functions"
     return installed if installed.is_dir() else package.parents[1] / "functions"
 
 
 class Worker:
-    """One process for one function; started at once, started again after it dies."""
+    """A process for one function, started at once and again after it dies."""
 
     def __init__(self, function: str, environment: Mapping[str, str], timeout: float) -> None:
         self._command = [
@@ -77,7 +76,7 @@ class Worker:
             if not line:
                 process.kill()
                 process.wait()
-                raise FunctionError("the process ended, or its time did, before it answered")
+                raise FunctionError("the process ended, or ran out of time, before it answered")
         reply = json.loads(line)
         if "error" in reply:
             raise FunctionError(f"{reply['error']}: {reply['message']}")
@@ -98,7 +97,7 @@ class Worker:
 
 
 def _readable(pipe: IO[bytes], timeout: float) -> bool:
-    """Whether there is something to read, or an end, within so many seconds."""
+    """Return True if data or the end of the pipe comes within ``timeout`` seconds."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     return bool(poll.poll(1000 * timeout))
@@ -128,7 +127,7 @@ def _serve(path: str) -> None:
         try:
             handler = handler or _load(path)
             reply = {"answer": None if event is None else handler(event, context)}
-        except Exception as error:  # noqa: BLE001 - as Lambda does, whatever it is becomes the invocation's error
+        except Exception as error:  # noqa: BLE001 - as in Lambda, any exception becomes the invocation's error
             reply = {"error": type(error).__name__, "message": str(error)}
         replies.write(json.dumps(reply).encode() + b"\n")
 
@@ -136,5 +135,5 @@ def _serve(path: str) -> None:
 if __name__ == "__main__":
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked to stop, and stops us in its own time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told to stop, and stops this process
     _serve(sys.argv[1])

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from abeyance.local.console import mount
 from abeyance.local.demo import prepare
+from abeyance.local.gateway import mount_console
 from abeyance.local.samples import fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
@@ -81,7 +81,7 @@ def system(browser: Any, portrait: bytes, tmp_path_factory: pytest.TempPathFacto
     with LocalSystem(flags=path) as running:
         register(running, TENANTS)
         if not any(type(service).__name__ == "Console" for service in running.services):
-            running.services.append(mount(running.aws))  # type: ignore[arg-type]
+            running.services.append(mount_console(running.aws))  # type: ignore[arg-type]
         put(running, "acme/index/staff/worker.png", portrait)
         yield running
 

@@ -30,7 +30,7 @@ from abeyance.gallery.model import CollectionRef, NewFace, Source
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.store import LedgerStore
 from abeyance.local.aws import LocalAws, environment
-from abeyance.local.console import http_event
+from abeyance.local.gateway import http_api_event
 from abeyance.local.tenants import TENANTS
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.presets import new_deployment
@@ -221,7 +221,7 @@ def deployed(app: Flask) -> WSGIApplication:
 
     def gateway(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        given = through_gateway(app, json.loads(json.dumps(http_event(environ, body))))
+        given = through_gateway(app, json.loads(json.dumps(http_api_event(environ, body))))
         cookies = [("Set-Cookie", cookie) for cookie in given["cookies"]]
         start_response(f"{given['statusCode']} Answered", [*given["headers"].items(), *cookies])
         return [base64.b64decode(given["body"])]

@@ -16,7 +16,7 @@ from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.model import NewFace
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.store import DynamoGallery, create_table
-from abeyance.local.moto import put_right
+from abeyance.local.moto import patch_moto
 
 from ..one_at_a_time import OneAtATime
 
@@ -40,7 +40,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        put_right()
+        patch_moto()
         dynamodb, s3 = (OneAtATime(boto3.client(name, "us-east-1")) for name in ("dynamodb", "s3"))
         create_table(dynamodb, "gallery")
         s3.create_bucket(Bucket="gallery")

@@ -14,7 +14,7 @@ from moto import mock_aws
 from abeyance.aws.clients import DECISION_TIMEOUTS_S
 from abeyance.ledger.chain import Record
 from abeyance.ledger.store import LedgerStore, table_definition
-from abeyance.local.moto import put_right
+from abeyance.local.moto import patch_moto
 
 from ..one_at_a_time import OneAtATime
 
@@ -39,7 +39,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        put_right()
+        patch_moto()
         yield
 
 

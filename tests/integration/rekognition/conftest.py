@@ -14,8 +14,8 @@ from botocore.session import Session
 from botocore.validate import ParamValidator
 
 from abeyance.deployment.settings import DeploymentSettings
-from abeyance.local.api import mount
 from abeyance.local.aws import LocalAws
+from abeyance.local.gateway import mount_api
 from abeyance.local.moto import REGION
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.presets import new_deployment
@@ -140,7 +140,7 @@ def api(photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     running = Api(aws, flags)
     running.flags()
     aws.start()
-    served = mount(aws)
+    served = mount_api(aws)
     try:
         registry = DynamoTenants(aws.client("dynamodb"), aws.settings.tenants_table)
         for one in TENANTS:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, Response, request
 
 from abeyance.console.gateway import answer
-from abeyance.local.console import Console, http_event
+from abeyance.local.gateway import http_api_event, is_console_request
 
 
 def echo() -> Flask:
@@ -34,7 +34,7 @@ def echo() -> Flask:
 
 
 def through(environ: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], dict[str, Any]]:
-    event = http_event({"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:4566", **environ}, body)
+    event = http_api_event({"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:4566", **environ}, body)
     got = answer(echo(), event)
     return got, echo().json.loads(base64.b64decode(got["body"]))
 
@@ -65,7 +65,7 @@ def test_a_form() -> None:
 
 
 def test_a_body_that_came_as_text() -> None:
-    event = http_event(
+    event = http_api_event(
         {"PATH_INFO": "/x", "REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/x-www-form-urlencoded"},
         b"",
     )
@@ -75,7 +75,7 @@ def test_a_body_that_came_as_text() -> None:
 
 @pytest.mark.parametrize("body", ["YT1=", "YT0", "YT0=\n", "!"])
 def test_a_body_has_one_spelling(body: str) -> None:
-    event = http_event({"PATH_INFO": "/x", "REQUEST_METHOD": "POST", "REMOTE_ADDR": "127.0.0.1"}, b"a=")
+    event = http_api_event({"PATH_INFO": "/x", "REQUEST_METHOD": "POST", "REMOTE_ADDR": "127.0.0.1"}, b"a=")
     assert event["body"] == "YT0="
     assert answer(echo(), event)["statusCode"] == 200
     assert answer(echo(), {**event, "body": body})["statusCode"] == 400
@@ -93,4 +93,4 @@ def test_a_body_has_one_spelling(body: str) -> None:
     ],
 )
 def test_what_is_the_consoles_and_what_is_a_buckets(environ: dict[str, str], ours: bool) -> None:
-    assert Console.matches(environ) is ours
+    assert is_console_request(environ) is ours

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from abeyance.local.api import proxy_event
+from abeyance.local.gateway import rest_api_event
 from abeyance.rekognition.call import ApiResponse
 from abeyance.rekognition.gateway import request_of, response_of
 
@@ -82,6 +82,6 @@ def test_a_response() -> None:
     ],
 )
 def test_the_local_caller_is_the_access_key_id(authorization: str, principal: str | None) -> None:
-    event = proxy_event({"HTTP_AUTHORIZATION": authorization, "REQUEST_METHOD": "POST"}, b"{}")
+    event = rest_api_event({"HTTP_AUTHORIZATION": authorization, "REQUEST_METHOD": "POST"}, b"{}")
     assert event["requestContext"]["identity"]["userArn"] == principal
     assert "authorization" not in event["headers"]

@@ -1,0 +1,214 @@
+"""API Gateway on this machine: the functions ``api`` and ``console`` at the local URL, in small pools of workers."""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import json
+import logging
+import queue
+import re
+import secrets
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from abeyance.encoding import decode_base64, encode_base64
+from abeyance.local.aws import LocalAws, environment
+from abeyance.local.moto import ACCOUNT, REGION
+from abeyance.local.worker import FunctionError, Worker
+
+log = logging.getLogger("abeyance.local")
+
+#: API Gateway's own limit for a request.
+TIMEOUT_S: Final = 29.0
+#: 15 MB, the most that a client of Rekognition sends, and more than any other request of the contract has.
+MAX_API_BYTES: Final = 16 * 1024 * 1024
+MAX_CONSOLE_BYTES: Final = 4 * 1024 * 1024
+CONSOLE_PATH: Final = "/console"
+
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/[^/,\s]+/aws4_request\b")
+#: API Gateway's own response when a function fails.
+_FUNCTION_FAILED: Final[Mapping[str, Any]] = {
+    "statusCode": http.HTTPStatus.BAD_GATEWAY,
+    "headers": {"Content-Type": "application/json"},
+    "body": json.dumps({"message": "Internal server error"}),
+}
+
+
+class FunctionGateway:
+    """A WSGI application that invokes a function; one request a worker at a time, as in Lambda.
+
+    Parameters
+    ----------
+    aws
+        The local AWS that the function works with, already started.
+    function
+        Name of the function's folder.
+    make_event
+        Makes the event of a request from its WSGI environment and body.
+    max_bytes
+        Largest body.
+    workers
+        Processes, and so requests in work at one time; others wait.
+    variables
+        Environment variables beside those of the deployment.
+    """
+
+    def __init__(
+        self,
+        aws: LocalAws,
+        function: str,
+        make_event: Callable[[Mapping[str, Any], bytes], dict[str, Any]],
+        *,
+        max_bytes: int,
+        workers: int = 2,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._function = function
+        self._make_event = make_event
+        self._max_bytes = max_bytes
+        known = {**environment(aws.endpoint), **aws.settings.to_environment(), **(variables or {})}
+        self.workers = [Worker(function, known, TIMEOUT_S) for _ in range(workers)]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self.workers:
+            self._idle.put(worker)
+
+    def load(self) -> None:
+        """Have the workers load their handler now, so that the first request does not wait for it."""
+        for worker in self.workers:
+            threading.Thread(target=_load, args=(worker,), name=f"load-{self._function}", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the workers."""
+        for worker in self.workers:
+            worker.stop()
+
+    def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length > self._max_bytes:
+            start_response("413 Request Entity Too Large", [("Content-Length", "0"), ("Connection", "close")])
+            return [b""]
+        response = self._invoke(self._make_event(environ, environ["wsgi.input"].read(length)))
+        text = response.get("body", "")
+        body = decode_base64(text) if response.get("isBase64Encoded") else text.encode()
+        headers = response.get("headers", {}).items()
+        pairs = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        pairs += [("Set-Cookie", cookie) for cookie in response.get("cookies", [])]
+        status = http.HTTPStatus(response["statusCode"])
+        start_response(f"{status.value} {status.phrase}", [*pairs, ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _invoke(self, event: dict[str, Any]) -> Mapping[str, Any]:
+        worker = self._idle.get()
+        try:
+            response: dict[str, Any] = worker.invoke(event)
+        except FunctionError as error:
+            log.warning("%s failed: %s", self._function, error)
+            return _FUNCTION_FAILED
+        finally:
+            self._idle.put(worker)
+        return response
+
+
+def _load(worker: Worker) -> None:
+    with contextlib.suppress(FunctionError, OSError, ValueError):  # the first request gets the error
+        worker.ready()
+
+
+def mount_api(aws: LocalAws) -> FunctionGateway:
+    """Serve the Rekognition API at the local URL; stop the returned application before ``aws``."""
+    api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES)
+    aws.router.mount(is_api_request, api)
+    return api
+
+
+def mount_console(aws: LocalAws) -> FunctionGateway:
+    """Serve the console at the local URL; stop the returned application before ``aws``."""
+    variables = {
+        "ABEYANCE_CONSOLE_IDENTITY": "loopback",
+        "ABEYANCE_CONSOLE_KEY": f"text:{secrets.token_hex(32)}",
+    }
+    console = FunctionGateway(
+        aws, "console", http_api_event, max_bytes=MAX_CONSOLE_BYTES, variables=variables
+    )
+    aws.router.mount(is_console_request, console)
+    console.load()
+    return console
+
+
+def is_api_request(environ: Mapping[str, Any]) -> bool:
+    """Return True for a request to Rekognition."""
+    return str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("RekognitionService.")
+
+
+def is_console_request(environ: Mapping[str, Any]) -> bool:
+    """Return True for a request to the console: its path, without the signature that every S3 client sends."""
+    path = str(environ.get("PATH_INFO", ""))
+    signed = "HTTP_AUTHORIZATION" in environ or "X-Amz-" in str(environ.get("QUERY_STRING", ""))
+    return (path == CONSOLE_PATH or path.startswith(f"{CONSOLE_PATH}/")) and not signed
+
+
+def rest_api_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    """Return the event of a REST API with IAM authorisation, as far as the function reads it.
+
+    The access key id stands for the caller's ARN: no signature is verified here, and the key id names the tenant.
+    """
+    headers = _headers(environ)
+    found = _CREDENTIAL.match(headers.pop("authorization", ""))
+    return {
+        "resource": "/",
+        "path": environ.get("PATH_INFO", "/"),
+        "httpMethod": environ.get("REQUEST_METHOD", "POST"),
+        "headers": headers,
+        "requestContext": {
+            "accountId": ACCOUNT,
+            "requestId": str(uuid.uuid4()),
+            "identity": {"userArn": found.group(1) if found else None},
+            "region": REGION,
+        },
+        "body": body.decode("utf-8", "replace"),
+        "isBase64Encoded": False,
+    }
+
+
+def http_api_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    """Return the event of an HTTP API, payload format 2.0."""
+    headers = _headers(environ)
+    cookies = [one.strip() for one in headers.pop("cookie", "").split(";") if one.strip()]
+    if environ.get("CONTENT_TYPE"):
+        headers["content-type"] = environ["CONTENT_TYPE"]
+    headers["content-length"] = str(len(body))
+    query = str(environ.get("QUERY_STRING", ""))
+    # An HTTP API decodes the path, except for the sign that marks what is encoded.
+    path = str(environ.get("PATH_INFO", "/")).encode("latin-1").decode("utf-8", "replace").replace("%", "%25")
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "cookies": cookies,
+        "headers": headers,
+        "queryStringParameters": dict(parse_qsl(query, keep_blank_values=True)),
+        "requestContext": {
+            "http": {
+                "method": environ.get("REQUEST_METHOD", "GET"),
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": environ.get("REMOTE_ADDR", ""),
+            },
+        },
+        "body": encode_base64(body),
+        "isBase64Encoded": True,
+    }
+
+
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    prefix = "HTTP_"
+    return {
+        name.removeprefix(prefix).replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith(prefix)
+    }
