@@ -1,105 +1,181 @@
-"""What the commands that measure share: models, cache, progress, and where results go."""
+"""Options, models and output that the measuring commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from rich.text import Text
 
-from abeyance.cli.output import Exit, console, errors, fail, progress, report
+from abeyance.cli.output import Exit, Json, console, errors, fail, progress, report, table
 
 if TYPE_CHECKING:
     import msgspec
 
     from abeyance.evaluation.datasets import PhotoSet
-    from abeyance.evaluation.report import Page
-    from abeyance.evaluation.templates import Extracted, Extractor
+    from abeyance.evaluation.report import Report, Section
+    from abeyance.evaluation.templates import TemplateExtractor, TemplateSet
     from abeyance.vision.models.manifest import ModelEntry
 
-Model = Annotated[str, typer.Option(help="Embedder in the model manifest.")]
-DetectorName = Annotated[str, typer.Option("--detector", help="Detector in the model manifest.")]
-Models = Annotated[
-    str,
-    typer.Option(
-        help="Directory of models; otherwise $ABEYANCE_MODELS, otherwise the user's cache.",
-        show_default=False,
-    ),
-]
-Confidence = Annotated[float, typer.Option(help="Least confidence of a face, 0 to 1.", min=0.05, max=1.0)]
 Images = Annotated[
     str, typer.Option(help="Folder that the paths of the tables are relative to.", show_default=False)
 ]
-Workers = Annotated[int, typer.Option(help="Threads; 0 takes one for every core.", min=0, max=64)]
-Cache = Annotated[
-    bool,
-    typer.Option(
-        "--cache/--no-cache",
-        help="Keep templates in the user's cache, for the next run. They are biometric data.",
-    ),
-]
-Html = Annotated[
-    Path | None,
-    typer.Option("--html", help="Write a report to this file, and the numbers as JSON beside it."),
-]
 SameShot = Annotated[
     float,
-    typer.Option(
-        help="Mated pairs with this cosine or more are one shot cropped twice and left out.", min=0.5
-    ),
+    typer.Option(help="Leave out mated pairs with this cosine or more as one shot cropped twice.", min=0.5),
 ]
+SamePerson = Annotated[
+    float,
+    typer.Option(help="Count photos with this cosine or more as one person; 0 leaves nothing out.", min=0),
+]
+#: Rows of a table that are printed on a terminal.
+_MAX_ROWS = 20
+Result = TypeVar("Result")
 
 
-class Bench:
-    """Models that are ready, and templates of photos with a progress bar."""
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """Options that choose the detector and the directory of models."""
 
-    def __init__(
-        self,
-        model: str,
-        detector: str,
-        models: str = "",
-        *,
-        confidence: float = 0.7,
-        cache: bool = True,
-        workers: int = 0,
-    ) -> None:
+    detector: Annotated[str, typer.Option(help="Detector in the model manifest.")] = "yunet-2023mar"
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Directory of models; otherwise $ABEYANCE_MODELS, otherwise the user's cache.",
+            show_default=False,
+        ),
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of threads and cache."""
+
+    workers: Annotated[int, typer.Option(help="Threads; 0 takes one for every core.", min=0, max=64)] = 0
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Keep templates in the user's cache, for the next run. They are biometric data.",
+        ),
+    ] = True
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the cache; None without a cache."""
+        from abeyance.vision.models.store import cache_directory
+
+        return cache_directory() / "evaluation" if self.cache else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions(DetectorOptions):
+    """Options that choose detector and embedder."""
+
+    model: Annotated[str, typer.Option(help="Embedder in the model manifest.")] = "sface-2021dec"
+    confidence: Annotated[
+        float, typer.Option(help="Least confidence of a face, 0 to 1.", min=0.05, max=1.0)
+    ] = 0.7
+
+    def load(self, run: RunOptions) -> LoadedModels:
+        """Open the models."""
+        return LoadedModels(self, run)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """Options that choose where the result goes."""
+
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a report to this file, and the numbers as JSON beside it."),
+    ] = None
+    as_json: Json = False
+
+
+def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Replace each parameter of a command that is a dataclass of options by the options themselves."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        group = groups.get(parameter.name)
+        if group is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        types = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                option.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=option.default,
+                annotation=types[option.name],
+            )
+            for option in fields(group)
+        ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Result:
+        for name, group in groups.items():
+            values[name] = group(**{option.name: values.pop(option.name) for option in fields(group)})
+        return command(**values)
+
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in keyword_only}
+    return run
+
+
+class LoadedModels:
+    """Open models, and templates of photos with a progress bar."""
+
+    def __init__(self, options: ModelOptions, run: RunOptions) -> None:
         from abeyance.embedding.onnx import load_embedder
-        from abeyance.evaluation.templates import Extractor
+        from abeyance.evaluation.templates import TemplateExtractor
         from abeyance.vision.models.manifest import Manifest
-        from abeyance.vision.models.store import cache_directory, load_detector
+        from abeyance.vision.models.store import load_detector
 
         manifest = Manifest.load()
-        embedder = load_embedder(model, models, manifest=manifest)
+        embedder = load_embedder(options.model, options.models, manifest=manifest)
         self.entry: ModelEntry = embedder.entry
-        self.extractor: Extractor = Extractor(
-            load_detector(detector, models, manifest=manifest),
+        self.extractor: TemplateExtractor = TemplateExtractor(
+            load_detector(options.detector, options.models, manifest=manifest),
             embedder,
-            detector_identity=manifest[detector].identity,
-            min_confidence=confidence,
-            cache=cache_directory() / "evaluation" if cache else None,
-            workers=workers,
+            detector_identity=manifest[options.detector].identity,
+            min_confidence=options.confidence,
+            cache=run.folder,
+            workers=run.workers,
         )
 
     @property
-    def model(self) -> str:
-        """Identity of embedder and detector."""
+    def identity(self) -> str:
+        """Identities of detector, settings and embedder."""
         return self.extractor.identity
 
-    def templates(self, paths: Sequence[Path], what: str) -> Extracted:
-        """Templates of photos."""
-        with progress() as bar:
-            task = bar.add_task(f"Templates of {what}", total=len(paths))
-            return self.extractor(paths, lambda: bar.advance(task))
+    def templates(self, paths: Sequence[Path], name: str) -> TemplateSet:
+        """Return the templates of photos."""
+        with ticking(f"Templates of {name}", len(paths)) as tick:
+            return self.extractor(paths, tick)
 
-    def of(self, photos: PhotoSet) -> Extracted:
-        """Templates of a set of photos."""
-        return self.templates(photos.paths, photos.name)
+    def with_templates(self, photos: PhotoSet) -> tuple[PhotoSet, TemplateSet]:
+        """Return a set of photos and its templates."""
+        return photos, self.templates(photos.paths, photos.name)
 
-    def cosines(self, similarities: Sequence[float]) -> list[tuple[float, float]]:
-        """(similarity, cosine) on the model's scale."""
+    def read(self, source: Path | None, images: str = "") -> tuple[PhotoSet, TemplateSet] | None:
+        """Return the photos of a folder or a table and their templates; None without a source."""
+        from abeyance.evaluation.datasets import read_photos
+
+        return self.with_templates(read_photos(source, images=images)) if source else None
+
+    def thresholds(self, similarities: Sequence[float]) -> list[tuple[float, float]]:
+        """Return (similarity, cosine) on the model's scale."""
         from abeyance.vision.similarity import SimilarityScale
 
         scale = SimilarityScale.of(self.entry)
@@ -107,8 +183,16 @@ class Bench:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Ends the command with a sentence where the data or the models are not what is needed."""
+def ticking(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar; the function advances it by one."""
+    with progress() as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End the command with a message if the data or the models are not usable."""
     from abeyance.evaluation.errors import DataInvalid, EvaluationError, TooFew
     from abeyance.vision.errors import ImageRejected, ManifestInvalid, ModelError
 
@@ -124,25 +208,74 @@ def refusing() -> Iterator[None]:
         fail(str(error), Exit.UNAVAILABLE)
 
 
-def answer(
+def assignments(values: Sequence[str] | None, option: str, form: str) -> list[tuple[str, str]]:
+    """Split ``NAME=VALUE`` texts of an option, or end the command."""
+    pairs = [text.partition("=") for text in values or []]
+    for name, _, value in pairs:
+        if not (name and value):
+            fail(f"{option} takes {form}, not {name}", Exit.USAGE)
+    return [(name, value) for name, _, value in pairs]
+
+
+def emit(
     kind: str,
     result: msgspec.Struct,
-    *,
-    as_json: bool,
-    show: Callable[[], None],
-    html: Path | None = None,
-    page: Callable[[], Page] | None = None,
+    content: Report,
+    output: OutputOptions,
+    files: Mapping[str, Path | None] | None = None,
 ) -> None:
-    """Print the result, and write the report where one was asked for."""
-    from abeyance.evaluation.report import envelope, write
+    """Print the result, and write the HTML report if it was asked for.
 
-    if html is not None and page is not None:
-        written, beside = write(page(), kind, result, html, datetime.now(UTC))
-        errors.print(f"Report: {written}  Numbers: {beside}", highlight=False, markup=False, soft_wrap=True)
-    value: dict[str, Any] = envelope(kind, result)
-    report(value, as_json=as_json, show=show)
+    Parameters
+    ----------
+    files
+        Files that the command wrote, by description.
+    """
+    from abeyance.evaluation.render import write_html
+    from abeyance.evaluation.report import envelope
+
+    if output.html is not None:
+        with exit_on_error():
+            written, numbers = write_html(content, kind, result, output.html, datetime.now(UTC))
+        _note(f"Report: {written}  Numbers: {numbers}")
+    for description, path in (files or {}).items():
+        if path is not None:
+            _note(f"{description}: {path}")
+    report(envelope(kind, result), as_json=output.as_json, show=lambda: render_terminal(content))
 
 
-def say(text: str) -> None:
-    """A line for people."""
-    console.print(text, highlight=False, markup=False)
+def render_terminal(content: Report) -> None:
+    """Print title, text and tables of a report, without plots, pictures and details."""
+    console.print(Text(content.title, style="bold"))
+    _say(content.summary)
+    for value, meaning in content.tiles:
+        console.print(Text.assemble("  ", (value, "bold"), f"  {meaning}"))
+    for section in content.sections:
+        if not section.detail:
+            _print_section(section)
+    for name, value in content.provenance:
+        _say(f"{name}: {value}")
+
+
+def _print_section(section: Section) -> None:
+    console.print()
+    console.print(Text(section.heading, style="bold"))
+    for paragraph in section.paragraphs:
+        _say(paragraph)
+    for item in section.items:
+        _say(f"- {item}")
+    for one in section.tables:
+        if one.rows:
+            console.print(table(one.caption, one.columns, one.rows[:_MAX_ROWS]))
+        if len(one.rows) > _MAX_ROWS:
+            _say(f"{len(one.rows) - _MAX_ROWS} more rows are in the HTML report and in the JSON.")
+        if one.note:
+            _say(one.note)
+
+
+def _say(text: str) -> None:
+    console.print(" ".join(text.split()), highlight=False, markup=False)
+
+
+def _note(text: str) -> None:
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)

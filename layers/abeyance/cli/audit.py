@@ -1,4 +1,4 @@
-"""``abeyance audit``: who does it get wrong, and the test of 2018 and 2019."""
+"""``abeyance audit``: error rates by group, and the ACLU's test of 2018 and 2019."""
 
 from __future__ import annotations
 
@@ -10,51 +10,57 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from abeyance.cli._evaluation import (
-    Bench,
-    Cache,
-    Confidence,
-    DetectorName,
-    Html,
     Images,
-    Model,
-    Models,
+    LoadedModels,
+    ModelOptions,
+    OutputOptions,
+    RunOptions,
+    SamePerson,
     SameShot,
-    Workers,
-    answer,
-    refusing,
-    say,
+    assignments,
+    emit,
+    exit_on_error,
+    with_options,
 )
-from abeyance.cli.output import Exit, Json, console, fail, table
+from abeyance.cli.output import Exit, console, fail
 
 if TYPE_CHECKING:
-    from abeyance.evaluation.audit import Audit
     from abeyance.evaluation.datasets import PhotoSet
-    from abeyance.evaluation.legislators import Legislators
-    from abeyance.evaluation.report import Picture
+    from abeyance.evaluation.legislators import LegislatorsTest
+    from abeyance.evaluation.report import FacePair
     from abeyance.moratorium.document import FlagSet
 
 app = typer.Typer(
     name="audit",
     no_args_is_help=True,
-    help="Who does it get wrong: error rates by group, and the test that the ACLU made of Rekognition.",
+    help="Measure error rates by group, and repeat the ACLU's test of Rekognition.",
 )
+#: Pairs of faces in a report.
+_MAX_PICTURES = 200
 
 
 @app.command()
+@with_options
 def demographics(
+    models: ModelOptions,
+    run: RunOptions,
+    output: OutputOptions,
     strangers: Annotated[
         Path, typer.Option(help="A CSV of photos with attributes such as race, gender and age.")
     ],
     mated: Annotated[
         Path | None,
-        typer.Option(help="People with several photos each and the same attributes, for misses by group."),
+        typer.Option(help="People with several photos each and the same attributes, for FNMR by group."),
     ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(help="Attributes that make the groups, joined by commas. May be repeated."),
     ] = None,
     similarity: Annotated[
-        list[float] | None, typer.Option(help="Threshold to audit at. May be repeated; else 80 and 99.")
+        list[float] | None,
+        typer.Option(
+            help="Threshold to audit at, 0 to 100. May be repeated; else 80 and 99.", min=0, max=100
+        ),
     ] = None,
     rename: Annotated[
         list[str] | None,
@@ -64,112 +70,69 @@ def demographics(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="CSV with image and what a model said of each attribute, such as gender and age."),
+        typer.Option(help="CSV with image and a model's predictions of attributes, such as gender and age."),
     ] = None,
-    same_person: Annotated[
-        float,
-        typer.Option(help="Photos with this cosine or more show one person; 0 leaves nothing out.", min=0),
-    ] = 0.65,
+    same_person: SamePerson = 0.65,
     least_errors: Annotated[
-        int, typer.Option(help="A group with fewer errors gets no verdict; 30 is the stricter custom.", min=2)
+        int,
+        typer.Option(help="Give no verdict on a group with fewer errors; 30 is the stricter custom.", min=2),
     ] = 10,
     max_ratio: Annotated[
         float,
         typer.Option(
-            help="End with 1 if the worst judged group's FMR is more than so many times the best's."
+            help="Exit with status 1 if the worst judged group's FMR exceeds N times the best group's.",
+            metavar="N",
         ),
     ] = 0.0,
     images: Images = "",
     same_shot: SameShot = 0.95,
-    model: Model = "sface-2021dec",
-    detector: DetectorName = "yunet-2023mar",
-    models: Models = "",
-    confidence: Confidence = 0.7,
-    workers: Workers = 0,
-    cache: Cache = True,
-    html: Html = None,
-    as_json: Json = False,
 ) -> None:
-    """Error rates by group: false matches, misses, faces not found; and whether the data can tell them apart.
+    """Measure error rates by group: false matches, false non-matches, faces not found, each with a verdict.
 
     Example: [bold]abeyance audit demographics --strangers faces.csv --mated members.csv --html audit.html[/]
     """
-    from abeyance.evaluation import pages_audit
     from abeyance.evaluation.audit import audit
+    from abeyance.evaluation.audit_reports import audit_report
     from abeyance.evaluation.datasets import read_photos
 
-    with refusing():
-        bench = Bench(model, detector, models, confidence=confidence, cache=cache, workers=workers)
-        photos = _renamed(read_photos(strangers, images=images), rename or [])
-        people = _renamed(read_photos(mated), rename or []) if mated else None
-        said = _predictions(predictions, photos) if predictions else None
-        templates, others = bench.of(photos), bench.of(people) if people else None
+    names = dict(assignments(rename, "--rename", "PUBLISHED=NAME"))
+    with exit_on_error():
+        loaded = models.load(run)
+        photos = read_photos(strangers, images=images).renamed(names)
+        people = read_photos(mated).renamed(names) if mated else None
+        predicted = _predictions(predictions, photos) if predictions else None
+        templates = loaded.with_templates(photos)
+        others = loaded.with_templates(people) if people else None
         with console.status("Comparing strangers …"):
             found = audit(
-                photos,
-                templates,
-                bench.cosines(similarity or [80.0, 99.0]),
-                model=bench.model,
-                mated=people,
-                mated_templates=others,
+                *templates,
+                loaded.thresholds(similarity or [80.0, 99.0]),
+                model=loaded.identity,
+                mated=others,
                 groupings=[tuple(text.split(",")) for text in by or []],
                 same_person=same_person or None,
                 same_shot=same_shot,
-                least_errors=least_errors,
-                predictions=said,
+                min_errors=least_errors,
+                predictions=predicted,
             )
-    answer(
-        "audit",
-        found,
-        as_json=as_json,
-        html=html,
-        page=lambda: pages_audit.audit(found),
-        show=lambda: _show_audit(found),
-    )
-    ratios = [d.max_over_min or 0.0 for at in found.thresholds for d in at.false_matches]
+    emit("audit", found, audit_report(found), output)
+    ratios = [one.max_over_min or 0.0 for at in found.thresholds for one in at.false_matches]
     if max_ratio and max(ratios, default=0.0) > max_ratio:
         fail(f"a group's false-match rate is more than {max_ratio:g} times another's", Exit.NO)
 
 
-def _show_audit(found: Audit) -> None:
-    from abeyance.evaluation.report import interval
-
-    for at in found.thresholds:
-        for one in (*at.false_matches, *at.false_non_matches):
-            rows = sorted(one.groups, key=lambda row: -row.rate.value)[:20]
-            console.print(
-                table(
-                    f"{one.measure.upper()} by {' x '.join(one.attributes)} at similarity {at.similarity:g}",
-                    ("group", "rate (95 %)", "errors", "trials", "to best", "needs more people"),
-                    [
-                        (
-                            r.group,
-                            interval(r.rate),
-                            r.rate.count,
-                            f"{r.rate.trials:,}",
-                            "-" if r.ratio_to_best is None else f"{r.ratio_to_best:.2f}",
-                            "" if r.judged else f"{r.more_people_needed:,}",
-                        )
-                        for r in rows
-                    ],
-                )
-            )
-            say(one.says)
-    for one in found.failure_to_detect:
-        say(f"Failure to detect by {' x '.join(one.attributes)}: {one.says}")
-
-
 @app.command()
+@with_options
 def legislators(
+    models: ModelOptions,
+    run: RunOptions,
+    output: OutputOptions,
     probes: Annotated[
         Path, typer.Option(help="Public officials: a CSV with a person and a photo in each row.")
     ],
     gallery: Annotated[Path, typer.Option(help="Strangers, none of them an official: a CSV or a folder.")],
     column: Annotated[
-        str,
-        typer.Option(
-            help="Which column of photos to search with, where there are several. Otherwise the first."
-        ),
+        str, typer.Option(help="Column of photos to search with, if there are several. Otherwise the first.")
     ] = "",
     flags: Annotated[
         Path | None,
@@ -178,113 +141,57 @@ def legislators(
         ),
     ] = None,
     similarity: Annotated[
-        list[float] | None, typer.Option(help="A threshold to report beside 80 and 99. May be repeated.")
+        list[float] | None,
+        typer.Option(help="Threshold to report beside 80 and 99, 0 to 100. May be repeated.", min=0, max=100),
     ] = None,
     pictures: Annotated[
         bool,
         typer.Option("--pictures", help="Put the faces of every false match in the report, side by side."),
     ] = False,
     images: Images = "",
-    model: Model = "sface-2021dec",
-    detector: DetectorName = "yunet-2023mar",
-    models: Models = "",
-    confidence: Confidence = 0.7,
-    workers: Workers = 0,
-    cache: Cache = True,
-    html: Html = None,
-    as_json: Json = False,
 ) -> None:
-    """Search public officials among strangers: how many are taken for somebody else, at 80, at 99, and who?
+    """Search public officials among strangers, and count the false matches at 80 and at 99.
 
-    The published tests (28 of 535 members of Congress in 2018, 26 of 120 legislators of California in 2019)
-    stand beside the result.
+    The published tests (28 of 535 members of Congress in 2018, 26 of 120 legislators of California in 2019) are shown
+    beside the result.
     """
-    from abeyance.evaluation import pages_audit
+    from abeyance.evaluation.audit_reports import legislators_report
     from abeyance.evaluation.datasets import read_photos
-    from abeyance.evaluation.officials import search_legislators
+    from abeyance.evaluation.legislators import search_legislators
 
-    with refusing():
-        bench = Bench(model, detector, models, confidence=confidence, cache=cache, workers=workers)
+    with exit_on_error():
+        loaded = models.load(run)
         officials = read_photos(probes, images=images)
         if officials.photos[0].column:
             officials = officials.of_column(column or officials.photos[0].column)
         strangers = read_photos(gallery)
+        calibration = loaded.entry.calibration
         found = search_legislators(
-            officials,
-            bench.of(officials),
-            strangers,
-            bench.of(strangers),
-            model=bench.model,
-            knots=bench.entry.calibration.knots if bench.entry.calibration else (),
+            *loaded.with_templates(officials),
+            *loaded.with_templates(strangers),
+            model=loaded.identity,
+            knots=calibration.knots if calibration else (),
             flags=_flags(flags),
             now=datetime.now(UTC),
-            also=similarity or [],
+            similarities=similarity or [],
         )
-    answer(
-        "legislators",
-        found,
-        as_json=as_json,
-        html=html,
-        page=lambda: pages_audit.legislators(
-            found, _pictures(found, officials, strangers, bench) if pictures else ()
-        ),
-        show=lambda: _show_legislators(found),
-    )
+    faces = _face_pairs(found, officials, strangers, loaded) if pictures and output.html else []
+    emit("legislators", found, legislators_report(found, faces), output)
 
 
-def _show_legislators(found: Legislators) -> None:
-    from abeyance.evaluation.report import interval, percent
-
-    rows = [
-        (
-            f"here, {at.name}",
-            f"{at.falsely_matched} of {found.probes}",
-            interval(at.rate),
-            f"{found.gallery:,}",
-            f"{at.shown}",
-        )
-        for at in found.thresholds
-    ]
-    rows += [
-        (
-            f"{p.year}, {p.by}, {p.similarity:g}",
-            f"{p.falsely_matched} of {p.probes}",
-            percent(p.falsely_matched / p.probes),
-            f"{p.gallery:,}",
-            "-",
-        )
-        for p in found.published
-    ]
-    console.print(
-        table(
-            "Officials falsely matched",
-            ("test", "falsely matched", "rate", "gallery", "faces to look at"),
-            rows,
-        )
-    )
-    for at in found.thresholds:
-        for attribute, shares in at.groups.items():
-            if at.falsely_matched:
-                parts = ", ".join(f"{s.group} {s.falsely_matched}/{s.probes}" for s in shares)
-                say(f"At {at.name}, by {attribute}: {parts}.")
-    curve = {similarity: count for similarity, _, count in found.curve}
-    shown = ", ".join(f"{curve[s]} at {s:g}" for s in (50.0, 60.0, 70.0, 80.0, 90.0))
-    say(f"By similarity: {shown}. Nobody above {found.clear_from:.1f}.")
-    say(f"A police search now: {found.moratorium.reason}")
-
-
-def _pictures(
-    found: Legislators, officials: PhotoSet, strangers: PhotoSet, bench: Bench, most: int = 200
-) -> list[Picture]:
-    from abeyance.evaluation.report import Picture, picture
+def _face_pairs(
+    found: LegislatorsTest, officials: PhotoSet, strangers: PhotoSet, loaded: LoadedModels
+) -> list[FacePair]:
+    from abeyance.evaluation.render import data_url
+    from abeyance.evaluation.report import FacePair
 
     return [
-        Picture(
-            picture(bench.extractor.chip(officials.photos[match.probe].path)),
-            picture(bench.extractor.chip(strangers.photos[match.candidate].path)),
+        FacePair(
+            data_url(loaded.extractor.chip(officials.photos[match.probe].path)),
+            data_url(loaded.extractor.chip(strangers.photos[match.candidate].path)),
             f"similarity {match.similarity:.1f}, cosine {match.cosine:.3f}",
         )
-        for match in found.false_matches[:most]
+        for match in found.false_matches[:_MAX_PICTURES]
     ]
 
 
@@ -306,39 +213,13 @@ def _flags(document: Path | None) -> FlagSet:
         fail(str(error))
 
 
-def _renamed(photos: PhotoSet, pairs: list[str]) -> PhotoSet:
-    """Groups by other names, so that two sources can be compared."""
-    from abeyance.evaluation.datasets import Photo
-    from abeyance.evaluation.datasets import PhotoSet as Renamed
-
-    names = {}
-    for text in pairs:
-        old, _, new = text.partition("=")
-        if not new:
-            fail(f"--rename takes PUBLISHED=NAME, not {text}", Exit.USAGE)
-        names[old.casefold()] = new
-    if not names:
-        return photos
-    return Renamed(
-        photos.name,
-        tuple(
-            Photo(
-                p.path, p.person, {k: names.get(v.casefold(), v) for k, v in p.attributes.items()}, p.column
-            )
-            for p in photos.photos
-        ),
-        photos.persons_given,
-    )
-
-
 def _predictions(path: Path, photos: PhotoSet) -> dict[str, Sequence[str]]:
-    """What a model said of each attribute that the photos have too, in their order."""
+    """Return the predictions of each attribute that the photos have too, in their order; "" where there is none."""
     from abeyance.evaluation.datasets import read_photos
 
-    said = {photo.path.resolve(): photo.attributes for photo in read_photos(path).photos}
-    shared = [name for name in photos.attributes if all(name in answers for answers in said.values())]
+    predicted = {photo.path.resolve(): photo.attributes for photo in read_photos(path).photos}
+    shared = [name for name in photos.attributes if all(name in values for values in predicted.values())]
     if not shared:
         fail("the predictions share no attribute with the photos", Exit.USAGE)
-    return {
-        name: [said.get(photo.path.resolve(), {}).get(name, "") for photo in photos.photos] for name in shared
-    }
+    paths = [photo.path.resolve() for photo in photos.photos]
+    return {name: [predicted.get(path, {}).get(name, "") for path in paths] for name in shared}

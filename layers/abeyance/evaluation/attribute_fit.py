@@ -1,149 +1,168 @@
-"""The numbers of the model manifest that turn what attribute models say into confidences that are kept."""
+"""Fits of the ``confidence`` numbers in the model manifest, which turn outputs into calibrated confidences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.evaluation.attribute_photos import Looked, span, weights_of
-from abeyance.evaluation.errors import DataInvalid, TooFew
+from abeyance.evaluation.attribute_outputs import AttributeOutputs, age_bounds
+from abeyance.evaluation.errors import TooFew
 from abeyance.vision.attributes.estimate import LEAST_PRESENCE
 
-#: Share of people whose age lies within the range that is given.
+#: Share of people whose age lies within the range in the answer.
 COVERAGE = 0.8
-#: Fewest photos that a knot stands on.
-_LEAST = 60
-#: Years at which a range is set; between them it is a straight line.
-_AT = (1, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 45, 50, 55, 60, 65, 70, 75)
-#: Keeps the few labels of an expression from pulling it far.
+#: Least number of photos for a knot.
+_MIN_PHOTOS = 60
+#: Years at which a range is set; between them it is interpolated.
+_KNOT_YEARS = (1, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 45, 50, 55, 60, 65, 70, 75)
+#: Weight of the penalty on biases, which limits the influence of expressions with few labels.
 _RIDGE = 0.01
 
 
 def isotonic(
-    said: NDArray[np.float64], true: NDArray[np.bool_], pieces: int = 12, least: int = _LEAST
+    predicted: NDArray[np.float64], truth: NDArray[np.bool_], parts: int = 12, min_photos: int = _MIN_PHOTOS
 ) -> tuple[tuple[float, float], ...]:
-    """Knots of a rising curve from what is said to how often it is true.
+    """Return knots of a rising curve from a prediction to the share of photos for which it is true.
 
-    Photos are put in order and in ``pieces`` equal parts; parts that would fall are joined with their neighbours
-    (pool adjacent violators, Ayer et al. 1955).
+    Photos are sorted by prediction and cut into ``parts`` equal parts; parts that would fall are joined with their
+    neighbours (pool adjacent violators, Ayer et al. 1955).
+
+    Raises
+    ------
+    TooFew
+        If there are fewer than twice ``min_photos`` photos.
     """
-    if len(said) < 2 * least:
-        raise TooFew("too few labelled photos to calibrate on", have=len(said), need=2 * least)
-    order = np.argsort(said, kind="stable")
-    blocks: list[tuple[float, float, int]] = []
-    for part in np.array_split(order, min(pieces, len(said) // least)):
-        blocks.append((float(said[part].mean()), float(true[part].mean()), len(part)))
-        while len(blocks) > 1 and blocks[-2][1] >= blocks[-1][1]:
-            (x1, y1, n1), (x2, y2, n2) = blocks[-2:]
-            blocks[-2:] = [((x1 * n1 + x2 * n2) / (n1 + n2), (y1 * n1 + y2 * n2) / (n1 + n2), n1 + n2)]
+    from sklearn.isotonic import IsotonicRegression  # type: ignore[import-untyped]
+
+    if len(predicted) < 2 * min_photos:
+        raise TooFew("too few labelled photos to calibrate on", have=len(predicted), need=2 * min_photos)
+    order = np.argsort(predicted, kind="stable")
+    cut = np.array_split(order, min(parts, len(predicted) // min_photos))
+    sizes = np.array([len(part) for part in cut])
+    x = np.array([predicted[part].mean() for part in cut])
+    y = np.array([truth[part].mean() for part in cut])
+    curve = IsotonicRegression().fit_transform(np.arange(len(cut)), y, sample_weight=sizes)
     knots: list[tuple[float, float]] = []
-    for x, y, _ in blocks:
-        if not knots or round(x, 5) > knots[-1][0]:
-            knots.append((round(x, 5), round(y, 4)))
+    for value in np.unique(curve):
+        joined = curve == value
+        knot = round(float(np.average(x[joined], weights=sizes[joined])), 5), round(float(value), 4)
+        if not knots or knot[0] > knots[-1][0]:
+            knots.append(knot)
     return tuple(knots)
 
 
-def gender(looked: Sequence[Looked]) -> tuple[tuple[float, float], ...]:
-    """Knots from the model's share of Female to how often it is; of the photos that are for fitting.
+def gender(outputs: Sequence[AttributeOutputs]) -> tuple[tuple[float, float], ...]:
+    """Return knots from the model's share of Female to the share that is published so, on the photos for fitting.
 
-    The curve is the same for both words: each photo counts for what was said and against what was not. Which of the
-    two is said stays the model's choice, then, and neither is favoured by chance.
+    The curve is the same for both words: each photo counts for the predicted word and against the other. The prediction
+    stays the model's, and neither word is favoured by chance.
+
+    Raises
+    ------
+    DataInvalid
+        If a set has no column ``gender``.
     """
-    said, true = [], []
-    for one in looked:
-        labels = one.labels("gender")
-        if labels is None:
-            raise DataInvalid(f"{one.photos.name} has no column gender")
+    predicted, truth = [], []
+    for one in outputs:
         use = one.found & one.fitted
-        said.append(1 / (1 + np.exp(-one.female[use])))
-        true.append(np.char.lower(labels[use]) == "female")
-    share, female = np.concatenate(said), np.concatenate(true)
-    return isotonic(np.concatenate([share, 1 - share]), np.concatenate([female, ~female]), pieces=24)
+        predicted.append(1 / (1 + np.exp(-one.female[use])))
+        truth.append(np.char.lower(one.labels("gender")[use]) == "female")
+    share, female = np.concatenate(predicted), np.concatenate(truth)
+    return isotonic(np.concatenate([share, 1 - share]), np.concatenate([female, ~female]), parts=24)
 
 
-def age(looked: Sequence[Looked], coverage: float = COVERAGE) -> tuple[tuple[float, float, float], ...]:
-    """(years that the model says, lowest, highest) such that ``coverage`` of the people lie within.
+def age(
+    outputs: Sequence[AttributeOutputs], coverage: float = COVERAGE
+) -> tuple[tuple[float, float, float], ...]:
+    """Return (predicted years, lowest, highest) such that ``coverage`` of the people lie within.
 
-    Of a published group nothing is known but its bounds, so a person is taken to be of every age in it alike. Around
-    each of the years at which the range is set, the photos have a say of which the model says no more than a fifth
-    of the years more or less, and 40 in any case.
+    A published group says only its bounds, so ages are taken to be spread evenly within it. The range at a number of
+    years is set by photos with predictions that differ by up to a fifth, and by at least 40 photos.
+
+    Raises
+    ------
+    DataInvalid
+        If a set has no column ``age``.
+    TooFew
+        If there are fewer than 1000 photos with an age.
     """
     years, low, high = [], [], []
-    for one in looked:
+    for one in outputs:
         labels = one.labels("age")
-        if labels is None:
-            raise DataInvalid(f"{one.photos.name} has no column age")
         for row in np.flatnonzero(one.found & one.fitted):
-            if (bounds := span(str(labels[row]))) is not None:
+            if (bounds := age_bounds(str(labels[row]))) is not None:
                 years.append(one.years[row])
                 low.append(bounds[0])
                 high.append(bounds[1])
-    said, lows, highs = np.array(years), np.array(low), np.array(high)
-    if len(said) < 1000:
-        raise TooFew("too few labelled photos to set age ranges on", have=len(said), need=1000)
+    predicted, lows, highs = np.array(years), np.array(low), np.array(high)
+    if len(predicted) < 1000:
+        raise TooFew("too few labelled photos to set age ranges on", have=len(predicted), need=1000)
     table = []
-    for centre in _AT:
-        distance = np.abs(said - centre)
+    for centre in _KNOT_YEARS:
+        distance = np.abs(predicted - centre)
         near = max(40, int((distance <= max(1.5, min(5.0, centre / 5))).sum()))
         rows = np.argsort(distance, kind="stable")[:near]
-        # Ages as evenly spread within each group as there are steps.
+        # Twenty ages, evenly spread within each group.
         steps = (np.arange(20) + 0.5) / 20
         ages = np.sort((lows[rows, None] + (highs - lows)[rows, None] * steps).ravel())
         tail = (1 - coverage) / 2
         table.append((float(centre), *np.quantile(ages, [tail, 1 - tail]).round(1).tolist()))
-    grown = np.maximum.accumulate(np.array(table), axis=0)
-    assert all(b[0] > a[0] for a, b in pairwise(table))
-    return tuple((float(a), float(b), float(c)) for a, b, c in grown)
+    rising = np.maximum.accumulate(np.array(table), axis=0)
+    return tuple((float(a), float(b), float(c)) for a, b, c in rising)
 
 
-def mouth(one: Looked) -> tuple[tuple[float, float], ...]:
-    """Knots from how far lips are apart to how often people call the mouth open; of all labelled photos."""
-    labels = one.labels("mouth_open")
-    if labels is None:
-        raise DataInvalid(f"{one.photos.name} has no column mouth_open")
-    use = one.found & np.isin(labels, ["true", "false"]) & (one.presence >= LEAST_PRESENCE)
-    return isotonic(one.mouth[use], labels[use] == "true", pieces=6, least=10)
+def mouth(outputs: AttributeOutputs) -> tuple[tuple[float, float], ...]:
+    """Return knots from the distance of the lips to the share labelled ``mouth_open``, on all labelled photos.
+
+    Raises
+    ------
+    DataInvalid
+        If there is no column ``mouth_open``.
+    """
+    labels = outputs.labels("mouth_open")
+    use = outputs.found & np.isin(labels, ["true", "false"]) & (outputs.presence >= LEAST_PRESENCE)
+    return isotonic(outputs.mouth[use], labels[use] == "true", parts=6, min_photos=10)
 
 
-def expression_of(one: Looked, classes: Sequence[str]) -> tuple[float, tuple[float, ...]]:
-    """Temperature and biases from the columns ``expression`` and ``weight``; of all labelled photos."""
-    labels = one.labels("expression")
-    if labels is None:
-        raise DataInvalid(f"{one.photos.name} has no column expression")
-    use = one.found & np.isin(labels, classes)
+def expression(outputs: AttributeOutputs, classes: Sequence[str]) -> tuple[float, tuple[float, ...]]:
+    """Return temperature and biases from the columns ``expression`` and ``weight``, on all labelled photos.
+
+    Raises
+    ------
+    DataInvalid
+        If there is no column ``expression``.
+    """
+    labels = outputs.labels("expression")
+    use = outputs.found & np.isin(labels, classes)
     truth = np.array([classes.index(str(label)) for label in labels[use]], np.int64)
-    return expression(one.expression[use], truth, weights_of(one)[use])
+    return vector_scaling(outputs.expression[use], truth, outputs.weights[use])
 
 
-def expression(
+def vector_scaling(
     logarithms: NDArray[np.float64], classes: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> tuple[float, tuple[float, ...]]:
-    """Temperature and biases of the classes (vector scaling, Guo et al. 2017).
+    """Return temperature and biases of the classes (vector scaling, Guo et al. 2017).
 
     Parameters
     ----------
     logarithms
-        (n, classes) logarithms of the shares.
+        (n, classes) logarithms of the predicted shares.
     classes
-        (n,) what people said.
+        (n,) labelled class.
     weights
-        (n,) how many photos each stands for, where the labelled ones were drawn by what the model says.
+        (n,) number of photos that each stands for, where the labelled ones were drawn by predicted class.
     """
-    count = logarithms.shape[1]
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
+    from scipy.special import log_softmax  # type: ignore[import-untyped]
+
     share = weights / weights.sum()
-    truth = np.eye(count)[classes]
-    scale, biases = 0.0, np.zeros(count)
-    pace = 0.5
-    for _ in range(4000):
-        z = logarithms * np.exp(scale) + biases
-        z = np.exp(z - z.max(axis=1, keepdims=True))
-        error = (z / z.sum(axis=1, keepdims=True) - truth) * share[:, None]
-        step_scale = float((error * logarithms).sum() * np.exp(scale))
-        step_biases = error.sum(axis=0) + 2 * _RIDGE * biases
-        scale -= 0.2 * pace * step_scale
-        biases -= pace * step_biases
-    biases -= biases.mean()
-    return round(float(np.exp(-scale)), 3), tuple(round(float(b), 3) for b in biases)
+    rows = np.arange(len(classes))
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        scores = log_softmax(logarithms * np.exp(parameters[0]) + parameters[1:], axis=1)
+        return float(_RIDGE * (parameters[1:] ** 2).sum() - (share * scores[rows, classes]).sum())
+
+    scale, *biases = minimize(loss, np.zeros(1 + logarithms.shape[1])).x
+    return round(float(np.exp(-scale)), 3), tuple(round(float(b - np.mean(biases)), 3) for b in biases)

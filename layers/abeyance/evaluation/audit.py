@@ -1,22 +1,20 @@
-"""The whole audit of one deployment's models on one's own photos: false matches, misses, faces not found."""
+"""Bias audit of the deployed models on one's own photos: FMR, FNMR and failures to detect by group."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.evaluation.attributes import AttributeAccuracy, attribute_accuracy
 from abeyance.evaluation.calibration import unique_people
 from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.demographics import (
-    LEAST_ERRORS,
-    Combined,
+    MIN_ERRORS,
+    CombinedFairness,
     Differential,
-    Matrix,
+    FmrMatrix,
     combined,
     differential,
     matrix,
@@ -25,15 +23,19 @@ from abeyance.evaluation.demographics import (
 )
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.intervals import Rate, clustered_rate
-from abeyance.evaluation.pairs import Scan, scan
-from abeyance.evaluation.templates import Extracted
+from abeyance.evaluation.pairs import PairScan, scan
+from abeyance.evaluation.prediction_accuracy import PredictionAccuracy, prediction_accuracy
+from abeyance.evaluation.templates import MatedPairs, TemplateSet
 
-#: A grouping with more groups gets no matrix: it could not be read.
-_LARGEST_MATRIX = 40
+#: A grouping with more groups gets no matrix, which would be too large to read.
+_MAX_MATRIX_GROUPS = 40
+
+#: Names of the groups, and the number of each photo's group.
+_Groups = tuple[list[str], NDArray[np.int64]]
 
 
-class AtThreshold(msgspec.Struct, frozen=True, kw_only=True):
-    """All groupings at one threshold."""
+class AuditAtThreshold(msgspec.Struct, frozen=True, kw_only=True):
+    """Differentials of all groupings at one threshold."""
 
     similarity: float
     cosine: float
@@ -41,12 +43,12 @@ class AtThreshold(msgspec.Struct, frozen=True, kw_only=True):
     fnmr: Rate | None
     false_matches: tuple[Differential, ...]
     false_non_matches: tuple[Differential, ...]
-    matrices: tuple[Matrix, ...]
-    combined: tuple[Combined, ...]
+    matrices: tuple[FmrMatrix, ...]
+    combined: tuple[CombinedFairness, ...]
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was found."""
+    """Result of ``abeyance audit demographics``."""
 
     model: str
     strangers: str
@@ -58,12 +60,12 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     mated_pairs_left_out_as_same_shot: int
     groupings: tuple[tuple[str, ...], ...]
     failure_to_detect: tuple[Differential, ...]
-    thresholds: tuple[AtThreshold, ...]
-    attribute_accuracy: tuple[AttributeAccuracy, ...] = ()
+    thresholds: tuple[AuditAtThreshold, ...]
+    attribute_accuracy: tuple[PredictionAccuracy, ...] = ()
 
 
 def default_groupings(attributes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Each of race, gender and age that is given, race with gender, and all three together."""
+    """Return each of race, gender and age that is available, race with gender, and all three together."""
     known = [name for name in ("race", "gender", "age") if name in attributes] or list(attributes[:3])
     groupings: list[tuple[str, ...]] = [(name,) for name in known]
     if len(known) > 1:
@@ -73,118 +75,87 @@ def default_groupings(attributes: Sequence[str]) -> list[tuple[str, ...]]:
     return groupings
 
 
-def mated_pairs(
-    photos: PhotoSet, templates: Extracted, same_shot: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], int]:
-    """All pairs of photos of one person.
-
-    Parameters
-    ----------
-    same_shot
-        Pairs with this cosine or more are one photo cropped twice, and say nothing.
-
-    Returns
-    -------
-    first, second : NDArray
-        (m,) rows.
-    scores : NDArray
-        (m,) float64 cosines, -inf where either photo has no face.
-    dropped : int
-        Pairs left out as the same shot.
-    """
-    rows: dict[str, list[int]] = {}
-    for row, person in enumerate(photos.persons):
-        rows.setdefault(person, []).append(row)
-    pairs = [pair for members in rows.values() for pair in combinations(members, 2)]
-    first, second = np.array(pairs, np.int64).reshape(-1, 2).T
-    scores = np.einsum("ij,ij->i", templates.vectors[first], templates.vectors[second]).astype(np.float64)
-    kept = scores < same_shot
-    scores[~(templates.found[first] & templates.found[second])] = -np.inf
-    return first[kept], second[kept], scores[kept], int((~kept).sum())
-
-
-def person_codes(photos: PhotoSet) -> NDArray[np.int64]:
-    """Number of every photo's person."""
-    codes = {person: number for number, person in enumerate(dict.fromkeys(photos.persons))}
-    return np.array([codes[person] for person in photos.persons], np.int64)
-
-
 def audit(
     strangers: PhotoSet,
-    templates: Extracted,
+    templates: TemplateSet,
     thresholds: Sequence[tuple[float, float]],
     *,
     model: str,
-    mated: PhotoSet | None = None,
-    mated_templates: Extracted | None = None,
+    mated: tuple[PhotoSet, TemplateSet] | None = None,
     groupings: Sequence[tuple[str, ...]] = (),
     same_person: float | None = None,
     same_shot: float = 0.95,
-    least_errors: int = LEAST_ERRORS,
-    predictions: dict[str, Sequence[str]] | None = None,
+    min_errors: int = MIN_ERRORS,
+    predictions: Mapping[str, Sequence[str]] | None = None,
 ) -> Audit:
     """Measure differentials.
 
     Parameters
     ----------
     strangers, templates
-        People to take for each other. If the source names persons, its own mated pairs give the FNMR too.
+        People to compare with each other. If the source names persons, its own mated pairs give the FNMR too.
     thresholds
         (similarity, cosine).
-    mated, mated_templates
-        Another source for mated pairs.
+    mated
+        Another source of mated pairs.
     groupings
         Attributes to cross; :func:`default_groupings` if empty.
     same_person
-        See :func:`abeyance.evaluation.calibration.unique_people`; only where the source names no persons.
+        See :func:`abeyance.evaluation.calibration.unique_people`; only if the source names no persons.
+    same_shot
+        See :meth:`abeyance.evaluation.templates.MatedPairs.of`.
+    min_errors
+        A group with fewer errors is not judged.
     predictions
-        Attribute: what some model said of every photo of ``strangers``; "" where it said nothing.
+        Attribute: the prediction of some model for every photo of ``strangers``; "" where there is none.
+
+    Raises
+    ------
+    DataInvalid
+        If there are no attributes to group by.
     """
     chosen = list(groupings) or default_groupings(strangers.attributes)
     if not chosen:
         raise DataInvalid(f"{strangers.name} has no attributes to group by, such as race, gender or age")
     found = np.flatnonzero(templates.found)
     if strangers.persons_given:
-        kept, left_out = found, 0
+        kept = found
+        persons = [strangers.persons[row] for row in kept]
     else:
-        unique, _ = unique_people(templates.vectors[found], same_person)
-        kept, left_out = found[unique], len(found) - len(unique)
-    people = person_codes(strangers)
+        kept, persons = found[unique_people(templates.vectors[found], same_person)[0]], None
+    people = strangers.person_codes
     level = min(cosine for _, cosine in thresholds)
-    measured = scan(
-        templates.vectors[kept],
-        persons_a=[strangers.persons[row] for row in kept] if strangers.persons_given else None,
-        level=level,
-    )
+    measured = scan(templates.vectors[kept], persons_a=persons, level=level)
     if mated is None and strangers.persons_given:
-        mated, mated_templates = strangers, templates
-    pairs = None
-    if mated is not None and mated_templates is not None:
-        pairs = mated_pairs(mated, mated_templates, same_shot)
-    labels = {grouping: _labels(strangers, grouping) for grouping in chosen}
+        mated = strangers, templates
+    pairs = MatedPairs.of(*mated, same_shot) if mated else None
+    mated_photos = mated[0] if mated else None
+    labels = {grouping: _groups(strangers, grouping) for grouping in chosen}
     return Audit(
         model=model,
         strangers=strangers.name,
-        mated=mated.name if mated else "",
+        mated=mated_photos.name if mated_photos else "",
         people=len(np.unique(people[kept])),
         pairs=measured.total,
-        photos_left_out_as_same_person=left_out,
-        mated_pairs=len(pairs[2]) if pairs else 0,
-        mated_pairs_left_out_as_same_shot=pairs[3] if pairs else 0,
+        photos_left_out_as_same_person=len(found) - len(kept),
+        mated_pairs=len(pairs.scores) if pairs else 0,
+        mated_pairs_left_out_as_same_shot=pairs.same_shot if pairs else 0,
         groupings=tuple(chosen),
         failure_to_detect=tuple(
-            _trials("failure_to_detect", grouping, *labels[grouping], ~templates.found, people, least_errors)
-            for grouping in chosen
+            _differential_of_trials(
+                "failure_to_detect", grouping, groups, ~templates.found, people, min_errors
+            )
+            for grouping, groups in labels.items()
         ),
         thresholds=tuple(
-            _at(similarity, cosine, measured, kept, people, labels, mated, pairs, least_errors)
+            _at(similarity, cosine, measured, kept, people, labels, mated_photos, pairs, min_errors)
             for similarity, cosine in thresholds
         ),
         attribute_accuracy=tuple(
-            attribute_accuracy(
-                attribute, strangers.labels([attribute]), said, grouping, strangers.labels(grouping)
+            prediction_accuracy(
+                attribute, strangers.labels([attribute]), predicted, grouping, strangers.labels(grouping)
             )
-            for attribute, said in (predictions or {}).items()
+            for attribute, predicted in (predictions or {}).items()
             for grouping in chosen
         ),
     )
@@ -193,15 +164,15 @@ def audit(
 def _at(
     similarity: float,
     cosine: float,
-    measured: Scan,
+    measured: PairScan,
     kept: NDArray[np.int64],
     people: NDArray[np.int64],
-    labels: dict[tuple[str, ...], tuple[list[str], NDArray[np.int64]]],
+    labels: Mapping[tuple[str, ...], _Groups],
     mated: PhotoSet | None,
-    pairs: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], int] | None,
-    least_errors: int,
-) -> AtThreshold:
-    # Numbered anew: only these people take part.
+    pairs: MatedPairs | None,
+    min_errors: int,
+) -> AuditAtThreshold:
+    # Numbered anew, because only these people take part.
     owners = np.unique(people[kept], return_inverse=True)[1]
     overall = overall_rate(measured, owners, cosine)
     fmrs, fnmrs, matrices, both = [], [], [], []
@@ -211,37 +182,31 @@ def _at(
             grouping,
             names,
             within_rates(measured, codes[kept], len(names), owners, cosine),
-            least_errors=least_errors,
+            min_errors=min_errors,
             between_pairs=True,
             expected=overall.value,
         )
         fmrs.append(fmr)
-        if len(names) <= _LARGEST_MATRIX:
+        if len(names) <= _MAX_MATRIX_GROUPS:
             matrices.append(matrix(measured, codes[kept], names, owners, cosine))
         if mated is not None and pairs is not None and all(a in mated.attributes for a in grouping):
-            first, _, scores, _ = pairs
-            group_names, group_codes = _labels(mated, grouping)
-            fnmr = _trials(
+            mated_names, mated_codes = _groups(mated, grouping)
+            fnmr = _differential_of_trials(
                 "fnmr",
                 grouping,
-                group_names,
-                group_codes[first],
-                scores < cosine,
-                person_codes(mated)[first],
-                least_errors,
+                (mated_names, mated_codes[pairs.first]),
+                pairs.scores < cosine,
+                pairs.people,
+                min_errors,
             )
             fnmrs.append(fnmr)
-            one = combined(fmr, fnmr)
-            if one:
+            if (one := combined(fmr, fnmr)) is not None:
                 both.append(one)
-    missed = None
-    if mated is not None and pairs is not None:
-        missed = clustered_rate(pairs[2] < cosine, person_codes(mated)[pairs[0]])
-    return AtThreshold(
+    return AuditAtThreshold(
         similarity=similarity,
         cosine=cosine,
         fmr=overall,
-        fnmr=missed,
+        fnmr=pairs.fnmr(cosine) if pairs else None,
         false_matches=tuple(fmrs),
         false_non_matches=tuple(fnmrs),
         matrices=tuple(matrices),
@@ -249,28 +214,27 @@ def _at(
     )
 
 
-def _labels(photos: PhotoSet, grouping: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    labels = photos.labels(grouping)
-    names = sorted(set(labels))
-    return names, np.array([names.index(label) for label in labels], np.int64)
+def _groups(photos: PhotoSet, grouping: Sequence[str]) -> _Groups:
+    names, codes = np.unique(np.array(photos.labels(grouping)), return_inverse=True)
+    return names.tolist(), codes
 
 
-def _trials(
+def _differential_of_trials(
     measure: str,
     grouping: Sequence[str],
-    names: Sequence[str],
-    codes: NDArray[np.int64],
+    groups: _Groups,
     errors: NDArray[np.bool_],
     people: NDArray[np.int64],
-    least_errors: int,
+    min_errors: int,
 ) -> Differential:
-    """Groups of trials that each belong to one person."""
+    """Compare groups whose trials each belong to one person."""
+    names, codes = groups
     rates = [clustered_rate(errors[codes == i], people[codes == i]) for i in range(len(names))]
     return differential(
         measure,
         grouping,
         names,
         rates,
-        least_errors=least_errors,
+        min_errors=min_errors,
         expected=float(errors.mean()) if len(errors) else 0.0,
     )

@@ -1,37 +1,40 @@
-"""Photos as people have them: a folder per person, a table with attributes, the pairs of LFW, labelled boxes.
+"""Labelled photos on disk: a folder per person, a table with attributes, published pairs, marked faces.
 
-Relative paths are looked for beside the table, then in the folder ``images`` beside it, or in the folder
-that the caller names. A photo without a person is taken to be the only one of its person.
+Relative paths of a table are looked up beside the table, then in the folder ``images`` beside it, or in the folder that
+the caller names. A photo without a person counts as the only one of its person.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from abeyance.evaluation.errors import DataInvalid
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff"})
 _IMAGE_COLUMN = re.compile(r"^(image|photo|file|filename|file_name|path)(_[a-z0-9]+)?$")
 _PERSON_COLUMNS = ("person_id", "person", "identity", "subject_id", "subject", "individual")
-#: Columns that mean the same as a column of the audit.
+#: Other names of an attribute.
 _ALIASES = {"ethnicity": "race", "sex": "gender", "age_group": "age"}
-#: Free text and numbers of anything are no groups: a column with more different values is left out.
-_MOST_VALUES = 40
+#: A column with more different values is free text or a number, and makes no groups.
+_MAX_VALUES = 40
 _DECADES = ((3, "0-2"), (10, "3-9"), *((10 * d, f"{10 * d - 10}-{10 * d - 1}") for d in range(2, 8)))
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
-    """One photo: where it is, who is on it, and what was published about that person."""
+class LabelledPhoto:
+    """A photo, its person, and the published attributes of that person."""
 
     path: Path
     person: str
     attributes: Mapping[str, str] = field(default_factory=dict)
-    #: Name of the column that the photo came from, "" outside tables.
+    #: Column of the table that names the photo, "" outside tables.
     column: str = ""
 
 
@@ -40,8 +43,8 @@ class PhotoSet:
     """Photos of one source."""
 
     name: str
-    photos: tuple[Photo, ...]
-    #: Whether the source says who is who; if not, every photo is a person of its own.
+    photos: tuple[LabelledPhoto, ...]
+    #: Whether the source names persons; if not, every photo is a person of its own.
     persons_given: bool
 
     def __len__(self) -> int:
@@ -59,18 +62,18 @@ class PhotoSet:
 
     @property
     def attributes(self) -> list[str]:
-        """Names of the attributes that every photo has, in the order of the table."""
+        """Names of the attributes that all photos have, in the order of the table."""
         if not self.photos:
             return []
         return [a for a in self.photos[0].attributes if all(a in p.attributes for p in self.photos)]
 
     def labels(self, attributes: Sequence[str]) -> list[str]:
-        """Group of every photo: the values of ``attributes`` joined by `` / ``.
+        """Return the group of every photo: the values of ``attributes`` joined by `` / ``.
 
         Raises
         ------
         DataInvalid
-            If there is no such attribute.
+            If an attribute is missing.
         """
         missing = [name for name in attributes if name not in self.attributes]
         if missing:
@@ -79,8 +82,19 @@ class PhotoSet:
             )
         return [" / ".join(photo.attributes[name] for name in attributes) for photo in self.photos]
 
+    @property
+    def person_codes(self) -> NDArray[np.int64]:
+        """(n,) int64: number of the person of every photo, from 0."""
+        return codes_of(self.persons)
+
     def of_column(self, column: str) -> PhotoSet:
-        """Only the photos of one column of the table, for tables with several photos of a person."""
+        """Return only the photos of one column of the table, for tables with several photos of a person.
+
+        Raises
+        ------
+        DataInvalid
+            If there are no photos in such a column.
+        """
         kept = tuple(photo for photo in self.photos if photo.column == column)
         if not kept:
             columns = sorted({photo.column for photo in self.photos})
@@ -89,10 +103,46 @@ class PhotoSet:
             )
         return PhotoSet(f"{self.name} ({column})", kept, self.persons_given)
 
+    def where(self, allowed: Mapping[str, Collection[str]]) -> PhotoSet:
+        """Return only the photos with one of the ``allowed`` values of each attribute, in any case of letters.
+
+        Raises
+        ------
+        DataInvalid
+            If an attribute is missing, or no photo has such values.
+        """
+        photos = self.photos
+        for name, values in allowed.items():
+            self.labels([name])
+            folded = {value.casefold() for value in values}
+            photos = tuple(photo for photo in photos if photo.attributes[name].casefold() in folded)
+        if not photos:
+            raise DataInvalid(f"no photo of {self.name} has the attribute values that were asked for")
+        return replace(self, photos=photos)
+
+    def renamed(self, names: Mapping[str, str]) -> PhotoSet:
+        """Return the photos with other names of attribute values, so that two sources can be compared.
+
+        Parameters
+        ----------
+        names
+            Published value, in any case of letters: new value.
+        """
+        folded = {old.casefold(): new for old, new in names.items()}
+        return replace(
+            self,
+            photos=tuple(
+                replace(
+                    photo, attributes={k: folded.get(v.casefold(), v) for k, v in photo.attributes.items()}
+                )
+                for photo in self.photos
+            ),
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two photos, and whether they show one person."""
+class PhotoPair:
+    """Two photos, mated (of one person) or non-mated."""
 
     a: Path
     b: Path
@@ -103,29 +153,28 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """An image and the faces that people marked on it: x, y, width, height in pixels."""
+    """An image and the boxes of its marked faces: x, y, width, height in pixels."""
 
     path: Path
     boxes: tuple[tuple[float, float, float, float], ...]
 
 
 def read_photos(source: str | Path, *, images: str | Path = "") -> PhotoSet:
-    """Photos of a folder or a table.
+    """Read the photos of a folder or a table.
 
     Parameters
     ----------
     source
-        A folder with a folder per person; a folder of photos of different people; or a CSV with one or more
-        columns of photos (``image``, ``photo``, ``file`` or ``path``, also ``photo_a``, ``photo_b``), perhaps a
-        column of persons (``person_id``, ``person``, ``identity``, ``subject``), and columns of attributes.
+        A folder with a folder per person; a folder of photos of different people; or a CSV with one or more columns
+        of photos (``image``, ``photo``, ``file`` or ``path``, also ``photo_a``, ``photo_b``), optionally a column of
+        persons (``person_id``, ``person``, ``identity``, ``subject``), and columns of attributes.
     images
-        Folder that the paths of a table are relative to, where it is neither the table's own nor ``images``
-        beside it.
+        Folder that the paths of a table are relative to, if it is neither the table's own nor ``images`` beside it.
 
     Raises
     ------
     DataInvalid
-        If there are no photos, or the table cannot be read, or photos are missing.
+        If there are no photos, if photos are missing, or if the table cannot be read.
     """
     path = Path(source)
     if path.is_dir():
@@ -141,18 +190,20 @@ def read_photos(source: str | Path, *, images: str | Path = "") -> PhotoSet:
     attributes = _attributes(rows, [c for c in columns if c not in image_columns and c != person_column])
     resolve = _Resolver(path, images)
     photos = []
-    for number, row in enumerate(rows):
-        known = {name: values[number] for name, values in attributes.items()}
-        person = row[person_column] if person_column else f"row {number + 1}"
+    for number, row in enumerate(rows, 1):
+        known = {name: values[number - 1] for name, values in attributes.items()}
+        person = row[person_column] if person_column else f"row {number}"
         photos += [
-            Photo(resolve(row[column]), person, known, column) for column in image_columns if row[column]
+            LabelledPhoto(resolve(row[column], number), person, known, column)
+            for column in image_columns
+            if row[column]
         ]
     resolve.check()
     return PhotoSet(_name(path), tuple(photos), bool(person_column) or len(image_columns) > 1)
 
 
-def read_pairs(source: str | Path, *, images: str | Path = "") -> list[Pair]:
-    """Pairs of a CSV (``image_a``, ``image_b``, ``same``, perhaps ``fold``) or of LFW's own ``pairs.txt``.
+def read_pairs(source: str | Path, *, images: str | Path = "") -> list[PhotoPair]:
+    """Read pairs of a CSV (``image_a``, ``image_b``, ``same``, optionally ``fold``) or of LFW's own ``pairs.txt``.
 
     Raises
     ------
@@ -177,17 +228,22 @@ def read_pairs(source: str | Path, *, images: str | Path = "") -> list[Pair]:
         )
     resolve = _Resolver(path, images)
     pairs = [
-        Pair(resolve(row[first]), resolve(row[second]), _truth(row[label], path), row.get("fold", ""))
-        for row in rows
+        PhotoPair(
+            resolve(row[first], number),
+            resolve(row[second], number),
+            _truth(row[label], path),
+            row.get("fold", ""),
+        )
+        for number, row in enumerate(rows, 1)
     ]
     resolve.check()
     return pairs
 
 
 def read_boxes(source: str | Path, *, images: str | Path = "") -> list[LabelledImage]:
-    """Images with marked faces from a CSV: ``image``, ``x``, ``y``, ``width``, ``height`` in pixels.
+    """Read images with marked faces from a CSV: ``image``, ``x``, ``y``, ``width``, ``height`` in pixels.
 
-    A row whose ``width`` is empty or 0 stands for an image without a face.
+    A row with an empty ``width`` or a ``width`` of 0 stands for an image without a face.
 
     Raises
     ------
@@ -201,8 +257,8 @@ def read_boxes(source: str | Path, *, images: str | Path = "") -> list[LabelledI
         raise DataInvalid(f"{path.name} needs the columns {', '.join(needed)}")
     resolve = _Resolver(path, images)
     boxes: dict[Path, list[tuple[float, float, float, float]]] = {}
-    for row in rows:
-        known = boxes.setdefault(resolve(row["image"]), [])
+    for number, row in enumerate(rows, 1):
+        known = boxes.setdefault(resolve(row["image"], number), [])
         try:
             x, y, width, height = (float(row[column] or 0) for column in needed[1:])
         except ValueError:
@@ -214,31 +270,41 @@ def read_boxes(source: str | Path, *, images: str | Path = "") -> list[LabelledI
 
 
 def person_of(path: Path) -> str:
-    """Who is on a photo of a folder-per-person tree."""
+    """Return the person of a photo in a tree with a folder per person."""
     return path.parent.name
 
 
+def codes_of(names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each name, from 0, in the order of first appearance: (n,) int64."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+
+
 class _Resolver:
-    """Finds the photos of a table, and counts those that are not there."""
+    """Paths of the photos of a table, and a count of those that are missing."""
 
     def __init__(self, table: Path, images: str | Path) -> None:
         self._roots = [Path(images)] if images else [table.parent, table.parent / "images"]
         self._table = table
-        self._missing = 0
-        self._seen: dict[str, Path] = {}
+        self._missing_rows: list[int] = []
+        self._paths: dict[str, Path] = {}
 
-    def __call__(self, name: str) -> Path:
-        if name not in self._seen:
+    def __call__(self, name: str, row: int) -> Path:
+        """Return the path of photo ``name``, which stands in ``row`` of the table, counted from 1."""
+        if name not in self._paths:
             found = next((root / name for root in self._roots if (root / name).is_file()), None)
-            self._missing += found is None
-            self._seen[name] = found or Path(name)
-        return self._seen[name]
+            if found is None:
+                self._missing_rows.append(row)
+            self._paths[name] = found or Path(name)
+        return self._paths[name]
 
     def check(self) -> None:
-        if self._missing:
+        if self._missing_rows:
+            # The name of a photo may be that of a person, so the error names the row.
             raise DataInvalid(
-                f"{self._missing} of {len(self._seen)} photos of {self._table.name} are not in "
-                f"{' or '.join(map(str, self._roots))}; give their folder with --images"
+                f"{len(self._missing_rows)} of {len(self._paths)} photos of {self._table.name} are not in "
+                f"{' or '.join(map(str, self._roots))}, the first of them in row {self._missing_rows[0]}; "
+                "give their folder with --images"
             )
 
 
@@ -263,7 +329,7 @@ def _attributes(rows: list[dict[str, str]], columns: list[str]) -> dict[str, lis
         values = [row[column] for row in rows]
         if name == "age":
             values = [_age_bin(value) for value in values]
-        if name not in {"name", "id", "fold"} and 1 < len(set(values)) <= _MOST_VALUES:
+        if name not in {"name", "id", "fold"} and 1 < len(set(values)) <= _MAX_VALUES:
             found[name] = [value or "unknown" for value in values]
     return found
 
@@ -278,13 +344,13 @@ def _age_bin(value: str) -> str:
 
 def _read_folder(folder: Path) -> PhotoSet:
     tree = [
-        Photo(file, person.name)
+        LabelledPhoto(file, person.name)
         for person in sorted(p for p in folder.iterdir() if p.is_dir())
         for file in _photos_in(person)
     ]
     if tree:
         return PhotoSet(folder.name, tuple(tree), persons_given=True)
-    flat = [Photo(file, file.stem) for file in _photos_in(folder)]
+    flat = [LabelledPhoto(file, file.stem) for file in _photos_in(folder)]
     if not flat:
         raise DataInvalid(f"there are no photos in {folder}; expected a folder per person, or photos")
     return PhotoSet(folder.name, tuple(flat), persons_given=False)
@@ -294,8 +360,8 @@ def _photos_in(folder: Path) -> Iterator[Path]:
     return (f for f in sorted(folder.iterdir()) if f.suffix.lower() in SUFFIXES and f.is_file())
 
 
-def _read_lfw(path: Path, images: str | Path) -> list[Pair]:
-    """LFW's format: a head line (folds, pairs per fold and kind), then ``name n1 n2`` or ``name1 n1 name2 n2``."""
+def _read_lfw(path: Path, images: str | Path) -> list[PhotoPair]:
+    """Read LFW's format: a head line (folds, pairs per fold and kind), then ``name n1 n2`` or ``name1 n1 name2 n2``."""
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         head = [int(word) for word in lines[0]]
@@ -304,8 +370,11 @@ def _read_lfw(path: Path, images: str | Path) -> list[Pair]:
         pairs = []
         for number, words in enumerate(lines[1:]):
             first, one, second, two = words if len(words) == 4 else (words[0], words[1], words[0], words[2])
-            a, b = (resolve(f"{name}/{name}_{int(n):04d}.jpg") for name, n in ((first, one), (second, two)))
-            pairs.append(Pair(a, b, len(words) == 3, str(number // (2 * size) + 1) if folds > 1 else ""))
+            a, b = (
+                resolve(f"{name}/{name}_{int(n):04d}.jpg", number + 1)
+                for name, n in ((first, one), (second, two))
+            )
+            pairs.append(PhotoPair(a, b, len(words) == 3, str(number // (2 * size) + 1) if folds > 1 else ""))
     except OSError as error:
         raise DataInvalid(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:
@@ -321,7 +390,7 @@ def _truth(value: str, path: Path) -> bool:
         return True
     if value.lower() in {"0", "-1", "false", "no", "different"}:
         return False
-    raise DataInvalid(f"{path.name} has a value under same that is neither 1 nor 0")
+    raise DataInvalid(f"{path.name} has a value in column same that is neither 1 nor 0")
 
 
 def _name(path: Path) -> str:

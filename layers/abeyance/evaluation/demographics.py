@@ -1,8 +1,8 @@
-"""Who does it get wrong: error rates by group, how far they lie apart, and whether the data can tell.
+"""Differentials: error rates by group, their spread, and whether the data can tell the groups apart.
 
-Sources: NIST IR 8429 (Grother 2022) for ratios to the best group and to the geometric mean, and for the
-matrix within and across groups; Howard et al. 2022 (Evaluating proposed fairness models for face recognition
-algorithms) for the Gini coefficient of group rates and for GARBE; Pereira and Marcel 2021 for FDR.
+Sources: NIST IR 8429 (Grother 2022) for ratios to the best group and to the geometric mean, and for the matrix within
+and across groups; Howard et al. 2022 (Evaluating proposed fairness models for face recognition algorithms) for the
+Gini coefficient of group rates and for GARBE; Pereira and Marcel 2021 for FDR.
 """
 
 from __future__ import annotations
@@ -16,33 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.evaluation.intervals import CONFIDENCE, Rate, dyadic_rate, people_for, trials_for, wilson
-from abeyance.evaluation.pairs import Scan
+from abeyance.evaluation.pairs import PairScan
 
-#: A rate that rests on fewer errors is uncertain by a factor of two or more, and gets no verdict.
-LEAST_ERRORS = 10
+#: A rate with fewer errors is uncertain by a factor of two or more, and gets no verdict.
+MIN_ERRORS = 10
 
 Verdict = Literal["differs", "no difference found", "too few"]
 
 
 class GroupRate(msgspec.Struct, frozen=True, kw_only=True):
-    """One group's error rate, and where it stands among the groups that have errors enough."""
+    """One group's error rate, beside the groups that have enough errors to be judged."""
 
     group: str
     rate: Rate
-    #: Of this group's rate to the lowest and to the geometric mean of the groups that are judged; None if
-    #: this one is not.
+    #: Ratios of the rate to the lowest and to the geometric mean of the judged groups; None if not judged.
     ratio_to_best: float | None
     ratio_to_geometric_mean: float | None
-    #: Whether there are errors enough to judge; if not, how many more people it would take, as far as the
-    #: rate can be told (0: cannot be told).
+    #: Whether there are enough errors to judge.
     judged: bool
-    more_people_needed: int
+    #: People to add until there are, if the rate stays the same: 0 if judged, None if it cannot be estimated.
+    more_people_needed: int | None
 
 
 class Differential(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the groups lie apart in one error rate. Statistics are over the judged groups only."""
+    """Spread of one error rate between groups. Statistics are over the judged groups only."""
 
-    #: ``fmr``, ``fnmr``, ``failure_to_detect`` or the name of an attribute.
+    #: ``fmr``, ``fnmr`` or ``failure_to_detect``.
     measure: str
     attributes: tuple[str, ...]
     groups: tuple[GroupRate, ...]
@@ -53,11 +52,21 @@ class Differential(msgspec.Struct, frozen=True, kw_only=True):
     max_over_geometric_mean: float | None
     gini: float | None
     verdict: Verdict
-    #: What the verdict says, in words, and what it would take to say more.
-    says: str
+    #: The verdict in words, and the data that a clearer one would take.
+    explanation: str
+
+    @property
+    def grouping(self) -> str:
+        """The attributes that make the groups, for headings."""
+        return " x ".join(self.attributes)
+
+    @property
+    def by_rate(self) -> list[GroupRate]:
+        """The groups, the highest rate first."""
+        return sorted(self.groups, key=lambda row: -row.rate.value)
 
 
-class Matrix(msgspec.Struct, frozen=True, kw_only=True):
+class FmrMatrix(msgspec.Struct, frozen=True, kw_only=True):
     """FMR within (diagonal) and across groups; symmetric."""
 
     groups: tuple[str, ...]
@@ -66,8 +75,8 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[tuple[int, ...], ...]
 
 
-class Combined(msgspec.Struct, frozen=True, kw_only=True):
-    """One number for FMR and FNMR together, over the groups that both were measured for."""
+class CombinedFairness(msgspec.Struct, frozen=True, kw_only=True):
+    """Measures that join FMR and FNMR in one number, over the groups that have both."""
 
     groups: tuple[str, ...]
     #: 1 - (alpha * largest FMR difference + (1 - alpha) * largest FNMR difference).
@@ -83,7 +92,7 @@ class Combined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gini(rates: Sequence[float]) -> float:
-    """Gini coefficient of rates with the correction n / (n - 1): 0 all equal, 1 only one group has errors."""
+    """Return the Gini coefficient of rates, corrected by n / (n - 1): 0 if all are equal, 1 if only one is not 0."""
     values = np.asarray(rates, np.float64)
     count, mean = len(values), float(values.mean()) if len(values) else 0.0
     if count < 2 or mean == 0:
@@ -93,69 +102,90 @@ def gini(rates: Sequence[float]) -> float:
 
 
 def fdr(fmr: Sequence[float], fnmr: Sequence[float], alpha: float = 0.5) -> float:
-    """Fairness discrepancy rate (Pereira and Marcel 2021)."""
+    """Return the fairness discrepancy rate (Pereira and Marcel 2021)."""
     return 1 - (alpha * (max(fmr) - min(fmr)) + (1 - alpha) * (max(fnmr) - min(fnmr)))
 
 
 def garbe(fmr: Sequence[float], fnmr: Sequence[float], alpha: float = 0.5) -> float:
-    """Gini aggregation rate for biometric equitability (Howard et al. 2022)."""
+    """Return the Gini aggregation rate for biometric equitability (Howard et al. 2022)."""
     return alpha * gini(fmr) + (1 - alpha) * gini(fnmr)
 
 
 def within_rates(
-    scan: Scan, groups: NDArray[np.int64], count: int, people: NDArray[np.int64], threshold: float
+    found: PairScan, groups: NDArray[np.int64], count: int, people: NDArray[np.int64], threshold: float
 ) -> list[Rate]:
-    """FMR of pairs of two people of one group, for each of ``count`` groups.
+    """Return the FMR of pairs of two people of one group, for each of ``count`` groups.
 
     Parameters
     ----------
-    scan
-        All pairs of one set, those from ``threshold`` on kept one by one.
+    found
+        All pairs of one set, those at or above ``threshold`` kept one by one.
     groups, people
-        (n,) int, of each row of the set.
+        (n,) int: group and person of each row of the set.
+    threshold
+        Cosine.
     """
-    matched = scan.scores >= np.float32(threshold)
-    left, right = scan.left[matched], scan.right[matched]
+    left, right = found.matches(threshold)
     rates = []
     for group in range(count):
         inside = (groups[left] == group) & (groups[right] == group)
-        rates.append(_dyadic(left[inside], right[inside], people, groups == group))
+        rates.append(_fmr(people[left[inside]], people[right[inside]], people[groups == group]))
     return rates
 
 
-def overall_rate(scan: Scan, people: NDArray[np.int64], threshold: float) -> Rate:
-    """FMR of all pairs of one set."""
-    matched = scan.scores >= np.float32(threshold)
-    return _dyadic(scan.left[matched], scan.right[matched], people, np.ones(len(people), bool))
-
-
-def _dyadic(
-    left: NDArray[np.int32], right: NDArray[np.int32], people: NDArray[np.int64], members: NDArray[np.bool_]
+def overall_rate(
+    found: PairScan,
+    people: NDArray[np.int64],
+    threshold: float,
+    other_people: NDArray[np.int64] | None = None,
 ) -> Rate:
-    photos = np.bincount(people[members], minlength=int(people.max(initial=0)) + 1)
-    pairs_per_person = photos * (int(photos.sum()) - photos)
-    return dyadic_rate(people[left], people[right], pairs_per_person, int(pairs_per_person.sum()) // 2)
+    """Return the FMR of all pairs of one set, or of two sets of different people.
+
+    Parameters
+    ----------
+    people, other_people
+        (n,) and (m,) int: person of each row of the first and of the second set, each numbered from 0.
+    """
+    left, right = found.matches(threshold)
+    if other_people is None:
+        return _fmr(people[left], people[right], people)
+    ours, others = np.bincount(people), np.bincount(other_people)
+    pairs_per_person = np.concatenate([ours * len(other_people), others * len(people)])
+    return dyadic_rate(
+        people[left], other_people[right] + len(ours), pairs_per_person, len(people) * len(other_people)
+    )
+
+
+def _fmr(left: NDArray[np.int64], right: NDArray[np.int64], people: NDArray[np.int64]) -> Rate:
+    """Return the FMR of the pairs of a set with these ``people``, of which ``left`` and ``right`` matched."""
+    photos = np.bincount(people)
+    pairs_per_person = photos * (len(people) - photos)
+    return dyadic_rate(left, right, pairs_per_person, int(pairs_per_person.sum()) // 2)
 
 
 def matrix(
-    scan: Scan, groups: NDArray[np.int64], names: Sequence[str], people: NDArray[np.int64], threshold: float
-) -> Matrix:
-    """FMR within and across groups."""
+    found: PairScan,
+    groups: NDArray[np.int64],
+    names: Sequence[str],
+    people: NDArray[np.int64],
+    threshold: float,
+) -> FmrMatrix:
+    """Return the FMR within and across groups; parameters as for :func:`within_rates`."""
     size = len(names)
-    matched = scan.scores >= np.float32(threshold)
+    left, right = found.matches(threshold)
     counts = np.zeros((size, size), np.int64)
-    np.add.at(counts, (groups[scan.left[matched]], groups[scan.right[matched]]), 1)
+    np.add.at(counts, (groups[left], groups[right]), 1)
     counts = counts + counts.T - np.diag(np.diag(counts))
     photos = np.bincount(groups, minlength=size)
     pairs = np.outer(photos, photos)
-    # A person's photos may have been put in different groups; their pairs are none of strangers.
+    # The photos of a person may be in different groups; their pairs are mated.
     own = np.zeros((int(people.max()) + 1, size), np.int64)
     np.add.at(own, (people, groups), 1)
     several = own[own.sum(axis=1) > 1]
     pairs -= several.T @ several
     pairs[np.diag_indices(size)] = (photos**2 - (own**2).sum(axis=0)) // 2
     rates = np.divide(counts, pairs, out=np.full((size, size), np.nan), where=pairs > 0)
-    return Matrix(
+    return FmrMatrix(
         groups=tuple(names),
         fmr=tuple(tuple(None if math.isnan(v) else float(v) for v in row) for row in rates),
         false_matches=tuple(tuple(row) for row in counts.tolist()),
@@ -169,7 +199,7 @@ def differential(
     names: Sequence[str],
     rates: Sequence[Rate],
     *,
-    least_errors: int = LEAST_ERRORS,
+    min_errors: int = MIN_ERRORS,
     between_pairs: bool = False,
     expected: float = 0.0,
 ) -> Differential:
@@ -177,16 +207,16 @@ def differential(
 
     Parameters
     ----------
-    rates
-        Of each group.
-    least_errors
+    names, rates
+        Name and rate of each group.
+    min_errors
         A group with fewer errors is not judged.
     between_pairs
-        The trials are pairs of two people of the group, so that their number grows with the square of it.
+        The trials are pairs of two people of the group, so that their number grows with the square of the people.
     expected
         Rate to plan with for a group without any error.
     """
-    judged = [i for i, rate in enumerate(rates) if rate.count >= least_errors and rate.value > 0]
+    judged = [i for i, rate in enumerate(rates) if rate.count >= min_errors and rate.value > 0]
     values = [rates[i].value for i in judged]
     mean = math.exp(sum(map(math.log, values)) / len(values)) if values else 0.0
     lowest = min(values, default=0.0)
@@ -199,14 +229,14 @@ def differential(
             judged=i in judged,
             more_people_needed=0
             if i in judged
-            else _people_needed(rate, expected, least_errors, between_pairs),
+            else _people_needed(rate, expected, min_errors, between_pairs),
         )
         for i, (name, rate) in enumerate(zip(names, rates, strict=True))
     )
     best = min(judged, key=lambda i: rates[i].value, default=-1)
     worst = max(judged, key=lambda i: rates[i].value, default=-1)
     several = len(judged) > 1
-    verdict, says = _judge(rows, judged, best, worst, least_errors)
+    verdict, explanation = _judge(rows, judged, best, worst, min_errors)
     return Differential(
         measure=measure,
         attributes=tuple(attributes),
@@ -218,12 +248,12 @@ def differential(
         max_over_geometric_mean=rates[worst].value / mean if several else None,
         gini=gini(values) if several else None,
         verdict=verdict,
-        says=says,
+        explanation=explanation,
     )
 
 
-def combined(fmr: Differential, fnmr: Differential, alpha: float = 0.5) -> Combined | None:
-    """FDR and GARBE over the groups that both measures have trials for; None if there are fewer than two."""
+def combined(fmr: Differential, fnmr: Differential, alpha: float = 0.5) -> CombinedFairness | None:
+    """Return FDR and GARBE over the groups with trials in both measures; None if there are fewer than two."""
     first = {row.group.casefold(): row for row in fmr.groups if row.rate.trials}
     second = {row.group.casefold(): row for row in fnmr.groups if row.rate.trials}
     shared = [key for key in first if key in second]
@@ -231,7 +261,7 @@ def combined(fmr: Differential, fnmr: Differential, alpha: float = 0.5) -> Combi
         return None
     fmrs = [first[key].rate.value for key in shared]
     fnmrs = [second[key].rate.value for key in shared]
-    return Combined(
+    return CombinedFairness(
         groups=tuple(first[key].group for key in shared),
         fdr=fdr(fmrs, fnmrs, alpha),
         garbe=garbe(fmrs, fnmrs, alpha),
@@ -239,42 +269,43 @@ def combined(fmr: Differential, fnmr: Differential, alpha: float = 0.5) -> Combi
     )
 
 
-def _people_needed(rate: Rate, expected: float, errors: int, between_pairs: bool) -> int:
-    """How many more people a group needs, if its rate stays what it is."""
+def _people_needed(rate: Rate, expected: float, errors: int, between_pairs: bool) -> int | None:
+    """Return the number of people to add until ``errors`` errors are expected, or None if it cannot be estimated."""
     trials = trials_for(rate.value or expected, errors)
-    if not trials:
-        return 0
+    if not trials or (not rate.trials and not between_pairs):
+        return None
     if between_pairs:
-        # Photos of one person do not add strangers, so people are counted as if they had one each.
+        # More photos of one person add no strangers, so people count as if they had one photo each.
         return max(1, people_for(trials) - rate.people)
-    return max(1, math.ceil(trials * rate.people / max(1, rate.trials)) - rate.people)
+    return max(1, math.ceil(trials * rate.people / rate.trials) - rate.people)
 
 
 def _judge(
-    rows: Sequence[GroupRate], judged: Sequence[int], best: int, worst: int, least: int
+    rows: Sequence[GroupRate], judged: Sequence[int], best: int, worst: int, min_errors: int
 ) -> tuple[Verdict, str]:
-    left_out = [row for i, row in enumerate(rows) if i not in judged]
+    others = [row for i, row in enumerate(rows) if i not in judged]
     more = ""
-    if left_out:
-        needed = max(left_out, key=lambda row: row.more_people_needed)
-        more = (
-            f" {len(left_out)} of {len(rows)} groups have fewer than {least} errors and are not judged; "
-            f"{needed.group} would need about {needed.more_people_needed:,} more people."
-        )
+    if others:
+        more = f" {len(others)} of {len(rows)} groups have fewer than {min_errors} errors and are not judged"
+        largest = max(others, key=lambda row: row.more_people_needed or 0)
+        if largest.more_people_needed:
+            more += f"; {largest.group} would need about {largest.more_people_needed:,} more people"
+        more += "."
     if len(judged) < 2:
-        return "too few", f"No verdict: it takes two groups with at least {least} errors each." + more
-    # All groups were looked at to find the worst and the best, so each interval is as sure as that asks for.
-    sure = 1 - (1 - CONFIDENCE) / len(judged)
-    lower = wilson(rows[worst].rate.value, rows[worst].rate.effective, sure)[0]
-    upper = wilson(rows[best].rate.value, rows[best].rate.effective, sure)[1]
-    ratio = rows[worst].rate.value / rows[best].rate.value
+        return "too few", f"No verdict: it takes two groups with at least {min_errors} errors each." + more
+    high, low = rows[worst], rows[best]
+    # The worst and the best are selected from all groups, so their intervals are corrected for that (Bonferroni).
+    confidence = 1 - (1 - CONFIDENCE) / len(judged)
+    lower = wilson(high.rate.value, high.rate.effective, confidence)[0]
+    upper = wilson(low.rate.value, low.rate.effective, confidence)[1]
+    ratio = high.rate.value / low.rate.value
     times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     if lower > upper:
         return "differs", (
-            f"The rate of {rows[worst].group} is {times} times that of {rows[best].group}, and the "
-            f"intervals lie apart." + more
+            f"The rate of {high.group} is {times} times that of {low.group}, and their intervals do not overlap."
+            + more
         )
     return "no difference found", (
-        f"The rates of {rows[worst].group} and {rows[best].group} differ by a factor of {times}, which this "
-        "data cannot tell from chance. That is not a finding that they are equal." + more
+        f"The rates of {high.group} and {low.group} differ by a factor of {times}, which may be chance in this data. "
+        "That is not a finding that they are equal." + more
     )

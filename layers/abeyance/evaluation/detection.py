@@ -1,4 +1,4 @@
-"""Which faces are found? Recall by size and false positives, against boxes that people marked."""
+"""Face detection: recall by size and false positives, against boxes that people marked."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from abeyance.vision.boxes import iou
 Box = tuple[float, float, float, float]
 
 #: Height of the face in pixels of the photo as it is: [from, below).
-SIZES = ((0.0, 16.0), (16.0, 24.0), (24.0, 40.0), (40.0, 80.0), (80.0, float("inf")))
+SIZES_PX = ((0.0, 16.0), (16.0, 24.0), (24.0, 40.0), (40.0, 80.0), (80.0, float("inf")))
 
 
-class Sized(msgspec.Struct, frozen=True, kw_only=True):
-    """Recall among faces of one range of heights; ``to`` is None for any larger."""
+class RecallAtSize(msgspec.Struct, frozen=True, kw_only=True):
+    """Recall among faces of one range of heights in pixels; ``below`` is None for any larger."""
 
     at_least: float
     below: float | None
     recall: Rate
 
 
-class Detection(msgspec.Struct, frozen=True, kw_only=True):
+class DetectionResult(msgspec.Struct, frozen=True, kw_only=True):
     """Detections against marked faces of ``min_size`` pixels or more."""
 
     images: int
@@ -37,18 +37,25 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     false_positives: int
     false_positives_per_image: float
     average_precision: float
-    sizes: tuple[Sized, ...]
+    sizes: tuple[RecallAtSize, ...]
 
 
 def match(
     marked: Sequence[Box], found: Sequence[Box], confidence: Sequence[float], overlap: float = 0.5
 ) -> NDArray[np.int64]:
-    """Which marked face each detection is: the surest chooses first, and each face is taken once.
+    """Assign detections to marked faces, the most confident first, each face once.
+
+    Parameters
+    ----------
+    marked, found
+        Boxes: x, y, width, height in pixels.
+    overlap
+        Least intersection over union.
 
     Returns
     -------
     NDArray
-        (n,) index of the marked face, or -1.
+        (n,) int64: index of the marked face of each detection, or -1.
     """
     result = np.full(len(found), -1, np.int64)
     if not len(found) or not len(marked):
@@ -70,60 +77,69 @@ def evaluate_detection(
     min_size: float = 40.0,
     overlap: float = 0.5,
     min_confidence: float = 0.7,
-) -> Detection:
+) -> DetectionResult:
     """Compare detections with marked faces, image by image.
 
-    Marked faces lower than ``min_size`` pixels, and detections of them or of that size, count neither for nor
-    against: many small faces are not marked at all.
+    Marked faces lower than ``min_size`` pixels, and detections of them or of that size, are left out, because many
+    small faces are not marked.
+
+    Parameters
+    ----------
+    marked, found
+        Boxes of each image: x, y, width, height in pixels.
+    confidence
+        Confidence of each detection, 0 to 1.
+    overlap
+        Least intersection over union.
+    min_confidence
+        Confidence that the detections were made with; reported only.
     """
     hits: list[bool] = []
     heights: list[float] = []
     face_image: list[int] = []
-    right: list[bool] = []
+    correct: list[bool] = []
     detection_image: list[int] = []
-    sureness: list[float] = []
-    for image, (boxes, detections, sure) in enumerate(zip(marked, found, confidence, strict=True)):
-        matched = match(boxes, detections, sure, overlap)
-        taken = set(matched.tolist())
-        hits += [index in taken for index in range(len(boxes))]
+    confidences: list[float] = []
+    for image, (boxes, detections, certain) in enumerate(zip(marked, found, confidence, strict=True)):
+        matched = match(boxes, detections, certain, overlap).tolist()
+        hits += [index in matched for index in range(len(boxes))]
         heights += [box[3] for box in boxes]
         face_image += [image] * len(boxes)
-        for index, detection, certain in zip(matched.tolist(), detections, sure, strict=True):
+        for index, detection, value in zip(matched, detections, certain, strict=True):
             if (boxes[index][3] if index >= 0 else detection[3]) >= min_size:
-                right.append(index >= 0)
+                correct.append(index >= 0)
                 detection_image.append(image)
-                sureness.append(certain)
+                confidences.append(value)
     hit, height, images = np.array(hits, bool), np.array(heights), np.array(face_image, np.int64)
-    large = height >= min_size
-    wrong = len(right) - sum(right)
-    return Detection(
+
+    def recall(low: float, high: float) -> Rate:
+        rows = (height >= low) & (height < high)
+        return clustered_rate(hit[rows], images[rows])
+
+    overall = recall(min_size, np.inf)
+    false_positives = len(correct) - sum(correct)
+    return DetectionResult(
         images=len(marked),
         min_size=min_size,
         overlap=overlap,
         min_confidence=min_confidence,
-        recall=clustered_rate(hit[large], images[large]),
-        precision=clustered_rate(np.array(right, bool), np.array(detection_image, np.int64)),
-        false_positives=wrong,
-        false_positives_per_image=wrong / max(1, len(marked)),
-        average_precision=average_precision(right, sureness, int(large.sum())),
+        recall=overall,
+        precision=clustered_rate(np.array(correct, bool), np.array(detection_image, np.int64)),
+        false_positives=false_positives,
+        false_positives_per_image=false_positives / max(1, len(marked)),
+        average_precision=average_precision(correct, confidences, overall.trials),
         sizes=tuple(
-            Sized(
-                at_least=low,
-                below=None if np.isinf(high) else high,
-                recall=clustered_rate(
-                    hit[(height >= low) & (height < high)], images[(height >= low) & (height < high)]
-                ),
-            )
-            for low, high in SIZES
+            RecallAtSize(at_least=low, below=None if np.isinf(high) else high, recall=recall(low, high))
+            for low, high in SIZES_PX
         ),
     )
 
 
-def average_precision(right: Sequence[bool], confidence: Sequence[float], faces: int) -> float:
-    """Area under precision over recall as steps, over ``faces`` faces that could have been found."""
-    if not faces or not len(right):
+def average_precision(correct: Sequence[bool], confidence: Sequence[float], faces: int) -> float:
+    """Return the area under precision over recall as steps, where there were ``faces`` faces to find."""
+    if not faces or not len(correct):
         return 0.0
     order = np.argsort(-np.asarray(confidence), kind="stable")
-    true = np.asarray(right)[order]
+    true = np.asarray(correct)[order]
     precision = np.cumsum(true) / np.arange(1, len(true) + 1)
     return float(precision[true].sum() / faces)

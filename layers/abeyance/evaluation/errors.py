@@ -1,4 +1,4 @@
-"""What can go wrong when somebody measures. The texts say what to do and name no person and no photo."""
+"""Errors of measurements. Their texts say what to do, and never name a person or a photo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TooFew(EvaluationError):
     Attributes
     ----------
     have, need
-        What was counted (pairs, photos or people, as the text says), and how many would do.
+        The number that was counted (of pairs, photos or people, as the text says), and the number that is needed.
     """
 
     def __init__(self, message: str, *, have: int, need: int) -> None:

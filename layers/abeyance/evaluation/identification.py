@@ -1,39 +1,42 @@
-"""Whose photo is this? Rank-1, and FNIR at FPIR, for probes searched in a gallery."""
+"""Identification (1:N search): rank 1, and FNIR at FPIR, for probes searched in a gallery."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.datasets import codes_of
 from abeyance.evaluation.errors import DataInvalid
-from abeyance.evaluation.intervals import Rate, clustered_rate, draw
+from abeyance.evaluation.intervals import Rate, bootstrap, clustered_rate
+from abeyance.evaluation.verification import widened
 
-RATES = (1e-1, 1e-2, 1e-3)
+FPIRS = (1e-1, 1e-2, 1e-3)
 RANKS = (1, 5, 10, 20)
-_BLOCK = 1 << 21
+_BLOCK_SCORES = 1 << 21
 
 
 class RankRate(msgspec.Struct, frozen=True, kw_only=True):
-    """Share of mated probes whose own person is among the first ``rank`` people, at no threshold."""
+    """Share of mated probes whose mate is among the first ``rank`` people, without a threshold."""
 
     rank: int
     rate: Rate
 
 
-class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """FNIR at one FPIR: mates missed at the threshold that a share ``fpir`` of unknown probes reaches."""
+class OpenSetPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """FNIR at one FPIR: mates missed at the threshold that a share ``fpir`` of non-mated probes reaches."""
 
     fpir: float
     threshold: float
     fnir: Rate
-    #: Unknown probes at or above the threshold.
+    #: Non-mated probes at or above the threshold.
     false_positives: int
 
 
-class At(msgspec.Struct, frozen=True, kw_only=True):
+class FixedThreshold(msgspec.Struct, frozen=True, kw_only=True):
     """FNIR and FPIR at a fixed threshold."""
 
     threshold: float
@@ -42,16 +45,16 @@ class At(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identification(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of one search of all probes in one gallery."""
+    """Results of a search of all probes in one gallery."""
 
     gallery_photos: int
     gallery_people: int
     mated_probes: int
-    unknown_probes: int
+    non_mated_probes: int
     ranks: tuple[RankRate, ...]
-    open_set: tuple[Open, ...]
-    fixed: tuple[At, ...]
-    #: FPIRs that there are too few unknown probes for.
+    open_set: tuple[OpenSetPoint, ...]
+    fixed: tuple[FixedThreshold, ...]
+    #: FPIRs that take more non-mated probes.
     unmeasurable: tuple[float, ...]
 
 
@@ -63,9 +66,7 @@ def identify(
     probe_found: NDArray[np.bool_],
     *,
     thresholds: Sequence[float] = (),
-    rates: Sequence[float] = RATES,
-    repeats: int = 500,
-    seed: int = 1,
+    fpirs: Sequence[float] = FPIRS,
 ) -> Identification:
     """Search every probe.
 
@@ -74,15 +75,20 @@ def identify(
     gallery, probes
         (n, d) and (m, d) float32, unit length.
     gallery_people, probe_people
-        Who they are. A probe whose person is not in the gallery is unknown.
+        Person of each photo. A probe is mated if its person is in the gallery.
     probe_found
-        (m,) bool. A probe without a face finds nobody: a miss if it has a mate, harmless if not.
+        (m,) bool: a face was found. A probe without a face finds nobody, which is a miss if it is mated.
     thresholds
-        Cosines to give FNIR and FPIR at.
+        Cosines at which to measure FNIR and FPIR.
+
+    Raises
+    ------
+    DataInvalid
+        If there are no probes, or the gallery is empty.
 
     Notes
     -----
-    A mate counts as found if its score is at or above the threshold and no other person's is higher (FNIR at
+    A mate counts as found if its score is at or above the threshold and no other person has a higher score (FNIR at
     rank 1, as in NIST's FRTE 1:N).
     """
     if not len(gallery) or not len(probes):
@@ -92,33 +98,40 @@ def identify(
     wanted = np.array([names.get(person, -1) for person in probe_people])
     own, best, rank = _search(gallery, owners, probes, wanted, len(names))
     own[~probe_found], best[~probe_found], rank[~probe_found] = -np.inf, -np.inf, len(names) + 1
-    codes = {person: number for number, person in enumerate(dict.fromkeys(probe_people))}
-    people = np.array([codes[person] for person in probe_people])
-    mated, unknown = wanted >= 0, wanted < 0
-    # The score at which the mate would be reported first; -inf if somebody else comes before.
+    people = codes_of(probe_people)
+    mated = wanted >= 0
+    others = ~mated
+    # The score at which the mate would be reported first; -inf if another person ranks higher.
     hit = np.where(rank == 1, own, -np.inf)
 
+    def fnir_at(fpir: float, drawn: NDArray[np.float32]) -> float:
+        weights = drawn[people].astype(np.float64)
+        if not (weights[mated].any() and weights[others].any()):
+            return np.nan
+        threshold = _threshold(best[others], weights[others], fpir)
+        return float(weights[mated][hit[mated] < threshold].sum() / weights[mated].sum())
+
     open_set, unmeasurable = [], []
-    for rate in rates:
-        if unknown.sum() * rate < 1 or not mated.any():
-            unmeasurable.append(rate)
+    for fpir in fpirs:
+        if others.sum() * fpir < 1 or not mated.any():
+            unmeasurable.append(fpir)
             continue
-        threshold = _threshold(best[unknown], np.ones(int(unknown.sum())), rate)
-        plain = clustered_rate(hit[mated] < threshold, people[mated])
-        low, high = _resampled(hit, best, mated, people, rate, repeats, seed)
+        threshold = _threshold(best[others], np.ones(int(others.sum())), fpir)
+        fnir = clustered_rate(hit[mated] < threshold, people[mated])
+        low, high = bootstrap(partial(fnir_at, fpir), int(people.max()) + 1)
         open_set.append(
-            Open(
-                fpir=rate,
+            OpenSetPoint(
+                fpir=fpir,
                 threshold=threshold,
-                fnir=msgspec.structs.replace(plain, low=min(plain.low, low), high=max(plain.high, high)),
-                false_positives=int((best[unknown] >= threshold).sum()),
+                fnir=widened(fnir, *((0.0, 1.0) if np.isnan(low) else (float(low), float(high)))),
+                false_positives=int((best[others] >= threshold).sum()),
             )
         )
     return Identification(
         gallery_photos=len(gallery),
         gallery_people=len(names),
         mated_probes=int(mated.sum()),
-        unknown_probes=int(unknown.sum()),
+        non_mated_probes=int(others.sum()),
         ranks=tuple(
             RankRate(rank=r, rate=clustered_rate(rank[mated] <= r, people[mated]))
             for r in RANKS
@@ -126,10 +139,10 @@ def identify(
         ),
         open_set=tuple(open_set),
         fixed=tuple(
-            At(
+            FixedThreshold(
                 threshold=t,
                 fnir=clustered_rate(hit[mated] < t, people[mated]),
-                fpir=clustered_rate(best[unknown] >= t, people[unknown]),
+                fpir=clustered_rate(best[others] >= t, people[others]),
             )
             for t in thresholds
         ),
@@ -144,50 +157,30 @@ def _search(
     wanted: NDArray[np.int64],
     people: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Per probe: best score of its own person (-inf without), best of anybody, rank of its own person."""
+    """Return the best score of each probe's mate (-inf without one), the best of anybody, and the rank of the mate."""
     order = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[order], np.arange(people))
     sorted_gallery = np.ascontiguousarray(gallery[order])
     own = np.full(len(probes), -np.inf)
     best = np.empty(len(probes))
     rank = np.full(len(probes), people + 1, np.int64)
-    size = max(1, _BLOCK // len(gallery))
+    size = max(1, _BLOCK_SCORES // len(gallery))
     for start in range(0, len(probes), size):
         part = slice(start, min(start + size, len(probes)))
-        # A person with several photos is as near as the nearest of them.
+        # The score of a person is that of the nearest photo.
         scores = np.maximum.reduceat(probes[part] @ sorted_gallery.T, starts, axis=1)
         best[part] = scores.max(axis=1)
         rows = np.flatnonzero(wanted[part] >= 0)
         mine = scores[rows, wanted[part][rows]]
         own[start + rows] = mine
-        # A tie is not in the mate's favour.
+        # A tie counts against the mate.
         rank[start + rows] = (scores[rows] >= mine[:, None]).sum(axis=1)
     return own, best, rank
 
 
-def _threshold(scores: NDArray[np.float64], weights: NDArray[np.float64], rate: float) -> float:
-    """Lowest threshold that at most a share ``rate`` of unknown probes reaches."""
+def _threshold(scores: NDArray[np.float64], weights: NDArray[np.floating], fpir: float) -> float:
+    """Return the lowest threshold that at most a share ``fpir`` of the weighted non-mated probes reaches."""
     order = np.argsort(-scores)
     above = np.cumsum(weights[order])
-    allowed = int(np.searchsorted(above, rate * above[-1] * (1 + 1e-9), side="right"))
+    allowed = int(np.searchsorted(above, fpir * above[-1] * (1 + 1e-9), side="right"))
     return float(np.nextafter(scores[order][min(allowed, len(scores) - 1)], np.inf))
-
-
-def _resampled(
-    hit: NDArray[np.float64],
-    best: NDArray[np.float64],
-    mated: NDArray[np.bool_],
-    people: NDArray[np.int64],
-    rate: float,
-    repeats: int,
-    seed: int,
-) -> tuple[float, float]:
-    generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(repeats):
-        weights = draw(generator, int(people.max()) + 1)[people].astype(np.float64)
-        if weights[mated].sum() > 0 and weights[~mated].sum() > 0:
-            threshold = _threshold(best[~mated], weights[~mated], rate)
-            values.append(float(weights[mated][hit[mated] < threshold].sum() / weights[mated].sum()))
-    low, high = np.quantile(values, [0.025, 0.975]) if values else (0.0, 1.0)
-    return float(low), float(high)

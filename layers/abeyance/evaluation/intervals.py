@@ -1,11 +1,11 @@
-"""How sure a rate is, when its trials are not independent because the same people take part in many of them.
+"""Confidence intervals of error rates whose trials are not independent, because people take part in many trials.
 
-Two tools. A rate at a fixed threshold gets a Wilson interval at its *effective* number of trials: the number
-of independent trials that would vary as much as this rate does, from the variance between people (cluster
-variance for mated pairs, which belong to one person; dyadic variance for non-mated pairs, which belong to
-two). Fogliato, Patil and Perona (Confidence intervals for error rates in 1:1 matching tasks, IJCV 2024) found
-that this covers where intervals over pairs are far too narrow. Anything else, such as an FNMR at an FMR, is
-bootstrapped over people: whoever is drawn comes with all of their photos and pairs.
+A rate at a fixed threshold gets a Wilson interval at its *effective* number of trials: the number of independent
+trials that would vary as much as this rate does, from the variance between people (cluster variance for mated pairs,
+which belong to one person; dyadic variance for non-mated pairs, which belong to two). Fogliato, Patil and Perona
+(Confidence intervals for error rates in 1:1 matching tasks, IJCV 2024) found that these intervals cover where
+intervals over pairs are far too narrow. Anything else, such as an FNMR at an FMR, is bootstrapped over people: a
+person who is drawn comes with all of their photos and pairs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import NormalDist
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 
@@ -27,17 +27,22 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     low: float
     high: float
-    #: Trials that ended so, and all trials.
+    #: Trials counted by the rate, such as errors, and all trials.
     count: int
     trials: int
-    #: Independent trials that would vary as much.
+    #: Number of independent trials that would vary as much.
     effective: float
-    #: The people (or images) that the trials came from.
+    #: People (or images) that the trials come from.
     people: int
 
 
+def rate_without_trials(people: int = 0) -> Rate:
+    """Return the rate of no trials, of which nothing is known."""
+    return Rate(value=0.0, low=0.0, high=1.0, count=0, trials=0, effective=0.0, people=people)
+
+
 def wilson(value: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Score interval of a share ``value`` of ``trials`` (Wilson 1927); (0, 1) without trials."""
+    """Return the score interval of a share ``value`` of ``trials`` (Wilson 1927); (0, 1) without trials."""
     if trials <= 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
@@ -45,25 +50,25 @@ def wilson(value: float, trials: float, confidence: float = CONFIDENCE) -> tuple
     half = z * math.sqrt(max(0.0, value * (1 - value)) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     low, high = (centre - half) / scale, (centre + half) / scale
-    # Rounding must not move the ends of what is certain.
+    # Rounding must not move the ends of a certain rate.
     return (0.0 if value <= 0 else max(0.0, low)), (1.0 if value >= 1 else min(1.0, high))
 
 
 def clustered_rate(
     hits: NDArray[np.bool_], clusters: NDArray[np.int64], confidence: float = CONFIDENCE
 ) -> Rate:
-    """A rate whose trials each belong to one person.
+    """Return a rate whose trials each belong to one person.
 
     Parameters
     ----------
     hits
-        (n,) bool, one per trial.
+        (n,) bool: the outcome of each trial.
     clusters
-        (n,) int, the person of each trial.
+        (n,) int: the person of each trial.
     """
     trials, count = len(hits), int(hits.sum())
     if not trials:
-        return Rate(value=0.0, low=0.0, high=1.0, count=0, trials=0, effective=0.0, people=0)
+        return rate_without_trials()
     _, code = np.unique(clusters, return_inverse=True)
     people = int(code.max()) + 1
     value = count / trials
@@ -83,15 +88,15 @@ def dyadic_rate(
     trials: int,
     confidence: float = CONFIDENCE,
 ) -> Rate:
-    """A rate whose trials each belong to two people: false matches among pairs of strangers.
+    """Return a rate whose trials each belong to two people: false matches of non-mated pairs.
 
     Parameters
     ----------
     left, right
-        (k,) int each: the two people of every pair that matched. Two sets of people that are compared with
-        each other have numbers of their own.
+        (k,) int each: the two people of every pair that matched. Where two sets of people are compared, their
+        numbers must differ.
     pairs_per_person
-        (p,) int: in how many pairs each person takes part; their sum is twice ``trials``.
+        (p,) int: the number of pairs of each person; their sum is twice ``trials``.
     trials
         Number of pairs.
 
@@ -104,14 +109,14 @@ def dyadic_rate(
     count = len(left)
     people = int((pairs_per_person > 0).sum())
     if trials <= 0:
-        return Rate(value=0.0, low=0.0, high=1.0, count=0, trials=0, effective=0.0, people=people)
+        return rate_without_trials(people)
     value = count / trials
     matches = np.bincount(left, minlength=len(pairs_per_person)) + np.bincount(
         right, minlength=len(pairs_per_person)
     )
     residuals = matches - value * pairs_per_person
     own = trials * value * (1 - value)
-    # Every pair's own square is in the sum of both of its people, and belongs there once.
+    # The square of each pair is in the sums of both of its people, and counts once.
     variance = (
         float((residuals.astype(np.float64) ** 2).sum()) * people / max(1, people - 1) - own
     ) / trials**2
@@ -130,51 +135,57 @@ def _effective(value: float, variance: float, trials: int) -> float:
 
 
 def bootstrap(
-    statistic: Callable[[NDArray[np.float32]], float],
-    people: int,
-    *,
+    statistic: Callable[..., ArrayLike],
+    *people: int,
     repeats: int = 500,
     seed: int = 1,
     confidence: float = CONFIDENCE,
-) -> tuple[float, float]:
-    """Percentile interval of a statistic over people drawn again with replacement (Efron 1979).
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the percentile interval of a statistic over people drawn again with replacement (Efron 1979).
 
     Parameters
     ----------
     statistic
-        Of (people,) float32 weights: how often each person was drawn. NaN where it is not defined for a draw;
-        those draws are left out.
+        Takes (p,) float32 weights for each of ``people``, the number of times that each person was drawn, and returns
+        a number or an array. NaN marks a draw for which the statistic is not defined; it is left out.
     people
-        How many there are.
+        Number of people in each set that is drawn from.
+
+    Returns
+    -------
+    low, high : NDArray
+        float64 of the shape of the statistic; NaN where no draw has a value.
 
     Notes
     -----
-    For rare matches between people the interval is wider than it need be (a pair is there w_i w_j times,
-    which varies more than a pair does); it errs towards caution.
+    For rare matches between people the interval is wider than necessary (a pair counts w_i w_j times, which varies
+    more than a pair does).
     """
     generator = np.random.default_rng(seed)
-    values = np.array([statistic(draw(generator, people)) for _ in range(repeats)])
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    values = np.array(
+        [statistic(*(_draw(generator, number) for number in people)) for _ in range(repeats)], np.float64
+    )
+    defined = ~np.isnan(values).reshape(repeats, -1).all(axis=1)
+    if not defined.any():
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    low, high = np.nanquantile(values[defined], [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high
 
 
-def draw(generator: np.random.Generator, people: int) -> NDArray[np.float32]:
-    """How often each of ``people`` is drawn in ``people`` draws: (people,) float32."""
+def _draw(generator: np.random.Generator, people: int) -> NDArray[np.float32]:
+    """Return the number of times that each of ``people`` is drawn in ``people`` draws: (people,) float32."""
     return np.bincount(generator.integers(0, people, people), minlength=people).astype(np.float32)
 
 
 def trials_for(rate: float, errors: int = 30) -> int:
-    """Trials that it takes to expect ``errors`` of them to fail.
+    """Return the number of trials in which ``errors`` errors are expected; 0 for a rate of 0.
 
-    Thirty errors put a rate within 30 % of its true value with 90 % confidence (Doddington et al. 2000, the
-    rule of 30, taken up by ISO/IEC 19795-1).
+    Thirty errors put a rate within 30 % of its true value with 90 % confidence (Doddington et al. 2000: the rule of
+    30, used by ISO/IEC 19795-1).
     """
     return math.ceil(errors / rate) if rate > 0 else 0
 
 
 def people_for(pairs: int) -> int:
-    """People, one photo each, that make ``pairs`` pairs."""
+    """Return the number of people, with one photo each, that make ``pairs`` pairs."""
     return math.ceil((1 + math.sqrt(1 + 8 * pairs)) / 2)

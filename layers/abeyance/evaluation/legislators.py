@@ -1,27 +1,35 @@
-"""The test that the ACLU made of Rekognition in 2018: public officials, searched in a gallery of strangers.
+"""The ACLU's test of Rekognition (2018): public officials, searched in a gallery of strangers.
 
-Nobody in the gallery is an official, so whoever is found is a false match. What counts is at which threshold,
-who it happens to, and how many faces a person would have to look at to find out.
+Nobody in the gallery is an official, so every candidate is a false match. The test counts them at each threshold and by
+group, and the faces that a person would have to review.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.pairs import scan
+from abeyance.evaluation.templates import TemplateSet
+from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.document import FlagSet
+from abeyance.moratorium.model import Effect
+from abeyance.moratorium.tenants import Tenant
 
-#: Candidates that one search shows, as ``SearchFaces`` does unless asked otherwise for a reviewer's list.
-SHOWN = 10
+#: Candidates shown for one search, as for a reviewer's list.
+MAX_SHOWN = 10
+#: Rising (cosine, similarity) points of a model's scale.
+Knots = Sequence[tuple[float, float]]
 
 
-class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """A test that was published. Shares are of people of colour, as its authors counted."""
+class PublishedTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A published test. Shares are of people of colour, as its authors counted."""
 
     year: int
     by: str
@@ -35,7 +43,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PUBLISHED = (
-    Published(
+    PublishedTest(
         year=2018,
         by="ACLU: members of the US Congress",
         probes=535,
@@ -46,7 +54,7 @@ PUBLISHED = (
         share_of_probes=0.2,
         source="https://www.aclu.org/news/privacy-technology/amazons-face-recognition-falsely-matched-28",
     ),
-    Published(
+    PublishedTest(
         year=2019,
         by="ACLU of California: state legislators",
         probes=120,
@@ -61,7 +69,7 @@ PUBLISHED = (
 
 
 class GroupShare(msgspec.Struct, frozen=True, kw_only=True):
-    """How one group fared."""
+    """False matches of one group."""
 
     group: str
     probes: int
@@ -71,26 +79,26 @@ class GroupShare(msgspec.Struct, frozen=True, kw_only=True):
     share_of_false_matches: float | None
 
 
-class AtThreshold(msgspec.Struct, frozen=True, kw_only=True):
+class SearchAtThreshold(msgspec.Struct, frozen=True, kw_only=True):
     """The test at one threshold."""
 
     name: str
     similarity: float
     cosine: float
-    #: Officials who are taken for somebody else.
+    #: Officials with at least one candidate.
     falsely_matched: int
     rate: Rate
-    #: Pairs at or above the threshold, and those that would be shown (at most ``SHOWN`` a search).
+    #: Pairs at or above the threshold, and those that would be shown (at most ``MAX_SHOWN`` a search).
     candidates: int
     shown: int
     groups: dict[str, tuple[GroupShare, ...]]
-    #: Probability that chance alone would give people of colour so large a part of the false matches; None if
-    #: there are none, or the attribute is not given.
+    #: Probability that people of colour get so large a part of the false matches by chance alone; None if there are
+    #: no false matches, or no published race.
     chance: float | None
 
 
 class FalseMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """One official taken for somebody else. Rows are those of the two photo sets."""
+    """A false match. Rows are those of the two photo sets."""
 
     probe: int
     candidate: int
@@ -99,8 +107,19 @@ class FalseMatch(msgspec.Struct, frozen=True, kw_only=True):
     group: str
 
 
-class Legislators(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole test."""
+class PoliceSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Decision of the active flags on a police search in the United States."""
+
+    permitted: bool
+    reason: str
+    #: Of the restrictions in force, even where a halt precedes them; None if there is none.
+    min_similarity: float | None
+    human_review: int
+    flags_version: str
+
+
+class LegislatorsTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of ``abeyance audit legislators``."""
 
     model: str
     probes: int
@@ -108,95 +127,86 @@ class Legislators(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: int
     probes_without_face: int
     gallery_without_face: int
-    thresholds: tuple[AtThreshold, ...]
-    #: (similarity, cosine, officials falsely matched) from permissive to strict.
+    thresholds: tuple[SearchAtThreshold, ...]
+    #: (similarity, cosine, officials falsely matched), similarity rising.
     curve: tuple[tuple[float, float, int], ...]
-    #: Lowest similarity at which nobody is falsely matched.
+    #: Lowest similarity without a false match.
     clear_from: float
     false_matches: tuple[FalseMatch, ...]
-    moratorium: Moratorium
-    published: tuple[Published, ...] = PUBLISHED
+    moratorium: PoliceSearch
+    published: tuple[PublishedTest, ...] = PUBLISHED
 
 
-class Moratorium(msgspec.Struct, frozen=True, kw_only=True):
-    """What the active flags say to a police search in the United States."""
-
-    permitted: bool
-    reason: str
-    #: Of the restrictions in force, whether or not a halt stands before them; None if there is none.
-    min_similarity: float | None
-    human_review: int
-    flags_version: str
-
-
-def run(
-    probes: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+def search_legislators(
+    probes: PhotoSet,
+    probe_templates: TemplateSet,
+    gallery: PhotoSet,
+    gallery_templates: TemplateSet,
     *,
     model: str,
-    thresholds: Sequence[tuple[str, float, float]],
-    curve: Sequence[tuple[float, float]],
-    similarity_of: Sequence[tuple[float, float]],
-    groups: dict[str, Sequence[str]],
-    people: Sequence[str],
-    moratorium: Moratorium,
-    without_face: tuple[int, int] = (0, 0),
-    rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-) -> Legislators:
-    """Search every official.
+    knots: Knots,
+    flags: FlagSet,
+    now: datetime,
+    similarities: Sequence[float] = (),
+) -> LegislatorsTest:
+    """Run the test at 80, at 99, at the similarity that the active flags require of the police, and at others.
 
     Parameters
     ----------
-    probes, gallery
-        (n, d) and (m, d) float32, unit length; only photos with a face.
-    thresholds
-        (name, similarity, cosine) to report.
-    curve
-        (similarity, cosine), rising.
-    similarity_of
-        Knots (cosine, similarity) of the model's scale.
-    groups
-        Attribute: the group of every probe.
-    people
-        Who each probe is.
-    without_face
-        Probes and gallery photos in which no face was found; they match nobody.
-    rows
-        Row in the photo set of each probe and gallery photo, for pointing at pictures.
+    knots
+        Scale of the model.
+    similarities
+        Further thresholds.
     """
-    lowest = min([c for _, c in curve] + [c for _, _, c in thresholds])
-    found = scan(probes, gallery, level=lowest)
-    best: NDArray[np.float64] = np.full(len(probes), -1.0)
+    cosines, scale = np.array(knots).T
+
+    def cosine(similarity: float) -> float:
+        return float(np.interp(similarity, scale, cosines))
+
+    moratorium = police_search(flags, now)
+    named = [*((f"{value:g}", value) for value in similarities), ("80, the default", 80.0), ("99", 99.0)]
+    if moratorium.min_similarity is not None:
+        named.append(("required of the police by the active flags", moratorium.min_similarity))
+    reported = min(cosine(similarity) for _, similarity in named)
+    curve = [(float(similarity), cosine(similarity)) for similarity in range(40, 101, 2)]
+    rows, gallery_rows = np.flatnonzero(probe_templates.found), np.flatnonzero(gallery_templates.found)
+    found = scan(
+        probe_templates.vectors[rows],
+        gallery_templates.vectors[gallery_rows],
+        level=min(reported, *(level for _, level in curve)),
+    )
+    best: NDArray[np.float64] = np.full(len(rows), -1.0)
     np.maximum.at(best, found.left, found.scores.astype(np.float64))
-    codes = {person: number for number, person in enumerate(dict.fromkeys(people))}
-    owners = np.array([codes[person] for person in people])
-    cosines, similarities = np.array(similarity_of).T
+    people = probes.person_codes[rows]
+    groups: dict[str, NDArray[np.str_]] = {
+        name: np.array(probes.labels([name]))[rows]
+        for name in ("race", "gender")
+        if name in probes.attributes
+    }
     race = groups.get("race")
-    reported = min(c for _, _, c in thresholds)
-    probe_rows, gallery_rows = rows or (np.arange(len(probes)), np.arange(len(gallery)))
-    return Legislators(
+    left, right = found.matches(reported)
+    return LegislatorsTest(
         model=model,
-        probes=len(probes) + without_face[0],
-        gallery=len(gallery) + without_face[1],
+        probes=len(probes),
+        gallery=len(gallery),
         comparisons=found.total,
-        probes_without_face=without_face[0],
-        gallery_without_face=without_face[1],
+        probes_without_face=probe_templates.failures,
+        gallery_without_face=gallery_templates.failures,
         thresholds=tuple(
-            _at(name, similarity, cosine, found.left, found.scores, best, owners, groups)
-            for name, similarity, cosine in thresholds
+            _at(name, value, cosine(value), found.matches(cosine(value))[0], people, groups)
+            for name, value in named
         ),
         curve=tuple((s, c, int((best >= np.float32(c)).sum())) for s, c in curve),
-        clear_from=float(np.interp(best.max(initial=-1.0), cosines, similarities)),
+        clear_from=float(np.interp(best.max(initial=-1.0), cosines, scale)),
         false_matches=tuple(
             FalseMatch(
-                probe=int(probe_rows[i]),
+                probe=int(rows[i]),
                 candidate=int(gallery_rows[j]),
                 cosine=float(score),
-                similarity=float(np.interp(score, cosines, similarities)),
-                group=race[i] if race else "",
+                similarity=float(np.interp(score, cosines, scale)),
+                group="" if race is None else str(race[i]),
             )
-            for i, j, score in zip(found.left.tolist(), found.right.tolist(), found.scores, strict=True)
-            if score >= np.float32(reported)
+            for i, j, score in zip(left.tolist(), right.tolist(), found.scores, strict=False)
         ),
         moratorium=moratorium,
     )
@@ -206,55 +216,82 @@ def _at(
     name: str,
     similarity: float,
     cosine: float,
-    left: NDArray[np.int32],
-    scores: NDArray[np.float32],
-    best: NDArray[np.float64],
+    matched: NDArray[np.int32],
     owners: NDArray[np.int64],
-    groups: dict[str, Sequence[str]],
-) -> AtThreshold:
-    hit = best >= np.float32(cosine)
-    per_probe = np.bincount(left[scores >= np.float32(cosine)], minlength=len(best))
-    shares = {}
-    for attribute, labels in groups.items():
-        label = np.array(labels)
-        shares[attribute] = tuple(
-            GroupShare(
-                group=str(group),
-                probes=int((label == group).sum()),
-                falsely_matched=int(hit[label == group].sum()),
-                rate=clustered_rate(hit[label == group], owners[label == group]),
-                share_of_probes=float((label == group).mean()),
-                share_of_false_matches=float((label[hit] == group).mean()) if hit.any() else None,
-            )
-            for group in np.unique(label)
-        )
+    groups: Mapping[str, NDArray[np.str_]],
+) -> SearchAtThreshold:
+    """Count the false matches at a threshold; ``matched`` is the probe of each."""
+    candidates = np.bincount(matched, minlength=len(owners))
+    hit = candidates > 0
     chance = None
     if "race" in groups and hit.any():
         colour = np.array([not is_white(group) for group in groups["race"]])
         if 0 < colour.sum() < len(colour):
             chance = at_least(len(colour), int(colour.sum()), int(hit.sum()), int((colour & hit).sum()))
-    return AtThreshold(
+    return SearchAtThreshold(
         name=name,
         similarity=similarity,
         cosine=cosine,
         falsely_matched=int(hit.sum()),
         rate=clustered_rate(hit, owners),
-        candidates=int(per_probe.sum()),
-        shown=int(np.minimum(per_probe, SHOWN).sum()),
-        groups=shares,
+        candidates=int(candidates.sum()),
+        shown=int(np.minimum(candidates, MAX_SHOWN).sum()),
+        groups={attribute: _shares(labels, hit, owners) for attribute, labels in groups.items()},
         chance=chance,
     )
 
 
+def _shares(
+    labels: NDArray[np.str_], hit: NDArray[np.bool_], owners: NDArray[np.int64]
+) -> tuple[GroupShare, ...]:
+    return tuple(
+        GroupShare(
+            group=str(group),
+            probes=int(members.sum()),
+            falsely_matched=int(hit[members].sum()),
+            rate=clustered_rate(hit[members], owners[members]),
+            share_of_probes=float(members.mean()),
+            share_of_false_matches=float(members[hit].mean()) if hit.any() else None,
+        )
+        for group in np.unique(labels)
+        for members in [labels == group]
+    )
+
+
 def is_white(group: str) -> bool:
-    """Whether a published label says white; everybody else is counted as a person of colour, as the ACLU did."""
+    """Return whether a published label says white; everybody else counts as a person of colour, as for the ACLU."""
     return group.casefold().split("-")[0].split(" ")[0].split("_")[0] in {"white", "caucasian"}
 
 
 def at_least(total: int, marked: int, drawn: int, seen: int) -> float:
-    """Probability that ``seen`` or more of ``drawn`` out of ``total`` are among the ``marked`` (Fisher's exact
-    test, one-sided)."""
-    return sum(
-        math.comb(marked, k) * math.comb(total - marked, drawn - k)
-        for k in range(seen, min(marked, drawn) + 1)
-    ) / math.comb(total, drawn)
+    """Return the probability that ``seen`` or more of ``drawn`` out of ``total`` are among the ``marked``.
+
+    This is Fisher's exact test, one-sided.
+    """
+    from scipy.stats import hypergeom  # type: ignore[import-untyped]
+
+    return float(hypergeom.sf(seen - 1, total, marked, drawn))
+
+
+def police_search(flags: FlagSet, now: datetime) -> PoliceSearch:
+    """Decide on the search of a police department in the United States, in a criminal investigation.
+
+    Where a halt denies it, the restrictions behind the halt are reported as well: they apply once the halt is lifted.
+    """
+    purpose = "criminal_investigation"
+    police = Tenant(
+        id="police", sector="law_enforcement", jurisdiction="US", actions=("search",), purposes=(purpose,)
+    )
+    request = Request(tenant=police, tenant_id="police", action="search", purpose=purpose)
+    decision = decide(request, flags, now)
+    restrictions = decision
+    if not decision.permitted:
+        restricting = [flag for flag in flags.flags if flag.effect == Effect.RESTRICT]
+        restrictions = decide(request, FlagSet(restricting, version=flags.version), now)
+    return PoliceSearch(
+        permitted=decision.permitted,
+        reason=decision.reason,
+        min_similarity=restrictions.min_similarity,
+        human_review=restrictions.human_review,
+        flags_version=flags.version,
+    )

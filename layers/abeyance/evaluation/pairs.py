@@ -1,13 +1,12 @@
-"""Every photo against every other, in bounded memory: blocks of float32 products into a histogram of integers.
+"""Comparison of every photo with every other in bounded memory: float32 products, block by block, into a histogram.
 
-312 million pairs do not fit in memory as scores, but they do as a histogram so fine that nothing is lost: a
-threshold read from it is exact to one bin. The few pairs at and above a level are also kept one by one,
-because who matches whom falsely is what intervals, groups and pictures are made from.
+312 million scores do not fit into memory, but a histogram so fine that a threshold read from it is exact to one bin
+does. The few pairs at and above a level are also kept one by one, for intervals, groups and pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,20 +19,18 @@ from abeyance.evaluation.errors import DataInvalid, TooFew
 BINS = 65536
 _HALF = BINS // 2
 #: Scores of one block: 2^21 are 8 MB of products and 16 MB of bin numbers.
-_BLOCK = 1 << 21
+_BLOCK_SCORES = 1 << 21
 _NOT_A_PAIR = np.float32(-2)
-
-Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scan:
+class PairScan:
     """Scores of all pairs of different people.
 
-    Indices are those of the rows that went in; a pair within one set is there once.
+    Indices are those of the rows that were compared; a pair within one set counts once.
     """
 
-    #: (BINS,) int64, all pairs.
+    #: (BINS,) int64: all pairs.
     histogram: NDArray[np.int64]
     #: (g, BINS) int64: pairs of two people of group g; (0, BINS) if no groups were given.
     within: NDArray[np.int64]
@@ -48,42 +45,56 @@ class Scan:
         """Number of pairs."""
         return int(self.histogram.sum())
 
+    def matches(self, threshold: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the rows of the pairs with a score of ``threshold`` or more: (m,) int32 each.
+
+        The threshold must not be lower than ``level``.
+        """
+        end = int(np.searchsorted(-self.scores, -np.float32(threshold), side="right"))
+        return self.left[:end], self.right[:end]
+
 
 def edge(index: int | NDArray[np.int64]) -> float | NDArray[np.float64]:
-    """Lowest score of bin ``index``."""
+    """Return the lowest score of bin ``index``."""
     return (index - _HALF) / _HALF
 
 
 def bin_of(score: float) -> int:
-    """First bin whose scores are all ``score`` or more."""
+    """Return the first bin that holds only scores of ``score`` or more."""
     return int(np.clip(np.ceil(score * _HALF + _HALF - 1e-9), 0, BINS))
 
 
 def at_or_above(histogram: NDArray[np.int64], score: float) -> int:
-    """Pairs with ``score`` or more, to one bin."""
+    """Return the number of pairs with ``score`` or more, to one bin."""
     return int(histogram[..., bin_of(score) :].sum())
 
 
+def histogram_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the (BINS,) int64 histogram of single scores; those below -1 count as -1."""
+    bins = np.clip((np.maximum(scores, -1) + 1) * _HALF, 0, BINS - 1).astype(np.int64)
+    return np.bincount(bins, minlength=BINS).astype(np.int64)
+
+
 def rate_curve(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(BINS + 1,) float64: share of pairs in bin i or higher; the last is 0."""
+    """Return the share of pairs in bin i or higher: (BINS + 1,) float64; the last is 0."""
     above = np.concatenate([np.cumsum(histogram[::-1])[::-1], [0]])
     return above / max(1, int(above[0]))
 
 
 def threshold_at(histogram: NDArray[np.int64], rate: float) -> float:
-    """Lowest score that at most a share ``rate`` of pairs reaches.
+    """Return the lowest score that at most a share ``rate`` of pairs reaches.
 
     Raises
     ------
     TooFew
-        If there are fewer than 1 / rate pairs, so that such a rate cannot be seen.
+        If there are fewer than 1 / rate pairs, too few to measure such a rate.
     """
-    total = int(histogram.sum())
+    total, needed = int(histogram.sum()), int(np.ceil(1 / rate))
     if total * rate < 1:
         raise TooFew(
-            f"a rate of {rate:g} cannot be measured on {total:,} pairs; it takes {int(np.ceil(1 / rate)):,}",
+            f"a rate of {rate:g} cannot be measured on {total:,} pairs; it takes {needed:,}",
             have=total,
-            need=int(np.ceil(1 / rate)),
+            need=needed,
         )
     curve = rate_curve(histogram)
     return float(edge(int(np.argmax(curve <= rate * (1 + 1e-12)))))
@@ -95,96 +106,80 @@ def scan(
     *,
     persons_a: Sequence[str] | None = None,
     persons_b: Sequence[str] | None = None,
-    groups_a: NDArray[np.int64] | None = None,
-    groups_b: NDArray[np.int64] | None = None,
+    groups: NDArray[np.int64] | None = None,
     group_count: int = 0,
     level: float = 2.0,
-    most: int = 20_000_000,
-    tick: Tick | None = None,
-) -> Scan:
-    """Compare people.
+    max_kept: int = 20_000_000,
+) -> PairScan:
+    """Compare templates of different people.
 
     Parameters
     ----------
     a, b
         (n, d) and (m, d) float32, unit length. Without ``b``, every row of ``a`` is compared with every other.
     persons_a, persons_b
-        Who each row is; pairs of one person are left out. Without them, all rows are different people.
-    groups_a, groups_b, group_count
-        Group of each row, 0 to ``group_count`` - 1, for the histograms within groups; without ``b`` only
-        ``groups_a``.
+        Person of each row; pairs of one person are left out. Without them, all rows are different people.
+    groups, group_count
+        (n,) int: group of each row of ``a``, 0 to ``group_count`` - 1, for the histograms within groups. Not
+        available with ``b``.
     level
         Pairs at or above this cosine are kept one by one.
-    most
-        Most pairs to keep; more is an error, because it means that ``level`` is far too low.
-    tick
-        Called with the number of scores after each block.
+    max_kept
+        Maximum number of pairs to keep.
 
     Raises
     ------
     DataInvalid
-        If more than ``most`` pairs reach ``level``.
+        If more than ``max_kept`` pairs reach ``level``.
     """
-    symmetric = b is None
-    order_a = _order(groups_a, len(a))
-    order_b = order_a if b is None else _order(groups_b, len(b))
-    left = np.ascontiguousarray(a[order_a])
-    right = left if b is None else np.ascontiguousarray(b[order_b])
-    codes_a, codes_b = _codes(persons_a, None if symmetric else persons_b, order_a, order_b, symmetric)
-    sorted_a = groups_a[order_a] if groups_a is not None else None
-    groups_right = groups_a if symmetric else groups_b
-    sorted_b = groups_right[order_b] if groups_right is not None else None
-
+    order = np.arange(len(a)) if groups is None else np.argsort(groups, kind="stable")
+    left = np.ascontiguousarray(a[order])
+    right = left if b is None else b
+    columns_order = order if b is None else np.arange(len(b))
+    sorted_groups = None if groups is None else groups[order]
+    codes_a, codes_b = _person_codes(persons_a, persons_b, order, symmetric=b is None)
     histogram = np.zeros(BINS, np.int64)
-    within = np.zeros((group_count if sorted_a is not None else 0, BINS), np.int64)
-    rows: list[NDArray[np.int32]] = []
-    columns: list[NDArray[np.int32]] = []
-    scores: list[NDArray[np.float32]] = []
-    kept = 0
-    for start, stop, group in _row_blocks(sorted_a, len(left), len(right)):
-        first = start if symmetric else 0
+    within = np.zeros((group_count, BINS), np.int64)
+    kept = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))]
+    kept_count = 0
+    for start, stop, group in _row_blocks(sorted_groups, len(left), len(right)):
+        first = start if b is None else 0
         block = left[start:stop] @ right[first:].T
-        if symmetric:
+        if b is None:
             block[:, : stop - start][np.tril_indices(stop - start)] = _NOT_A_PAIR
         if codes_a is not None and codes_b is not None:
             block[codes_a[start:stop, None] == codes_b[None, first:]] = _NOT_A_PAIR
         if level <= 1:
             row, column = np.nonzero(block >= np.float32(level))
-            kept += len(row)
-            if kept > most:
+            kept_count += len(row)
+            if kept_count > max_kept:
                 raise DataInvalid(
-                    f"more than {most:,} pairs have a cosine of {level:.3f} or more; choose a higher threshold"
+                    f"more than {max_kept:,} pairs have a cosine of {level:.3f} or more; choose a higher threshold"
                 )
-            rows.append(order_a[row + start].astype(np.int32))
-            columns.append(order_b[column + first].astype(np.int32))
-            scores.append(block[row, column])
-        if group >= 0 and sorted_b is not None:
-            low, high = (int(i) - first for i in np.searchsorted(sorted_b, [group, group + 1]))
-            low = max(low, 0)
-            inside = _count(block[:, low:high])
-            within[group] += inside
-            histogram += inside + _count(block[:, :low]) + _count(block[:, high:])
-        else:
+            kept.append(
+                (
+                    order[row + start].astype(np.int32),
+                    columns_order[column + first].astype(np.int32),
+                    block[row, column],
+                )
+            )
+        if sorted_groups is None:
             histogram += _count(block)
-        if tick:
-            tick(block.size)
-    found = np.concatenate(scores) if scores else np.empty(0, np.float32)
-    order = np.argsort(-found, kind="stable")
-    empty = np.empty(0, np.int32)
-    return Scan(
-        histogram=histogram,
-        within=within,
-        left=(np.concatenate(rows) if rows else empty)[order],
-        right=(np.concatenate(columns) if columns else empty)[order],
-        scores=found[order],
-        level=level,
-    )
+        else:
+            # Blocks start within a group, so its columns come first.
+            end = int(np.searchsorted(sorted_groups, group + 1)) - first
+            inside = _count(block[:, :end])
+            within[group] += inside
+            histogram += inside + _count(block[:, end:])
+    rows, columns, scores = (np.concatenate(part) for part in zip(*kept, strict=True))
+    by_score = np.argsort(-scores, kind="stable")
+    return PairScan(histogram, within, rows[by_score], columns[by_score], scores[by_score], level)
 
 
 def _count(block: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(BINS,) int64 of the scores of a block; what is not a pair is not counted."""
-    # In float32, products near 1 may exceed it; they belong to the last bin. The cast cuts towards zero, so
-    # what is no pair (-2) falls to -32768 and is lifted into a bin of its own.
+    """Return the (BINS,) int64 histogram of a block, without what is not a pair."""
+    # In float32, products may exceed 1; they belong to the last bin. The cast cuts towards zero, so _NOT_A_PAIR falls
+    # to -32767 and is clipped into bin 0, which is dropped.
     number = np.multiply(block, np.float32(_HALF)).ravel()
     number += np.float32(_HALF + 1)
     bins = number.astype(np.intp)
@@ -193,33 +188,28 @@ def _count(block: NDArray[np.float32]) -> NDArray[np.int64]:
     return counts[1:]
 
 
-def _order(groups: NDArray[np.int64] | None, count: int) -> NDArray[np.intp]:
-    return np.arange(count) if groups is None else np.argsort(groups, kind="stable")
-
-
-def _codes(
+def _person_codes(
     persons_a: Sequence[str] | None,
     persons_b: Sequence[str] | None,
-    order_a: NDArray[np.intp],
-    order_b: NDArray[np.intp],
+    order: NDArray[np.intp],
+    *,
     symmetric: bool,
 ) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
-    """Persons as numbers, or None where no two rows can be one person."""
-    if persons_a is None or (not symmetric and persons_b is None):
+    """Return the persons as numbers, or None where no two rows can show one person."""
+    if persons_a is None or (persons_b is None and not symmetric):
         return None, None
     numbers: dict[str, int] = {}
-    codes_a = np.array([numbers.setdefault(p, len(numbers)) for p in persons_a], np.int32)[order_a]
-    if symmetric:
+    codes_a = np.array([numbers.setdefault(p, len(numbers)) for p in persons_a], np.int32)[order]
+    if persons_b is None:
         return (codes_a, codes_a) if len(numbers) < len(codes_a) else (None, None)
     known = len(numbers)
-    assert persons_b is not None
-    codes_b = np.array([numbers.setdefault(p, len(numbers)) for p in persons_b], np.int32)[order_b]
+    codes_b = np.array([numbers.setdefault(p, len(numbers)) for p in persons_b], np.int32)
     return (codes_a, codes_b) if (codes_b < known).any() else (None, None)
 
 
 def _row_blocks(groups: NDArray[np.int64] | None, rows: int, columns: int) -> Iterator[tuple[int, int, int]]:
-    """Ranges of rows, each of one group (-1: no groups), small enough for one block."""
-    size = max(1, _BLOCK // max(1, columns))
+    """Yield ranges of rows, each of one group (-1: no groups), small enough for one block."""
+    size = max(1, _BLOCK_SCORES // max(1, columns))
     bounds = [0, rows] if groups is None else [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), rows]
     for begin, end in pairwise(bounds):
         for start in range(begin, end, size):

@@ -1,23 +1,24 @@
-"""Plots as SVG for the page they stand on: text stays text, and two of them on a page do not mix their names."""
+"""Plots as SVG to put into an HTML page: text stays text, and the names in two plots of a page never collide."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from abeyance.evaluation.demographics import Differential, Matrix
+from abeyance.evaluation.demographics import Differential, FmrMatrix
 from abeyance.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK, _SOFT, _ACCENT, _WARN = "#1c2127", "#5b6570", "#0b5c8a", "#b3452c"
-_numbers = itertools.count(1)
+_plot_numbers = itertools.count(1)
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "abeyance",
@@ -35,8 +36,8 @@ _SETTINGS: Any = {
 
 
 def det_curve(fmr: Sequence[float], fnmr: Sequence[float], points: Sequence[tuple[str, float, float]]) -> str:
-    """FNMR over FMR on log scales; ``points`` are (label, FMR, FNMR) to mark."""
-    with drawing(7.2, 4.6) as (axes, done):
+    """Plot FNMR over FMR on logarithmic scales; ``points`` are (label, FMR, FNMR) to mark."""
+    with drawing(7.2, 4.6) as (axes, finish):
         shown = [(x, y) for x, y in zip(fmr, fnmr, strict=True) if x > 0 and y > 0]
         if shown:
             axes.plot(*zip(*shown, strict=True), color=_ACCENT, lw=2)
@@ -46,33 +47,29 @@ def det_curve(fmr: Sequence[float], fnmr: Sequence[float], points: Sequence[tupl
                 axes.annotate(label, (x, y), textcoords="offset points", xytext=(7, 6), color=_WARN)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("False-match rate: strangers taken for one person")
-        axes.set_ylabel("False non-match rate: one person taken for two")
+        axes.set_xlabel("False-match rate")
+        axes.set_ylabel("False non-match rate")
         axes.grid(visible=True, which="major")
-        return done()
+        return finish()
 
 
-def lines(
-    series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str, *, log: bool = False
-) -> str:
-    """Named lines."""
-    with drawing(7.2, 4.0) as (axes, done):
+def lines(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str) -> str:
+    """Plot (name, x, y) series as lines."""
+    with drawing(7.2, 4.0) as (axes, finish):
         for (name, xs, ys), colour in zip(series, itertools.cycle([_ACCENT, _WARN, "#4f7f3a", "#7a5195"])):
             axes.plot(xs, ys, label=name, color=colour, lw=2, marker="o", ms=3)
-        if log:
-            axes.set_yscale("log")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(visible=True)
         if len(series) > 1:
             axes.legend(frameon=False)
-        return done()
+        return finish()
 
 
 def intervals(found: Differential, x: str) -> str:
-    """Every group's rate with its interval, worst on top; groups that are not judged are pale."""
+    """Plot the rate of each group with its interval, the worst on top; groups without a verdict are pale."""
     rows = sorted((row for row in found.groups if row.rate.trials), key=lambda row: row.rate.value)[-30:]
-    with drawing(7.2, 1.1 + 0.27 * max(2, len(rows))) as (axes, done):
+    with drawing(7.2, 1.1 + 0.27 * max(2, len(rows))) as (axes, finish):
         positive = [row.rate.low for row in rows if row.rate.low > 0]
         floor = min(positive, default=1e-6) / 2
         for place, row in enumerate(rows):
@@ -93,15 +90,15 @@ def intervals(found: Differential, x: str) -> str:
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(x)
         axes.grid(visible=True, axis="x")
-        return done()
+        return finish()
 
 
-def heat(found: Matrix, title: str) -> str:
-    """FMR within and across groups, as colours of log10 with the number in every cell where there is room."""
+def heat_map(found: FmrMatrix, title: str) -> str:
+    """Plot FMR within and across groups as colours of log10, with the number in each cell if there is room."""
     size = len(found.groups)
     values = np.array([[np.nan if v is None else v for v in row] for row in found.fmr], np.float64)
     logs = np.log10(np.where(values > 0, values, np.nan))
-    with drawing(2.6 + 0.52 * size, 2.0 + 0.42 * size) as (axes, done):
+    with drawing(2.6 + 0.52 * size, 2.0 + 0.42 * size) as (axes, finish):
         axes.imshow(np.ma.masked_invalid(logs), cmap="YlOrRd", aspect="auto")
         axes.set_xticks(range(size), found.groups, rotation=50, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(size), found.groups)
@@ -117,46 +114,42 @@ def heat(found: Matrix, title: str) -> str:
                 axes.text(
                     column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else _INK
                 )
-        return done()
+        return finish()
 
 
-class drawing:  # noqa: N801  a context, named as it is read
-    """``with drawing(width, height) as (axes, done)``: ``done()`` gives the SVG. Inches."""
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    """Open a figure of ``width`` by ``height`` inches, as its axes and a function that returns it as SVG.
 
-    def __init__(self, width: float, height: float) -> None:
-        try:
-            import matplotlib as mpl
-        except ImportError as error:
-            raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
-        self._context = mpl.rc_context(_SETTINGS)
-        self._size = (width, height)
-
-    def __enter__(self) -> tuple[Axes, Callable[[], str]]:
+    Raises
+    ------
+    EvaluationError
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
         from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure((width, height), layout="constrained")
 
-        self._context.__enter__()
-        figure = Figure(self._size, layout="constrained")
-        axes = figure.add_subplot()
-
-        def done() -> str:
+        def finish() -> str:
             content = io.StringIO()
             figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
-            return _tidy(content.getvalue())
+            return _for_page(content.getvalue())
 
-        return axes, done
-
-    def __exit__(self, *problem: Any) -> None:
-        self._context.__exit__(*problem)
+        yield figure.add_subplot(), finish
 
 
 def standalone(svg: str) -> str:
-    """A plot as a file of its own, on white, so that it can be read on a dark page too."""
+    """Return a plot as a file of its own, on white, so that it can be read on a dark page too."""
     return svg.replace('style="', 'style="background:#fff;', 1) + "\n"
 
 
-def _tidy(svg: str) -> str:
-    """Only the element, sized by the page, with names of its own."""
-    prefix = f"p{next(_numbers)}-"
+def _for_page(svg: str) -> str:
+    """Return the SVG element alone, sized by the page, with names that no other plot has."""
+    prefix = f"p{next(_plot_numbers)}-"
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)

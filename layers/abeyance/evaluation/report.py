@@ -1,51 +1,66 @@
-"""One HTML file that opens anywhere, now and in ten years: text, tables, plots and pictures, no script, no link
-that loads anything. Beside it the same numbers as JSON.
+"""The report that every study fills once, and its numbers as text and as JSON.
+
+:mod:`abeyance.evaluation.render` writes a report as HTML or Markdown; the command line prints it.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from abeyance.evaluation.errors import EvaluationError
 from abeyance.evaluation.intervals import Rate
 
-#: Version of the JSON that lies beside a report. A key keeps its meaning within a version.
-SCHEMA = 1
-#: A space at which no line is broken.
-_JOINED = "\u00a0"
+#: Version of the JSON document of a result. A key keeps its meaning within a version.
+SCHEMA = 2
+_NO_BREAK_SPACE = "\u00a0"
+_THIN_SPACE = "\u202f"
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. Cells are text; those of columns in ``numbers`` are set to the right."""
+    """A table of text cells."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
 
+    @classmethod
+    def of(
+        cls,
+        caption: str,
+        records: Iterable[Record],
+        columns: Mapping[str, Callable[[Record], str]],
+        note: str = "",
+    ) -> Table:
+        """Make a table with a row for each record.
+
+        Parameters
+        ----------
+        columns
+            Heading of each column: function that returns the cell of a record.
+        """
+        return cls(
+            caption, list(columns), [[cell(record) for cell in columns.values()] for record in records], note
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A plot as SVG, made by :mod:`abeyance.evaluation.plots`."""
+class Plot:
+    """A plot that is drawn only where a renderer shows it."""
 
     caption: str
-    svg: str
+    #: Returns the plot as SVG; see :mod:`abeyance.evaluation.plots`.
+    draw: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FacePair:
     """Two faces side by side, as ``data:`` addresses."""
 
     left: str
@@ -55,99 +70,59 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what belongs to it."""
+    """A heading and its contents."""
 
     heading: str
     paragraphs: Sequence[str] = ()
+    items: Sequence[str] = ()
+    plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
-    figures: Sequence[Figure] = ()
-    pictures: Sequence[Picture] = ()
+    face_pairs: Sequence[FacePair] = ()
+    #: A section with details is left out on a terminal.
+    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A report."""
+class Report:
+    """Results of one study, ready to be rendered."""
 
     title: str
     summary: str
-    #: (value, what it is): the numbers to see first.
-    headline: Sequence[tuple[str, str]] = ()
+    #: (value, meaning): the numbers to see first.
+    tiles: Sequence[tuple[str, str]] = ()
     sections: Sequence[Section] = ()
-    facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
-
-
-def render(page: Page, document: bytes, when: datetime) -> str:
-    """The page as HTML, with the JSON ``document`` inside for saving."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    source = resources.files("abeyance.evaluation").joinpath("report.html.j2").read_text("utf-8")
-    return environment.from_string(source).render(
-        page=page,
-        when=when.strftime("%Y-%m-%d %H:%M UTC"),
-        json=base64.b64encode(document).decode(),
-    )
-
-
-def write(page: Page, kind: str, result: msgspec.Struct, path: Path, when: datetime) -> tuple[Path, Path]:
-    """Write ``path`` (HTML) and the JSON beside it; returns both paths."""
-    document = encode(kind, result)
-    beside = path.with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(page, document, when), encoding="utf-8")
-    beside.write_bytes(document)
-    return path, beside
+    #: (name, value): models, data and settings that the numbers come from.
+    provenance: Sequence[tuple[str, str]] = ()
 
 
 def envelope(kind: str, result: msgspec.Struct) -> dict[str, Any]:
-    """What ``--json`` prints and a report's JSON holds: kind, version, result."""
-    plain: Any = msgspec.to_builtins(result, enc_hook=_plain)
-    return {"kind": kind, "schema": SCHEMA, "result": _finite(plain)}
+    """Return the JSON document of a result: kind, version of the schema, result."""
+    # JSON has neither infinity nor NaN; msgspec writes null.
+    return {
+        "kind": kind,
+        "schema": SCHEMA,
+        "result": msgspec.json.decode(msgspec.json.encode(result, enc_hook=_builtin)),
+    }
 
 
 def encode(kind: str, result: msgspec.Struct) -> bytes:
-    """:func:`envelope` as JSON."""
+    """Return :func:`envelope` as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(envelope(kind, result)), indent=2)
 
 
-def _plain(value: Any) -> Any:
-    """A number of numpy as one of Python."""
+def _builtin(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise NotImplementedError(type(value).__name__)
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: null, as for anything that is not there."""
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
-def picture(chip: NDArray[np.uint8] | None) -> str:
-    """A ``data:`` address of a face, or of nothing."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(np.zeros((112, 112, 3), np.uint8) if chip is None else chip).save(
-        content, "JPEG", quality=85
-    )
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
-
-
 def percent(value: float, digits: int = 2) -> str:
-    """0.0123 as 1.23 %."""
+    """Format 0.0123 as 1.23 %."""
     return f"{100 * value:.{digits}f} %"
 
 
-def small(value: float | None) -> str:
-    """A rate that may be tiny: 1.2e-5."""
+def scientific(value: float | None) -> str:
+    """Format a rate that may be tiny: 1.2e-5; a dash for None."""
     if value is None:
         return "–"
     if value == 0 or value >= 0.01:
@@ -157,14 +132,19 @@ def small(value: float | None) -> str:
 
 
 def interval(rate: Rate) -> str:
-    """A rate with its interval."""
+    """Format a rate with its interval; a dash without trials."""
     if not rate.trials:
         return "–"
-    if rate.value >= 0.001 or (rate.value == 0 and rate.high > 0.01):
-        return f"{percent(rate.value)} ({percent(rate.low)} – {percent(rate.high)})".replace(" ", _JOINED)
-    return f"{small(rate.value)} ({small(rate.low)} – {small(rate.high)})".replace(" ", _JOINED)
+    as_percent = rate.value >= 0.001 or (rate.value == 0 and rate.high > 0.01)
+    value, low, high = map(percent if as_percent else scientific, (rate.value, rate.low, rate.high))
+    return f"{value} ({low} – {high})".replace(" ", _NO_BREAK_SPACE)
 
 
-def number(value: int) -> str:
-    """12345 as 12 345 with thin spaces that do not break."""
-    return f"{value:,}".replace(",", "\u202f")
+def count(value: int) -> str:
+    """Format 12345 as 12 345 with thin spaces that do not break."""
+    return f"{value:,}".replace(",", _THIN_SPACE)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Format a number with ``digits`` decimal places; a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,40 +1,57 @@
-"""From photos to results: what the commands do, without the command line."""
+"""Studies: from photos and templates to results, as the commands run them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.evaluation.audit import mated_pairs, person_codes
-from abeyance.evaluation.datasets import LabelledImage, Pair, Photo, PhotoSet, person_of
-from abeyance.evaluation.detection import Detection, evaluate_detection
+from abeyance.evaluation.datasets import (
+    LabelledImage,
+    LabelledPhoto,
+    PhotoPair,
+    PhotoSet,
+    codes_of,
+    person_of,
+)
+from abeyance.evaluation.demographics import overall_rate
+from abeyance.evaluation.detection import DetectionResult, evaluate_detection
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.identification import Identification, identify
-from abeyance.evaluation.intervals import Rate, clustered_rate, dyadic_rate
-from abeyance.evaluation.pairs import BINS, Scan, at_or_above, scan, threshold_at
-from abeyance.evaluation.templates import Extracted, Extractor
+from abeyance.evaluation.intervals import Rate, clustered_rate
+from abeyance.evaluation.pairs import at_or_above, histogram_of, scan, threshold_at
+from abeyance.evaluation.templates import (
+    MatedPairs,
+    TemplateExtractor,
+    TemplateSet,
+    Tick,
+    select_central,
+    templates_cosine,
+)
 from abeyance.evaluation.verification import (
-    RATES,
-    Accuracy,
-    Curve,
-    Operating,
-    Unmeasurable,
+    FMRS,
+    DetCurve,
+    FoldAccuracy,
+    OperatingPoint,
+    UnmeasurableFmr,
     det,
     equal_error_rate,
     fold_accuracy,
+    measurable_fmrs,
     operating_points,
     split_folds,
 )
 
-Tick = Callable[[], None]
+#: A threshold as (similarity on the model's scale, cosine).
+Threshold = tuple[float, float]
 
 
-class Fixed(msgspec.Struct, frozen=True, kw_only=True):
+class RatesAtSimilarity(msgspec.Struct, frozen=True, kw_only=True):
     """Error rates at a similarity of the model's scale."""
 
     similarity: float
@@ -43,26 +60,27 @@ class Fixed(msgspec.Struct, frozen=True, kw_only=True):
     fnmr: Rate
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
+class VerificationStudy(msgspec.Struct, frozen=True, kw_only=True):
     """Result of ``abeyance evaluate verification``."""
 
     model: str
     source: str
     strangers: str
     photos: int
+    #: 0 if the source does not name persons.
     people: int
     failures_to_detect: int
     rejected: int
     mated_pairs: int
     same_shot_pairs_left_out: int
     non_mated_pairs: int
-    #: Over the published pairs, where there are such.
-    accuracy: Accuracy | None
+    #: Over the published pairs; None if there are none.
+    accuracy: FoldAccuracy | None
     equal_error_rate: float
-    operating: tuple[Operating, ...]
-    unmeasurable: tuple[Unmeasurable, ...]
-    fixed: tuple[Fixed, ...]
-    det: Curve
+    operating: tuple[OperatingPoint, ...]
+    unmeasurable: tuple[UnmeasurableFmr, ...]
+    fixed: tuple[RatesAtSimilarity, ...]
+    det: DetCurve
 
 
 class IdentificationStudy(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,13 +102,13 @@ class DetectionStudy(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     source: str
     milliseconds_per_image: float
-    result: Detection
-    #: Recall and precision as the confidence asked for varies: (confidence, recall, precision).
+    result: DetectionResult
+    #: (least confidence, recall, precision).
     by_confidence: tuple[tuple[float, float, float], ...]
 
 
-class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """Median milliseconds of one photo on one thread, and photos a second on all."""
+class ThroughputStudy(msgspec.Struct, frozen=True, kw_only=True):
+    """Median milliseconds of each step of one photo on one thread, and photos per second on all threads."""
 
     model: str
     photos: int
@@ -104,181 +122,163 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify_photos(
     photos: PhotoSet,
-    templates: Extracted,
+    templates: TemplateSet,
     *,
     model: str,
-    similarities: Sequence[tuple[float, float]],
-    strangers: PhotoSet | None = None,
-    stranger_templates: Extracted | None = None,
+    similarities: Sequence[Threshold],
+    strangers: tuple[PhotoSet, TemplateSet] | None = None,
     same_shot: float = 0.95,
-    accuracy: Accuracy | None = None,
-    rates: Sequence[float] = RATES,
-) -> Verification:
-    """All mated pairs of ``photos``, against all pairs of strangers: among themselves, or with ``strangers``
-    (people who are known to be others)."""
-    first, _, scores, dropped = mated_pairs(photos, templates, same_shot)
-    if not len(scores):
+    accuracy: FoldAccuracy | None = None,
+) -> VerificationStudy:
+    """Compare all mated pairs of ``photos`` with all non-mated pairs.
+
+    Parameters
+    ----------
+    similarities
+        Thresholds to report beside those at fixed FMRs.
+    strangers
+        Other people: non-mated pairs are one of ``photos`` and one of these. Without them, they are among ``photos``.
+    same_shot
+        See :meth:`abeyance.evaluation.templates.MatedPairs.of`.
+    accuracy
+        Accuracy over published pairs of the same photos, to be reported as well.
+
+    Raises
+    ------
+    DataInvalid
+        If there are no mated pairs.
+    """
+    mated = MatedPairs.of(photos, templates, same_shot)
+    if not len(mated.scores):
         raise DataInvalid(f"{photos.name} has no person with two different photos")
-    people = person_codes(photos)
     rows = np.flatnonzero(templates.found)
-    level = min(0.2, *(cosine for _, cosine in similarities))
-    if strangers is not None and stranger_templates is not None:
-        others = np.flatnonzero(stranger_templates.found)
-        other_people = person_codes(strangers)[others]
-        right = stranger_templates.vectors[others]
-    else:
-        other_people, right = None, None
-    coarse = scan(templates.vectors[rows], right, persons_a=_named(photos, rows, right is None))
-    # The lowest of what the largest rate and the fixed thresholds need: the pairs kept stay few.
-    if coarse.total * max(rates) >= 1:
-        level = min(threshold_at(coarse.histogram, min(0.5, 2 * max(rates))), *(c for _, c in similarities))
-    kept = scan(
-        templates.vectors[rows], right, persons_a=_named(photos, rows, right is None), level=max(level, -1.0)
-    )
-    measured, missing = operating_points(scores, people[first], kept, people[rows], other_people, rates=rates)
-    return Verification(
+    people = photos.person_codes[rows]
+    left, right, other_people = templates.vectors[rows], None, None
+    persons: list[str] | None = [photos.persons[row] for row in rows]
+    if strangers is not None:
+        other_rows = np.flatnonzero(strangers[1].found)
+        right, other_people = strangers[1].vectors[other_rows], strangers[0].person_codes[other_rows]
+        persons = None
+    # The lowest level that the largest FMR and the fixed thresholds need, so that few pairs are kept.
+    coarse = scan(left, right, persons_a=persons)
+    levels = [cosine for _, cosine in similarities]
+    measurable = coarse.total * max(FMRS) >= 1
+    levels.append(threshold_at(coarse.histogram, min(0.5, 2 * max(FMRS))) if measurable else 0.2)
+    found = scan(left, right, persons_a=persons, level=max(min(levels), -1.0))
+    measured, missing = operating_points(mated.scores, mated.people, found, people, other_people)
+    return _verification_study(
+        photos,
+        templates,
+        mated,
+        found.histogram,
         model=model,
-        source=photos.name,
-        strangers=strangers.name if strangers else photos.name,
-        photos=len(photos),
-        people=len(np.unique(people)),
-        failures_to_detect=int((~templates.found).sum()),
-        rejected=templates.rejected,
-        mated_pairs=len(scores),
-        same_shot_pairs_left_out=dropped,
-        non_mated_pairs=kept.total,
+        strangers=strangers[0].name if strangers else photos.name,
+        people=len(set(photos.persons)),
         accuracy=accuracy,
-        equal_error_rate=equal_error_rate(scores, kept.histogram),
         operating=tuple(measured),
         unmeasurable=tuple(missing),
-        fixed=tuple(
-            Fixed(
-                similarity=similarity,
-                cosine=cosine,
-                fmr=_fmr(kept, people[rows], other_people, cosine),
-                fnmr=clustered_rate(scores < cosine, people[first]),
-            )
-            for similarity, cosine in similarities
-        ),
-        det=det(scores, kept.histogram),
+        fixed=_at_similarities(similarities, mated, lambda t: overall_rate(found, people, t, other_people)),
     )
 
 
 def verify_pairs(
-    pairs: Sequence[Pair],
-    extract: Callable[[Sequence[Path]], Extracted],
+    pairs: Sequence[PhotoPair],
+    extract: Callable[[Sequence[Path]], TemplateSet],
     *,
     name: str,
     model: str,
-    similarities: Sequence[tuple[float, float]],
+    similarities: Sequence[Threshold],
     folds: int = 10,
-) -> Verification:
-    """Accuracy over published pairs; and, since their folders say who is who, all pairs of their photos."""
+) -> VerificationStudy:
+    """Measure accuracy over published pairs, and error rates.
+
+    Error rates are over all pairs of the photos if their folders name the same persons as the pairs do; otherwise over
+    the published pairs only, and then thresholds have no interval, for want of persons.
+    """
     paths = list(dict.fromkeys(path for pair in pairs for path in (pair.a, pair.b)))
     templates = extract(paths)
     row = {path: number for number, path in enumerate(paths)}
-    a = np.array([row[pair.a] for pair in pairs])
-    b = np.array([row[pair.b] for pair in pairs])
-    scores = np.einsum("ij,ij->i", templates.vectors[a], templates.vectors[b]).astype(np.float64)
-    scores[~(templates.found[a] & templates.found[b])] = -np.inf
+    first, second = np.array([(row[pair.a], row[pair.b]) for pair in pairs]).T
+    scores = templates_cosine(templates, first, second)
     same = np.array([pair.same for pair in pairs])
-    people = {person: number for number, person in enumerate(dict.fromkeys(map(person_of, paths)))}
-    clusters = np.array([people[person_of(pair.a)] for pair in pairs])
-    accuracy = fold_accuracy(scores, same, split_folds([pair.fold for pair in pairs], same, folds), clusters)
-    photos = PhotoSet(name, tuple(Photo(path, person_of(path)) for path in paths), persons_given=True)
-    if len(people) > 1 and _consistent(pairs):
+    photos = PhotoSet(name, tuple(LabelledPhoto(path, person_of(path)) for path in paths), persons_given=True)
+    people = photos.person_codes
+    accuracy = fold_accuracy(
+        scores, same, split_folds([pair.fold for pair in pairs], same, folds), people[first]
+    )
+    if people.max() > 0 and ((people[first] == people[second]) == same).all():
         return verify_photos(
             photos, templates, model=model, similarities=similarities, same_shot=2.0, accuracy=accuracy
         )
-    return _only_pairs(photos, templates, scores, same, clusters, accuracy, model, similarities)
-
-
-def _consistent(pairs: Sequence[Pair]) -> bool:
-    """Whether the folders say the same as the pairs, so that they may be taken for persons."""
-    return all((person_of(pair.a) == person_of(pair.b)) == pair.same for pair in pairs)
-
-
-def _only_pairs(
-    photos: PhotoSet,
-    templates: Extracted,
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    clusters: NDArray[np.int64],
-    accuracy: Accuracy,
-    model: str,
-    similarities: Sequence[tuple[float, float]],
-) -> Verification:
-    mated, others = scores[same], scores[~same]
-    bins = np.clip((np.maximum(others, -1) + 1) * (BINS // 2), 0, BINS - 1).astype(np.int64)
-    histogram = np.bincount(bins, minlength=BINS).astype(np.int64)
-    order = np.argsort(-others)
-    # Who the second person is, is not known: each non-mated pair counts as two people of its own.
-    numbers = np.arange(len(others), dtype=np.int32)
-    kept = Scan(
-        histogram=histogram,
-        within=np.zeros((0, BINS), np.int64),
-        left=numbers[order],
-        right=numbers[order],
-        scores=others[order].astype(np.float32),
-        level=-1.0,
-    )
-    operating = []
-    missing = []
-    for rate in RATES:
-        if len(others) * rate < 1 or not len(mated):
-            missing.append(Unmeasurable(fmr=rate, pairs=len(others), pairs_needed=int(np.ceil(1 / rate))))
-            continue
-        threshold = threshold_at(histogram, rate)
-        operating.append(
-            Operating(
-                fmr=rate,
+    mated = MatedPairs(first[same], second[same], scores[same], people[first[same]], same_shot=0)
+    others, histogram = scores[~same], histogram_of(scores[~same])
+    measured, missing = measurable_fmrs(histogram, FMRS)
+    return _verification_study(
+        photos,
+        templates,
+        mated,
+        histogram,
+        model=model,
+        strangers=name,
+        people=0,
+        accuracy=accuracy,
+        operating=tuple(
+            OperatingPoint(
+                fmr=fmr,
                 threshold=threshold,
                 threshold_low=threshold,
                 threshold_high=threshold,
-                fnmr=clustered_rate(mated < threshold, clusters[same]),
+                fnmr=mated.fnmr(threshold),
                 false_matches=at_or_above(histogram, threshold),
                 uncertain=True,
             )
-        )
-    return Verification(
-        model=model,
-        source=photos.name,
-        strangers=photos.name,
-        photos=len(photos),
-        people=0,
-        failures_to_detect=int((~templates.found).sum()),
-        rejected=templates.rejected,
-        mated_pairs=len(mated),
-        same_shot_pairs_left_out=0,
-        non_mated_pairs=len(others),
-        accuracy=accuracy,
-        equal_error_rate=equal_error_rate(mated, kept.histogram),
-        operating=tuple(operating),
-        unmeasurable=tuple(missing),
-        fixed=tuple(
-            Fixed(
-                similarity=similarity,
-                cosine=cosine,
-                fmr=clustered_rate(others >= cosine, clusters[~same]),
-                fnmr=clustered_rate(mated < cosine, clusters[same]),
-            )
-            for similarity, cosine in similarities
+            for fmr, threshold in measured
         ),
-        det=det(mated, histogram),
+        unmeasurable=tuple(missing),
+        fixed=_at_similarities(
+            similarities, mated, lambda cosine: clustered_rate(others >= cosine, people[first[~same]])
+        ),
+    )
+
+
+def _verification_study(
+    photos: PhotoSet, templates: TemplateSet, mated: MatedPairs, histogram: NDArray[np.int64], **results: Any
+) -> VerificationStudy:
+    """Return the results with counts, equal error rate and DET curve; ``histogram`` is that of non-mated pairs."""
+    return VerificationStudy(
+        source=photos.name,
+        photos=len(photos),
+        failures_to_detect=templates.failures,
+        rejected=templates.rejected,
+        mated_pairs=len(mated.scores),
+        same_shot_pairs_left_out=mated.same_shot,
+        non_mated_pairs=int(histogram.sum()),
+        equal_error_rate=equal_error_rate(mated.scores, histogram),
+        det=det(mated.scores, histogram),
+        **results,
+    )
+
+
+def _at_similarities(
+    similarities: Sequence[Threshold], mated: MatedPairs, fmr: Callable[[float], Rate]
+) -> tuple[RatesAtSimilarity, ...]:
+    return tuple(
+        RatesAtSimilarity(similarity=similarity, cosine=cosine, fmr=fmr(cosine), fnmr=mated.fnmr(cosine))
+        for similarity, cosine in similarities
     )
 
 
 def identify_photos(
     photos: PhotoSet,
-    templates: Extracted,
+    templates: TemplateSet,
     *,
     model: str,
-    similarities: Sequence[tuple[float, float]],
-    distractors: tuple[PhotoSet, Extracted] | None = None,
-    unknown: tuple[PhotoSet, Extracted] | None = None,
+    similarities: Sequence[Threshold],
+    distractors: tuple[PhotoSet, TemplateSet] | None = None,
+    unknown: tuple[PhotoSet, TemplateSet] | None = None,
     same_shot: float = 0.95,
 ) -> IdentificationStudy:
-    """Enrol the first photo of everybody who has several, and search the others.
+    """Enrol the first photo of everybody who has several, and search for the others.
 
     Parameters
     ----------
@@ -287,30 +287,30 @@ def identify_photos(
     unknown
         Strangers to search for, who are not enrolled. Without them, the people of ``photos`` with one photo.
     """
+    persons = photos.persons
+    codes = codes_of(persons)
+    has_several = np.bincount(codes)[codes] > 1
     first: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    for row, person in enumerate(photos.persons):
-        counts[person] = counts.get(person, 0) + 1
-        if templates.found[row]:
-            first.setdefault(person, row)
-    enrolled = [row for person, row in first.items() if counts[person] > 1]
+    for row in np.flatnonzero(templates.found).tolist():
+        first.setdefault(persons[row], row)
+    enrolled = [row for row in first.values() if has_several[row]]
     taken = set(enrolled)
     probes = []
-    for row, person in enumerate(photos.persons):
-        if row in taken or (counts[person] == 1 and unknown is not None):
+    for row, person in enumerate(persons):
+        if row in taken or (not has_several[row] and unknown is not None):
             continue
         mate = first.get(person)
-        again = mate is not None and float(templates.vectors[row] @ templates.vectors[mate]) >= same_shot
-        if not (again and templates.found[row] and counts[person] > 1):
+        repeated = mate is not None and float(templates.vectors[row] @ templates.vectors[mate]) >= same_shot
+        if not (repeated and templates.found[row] and has_several[row]):
             probes.append(row)
     gallery = [templates.vectors[enrolled]]
-    gallery_people = [photos.persons[row] for row in enrolled]
+    gallery_people = [persons[row] for row in enrolled]
     searched, found = [templates.vectors[probes]], [templates.found[probes]]
-    probe_people = [photos.persons[row] for row in probes]
+    probe_people = [persons[row] for row in probes]
     if distractors is not None:
-        rows = np.flatnonzero(distractors[1].found)
-        gallery.append(distractors[1].vectors[rows])
-        gallery_people += [f"distractor {row}" for row in rows]
+        others = np.flatnonzero(distractors[1].found)
+        gallery.append(distractors[1].vectors[others])
+        gallery_people += [f"distractor {row}" for row in others]
     if unknown is not None:
         searched.append(unknown[1].vectors)
         found.append(unknown[1].found)
@@ -320,7 +320,7 @@ def identify_photos(
         source=photos.name,
         distractors=distractors[0].name if distractors else "",
         unknown=unknown[0].name if unknown else "",
-        failures_to_detect=int((~templates.found).sum()),
+        failures_to_detect=templates.failures,
         similarities=tuple(similarity for similarity, _ in similarities),
         result=identify(
             np.concatenate(gallery),
@@ -335,7 +335,7 @@ def identify_photos(
 
 def detect_images(
     images: Sequence[LabelledImage],
-    extractor: Extractor,
+    extractor: TemplateExtractor,
     *,
     name: str,
     model: str,
@@ -343,7 +343,15 @@ def detect_images(
     overlap: float,
     tick: Tick | None = None,
 ) -> DetectionStudy:
-    """Look for faces in labelled images, once, at a low confidence; all other confidences follow from it."""
+    """Detect faces in labelled images once, at a low confidence, and compare at all higher confidences.
+
+    Parameters
+    ----------
+    min_size
+        Least height of a face in pixels.
+    overlap
+        Least intersection over union of a detection and a marked face.
+    """
     from abeyance.vision.image import open_photo
 
     lowest = min(0.3, extractor.min_confidence)
@@ -356,7 +364,7 @@ def detect_images(
         if tick:
             tick()
 
-    def at(confidence: float) -> Detection:
+    def at(confidence: float) -> DetectionResult:
         kept = [[face for face in faces if face.confidence >= confidence] for faces in found]
         return evaluate_detection(
             [image.boxes for image in images],
@@ -378,10 +386,17 @@ def detect_images(
 
 
 def measure_throughput(
-    paths: Sequence[Path], extractor: Extractor, *, model: str, workers: int, tick: Tick | None = None
-) -> Throughput:
-    """Time each step photo by photo, then all photos on all threads; nothing comes from the cache."""
-    from abeyance.evaluation.templates import central
+    paths: Sequence[Path], extractor: TemplateExtractor, *, model: str, tick: Tick | None = None
+) -> ThroughputStudy:
+    """Time each step photo by photo on one thread, then all photos on all threads of the extractor.
+
+    The extractor must have no cache.
+
+    Raises
+    ------
+    DataInvalid
+        If no face is found in any of the photos.
+    """
     from abeyance.vision.alignment import align
     from abeyance.vision.image import open_photo
 
@@ -391,10 +406,11 @@ def measure_throughput(
         marks = [time.perf_counter()]
         photo = open_photo(data)
         marks.append(time.perf_counter())
-        face = central(extractor.detector.detect(photo, min_confidence=extractor.min_confidence), photo.shape)
+        faces = extractor.detector.detect(photo, min_confidence=extractor.min_confidence)
+        central = select_central(faces, photo.shape)
         marks.append(time.perf_counter())
-        if face is not None:
-            chip = align(photo, face.landmarks)
+        if central:
+            chip = align(photo, central[0].landmarks)
             marks.append(time.perf_counter())
             extractor.embedder.embed(chip)
             marks.append(time.perf_counter())
@@ -403,32 +419,16 @@ def measure_throughput(
             tick()
     if not laps:
         raise DataInvalid("no face was found in any of the photos")
-    steps = np.median(np.array(laps), axis=0) * 1e3
+    decode, detect, aligned, embed = (np.median(np.array(laps), axis=0) * 1e3).tolist()
     started = time.perf_counter()
     extractor(paths)
-    return Throughput(
+    return ThroughputStudy(
         model=model,
         photos=len(laps),
-        workers=workers,
-        decode=float(steps[0]),
-        detect=float(steps[1]),
-        align=float(steps[2]),
-        embed=float(steps[3]),
+        workers=extractor.workers,
+        decode=decode,
+        detect=detect,
+        align=aligned,
+        embed=embed,
         photos_per_second=len(paths) / (time.perf_counter() - started),
     )
-
-
-def _named(photos: PhotoSet, rows: NDArray[np.int64], needed: bool) -> list[str] | None:
-    return [photos.persons[row] for row in rows] if needed else None
-
-
-def _fmr(kept: Scan, people: NDArray[np.int64], others: NDArray[np.int64] | None, cosine: float) -> Rate:
-    matched = kept.scores >= np.float32(cosine)
-    left, right = people[kept.left[matched]], kept.right[matched]
-    photos = np.bincount(people)
-    if others is None:
-        pairs = photos * (int(photos.sum()) - photos)
-        return dyadic_rate(left, people[right], pairs, int(pairs.sum()) // 2)
-    theirs = np.bincount(others)
-    pairs = np.concatenate([photos * int(theirs.sum()), theirs * int(photos.sum())])
-    return dyadic_rate(left, others[right] + len(photos), pairs, int(photos.sum()) * int(theirs.sum()))

@@ -1,7 +1,7 @@
-"""From photos to templates, once: what was computed is kept, by the identity of the models and of the file.
+"""Templates of photos, computed once and cached by the identities of the models and the hash of the file.
 
-The cache holds biometric templates of whoever is on the photos. It is readable by its owner only, lies in
-the user's cache folder, and can be deleted at any time; a caller that passes no cache leaves nothing behind.
+The cache holds biometric templates. It is readable by its owner only, lies in the user's cache folder, and can be
+deleted at any time; without a cache folder nothing is stored.
 """
 
 from __future__ import annotations
@@ -10,68 +10,116 @@ import hashlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.errors import DataInvalid
+from abeyance.evaluation.intervals import Rate, clustered_rate
 
 if TYPE_CHECKING:
     from abeyance.embedding.port import Embedder
+    from abeyance.vision.analysis import AnalyzedPhoto
     from abeyance.vision.detector import Detector, FaceDetection
 
 Tick = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extracted:
-    """Templates of photos, one row each, in the order asked for."""
+class TemplateSet:
+    """Templates of photos, one row each, in the order of the photos."""
 
     #: (n, d) float32 of unit length; zeros where no face was found.
     vectors: NDArray[np.float32]
     #: (n,) bool: a face was found.
     found: NDArray[np.bool_]
-    #: (n,) float32, 0 to 1: the detector's confidence, 0 where no face was found.
-    confidence: NDArray[np.float32]
     #: (n,) int64: faces in the photo.
     faces: NDArray[np.int64]
     #: Photos that could not be decoded.
     rejected: int
-    #: Names detector, embedder and settings that made them.
-    identity: str
-    #: Photos that were computed now, not read from the cache, and the seconds that took.
+    #: Photos that were computed now, not read from the cache.
     computed: int = 0
-    seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @property
+    def failures(self) -> int:
+        """Photos in which no face was found."""
+        return int((~self.found).sum())
 
-class Extractor:
-    """Finds the one face that a photo is of, and makes its template.
 
-    That is the face which is large and near the middle: the one with the greatest area less twice the
-    squared distance of its centre from the photo's. A bystander at the border is not who the photo is of.
+@dataclass(frozen=True, slots=True, eq=False)
+class MatedPairs:
+    """All pairs of photos of one person."""
+
+    #: (m,) int64 each: rows of the two photos.
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    #: (m,) float64 cosines, -inf where either photo has no face.
+    scores: NDArray[np.float64]
+    #: (m,) int64: number of the person.
+    people: NDArray[np.int64]
+    #: Pairs left out because they show the same shot.
+    same_shot: int
+
+    def fnmr(self, threshold: float) -> Rate:
+        """Return the FNMR at a cosine."""
+        return clustered_rate(self.scores < threshold, self.people)
+
+    @classmethod
+    def of(cls, photos: PhotoSet, templates: TemplateSet, same_shot: float) -> MatedPairs:
+        """Pair the photos of each person.
+
+        Parameters
+        ----------
+        same_shot
+            Cosine from which a pair counts as one shot cropped twice, and is left out.
+        """
+        codes = photos.person_codes
+        rows: dict[int, list[int]] = {}
+        for row, person in enumerate(codes.tolist()):
+            rows.setdefault(person, []).append(row)
+        pairs = [pair for members in rows.values() for pair in combinations(members, 2)]
+        first, second = np.array(pairs, np.int64).reshape(-1, 2).T
+        scores = templates_cosine(templates, first, second)
+        kept = scores < same_shot
+        return cls(first[kept], second[kept], scores[kept], codes[first[kept]], int((~kept).sum()))
+
+
+def templates_cosine(
+    templates: TemplateSet, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the cosines of pairs of rows: (m,) float64, -inf where either photo has no face."""
+    cosines = np.einsum("ij,ij->i", templates.vectors[first], templates.vectors[second])
+    scores: NDArray[np.float64] = cosines.astype(np.float64)
+    scores[~(templates.found[first] & templates.found[second])] = -np.inf
+    return scores
+
+
+class TemplateExtractor:
+    """Templates of the central face of each photo.
 
     Parameters
     ----------
     detector, embedder
-        Of the same model manifest.
+        Models of one manifest.
     detector_identity
         ``ModelEntry.identity`` of the detector.
     min_confidence
-        0 to 1; a photo whose faces are all less certain counts as a failure to detect.
+        0 to 1; a photo with only less certain faces counts as a failure to detect.
     cache
-        Folder for templates; None keeps nothing.
+        Folder for templates; None stores nothing.
     workers
-        Threads; the models run on one each.
+        Threads; 0 is one for each core. The models run on one thread each.
     """
 
     def __init__(
@@ -84,118 +132,97 @@ class Extractor:
         cache: Path | None = None,
         workers: int = 0,
     ) -> None:
+        from abeyance.vision.analysis import FaceAnalyzer
+        from abeyance.vision.attributes.estimator import load_attributes
+
         self.detector = detector
         self.embedder = embedder
+        self._analyzer = FaceAnalyzer(lambda: detector, load_attributes)
         self.min_confidence = min_confidence
+        #: Identities of detector, settings and embedder.
         self.identity = f"{detector_identity}>={min_confidence:g}+central-face+{embedder.identity}"
+        self.workers = workers or os.cpu_count() or 1
         self._cache = cache
-        self._workers = workers or os.cpu_count() or 1
 
-    def __call__(self, paths: Sequence[Path], tick: Tick | None = None) -> Extracted:
-        """Templates of the photos at ``paths``; ``tick`` is called once for each.
+    def __call__(self, paths: Sequence[Path], tick: Tick | None = None) -> TemplateSet:
+        """Return the templates of the photos at ``paths``; ``tick`` is called after each photo.
 
         Raises
         ------
         DataInvalid
-            If a photo cannot be read from disk. One that cannot be decoded is counted, not raised.
+            If a photo cannot be read from disk. One that cannot be decoded is counted instead.
         """
-        dimension = self.embedder.dimension
-        rows: dict[str, bytes] = {}
-        computed = 0
-        started = time.perf_counter()
-        with closing(_Store(self._cache, self.identity)) as store, ThreadPoolExecutor(self._workers) as pool:
-
-            def one(path: Path) -> str:
-                nonlocal computed
-                try:
-                    data = path.read_bytes()
-                except OSError as error:
-                    raise DataInvalid(f"cannot read a photo in {path.parent}: {error.strerror}") from error
-                key = hashlib.sha256(data).hexdigest()
-                if key not in rows:
-                    known = store.get(key)
-                    if known is None:
-                        known = self._row(data)
-                        computed += 1
-                        store.put(key, known)
-                    rows[key] = known
-                if tick:
-                    tick()
-                return key
-
-            keys = list(pool.map(one, paths))
         head, body = np.dtype([("confidence", "<f4"), ("faces", "<i4")]), np.dtype("<f4")
-        size = head.itemsize + dimension * body.itemsize
-        table = b"".join(rows[key] for key in keys)
-        whole = np.frombuffer(table, np.dtype([("head", head), ("vector", body, (dimension,))]))
-        assert len(table) == size * len(keys)
-        faces = whole["head"]["faces"].astype(np.int64)
-        return Extracted(
-            vectors=np.ascontiguousarray(whole["vector"]),
+        layout = np.dtype([("head", head), ("vector", body, (self.embedder.dimension,))])
+        with closing(PhotoCache(self._cache, self.identity)) as cache:
+            rows = cache.map(paths, self._row, self.workers, tick)
+        table = np.frombuffer(b"".join(row for _, row in rows), layout)
+        faces = table["head"]["faces"].astype(np.int64)
+        return TemplateSet(
+            vectors=np.ascontiguousarray(table["vector"]),
             found=faces > 0,
-            confidence=whole["head"]["confidence"].astype(np.float32),
             faces=np.maximum(faces, 0),
             rejected=int((faces < 0).sum()),
-            identity=self.identity,
-            computed=computed,
-            seconds=time.perf_counter() - started,
+            computed=cache.computed,
         )
 
     def chip(self, path: Path) -> NDArray[np.uint8] | None:
-        """The face of a photo as the embedder sees it: (112, 112, 3) uint8 RGB, or None."""
-        from abeyance.vision.alignment import align
+        """Return the aligned central face of a photo, (112, 112, 3) uint8 RGB, or None if there is none."""
+        photo = self._analyze(path.read_bytes())
+        return photo.faces[0].chip if photo is not None and photo.faces else None
+
+    def _analyze(self, data: bytes) -> AnalyzedPhoto | None:
+        """Return the photo with its central face, or None if it cannot be decoded."""
         from abeyance.vision.errors import ImageRejected
-        from abeyance.vision.image import open_photo
 
         try:
-            photo = open_photo(path.read_bytes())
+            return self._analyzer.analyze(data, min_confidence=self.min_confidence, select=select_central)
         except ImageRejected:
             return None
-        face = central(self.detector.detect(photo, min_confidence=self.min_confidence), photo.shape)
-        if face is None:
-            return None
-        chip: NDArray[np.uint8] = align(photo, face.landmarks)[0]
-        return chip
 
     def _row(self, data: bytes) -> bytes:
-        """Confidence, number of faces (-1: not decodable) and template, as the cache keeps them."""
-        from abeyance.vision.alignment import align
-        from abeyance.vision.errors import ImageRejected
-        from abeyance.vision.image import open_photo
-
+        """Return confidence, number of faces (-1: not decodable) and template in the layout of the cache."""
+        photo = self._analyze(data)
+        confidence, faces = 0.0, -1 if photo is None else photo.detected
         vector: NDArray[np.float32] = np.zeros(self.embedder.dimension, "<f4")
-        confidence, count = 0.0, 0
-        try:
-            photo = open_photo(data)
-        except ImageRejected:
-            count = -1
-        else:
-            found = self.detector.detect(photo, min_confidence=self.min_confidence)
-            face = central(found, photo.shape)
-            count = len(found)
-            if face is not None:
-                confidence = face.confidence
-                vector = self.embedder.embed(align(photo, face.landmarks))[0].astype("<f4")
-        return np.array([confidence], "<f4").tobytes() + np.array([count], "<i4").tobytes() + vector.tobytes()
+        if photo is not None and photo.faces:
+            confidence = photo.faces[0].confidence
+            vector = self.embedder.embed(photo.chips)[0].astype("<f4")
+        return np.array([confidence], "<f4").tobytes() + np.array([faces], "<i4").tobytes() + vector.tobytes()
 
 
-def central(faces: Sequence[FaceDetection], shape: Sequence[int]) -> FaceDetection | None:
-    """The face that a photo of ``shape`` (h, w, ...) is of, or None if there are none."""
+def select_central(faces: Sequence[FaceDetection], shape: Sequence[int]) -> list[FaceDetection]:
+    """Return the face that a photo of ``shape`` (h, w, ...) is of, or nothing if there are none.
+
+    That is the face with the greatest area less twice the squared distance of its centre from the centre of the photo.
+    It leaves out bystanders at the border.
+    """
 
     def weight(face: FaceDetection) -> float:
         x, y, width, height = face.box
         distance = (x + width / 2 - shape[1] / 2) ** 2 + (y + height / 2 - shape[0] / 2) ** 2
         return width * height - 2 * distance
 
-    return max(faces, key=weight, default=None)
+    return sorted(faces, key=weight, reverse=True)[:1]
 
 
-class _Store:
-    """Rows by SHA-256 of the photo, in one SQLite file per identity of the models; none if no folder."""
+class PhotoCache:
+    """Rows of bytes computed from photos, by SHA-256 of the photo, in one SQLite file for each identity.
+
+    Parameters
+    ----------
+    folder
+        Folder of the file; None keeps rows in memory only.
+    identity
+        Everything that a row depends on beside the photo.
+    """
 
     def __init__(self, folder: Path | None, identity: str) -> None:
-        self._database: sqlite3.Connection | None = None
+        #: Rows that were computed, not read from the file.
+        self.computed = 0
+        self._rows: dict[str, bytes] = {}
         self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -206,18 +233,50 @@ class _Store:
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute("CREATE TABLE IF NOT EXISTS made (photo TEXT PRIMARY KEY, row BLOB NOT NULL)")
 
-    def get(self, key: str) -> bytes | None:
+    def map(
+        self, paths: Sequence[Path], compute: Callable[[bytes], bytes], workers: int, tick: Tick | None = None
+    ) -> list[tuple[str, bytes]]:
+        """Return SHA-256 and row of each photo, computed on ``workers`` threads where it is not cached.
+
+        Raises
+        ------
+        DataInvalid
+            If a photo cannot be read from disk.
+        """
+
+        def row(path: Path) -> tuple[str, bytes]:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise DataInvalid(f"cannot read a photo in {path.parent}: {error.strerror}") from error
+            key = hashlib.sha256(data).hexdigest()
+            found = self._row(key, data, compute)
+            if tick:
+                tick()
+            return key, found
+
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(row, paths))
+
+    def _row(self, key: str, data: bytes, compute: Callable[[bytes], bytes]) -> bytes:
+        row = self._rows.get(key) or self._read(key)
+        if row is None:
+            row = compute(data)
+            with self._lock:
+                self.computed += 1
+                if self._database is not None:
+                    self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?)", (key, row))
+        self._rows[key] = row
+        return row
+
+    def _read(self, key: str) -> bytes | None:
         if self._database is None:
             return None
         with self._lock:
             found = self._database.execute("SELECT row FROM made WHERE photo = ?", (key,)).fetchone()
         return bytes(found[0]) if found else None
 
-    def put(self, key: str, row: bytes) -> None:
-        if self._database is not None:
-            with self._lock:
-                self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?)", (key, row))
-
     def close(self) -> None:
+        """Close the file."""
         if self._database is not None:
             self._database.close()

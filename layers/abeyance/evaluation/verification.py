@@ -1,7 +1,7 @@
-"""Are these two photos of one person? ROC, DET, FNMR at an FMR, and accuracy over published pairs.
+"""Verification (1:1 comparison): DET, FNMR at an FMR, and accuracy over published pairs.
 
-Two photos match if their cosine is at or above the threshold. A photo in which no face was found matches
-nothing: its mated pairs are false non-matches, as in NIST's FRTE.
+Two photos match if their cosine is at or above the threshold. A photo in which no face was found matches nothing: its
+mated pairs are false non-matches, as in NIST's FRTE.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from abeyance.evaluation.errors import TooFew
-from abeyance.evaluation.intervals import Rate, clustered_rate, draw
-from abeyance.evaluation.pairs import Scan, edge, rate_curve, threshold_at
+from abeyance.evaluation.intervals import Rate, bootstrap, clustered_rate
+from abeyance.evaluation.pairs import PairScan, edge, rate_curve, threshold_at
 
-#: False-match rates that are reported, where there are pairs enough.
-RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-#: A threshold that rests on fewer false matches than this is marked as uncertain.
-FEW = 10
+#: False-match rates to report, where there are enough pairs.
+FMRS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+#: A threshold with fewer false matches is marked as uncertain.
+MIN_FALSE_MATCHES = 10
 
 
-class Operating(msgspec.Struct, frozen=True, kw_only=True):
+class OperatingPoint(msgspec.Struct, frozen=True, kw_only=True):
     """FNMR at one FMR."""
 
     fmr: float
@@ -31,21 +31,21 @@ class Operating(msgspec.Struct, frozen=True, kw_only=True):
     threshold_low: float
     threshold_high: float
     fnmr: Rate
-    #: False matches that the threshold rests on; few of them make an uncertain one.
+    #: False matches at the threshold; few of them make it uncertain.
     false_matches: int
     uncertain: bool
 
 
-class Unmeasurable(msgspec.Struct, frozen=True, kw_only=True):
-    """An FMR that the data is too small for."""
+class UnmeasurableFmr(msgspec.Struct, frozen=True, kw_only=True):
+    """An FMR that takes more pairs than the data has."""
 
     fmr: float
     pairs: int
     pairs_needed: int
 
 
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """Share of pairs that are told right, each fold at the threshold that is best on the other folds."""
+class FoldAccuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """Share of pairs classified correctly, each fold at the threshold that is best on the other folds."""
 
     mean: float
     #: Between folds, and of the mean (standard deviation / sqrt(folds)), as LFW's protocol reports it.
@@ -59,8 +59,8 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """DET: (threshold, FMR, FNMR), FMR falling."""
+class DetCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """Detection error trade-off: (threshold, FMR, FNMR), FMR falling."""
 
     threshold: tuple[float, ...]
     fmr: tuple[float, ...]
@@ -72,15 +72,15 @@ def fold_accuracy(
     same: NDArray[np.bool_],
     folds: NDArray[np.int64],
     clusters: NDArray[np.int64],
-) -> Accuracy:
-    """Accuracy over folds (Huang et al. 2007, the protocol of LFW's View 2).
+) -> FoldAccuracy:
+    """Return the accuracy over folds (Huang et al. 2007, the protocol of LFW's View 2).
 
     Parameters
     ----------
     scores
         (n,) cosines; -inf where a face was not found.
     same
-        (n,) bool.
+        (n,) bool: mated pairs.
     folds
         (n,) int from 0; at least two different ones.
     clusters
@@ -96,7 +96,7 @@ def fold_accuracy(
         thresholds.append(threshold)
     rate = clustered_rate(right, clusters)
     deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
-    return Accuracy(
+    return FoldAccuracy(
         mean=float(np.mean(accuracies)),
         standard_deviation=deviation,
         standard_error=deviation / np.sqrt(len(accuracies)),
@@ -110,11 +110,11 @@ def fold_accuracy(
 
 
 def best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
-    """The threshold with the most pairs told right; the middle one where several do as well."""
+    """Return the threshold that classifies most pairs correctly; the middle one of several."""
     finite = np.sort(np.unique(scores[np.isfinite(scores)]))
     if not len(finite):
         return 0.0
-    # Between two neighbouring scores, every threshold tells alike.
+    # All thresholds between two neighbouring scores classify alike.
     between = np.concatenate([[finite[0] - 1e-3], (finite[1:] + finite[:-1]) / 2, [finite[-1] + 1e-3]])
     mated, others = np.sort(scores[same]), np.sort(scores[~same])
     right = len(mated) - np.searchsorted(mated, between) + np.searchsorted(others, between)
@@ -123,8 +123,9 @@ def best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> floa
 
 
 def split_folds(folds: Sequence[str], same: NDArray[np.bool_], wanted: int = 10) -> NDArray[np.int64]:
-    """Folds to test on: those of the protocol if it has ``wanted`` of them, else each of its own cut into
-    stretches of neighbours, so that the pairs of one person stay together.
+    """Return the fold of each pair: those of the protocol if it has ``wanted`` of them.
+
+    Otherwise each published fold is cut into stretches of neighbours, so that the pairs of one person stay together.
 
     Returns
     -------
@@ -144,18 +145,24 @@ def split_folds(folds: Sequence[str], same: NDArray[np.bool_], wanted: int = 10)
     return result
 
 
-def det(mated: NDArray[np.float64], histogram: NDArray[np.int64], points: int = 400) -> Curve:
-    """The DET curve, thinned to about ``points`` points evenly spaced along log FMR and FNMR."""
-    fmr = rate_curve(histogram)
-    thresholds = np.asarray(edge(np.arange(len(fmr))))
-    fnmr = np.searchsorted(np.sort(mated), thresholds) / max(1, len(mated))
-    # One point per step that can be seen on the plot.
+def det(mated: NDArray[np.float64], histogram: NDArray[np.int64], points: int = 400) -> DetCurve:
+    """Return the DET curve, thinned to about ``points`` points evenly spaced along log FMR and FNMR.
+
+    Parameters
+    ----------
+    mated
+        (m,) cosines of mated pairs.
+    histogram
+        (BINS,) int64 of non-mated pairs; see :mod:`abeyance.evaluation.pairs`.
+    """
+    thresholds, fmr, fnmr = _error_rates(mated, histogram)
+    # One point for each step that is visible on the plot.
     key = np.round(np.log10(np.maximum(fmr, 1e-12)) * points / 16).astype(np.int64) * 10_000 + np.round(
         fnmr * points
     ).astype(np.int64)
     kept = np.flatnonzero(np.diff(key, prepend=key[0] - 1))
     kept = kept[fmr[kept] > 0]
-    return Curve(
+    return DetCurve(
         threshold=tuple(thresholds[kept].tolist()),
         fmr=tuple(fmr[kept].tolist()),
         fnmr=tuple(fnmr[kept].tolist()),
@@ -163,109 +170,115 @@ def det(mated: NDArray[np.float64], histogram: NDArray[np.int64], points: int = 
 
 
 def equal_error_rate(mated: NDArray[np.float64], histogram: NDArray[np.int64]) -> float:
-    """Where FMR and FNMR are equal: the mean of the two at the threshold where they are nearest."""
-    fmr = rate_curve(histogram)
-    fnmr = np.searchsorted(np.sort(mated), np.asarray(edge(np.arange(len(fmr))))) / max(1, len(mated))
+    """Return the equal error rate: the mean of FMR and FNMR at the threshold where they are nearest.
+
+    Parameters as for :func:`det`.
+    """
+    _, fmr, fnmr = _error_rates(mated, histogram)
     nearest = int(np.argmin(np.abs(fmr - fnmr)))
     return float((fmr[nearest] + fnmr[nearest]) / 2)
+
+
+def _error_rates(
+    mated: NDArray[np.float64], histogram: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return threshold, FMR and FNMR at the edge of each bin: (BINS + 1,) float64 each."""
+    fmr = rate_curve(histogram)
+    thresholds = np.asarray(edge(np.arange(len(fmr))))
+    return thresholds, fmr, np.searchsorted(np.sort(mated), thresholds) / max(1, len(mated))
 
 
 def operating_points(
     mated: NDArray[np.float64],
     mated_people: NDArray[np.int64],
-    scan: Scan,
-    photos_a: NDArray[np.int64],
-    photos_b: NDArray[np.int64] | None = None,
+    found: PairScan,
+    people_a: NDArray[np.int64],
+    people_b: NDArray[np.int64] | None = None,
     *,
-    rates: Sequence[float] = RATES,
+    fmrs: Sequence[float] = FMRS,
     repeats: int = 300,
-    seed: int = 1,
-) -> tuple[list[Operating], list[Unmeasurable]]:
-    """FNMR at each FMR, with intervals over people.
+) -> tuple[list[OperatingPoint], list[UnmeasurableFmr]]:
+    """Return FNMR at each FMR, with intervals over people.
 
     Parameters
     ----------
     mated
         (m,) cosines of mated pairs, -inf where a face was not found.
     mated_people
-        (m,) person number of each mated pair, in the numbering of ``photos_a``.
-    scan
-        All non-mated pairs; those from the largest rate on kept one by one.
-    photos_a, photos_b
-        (n,) person number of each row of the scan's first set, and of its second if there was one; the second
-        set's people are others and have numbers of their own, from 0.
+        (m,) person number of each mated pair, in the numbering of ``people_a``.
+    found
+        All non-mated pairs; those from the largest FMR on kept one by one.
+    people_a, people_b
+        (n,) person number of each row of the first set of the scan, and of the second if there is one. The people of
+        the second set are others, with numbers of their own from 0.
     """
-    measured: list[Operating] = []
-    missing: list[Unmeasurable] = []
-    levels: list[tuple[float, float]] = []
-    for rate in sorted(rates, reverse=True):
-        try:
-            levels.append((rate, threshold_at(scan.histogram, rate)))
-        except TooFew as error:
-            missing.append(Unmeasurable(fmr=rate, pairs=error.have, pairs_needed=error.need))
-    if not levels or not len(mated):
-        return measured, missing
-    draws = _draws(mated, mated_people, scan, photos_a, photos_b, [rate for rate, _ in levels], repeats, seed)
-    for (rate, threshold), (thresholds, fnmrs) in zip(levels, draws, strict=True):
-        plain = clustered_rate(mated < threshold, mated_people)
-        low, high = np.quantile(fnmrs, [0.025, 0.975])
-        count = int((scan.scores >= np.float32(threshold)).sum())
-        # The bootstrap knows what the threshold's own uncertainty adds; Wilson knows that no error among few
-        # pairs does not mean none. The wider limit counts on each side.
-        fnmr = msgspec.structs.replace(
-            plain, low=min(plain.low, float(low)), high=max(plain.high, float(high))
-        )
-        around = np.quantile(thresholds, [0.025, 0.975])
-        measured.append(
-            Operating(
-                fmr=rate,
+    measured, missing = measurable_fmrs(found.histogram, fmrs)
+    if not measured or not len(mated):
+        return [], missing
+    count_a = int(max(people_a.max(), mated_people.max())) + 1
+    counts = (count_a,) if people_b is None else (count_a, int(people_b.max()) + 1)
+    photos_a = np.bincount(people_a, minlength=count_a)
+    # Half as many again as the highest FMR needs: a draw may ask for more than the data has above it.
+    reach = min(len(found.scores), int(found.total * max(fmrs) * 1.5) + 100)
+    left = people_a[found.left[:reach]]
+    right = (people_a if people_b is None else people_b)[found.right[:reach]]
+    order = np.argsort(mated)
+    sorted_mated = mated[order]
+
+    def resampled(weights: NDArray[np.float32], others: NDArray[np.float32] | None = None) -> ArrayLike:
+        """Return threshold and FNMR at each FMR."""
+        photos = weights * photos_a
+        if others is None or people_b is None:
+            others = weights
+            total = (float(photos.sum()) ** 2 - float((photos**2).sum())) / 2
+        else:
+            total = float(photos.sum()) * float(others[people_b].sum())
+        above = np.cumsum(weights[left] * others[right], dtype=np.float64)
+        below = np.concatenate([[0.0], np.cumsum(weights[mated_people][order], dtype=np.float64)])
+        results = []
+        for fmr, _ in measured:
+            allowed = int(np.searchsorted(above, fmr * total * (1 + 1e-9), side="right"))
+            threshold = float(found.scores[min(allowed, reach - 1)]) if reach else 1.0
+            results.append(
+                (threshold, below[np.searchsorted(sorted_mated, threshold)] / max(below[-1], 1e-9))
+            )
+        return results
+
+    points = []
+    limits = bootstrap(resampled, *counts, repeats=repeats)
+    for (fmr, threshold), low, high in zip(measured, *(limit.tolist() for limit in limits), strict=True):
+        false_matches = len(found.matches(threshold)[0])
+        points.append(
+            OperatingPoint(
+                fmr=fmr,
                 threshold=threshold,
-                threshold_low=float(around[0]),
-                threshold_high=float(around[1]),
-                fnmr=fnmr,
-                false_matches=count,
-                uncertain=count < FEW,
+                threshold_low=low[0],
+                threshold_high=high[0],
+                fnmr=widened(clustered_rate(mated < threshold, mated_people), low[1], high[1]),
+                false_matches=false_matches,
+                uncertain=false_matches < MIN_FALSE_MATCHES,
             )
         )
+    return points, missing
+
+
+def measurable_fmrs(
+    histogram: NDArray[np.int64], fmrs: Sequence[float]
+) -> tuple[list[tuple[float, float]], list[UnmeasurableFmr]]:
+    """Return (FMR, threshold) of each FMR that the non-mated pairs suffice for, and the others."""
+    measured, missing = [], []
+    for fmr in sorted(fmrs, reverse=True):
+        try:
+            measured.append((fmr, threshold_at(histogram, fmr)))
+        except TooFew as error:
+            missing.append(UnmeasurableFmr(fmr=fmr, pairs=error.have, pairs_needed=error.need))
     return measured, missing
 
 
-def _draws(
-    mated: NDArray[np.float64],
-    mated_people: NDArray[np.int64],
-    scan: Scan,
-    photos_a: NDArray[np.int64],
-    photos_b: NDArray[np.int64] | None,
-    rates: Sequence[float],
-    repeats: int,
-    seed: int,
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Threshold and FNMR at each rate, for people drawn again: (repeats,) each."""
-    generator = np.random.default_rng(seed)
-    people_a = int(max(photos_a.max(), mated_people.max())) + 1
-    people_b = int(photos_b.max()) + 1 if photos_b is not None else 0
-    size_a = np.bincount(photos_a, minlength=people_a)
-    # Half as many again as the highest rate needs: a draw may ask for more than the data has above it.
-    reach = min(len(scan.scores), int(scan.total * max(rates) * 1.5) + 100)
-    left = photos_a[scan.left[:reach]]
-    right = (photos_a if photos_b is None else photos_b)[scan.right[:reach]]
-    order = np.argsort(mated)
-    results = [(np.empty(repeats), np.empty(repeats)) for _ in rates]
-    for number in range(repeats):
-        weights = draw(generator, people_a)
-        if photos_b is None:
-            other = weights
-            whole = float((weights * size_a).sum())
-            total = (whole**2 - float(((weights * size_a) ** 2).sum())) / 2
-        else:
-            other = draw(generator, people_b)
-            total = float((weights * size_a).sum()) * float(other[photos_b].sum())
-        above = np.cumsum(weights[left] * other[right], dtype=np.float64)
-        share = weights[mated_people][order]
-        below = np.concatenate([[0.0], np.cumsum(share, dtype=np.float64)])
-        for rate, (thresholds, fnmrs) in zip(rates, results, strict=True):
-            allowed = int(np.searchsorted(above, rate * total * (1 + 1e-9), side="right"))
-            threshold = scan.scores[min(allowed, reach - 1)] if reach else np.float32(1)
-            thresholds[number] = threshold
-            fnmrs[number] = below[np.searchsorted(mated[order], threshold)] / max(below[-1], 1e-9)
-    return results
+def widened(rate: Rate, low: float, high: float) -> Rate:
+    """Return the rate with the wider of two limits on each side.
+
+    The bootstrap includes the uncertainty of the threshold; Wilson's interval does not shrink to nothing where there
+    is no error among few pairs.
+    """
+    return msgspec.structs.replace(rate, low=min(rate.low, low), high=max(rate.high, high))

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from abeyance.evaluation import attribute_fit as fit
-from abeyance.evaluation.attribute_card import Card, card, predictions
-from abeyance.evaluation.attribute_page import markdown
-from abeyance.evaluation.attribute_photos import Looked, span
-from abeyance.evaluation.datasets import Photo, PhotoSet
+from abeyance.evaluation.attribute_accuracy import AccuracyCard, measure_attributes, predictions
+from abeyance.evaluation.attribute_outputs import AttributeOutputs, age_bounds
+from abeyance.evaluation.attribute_report import attribute_report
+from abeyance.evaluation.datasets import LabelledPhoto, PhotoSet
 from abeyance.evaluation.errors import DataInvalid, TooFew
+from abeyance.evaluation.render import render_markdown
 from abeyance.vision.models.manifest import Confidence, Manifest, ModelRole
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
@@ -23,7 +24,7 @@ ENTRIES = {
 }
 
 
-def made(count: int = 6000, seed: int = 0) -> Looked:
+def made(count: int = 6000, seed: int = 0) -> AttributeOutputs:
     """Faces whose gender has odds half of what the model says, and whose age is what it says, give or take 6 years."""
     rng = np.random.default_rng(seed)
     female = rng.normal(0, 6, count)
@@ -32,14 +33,14 @@ def made(count: int = 6000, seed: int = 0) -> Looked:
     ages = np.clip(years + rng.normal(0, 6, count), 0, 89)
     groups = np.digitize(ages, [3, 10, 20, 30, 40, 50, 60, 70])
     photos = tuple(
-        Photo(
+        LabelledPhoto(
             Path(f"{i}.jpg"),
             f"row {i}",
             {"gender": "Female" if truth[i] else "Male", "age": AGES[groups[i]], "race": "ab"[i % 2]},
         )
         for i in range(count)
     )
-    return Looked(
+    return AttributeOutputs(
         photos=PhotoSet("made", photos, False),
         found=np.ones(count, bool),
         female=female,
@@ -51,7 +52,7 @@ def made(count: int = 6000, seed: int = 0) -> Looked:
     )
 
 
-def fitted(looked: Looked) -> dict[ModelRole, object]:
+def fitted(looked: AttributeOutputs) -> dict[ModelRole, object]:
     """The manifest's entries with confidences fitted to made answers."""
     confidences = {
         ModelRole.GENDER: Confidence(provenance="made", floor=60, knots=fit.gender([looked])),
@@ -78,7 +79,7 @@ def test_an_isotonic_curve_rises_and_keeps_the_mean() -> None:
 
 def test_confidences_that_were_fitted_are_kept_on_other_faces() -> None:
     looked = made()
-    found = card([looked], fitted(looked))  # type: ignore[arg-type]
+    found = measure_attributes([looked], fitted(looked))  # type: ignore[arg-type]
     gender, age, exact = found.measured
     assert gender.calibration is not None
     assert gender.calibration.photos == 3000
@@ -105,7 +106,7 @@ def test_confidences_that_claim_too_much_are_found_out() -> None:
     boasting[ModelRole.GENDER] = msgspec.structs.replace(
         entry, confidence=Confidence(provenance="", knots=())
     )
-    gender = card([looked], boasting).measured[0]  # type: ignore[arg-type]
+    gender = measure_attributes([looked], boasting).measured[0]  # type: ignore[arg-type]
     assert gender.calibration is not None
     assert gender.calibration.error > 0.06
 
@@ -117,7 +118,7 @@ def test_expression_finds_the_temperature_and_the_biases_that_were_used() -> Non
     z = np.exp(said / 2.5 + biases)
     shares = z / z.sum(axis=1, keepdims=True)
     truth = np.array([rng.choice(7, p=row) for row in shares])
-    temperature, found = fit.expression(said, truth, np.ones(2500))
+    temperature, found = fit.vector_scaling(said, truth, np.ones(2500))
     assert temperature == pytest.approx(2.5, rel=0.15)
     # The ridge holds them back a little.
     assert np.abs(np.array(found) - (biases - biases.mean())).max() < 0.35
@@ -128,14 +129,14 @@ def test_expression_finds_the_temperature_and_the_biases_that_were_used() -> Non
     [("3-9", (3, 10)), ("0-2", (0, 3)), ("more than 70", (70, 90)), ("70+", (70, 90)), ("unknown", None)],
 )
 def test_the_bounds_of_a_published_group(label: str, bounds: tuple[float, float] | None) -> None:
-    assert span(label) == bounds
+    assert age_bounds(label) == bounds
 
 
 def test_what_is_not_in_the_table_is_not_measured_and_cannot_be_fitted() -> None:
     looked = made(200)
-    bare = tuple(Photo(photo.path, photo.person) for photo in looked.photos.photos)
+    bare = tuple(LabelledPhoto(photo.path, photo.person) for photo in looked.photos.photos)
     nothing = replace(looked, photos=PhotoSet("bare", bare, False))
-    assert card([nothing], ENTRIES).measured == ()
+    assert measure_attributes([nothing], ENTRIES).measured == ()
     for one in (fit.gender, fit.age):
         with pytest.raises(DataInvalid, match="no column"):
             one([nothing])
@@ -152,7 +153,7 @@ def test_photos_without_a_face_are_counted_and_judge_nothing() -> None:
         female=np.where(found, looked.female, np.nan),
         years=np.where(found, looked.years, np.nan),
     )
-    result = card([lost], ENTRIES)
+    result = measure_attributes([lost], ENTRIES)
     assert result.data == {"made": (1000, 100)}
     assert result.measured[0].overall.trials == 900
     rows = predictions(lost, ENTRIES)
@@ -162,8 +163,8 @@ def test_photos_without_a_face_are_counted_and_judge_nothing() -> None:
 
 def test_the_page_says_everything_that_was_measured() -> None:
     looked = made(2000)
-    found = card([looked], ENTRIES)
-    page = markdown(found, "card.svg")
+    found = measure_attributes([looked], ENTRIES)
+    page = render_markdown(attribute_report(found, "card.svg"))
     for text in (
         "must not be used",
         "Article 5",
@@ -173,4 +174,4 @@ def test_the_page_says_everything_that_was_measured() -> None:
     ):
         assert text in page
     assert "nan %" not in page
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Card) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=AccuracyCard) == found

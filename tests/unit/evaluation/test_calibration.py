@@ -1,4 +1,4 @@
-"""SimilarityCalibration on people whose score distribution is known."""
+"""Calibration on people whose score distribution is known."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from abeyance.evaluation.calibration import block, calibrate, components, knots, unique_people
-from abeyance.evaluation.clusters import ClusteredScale, compare, fit, held_out
 from abeyance.evaluation.errors import DataInvalid, TooFew
-from abeyance.evaluation.pairs import scan
+from abeyance.evaluation.templates import MatedPairs
 from abeyance.vision.models.manifest import SimilarityCalibration
 from abeyance.vision.similarity import SimilarityScale
 
@@ -73,7 +72,7 @@ def test_what_it_costs_and_the_block_of_the_manifest() -> None:
         labels,
         model="m",
         anchors={80: 1e-2},
-        mated=[("own", scores, np.arange(4), 2)],
+        mated=[("own", MatedPairs(np.arange(4), np.arange(4), scores, np.arange(4), 2))],
         repeats=10,
     )
     assert found.costs[0].fnmr["80"].count == (scores < found.anchors[0].threshold).sum()
@@ -93,55 +92,3 @@ def test_what_cannot_be_calibrated() -> None:
         knots([(0.5, 80), (0.5, 99)])
     with pytest.raises(DataInvalid, match="rising"):
         knots([(-0.1, 80)])
-
-
-def test_a_clustered_scale_is_a_false_match_rate() -> None:
-    pytest.importorskip("sklearn")
-    vectors, _ = groups_of(300)
-    scale = fit(vectors, 3)
-    found = scan(vectors, level=-1.0)
-    clusters = scale.cluster(vectors)
-    scores = scale.score(found.scores, clusters[found.left], clusters[found.right])
-    for cluster in range(3):
-        inside = (clusters[found.left] == cluster) & (clusters[found.right] == cluster)
-        both = (clusters[found.left] == cluster) | (clusters[found.right] == cluster)
-        # A cluster's own calibration holds for the pairs that it takes part in.
-        own = scale.score(found.scores[both], *(np.full(both.sum(), cluster),) * 2)
-        assert (own >= 2).mean() == pytest.approx(0.01, rel=0.2)
-        assert inside.any()
-    table = scale.matrix(vectors[:5] @ vectors[:7].T, clusters[:5], clusters[:7])
-    one = scale.score((vectors[:5] @ vectors[:7].T)[:, 3], clusters[:5], np.full(5, clusters[3]))
-    np.testing.assert_allclose(table[:, 3], one)
-    assert np.isfinite(scores).all()
-
-
-def test_a_clustered_line_goes_on_beyond_its_ends() -> None:
-    scale = ClusteredScale(np.eye(1, 2, dtype=np.float32), np.array([[0.0, 0.1, 0.2, 0.3]]))
-    cosine = np.array([-0.1, 0.0, 0.15, 0.3, 0.4], np.float32)
-    zero = np.zeros(5, np.int64)
-    np.testing.assert_allclose(scale.score(cosine, zero, zero), [-0.4, 0.3, 1.5, 3, 4], atol=1e-5)
-
-
-def test_clusters_on_people_held_out() -> None:
-    """Groups that cluster are what this is made for: here it has to narrow the spread."""
-    pytest.importorskip("sklearn")
-    vectors, labels = groups_of(400)
-    codes = np.array([["few", "some", "many"].index(label) for label in labels])
-    generator = np.random.default_rng(3)
-    again = vectors + 0.25 * generator.standard_normal(vectors.shape).astype(np.float32)
-    again /= np.linalg.norm(again, axis=1, keepdims=True)
-    plain, clustered = held_out(vectors, codes, vectors, again, clusters=[3], fnmrs=[0.3])
-    assert (plain.method, clustered.method) == ("cosine", "3 clusters")
-    assert plain.fnmr == pytest.approx(0.3, abs=0.01)
-    assert clustered.worst_over_geometric_mean < plain.worst_over_geometric_mean
-    with pytest.raises(TooFew):
-        fit(vectors[:50], 3)
-
-
-def test_compare_counts_each_pair_once() -> None:
-    vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
-    mated = np.array([[1, 0]], np.float32)
-    found = compare(vectors, np.array([0, 0, 1, 1]), mated, mated, None, 0.0)
-    assert found.overall_fmr == pytest.approx(2 / 6)
-    assert found.worst_fmr == 1
-    assert found.max_over_min == 1

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from abeyance.cli import _evaluation, audit, calibrate, evaluate
 from abeyance.cli.output import Exit
-from abeyance.evaluation.templates import Extractor
+from abeyance.evaluation.templates import TemplateExtractor
 from abeyance.vision.models.manifest import Manifest
 
 from .people import Colours, OneFace, crowd, photo, population
@@ -26,18 +26,17 @@ app.add_typer(audit.app, name="audit")
 app.command("calibrate")(calibrate.calibrate)
 
 
-class MadeUp(_evaluation.Bench):
-    """No model: the template of a photo is its colour."""
+class ColourModels(_evaluation.LoadedModels):
+    """Stand-ins for the models: the template of a photo is its colour."""
 
-    def __init__(self, model: str, *_: object, cache: bool = True, **__: object) -> None:
-        self.entry = Manifest.load()[model]
-        self.extractor = Extractor(OneFace(), Colours(), detector_identity="one@0", workers=2)  # type: ignore[arg-type]
+    def __init__(self, options: _evaluation.ModelOptions, run: _evaluation.RunOptions) -> None:
+        self.entry = Manifest.load()[options.model]
+        self.extractor = TemplateExtractor(OneFace(), Colours(), detector_identity="one@0", workers=2)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in (evaluate, audit, calibrate):
-        monkeypatch.setattr(module, "Bench", MadeUp)
+    monkeypatch.setattr(_evaluation, "LoadedModels", ColourModels)
     monkeypatch.chdir(tmp_path)
 
 
@@ -49,7 +48,7 @@ def run(*arguments: object, code: int = 0) -> str:
 
 def result_of(*arguments: object, code: int = 0) -> Any:
     answer = json.loads(run(*arguments, "--json", code=code))
-    assert answer["schema"] == 1
+    assert answer["schema"] == 2
     return answer["result"]
 
 
@@ -119,7 +118,7 @@ def test_identification(tmp_path: Path) -> None:
     found = result_of(
         "evaluate", "identification", "--photos", table, "--unknown", faces, "--distractors", more
     )["result"]
-    assert (found["gallery_people"], found["mated_probes"], found["unknown_probes"]) == (70, 40, 60)
+    assert (found["gallery_people"], found["mated_probes"], found["non_mated_probes"]) == (70, 40, 60)
     assert found["ranks"][0]["rate"]["value"] > 0.8
     assert [o["fpir"] for o in found["open_set"]] == [0.1]
     assert found["unmeasurable"] == [0.01, 0.001]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from abeyance.evaluation.attributes import attribute_accuracy
 from abeyance.evaluation.demographics import (
     combined,
     differential,
@@ -18,6 +17,7 @@ from abeyance.evaluation.demographics import (
 )
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.pairs import scan
+from abeyance.evaluation.prediction_accuracy import prediction_accuracy
 
 
 def rate(count: int, trials: int, people: int = 100) -> Rate:
@@ -25,13 +25,7 @@ def rate(count: int, trials: int, people: int = 100) -> Rate:
 
     low, high = wilson(count / trials, trials)
     return Rate(
-        value=count / trials,
-        low=low,
-        high=high,
-        count=count,
-        trials=trials,
-        effective=trials,
-        people=people,
+        value=count / trials, low=low, high=high, count=count, trials=trials, effective=trials, people=people
     )
 
 
@@ -61,11 +55,7 @@ def test_ratios_by_hand() -> None:
 
 def test_small_groups_get_no_verdict_but_a_number() -> None:
     found = differential(
-        "fmr",
-        ["race"],
-        ["large", "small"],
-        [rate(100, 100_000, 448), rate(2, 2_000, 64)],
-        between_pairs=True,
+        "fmr", ["race"], ["large", "small"], [rate(100, 100_000, 448), rate(2, 2_000, 64)], between_pairs=True
     )
     assert found.verdict == "too few"
     assert found.max_over_min is None
@@ -73,7 +63,7 @@ def test_small_groups_get_no_verdict_but_a_number() -> None:
     assert not small.judged
     # Ten errors at 1e-3 take 10 000 pairs, which 142 people make.
     assert small.more_people_needed == 142 - 64
-    assert "78 more people" in found.says
+    assert "78 more people" in found.explanation
 
 
 def test_no_error_at_all_is_planned_with_the_overall_rate() -> None:
@@ -85,7 +75,7 @@ def test_no_error_at_all_is_planned_with_the_overall_rate() -> None:
 def test_a_difference_that_could_be_chance_is_none() -> None:
     found = differential("fnmr", ["gender"], ["a", "b"], [rate(20, 1000), rate(25, 1000)])
     assert found.verdict == "no difference found"
-    assert "not a finding that they are equal" in found.says
+    assert "not a finding that they are equal" in found.explanation
 
 
 def test_equal_groups_are_rarely_told_apart() -> None:
@@ -147,9 +137,9 @@ def test_rates_against_fairlearn() -> None:
     assert found.max_over_min == pytest.approx(1 / frame.ratio())
 
 
-def test_attribute_accuracy_by_hand() -> None:
+def test_prediction_accuracy_by_hand() -> None:
     pytest.importorskip("fairlearn")
-    found = attribute_accuracy(
+    found = prediction_accuracy(
         "gender",
         ["Male", "Male", "Female", "Female", "Male"],
         ["male", "female", "female", "female", ""],

@@ -19,11 +19,7 @@ def test_the_surest_detection_takes_the_face() -> None:
 
 def test_recall_and_false_positives_by_hand() -> None:
     marked = [[(0, 0, 50, 50), (100, 0, 20, 20)], [(0, 0, 100, 100)], []]
-    found = [
-        [(0, 0, 50, 50), (100, 0, 20, 20), (200, 200, 60, 60)],
-        [],
-        [(5, 5, 10, 10)],
-    ]
+    found = [[(0, 0, 50, 50), (100, 0, 20, 20), (200, 200, 60, 60)], [], [(5, 5, 10, 10)]]
     result = evaluate_detection(marked, found, [[0.9, 0.8, 0.75], [], [0.9]])
     # The small marked face and small detections count neither way.
     assert (result.recall.count, result.recall.trials) == (1, 2)

@@ -25,9 +25,9 @@ def test_ranks_and_open_set_by_hand() -> None:
         ["a", "b", "x", "y"],
         np.ones(4, bool),
         thresholds=[0.9],
-        rates=[0.5, 0.01],
+        fpirs=[0.5, 0.01],
     )
-    assert (found.mated_probes, found.unknown_probes, found.gallery_people) == (2, 2, 3)
+    assert (found.mated_probes, found.non_mated_probes, found.gallery_people) == (2, 2, 3)
     assert found.ranks[0].rank == 1
     assert found.ranks[0].rate.value == 0.5
     # One of the two unknown probes may be found: the threshold lies above cos 45.
@@ -40,12 +40,7 @@ def test_ranks_and_open_set_by_hand() -> None:
 
 def test_a_probe_without_a_face_is_missed_or_harmless() -> None:
     found = identify(
-        on_circle(0, 90),
-        ["a", "b"],
-        on_circle(0, 0),
-        ["a", "x"],
-        np.array([False, False]),
-        thresholds=[0.5],
+        on_circle(0, 90), ["a", "b"], on_circle(0, 0), ["a", "x"], np.array([False, False]), thresholds=[0.5]
     )
     assert found.fixed[0].fnir.value == 1
     assert found.fixed[0].fpir.value == 0
@@ -54,7 +49,7 @@ def test_a_probe_without_a_face_is_missed_or_harmless() -> None:
 
 @pytest.mark.parametrize("block", [3, 1 << 21])
 def test_against_a_plain_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(module, "_BLOCK_SCORES", block)
     generator = np.random.default_rng(2)
     gallery = generator.standard_normal((40, 8)).astype(np.float32)
     probes = generator.standard_normal((60, 8)).astype(np.float32)

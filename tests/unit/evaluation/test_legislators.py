@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from abeyance.evaluation.legislators import PUBLISHED, Moratorium, at_least, is_white, run
-from abeyance.evaluation.officials import police_search
+from abeyance.evaluation.datasets import LabelledPhoto, PhotoSet
+from abeyance.evaluation.legislators import PUBLISHED, at_least, is_white, police_search, search_legislators
+from abeyance.evaluation.templates import TemplateSet
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.presets import document, new_deployment
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-NONE = Moratorium(permitted=True, reason="", min_similarity=None, human_review=0, flags_version="")
+
+
+def templates(*rows: tuple[float, ...]) -> TemplateSet:
+    vectors = np.array(rows, np.float32)
+    found = vectors.any(axis=1)
+    return TemplateSet(vectors=vectors, found=found, faces=found.astype(np.int64), rejected=0)
+
+
+def officials(*races: str) -> PhotoSet:
+    photos = (LabelledPhoto(Path(f"{race}.jpg"), race, {"race": race}) for race in races)
+    return PhotoSet("officials", tuple(photos), persons_given=True)
 
 
 def test_counts_by_hand() -> None:
-    probes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    gallery = np.array([[0.96, 0.28, 0], [1, 0, 0], [0, 0.6, 0.8]], np.float32)
-    found = run(
-        probes,
-        gallery,
+    strangers = PhotoSet("strangers", tuple(LabelledPhoto(Path(n), n) for n in "abc"), persons_given=False)
+    found = search_legislators(
+        officials("white-american", "african-american", "no face", "asian-american"),
+        templates((1, 0, 0), (0, 1, 0), (0, 0, 0), (0, 0, 1)),
+        strangers,
+        templates((0.96, 0.28, 0), (1, 0, 0), (0, 0.6, 0.8)),
         model="m",
-        thresholds=[("80", 80.0, 0.7), ("99", 99.0, 0.95)],
-        curve=[(50.0, 0.5), (80.0, 0.7)],
-        similarity_of=((0.0, 0.0), (0.7, 80.0), (0.95, 99.0), (1.0, 100.0)),
-        groups={"race": ["white-american", "african-american", "asian-american"]},
-        people=["a", "b", "c"],
-        moratorium=NONE,
-        without_face=(1, 0),
+        knots=((0.0, 0.0), (0.5, 50.0), (0.7, 80.0), (0.95, 99.0), (1.0, 100.0)),
+        flags=parse(new_deployment()),
+        now=NOW,
     )
-    assert (found.probes, found.gallery, found.comparisons) == (4, 3, 9)
+    assert (found.probes, found.gallery, found.comparisons, found.probes_without_face) == (4, 3, 9, 1)
     at_80, at_99 = found.thresholds
     assert (at_80.falsely_matched, at_80.candidates, at_99.falsely_matched, at_99.candidates) == (2, 3, 1, 2)
     shares = {share.group: share.falsely_matched for share in at_80.groups["race"]}
     assert shares == {"white-american": 1, "african-american": 0, "asian-american": 1}
-    # One of two false matches at least among two of three: all but drawing none, which cannot be.
+    # At least one of two false matches is among two of three people: certain, since only one is not.
     assert at_80.chance == pytest.approx(1.0)
-    assert found.curve == ((50.0, 0.5, 3), (80.0, 0.7, 2))
-    assert [(m.probe, m.candidate) for m in found.false_matches] == [(0, 1), (0, 0), (2, 2)]
+    assert [(s, n) for s, _, n in found.curve if s in (50, 80)] == [(50, 3), (80, 2)]
+    assert [(m.probe, m.candidate) for m in found.false_matches] == [(0, 1), (0, 0), (3, 2)]
     assert found.clear_from == 100
 
 

@@ -27,10 +27,10 @@ def test_bins_and_edges() -> None:
 
 @pytest.mark.parametrize("block", [7, 1000, 1 << 21])
 def test_all_pairs_of_one_set(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(module, "_BLOCK_SCORES", block)
     vectors = unit(60)
     groups = np.random.default_rng(1).integers(0, 3, 60)
-    found = scan(vectors, groups_a=groups, group_count=3, level=0.3)
+    found = scan(vectors, groups=groups, group_count=3, level=0.3)
     left, right = np.triu_indices(60, 1)
     scores = np.einsum("ij,ij->i", vectors[left], vectors[right])
     assert found.total == len(scores) == 1770
@@ -55,15 +55,16 @@ def test_pairs_of_one_person_are_left_out() -> None:
     assert scan(vectors, vectors, persons_a=persons, persons_b=["other"] * 30).total == 900
 
 
-def test_two_sets_with_groups() -> None:
+def test_all_pairs_of_two_sets() -> None:
     a, b = unit(40, 1), unit(50, 2)
-    groups_a, groups_b = np.arange(40) % 2, np.arange(50) % 2
-    found = scan(a, b, groups_a=groups_a, groups_b=groups_b, group_count=2, level=0.4)
+    found = scan(a, b, level=0.4)
     assert found.total == 2000
-    assert found.within.sum(axis=1).tolist() == [20 * 25, 20 * 25]
     scores = a @ b.T
     assert len(found.scores) == (scores >= 0.4).sum()
-    assert at_or_above(found.within[1], 0.0) == (scores[1::2, 1::2] >= 0).sum()
+    assert at_or_above(found.histogram, 0.0) == (scores >= 0).sum()
+    left, right = found.matches(0.5)
+    assert len(left) == (scores >= 0.5).sum() < len(found.scores)
+    assert (scores[left, right] >= 0.5).all()
 
 
 def test_equal_and_opposite_templates_are_counted() -> None:
@@ -88,4 +89,4 @@ def test_threshold_by_hand() -> None:
 
 def test_too_many_pairs_to_keep() -> None:
     with pytest.raises(DataInvalid, match="higher threshold"):
-        scan(unit(50), level=-1.0, most=100)
+        scan(unit(50), level=-1.0, max_kept=100)

@@ -14,23 +14,21 @@ import numpy as np
 import pytest
 
 from abeyance.evaluation import plots
-from abeyance.evaluation.demographics import Matrix, differential
+from abeyance.evaluation.demographics import FmrMatrix, differential
 from abeyance.evaluation.intervals import clustered_rate
+from abeyance.evaluation.render import data_url, render_html, write_html
 from abeyance.evaluation.report import (
-    Figure,
-    Page,
-    Picture,
+    FacePair,
+    Plot,
+    Report,
     Section,
     Table,
+    count,
     encode,
     interval,
-    number,
-    picture,
-    render,
-    small,
-    write,
+    scientific,
 )
-from abeyance.evaluation.verification import Unmeasurable
+from abeyance.evaluation.verification import UnmeasurableFmr
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -38,17 +36,17 @@ NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>alert(1)</script> & 'co'"
 
 
-def page() -> Page:
+def example() -> Report:
     rates = [clustered_rate(np.arange(200) < n, np.arange(200)) for n in (20, 60, 1)]
     found = differential("fnmr", ["race"], ["a & b", EVIL, "c"], rates)
-    table = Matrix(
+    table = FmrMatrix(
         groups=("a & b", EVIL),
         fmr=((1e-4, 0.0), (0.0, None)),
         false_matches=((1, 0), (0, 0)),
         pairs=((10_000, 10), (10, 0)),
     )
     chip = np.full((112, 112, 3), 90, np.uint8)
-    return Page(
+    return Report(
         "A report",
         EVIL,
         [("99.5 %", EVIL)],
@@ -56,19 +54,23 @@ def page() -> Page:
             Section(
                 EVIL,
                 [EVIL],
-                [Table(EVIL, ["group", "rate"], [[EVIL, interval(r)] for r in rates], EVIL)],
+                [EVIL],
                 [
-                    Figure(
+                    Plot(
                         "det",
-                        plots.det_curve([0.1, 0.01, 0.001], [0.01, 0.02, 0.5], [("FMR 1e-2", 0.01, 0.02)]),
+                        lambda: plots.det_curve(
+                            [0.1, 0.01, 0.001], [0.01, 0.02, 0.5], [("FMR 1e-2", 0.01, 0.02)]
+                        ),
                     ),
-                    Figure("intervals", plots.intervals(found, "rate")),
-                    Figure("matrix", plots.heat(table, "title")),
-                    Figure(
-                        "lines", plots.lines([("one", [0, 1], [2, 3]), ("two", [0, 1], [3, 2])], "x", "y")
+                    Plot("intervals", lambda: plots.intervals(found, "rate")),
+                    Plot("matrix", lambda: plots.heat_map(table, "title")),
+                    Plot(
+                        "lines",
+                        lambda: plots.lines([("one", [0, 1], [2, 3]), ("two", [0, 1], [3, 2])], "x", "y"),
                     ),
                 ],
-                [Picture(picture(chip), picture(None), EVIL)],
+                [Table(EVIL, ["group", "rate"], [[EVIL, interval(r)] for r in rates], EVIL)],
+                [FacePair(data_url(chip), data_url(None), EVIL)],
             )
         ],
         [("Model", EVIL)],
@@ -76,7 +78,7 @@ def page() -> Page:
 
 
 def test_everything_is_inside_and_escaped() -> None:
-    html = render(page(), b'{"a": 1}', NOW)
+    html = render_html(example(), b'{"a": 1}', NOW)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     # Nothing is loaded: no address but those of names (xmlns) and data.
@@ -88,7 +90,7 @@ def test_everything_is_inside_and_escaped() -> None:
 
 
 def test_plots_are_well_formed_and_do_not_share_names() -> None:
-    html = render(page(), b"{}", NOW)
+    html = render_html(example(), b"{}", NOW)
     svgs = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
     assert len(svgs) == 4
     for svg in svgs:
@@ -99,24 +101,24 @@ def test_plots_are_well_formed_and_do_not_share_names() -> None:
 
 
 def test_json_beside_the_page(tmp_path: Path) -> None:
-    result = Unmeasurable(fmr=float("nan"), pairs=np.int64(3), pairs_needed=10)  # type: ignore[arg-type]
-    html, beside = write(page(), "test", result, tmp_path / "new" / "report.html", NOW)
+    result = UnmeasurableFmr(fmr=float("nan"), pairs=np.int64(3), pairs_needed=10)  # type: ignore[arg-type]
+    html, beside = write_html(example(), "test", result, tmp_path / "new" / "report.html", NOW)
     assert html.exists()
     assert json.loads(beside.read_text()) == {
         "kind": "test",
-        "schema": 1,
+        "schema": 2,
         "result": {"fmr": None, "pairs": 3, "pairs_needed": 10},
     }
     assert encode("test", result) == beside.read_bytes()
 
 
 def test_numbers_as_people_read_them() -> None:
-    assert small(0.001) == "1e-3"
-    assert small(1.25e-5) in {"1.2e-5", "1.3e-5"}
-    assert small(0.0123) == "0.012"
-    assert small(0.0) == "0"
-    assert small(None) == "–"
-    assert number(1234567) == "1\u202f234\u202f567"
+    assert scientific(0.001) == "1e-3"
+    assert scientific(1.25e-5) in {"1.2e-5", "1.3e-5"}
+    assert scientific(0.0123) == "0.012"
+    assert scientific(0.0) == "0"
+    assert scientific(None) == "–"
+    assert count(1234567) == "1\u202f234\u202f567"
     assert interval(clustered_rate(np.zeros(0, bool), np.zeros(0, np.int64))) == "–"
 
 
@@ -124,7 +126,9 @@ def test_a_browser_without_a_network_opens_it_quietly(tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("needs Chromium")
-    html, _ = write(page(), "test", Unmeasurable(fmr=0.1, pairs=1, pairs_needed=2), tmp_path / "r.html", NOW)
+    html, _ = write_html(
+        example(), "test", UnmeasurableFmr(fmr=0.1, pairs=1, pairs_needed=2), tmp_path / "r.html", NOW
+    )
     shot = tmp_path / "r.png"
     ran = subprocess.run(
         [

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from abeyance.evaluation.errors import DataInvalid
-from abeyance.evaluation.templates import Extractor, central
+from abeyance.evaluation.templates import TemplateExtractor, select_central
 from abeyance.vision.detector import FaceDetection
 
 from .people import Colours, OneFace, photo
 
 
-def extractor(cache: Path | None, **settings: float) -> Extractor:
-    return Extractor(OneFace(), Colours(), detector_identity="one@0", cache=cache, workers=2, **settings)  # type: ignore[arg-type]
+def extractor(cache: Path | None, **settings: float) -> TemplateExtractor:
+    return TemplateExtractor(
+        OneFace(), Colours(), detector_identity="one@0", cache=cache, workers=2, **settings
+    )  # type: ignore[arg-type]
 
 
 def test_the_second_run_computes_nothing(tmp_path: Path) -> None:
@@ -60,8 +62,8 @@ def test_the_face_in_the_middle_is_meant() -> None:
     points = np.zeros((5, 2), np.float32)
     bystander = FaceDetection(box=(0, 0, 40, 40), landmarks=points, confidence=0.9)
     meant = FaceDetection(box=(85, 85, 30, 30), landmarks=points, confidence=0.8)
-    assert central([bystander, meant], (200, 200, 3)) is meant
-    assert central([], (200, 200, 3)) is None
+    assert select_central([bystander, meant], (200, 200, 3))[0] is meant
+    assert select_central([], (200, 200, 3)) == []
 
 
 def test_chips(tmp_path: Path) -> None:

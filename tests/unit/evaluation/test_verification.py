@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from abeyance.evaluation.pairs import BINS, Scan, scan, threshold_at
+from abeyance.evaluation.pairs import BINS, PairScan, scan, threshold_at
 from abeyance.evaluation.verification import (
-    Operating,
+    OperatingPoint,
     best_threshold,
     det,
     equal_error_rate,
@@ -98,11 +98,11 @@ def mated_of(vectors: NDArray[np.float32], photos: int) -> NDArray[np.float64]:
     return np.einsum("ij,ij->i", vectors[::photos], vectors[1::photos]).astype(np.float64)
 
 
-def point_of(vectors: NDArray[np.float32], owners: NDArray[np.int64], rate: float) -> Operating:
+def point_of(vectors: NDArray[np.float32], owners: NDArray[np.int64], rate: float) -> OperatingPoint:
     found = scan(vectors, persons_a=[str(o) for o in owners], level=-1.0)
     mated = mated_of(vectors, 2)
     measured, missing = operating_points(
-        mated, np.arange(len(mated)), found, owners, rates=[rate, 1e-9], repeats=100
+        mated, np.arange(len(mated)), found, owners, fmrs=[rate, 1e-9], repeats=100
     )
     assert missing[0].fmr == 1e-9
     return measured[0]
@@ -112,7 +112,7 @@ def test_fnmr_at_fmr_by_hand() -> None:
     # Scores of strangers 0.01 ... 1.00; at FMR 0.1 the ten highest may match: threshold above 0.90.
     scores = np.arange(1, 101)[::-1] / 101
     numbers = np.arange(100, dtype=np.int32)
-    found = Scan(
+    found = PairScan(
         histogram=histogram_of(scores),
         within=np.zeros((0, BINS), np.int64),
         left=numbers,
@@ -122,7 +122,7 @@ def test_fnmr_at_fmr_by_hand() -> None:
     )
     mated = np.array([0.5, 0.89, 0.95, 0.97, -np.inf])
     (point,), missing = operating_points(
-        mated, np.arange(5), found, np.arange(100), np.arange(100), rates=[0.1, 1e-6], repeats=20
+        mated, np.arange(5), found, np.arange(100), np.arange(100), fmrs=[0.1, 1e-6], repeats=20
     )
     assert point.threshold == pytest.approx(90 / 101, abs=1e-4)
     assert point.false_matches == 10
