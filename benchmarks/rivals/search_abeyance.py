@@ -47,7 +47,7 @@ def _numbers(found: list[list[Candidate]]) -> list[list[int]]:
 def _others(request: dict[str, Any]) -> dict[str, Any]:
     if "oracle" in request:
         return {"found": _oracle(probes(request["oracle"])).tolist()}
-    return {"seconds": _read(request["read"]), "bytes": sum(rows.fast.nbytes for rows in _matrix.blocks)}
+    return {"seconds": _read(request["read"]), "bytes": sum(rows.rounded.nbytes for rows in _matrix.blocks)}
 
 
 def _oracle(given: Probes) -> Any:
@@ -69,7 +69,7 @@ def _oracle(given: Probes) -> Any:
 
 def _read(threads: int) -> float:
     """Seconds to read as many bytes as a search reads, and add them up, with so many threads."""
-    size = sum(rows.fast.nbytes for rows in _matrix.blocks)
+    size = sum(rows.rounded.nbytes for rows in _matrix.blocks)
     parts = np.array_split(np.ones(size // 8, dtype=np.int64), threads)
     with ThreadPoolExecutor(threads) as pool:
         times = []

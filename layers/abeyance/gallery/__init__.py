@@ -1,14 +1,19 @@
 """Collections, faces and users: stored in DynamoDB, searched exactly in memory.
 
-The import of this package is free of numpy and AWS; take what you need from its modules:
+The import of this package is free of numpy and AWS; import from its modules:
 
 ============ ========================================================================
-model        what is stored and returned (:class:`~abeyance.gallery.model.Face`, …)
-port         :class:`~abeyance.gallery.port.Gallery`, what every gallery can do
+model        the values that are stored and returned (:class:`~abeyance.gallery.model.Face`, …)
+port         :class:`~abeyance.gallery.port.Gallery`, the methods of every gallery
 store        :class:`~abeyance.gallery.store.DynamoGallery`, on DynamoDB and S3
 memory       :class:`~abeyance.gallery.memory.InMemoryGallery`, for tests and trials
 search       :class:`~abeyance.gallery.search.Searcher`, exact and never stale
-vector_index :class:`~abeyance.gallery.vector_index.IndexSearcher`, past what fits in memory
-errors       what can go wrong, and what to do about it
+vector_index :class:`~abeyance.gallery.vector_index.IndexSearcher`, for more than fits in memory
+errors       the errors, each with what to do about it
 ============ ========================================================================
+
+A gallery is a :class:`~abeyance.gallery.facade.TableGallery`, composed of stores that share one
+:class:`~abeyance.gallery.storage.Storage`: ``collections``, ``faces``, ``users``, ``changelog`` and ``snapshots``.
+A write is a :class:`~abeyance.gallery.draft.Draft`; ``items`` has the layout of the table. A search is a
+:class:`~abeyance.gallery.matrix.Matrix` (``segments`` fill it), scanned by ``exact`` with one of the ``kernels``.
 """

@@ -1,4 +1,4 @@
-"""Threads for work on arrays, which lets go of the interpreter."""
+"""Threads for work on arrays, which releases the interpreter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def pool() -> ThreadPoolExecutor:
-    """One for the process. Its tasks never wait for one another."""
+    """Return the process's pool. Its tasks never wait for one another."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="gallery")
 
 

@@ -66,8 +66,8 @@ def test_agrees_after_any_appends_and_removals(
     rng = np.random.default_rng(seed)
     held, views = Matrix(kernel=kernel), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matrix, "ROWS", 256)
-        patch.setattr(matrix, "ADOPTED", adopted)
+        patch.setattr(matrix, "BLOCK_ROWS", 256)
+        patch.setattr(matrix, "ADOPTED_ROWS", adopted)
         patch.setattr(matrix, "cores", lambda: 3)
         blocks: list[Block] = []
         everything: set[int] = set()
@@ -103,7 +103,7 @@ def test_ties_go_by_id(kernel: Kernel) -> None:
 def test_any_number_of_ties_goes_by_id(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     # More of them than are kept until they are scored exactly, in several blocks and from several threads.
     monkeypatch.setattr(exact, "cores", lambda: 4)
-    monkeypatch.setattr(matrix, "ROWS", 2048)
+    monkeypatch.setattr(matrix, "BLOCK_ROWS", 2048)
     block = some_block(20_000, 8)
     block.templates[::2] = block.templates[0]
     probes = np.concatenate([block.templates[:1], block.templates[1:2]]).astype(np.float32)
@@ -127,14 +127,14 @@ def test_what_comes_in_segments_is_read_in_stripes(kernel: Kernel, monkeypatch: 
     segments = [some_block(3000, 16, seed=n, first=1 + 3000 * n) for n in range(4)]
     recent = some_block(50, 16, seed=4, first=12_001)
     held = Matrix(kernel=kernel).updated([*segments, recent], np.array([2, 3001, 9000]))
-    assert [(len(s.fast), s.dead.tolist()) for s in held.stripes] == [
+    assert [(len(s.rounded), s.dead.tolist()) for s in held.stripes] == [
         (12_000, [1, 3000, 8999]),
         (50, []),
     ]
     # More than a quarter of the second goes: it is copied, and the others are read as before.
     dead = np.arange(3001, 4001)
     later = held.updated([], dead)
-    assert [len(stripe.fast) for stripe in later.stripes] == [3000, 2000, 6000, 50]
+    assert [len(stripe.rounded) for stripe in later.stripes] == [3000, 2000, 6000, 50]
     probes = np.concatenate([block.templates[-1:] for block in (*segments, recent)]).astype(np.float32)
     for view, gone in ((held, [2, 3001, 9000]), (later, [2, *range(3001, 4001), 9000])):
         left = [alive(block, np.array(gone)) for block in (*segments, recent)]
@@ -169,10 +169,10 @@ def test_the_fast_pass_is_off_by_no_more_than_its_bound(
     block = Block(Kind.FACE, np.arange(n), np.zeros((n, 16), dtype=np.uint8), templates)
     for kernel in (Float32(), best_kernel()):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(matrix, "ADOPTED", int(rng.choice([1, 1000])))
+            patch.setattr(matrix, "ADOPTED_ROWS", int(rng.choice([1, 1000])))
             (held,) = Matrix(kernel=kernel).updated([block]).blocks
         packed = kernel.packed(probes)
-        found = kernel.dots(held.fast, packed) * held.scale * packed.scales
+        found = kernel.dots(held.rounded, packed) * held.step * packed.steps
         true = templates.astype(np.float64)
         true = true @ probes.T / np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-6)
         assert (np.abs(found - true) <= exact.bounds(held, packed)).all()
