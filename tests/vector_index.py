@@ -1,4 +1,4 @@
-"""A stand-in for DynamoDB's vector index: approximate, and behind the table, when told so.
+"""A stand-in for DynamoDB's vector index: approximate, and behind the table, if a test asks for it.
 
 :class:`Approximate` ranks; :func:`answer_search_vectors` puts it behind a boto3 client, where botocore validates the
 request and parses the answer by the service's own model. The rules and their wording are those of
@@ -56,7 +56,7 @@ class Approximate:
     _known: dict[tuple[str, str], tuple[list[str], npt.NDArray[np.float32]]] = field(default_factory=dict)
 
     def catch_up(self) -> None:
-        """Take in the table as it is."""
+        """Read the table as it is."""
         rows: dict[tuple[str, str], list[tuple[str, list[float]]]] = defaultdict(list)
         for pk, sk, k, vector in self.read():
             rows[pk, k].append((sk, vector))
@@ -69,7 +69,7 @@ class Approximate:
         return [sk for sk, _ in self.ranked(pk, kind[0], probe, self.top)]
 
     def ranked(self, pk: str, k: str, probe: npt.NDArray[np.floating], top: int) -> list[tuple[str, float]]:
-        """Sort keys and cosine distances, nearest first."""
+        """Return sort keys and cosine distances, nearest first."""
         self.searches += 1
         if self.catches_up == "now":
             self.catch_up()
@@ -105,7 +105,7 @@ def over_memory(table: Table, **rest: Any) -> Approximate:
 
 
 def over_dynamodb(client: Any, table: str, dimension: int, **rest: Any) -> Approximate:
-    """An index over a table; items without a valid vector or partition key are not in it, and nobody is told."""
+    """Return an index over a table; items without a valid vector or partition key are silently not in it."""
 
     def read() -> Iterator[Entry]:
         pages = client.get_paginator("scan").paginate(TableName=table)
@@ -118,7 +118,7 @@ def over_dynamodb(client: Any, table: str, dimension: int, **rest: Any) -> Appro
 
 
 def answer_search_vectors(client: Any, table: str, dimension: int, index: Approximate) -> None:
-    """Have a boto3 DynamoDB client answer SearchVectors from an index, and refuse to write what AWS refuses."""
+    """Make a boto3 DynamoDB client answer SearchVectors from an index, and refuse the writes that AWS refuses."""
 
     def search(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         body = json.loads(request.body)

@@ -1,4 +1,4 @@
-"""Galleries on moto and in memory, and faces that are nobody's."""
+"""Galleries on moto and in memory, and generated faces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..one_at_a_time import OneAtATime
 
 @pytest.fixture
 def new_face() -> Callable[..., NewFace]:
-    """Makes a face with a template that its name determines."""
+    """Return a maker of faces, each with a template that its name determines."""
 
     def make(name: str, *, dimension: int = 8, model: str = "test@000000000000", **rest: object) -> NewFace:
         face_id = uuid.uuid5(uuid.NAMESPACE_URL, name)
@@ -35,7 +35,7 @@ def new_face() -> Callable[..., NewFace]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
-    """DynamoDB and S3 clients of moto, with an empty table ``gallery`` and an empty bucket ``gallery``."""
+    """Yield DynamoDB and S3 clients of moto, with an empty table ``gallery`` and an empty bucket ``gallery``."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
@@ -49,7 +49,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
 
 @pytest.fixture(params=["memory", "dynamodb"])
 def make_gallery(request: pytest.FixtureRequest) -> Callable[..., Gallery]:
-    """Makes galleries of one kind; all of a test lie in the same table."""
+    """Return a maker of galleries of one kind; all those of a test share a table and a bucket."""
     if request.param == "memory":
         table, objects = MemoryTable(), MemoryObjects()
         return lambda **options: TableGallery(table, objects, **options)

@@ -1,4 +1,4 @@
-"""What every gallery does: the same tests on DynamoDB (moto) and in memory."""
+"""The contract of a gallery: the same tests on DynamoDB (moto) and in memory, over every method of the port."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def staff(gallery: Gallery) -> Gallery:
 
 
 def ids(gallery: Gallery, ref: CollectionRef = STAFF, kind: Kind = Kind.FACE) -> set[str]:
-    """Everything that a cold search can find."""
+    """Return the ids of everything that a cold search can find."""
     probe = np.ones((1, 8), dtype=np.float32)
     return {c.face_id for c in Searcher(gallery).search(ref, probe, limit=10_000, kind=kind)[0]}
 
 
 class TestCollections:
-    def test_a_collection_is_what_it_was_made(self, gallery: Gallery) -> None:
+    def test_a_collection_is_described_as_it_was_created(self, gallery: Gallery) -> None:
         made = gallery.create_collection(STAFF, model=MODEL, dimension=8)
         assert (made.model, made.dimension, made.face_count, made.user_count) == (MODEL, 8, 0, 0)
         assert gallery.describe(STAFF) == made
@@ -74,7 +74,7 @@ class TestCollections:
         with pytest.raises(CollectionExists):
             staff.create_collection(STAFF, model="other@0", dimension=8)
 
-    def test_without_a_collection_nothing_goes(self, gallery: Gallery, new_face: MakeFace) -> None:
+    def test_every_method_needs_a_collection(self, gallery: Gallery, new_face: MakeFace) -> None:
         face = new_face("x")
         for attempt in (
             lambda: gallery.describe(STAFF),
@@ -447,7 +447,7 @@ class TestUsers:
         listed = staff.list_faces(STAFF, user_id="ann").items
         assert [face.id for face in listed] == sorted(face.id for face in faces[:4])
 
-    def test_what_cannot_be_associated_says_why(
+    def test_a_refused_association_has_its_reason(
         self, staff: Gallery, faces: list[NewFace], new_face: MakeFace
     ) -> None:
         staff.create_user(STAFF, "bob")
@@ -500,7 +500,9 @@ class TestUsers:
         assert {face.user_id for face in staff.list_faces(STAFF).items} == {""}
         assert staff.describe(STAFF).user_count == 0
 
-    def test_a_token_answers_again_and_is_for_one_request(self, staff: Gallery, faces: list[NewFace]) -> None:
+    def test_a_token_returns_the_same_outcome_and_is_for_one_request(
+        self, staff: Gallery, faces: list[NewFace]
+    ) -> None:
         everybody = [face.id for face in faces]
         first = staff.associate_faces(STAFF, "ann", everybody, token="t")
         assert staff.associate_faces(STAFF, "ann", everybody, token="t") == first
@@ -516,7 +518,7 @@ class TestUsers:
         rest = staff.list_users(STAFF, limit=2, token=first.next_token)
         assert [user.id for user in first.items + rest.items] == ["a", "b", "c"]
 
-    def test_nobody_is_not_found(self, staff: Gallery, new_face: MakeFace) -> None:
+    def test_an_unknown_user_is_not_found(self, staff: Gallery, new_face: MakeFace) -> None:
         for attempt in (
             lambda: staff.associate_faces(STAFF, "nobody", [new_face("x").id]),
             lambda: staff.disassociate_faces(STAFF, "nobody", [new_face("x").id]),

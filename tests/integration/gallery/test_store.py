@@ -1,4 +1,4 @@
-"""What only DynamoDB and S3 do: pages, leftovers, cancelled transactions."""
+"""Behaviour of DynamoDB and S3 that the fake does not have: pages, unprocessed keys, cancelled transactions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ STAFF = CollectionRef("acme", "staff")
 MakeFace = Callable[..., NewFace]
 
 
-class Odd:
-    """A client that answers some calls in its own way."""
+class PatchedClient:
+    """A client of which some calls are replaced."""
 
     def __init__(self, client: Any, **answers: Callable[..., Any]) -> None:
         self.client = client
@@ -56,7 +56,7 @@ def test_values_come_back_as_they_were(table: DynamoTable) -> None:
     assert table.get_transactional([("p", "s"), ("p", "other")]) == {("p", "s"): item}
 
 
-def test_updates_change_what_they_say(table: DynamoTable) -> None:
+def test_updates_change_the_named_attributes(table: DynamoTable) -> None:
     key = ("p", "s")
     table.transact([Put({"pk": "p", "sk": "s", "a": 1, "b": 2})])
     more = {"set": {"c": 3}, "unset": ("b",), "add": {"d": frozenset({1, 2})}, "expect": {"a": 1, "x": None}}
@@ -76,7 +76,7 @@ def test_updates_change_what_they_say(table: DynamoTable) -> None:
     assert table.get(("p", "new")) is None
 
 
-def test_a_query_goes_on_over_pages(table: DynamoTable) -> None:
+def test_a_query_reads_all_pages(table: DynamoTable) -> None:
     big = b"x" * 300_000
     for number in range(12):
         table.transact([Put({"pk": "p", "sk": f"s{number:02}", "v": big})])
@@ -87,7 +87,7 @@ def test_a_query_goes_on_over_pages(table: DynamoTable) -> None:
     assert next(iter(table.query("p", "s00", "s00", attributes=("sk",)))) == {"sk": "s00"}
 
 
-def test_what_is_left_unprocessed_is_asked_for_again(aws: tuple[Any, Any]) -> None:
+def test_unprocessed_keys_are_requested_again(aws: tuple[Any, Any]) -> None:
     def half_read(call: Callable[..., Any], request: dict[str, Any]) -> Any:
         keys = request["RequestItems"]["gallery"]["Keys"]
         some, rest = keys[: len(keys) // 2 or 1], keys[len(keys) // 2 or 1 :]
@@ -99,7 +99,9 @@ def test_what_is_left_unprocessed_is_asked_for_again(aws: tuple[Any, Any]) -> No
         some, rest = deletes[: len(deletes) // 2 or 1], deletes[len(deletes) // 2 or 1 :]
         return call(RequestItems={"gallery": some}) | {"UnprocessedItems": {"gallery": rest} if rest else {}}
 
-    table = DynamoTable(Odd(aws[0], batch_get_item=half_read, batch_write_item=half_write), "gallery")
+    table = DynamoTable(
+        PatchedClient(aws[0], batch_get_item=half_read, batch_write_item=half_write), "gallery"
+    )
     keys = [("p", f"s{n}") for n in range(60)]
     for pk, sk in keys:
         table.transact([Put({"pk": pk, "sk": sk})])
@@ -131,7 +133,7 @@ def test_a_conflict_is_tried_again_and_then_raised(
         STAFF, model="test@000000000000", dimension=8
     )
     client = dynamodb._client
-    busy = Odd(client, transact_write_items=_cancelled("None", "TransactionConflict"))
+    busy = PatchedClient(client, transact_write_items=_cancelled("None", "TransactionConflict"))
     gallery = DynamoGallery(busy, "gallery", s3, "gallery")
     with pytest.raises(GalleryBusy):
         gallery.index(STAFF, [new_face("x")])
@@ -139,7 +141,7 @@ def test_a_conflict_is_tried_again_and_then_raised(
     assert all(0 <= wait <= BACKOFF_S * 2 ** (n + 1) for n, wait in enumerate(waits))
 
 
-def test_a_transaction_that_can_never_go_through_is_not_tried_again(
+def test_a_transaction_that_can_never_succeed_is_not_tried_again(
     aws: tuple[Any, Any], new_face: MakeFace
 ) -> None:
     dynamodb, s3 = aws
@@ -147,14 +149,14 @@ def test_a_transaction_that_can_never_go_through_is_not_tried_again(
         STAFF, model="test@000000000000", dimension=8
     )
     waits: list[int] = []
-    broken = Odd(dynamodb._client, transact_write_items=_cancelled("None", "ValidationError"))
+    broken = PatchedClient(dynamodb._client, transact_write_items=_cancelled("None", "ValidationError"))
     gallery = DynamoGallery(broken, "gallery", s3, "gallery", pause=waits.append)
     with pytest.raises(ClientError):
         gallery.index(STAFF, [new_face("x")])
     assert waits == []
 
 
-def test_a_log_item_that_a_query_does_not_show_yet_is_waited_for(
+def test_a_log_item_that_a_query_does_not_show_yet_is_read_again(
     aws: tuple[Any, Any], new_face: MakeFace
 ) -> None:
     """DynamoDB may show META as a transaction left it before it shows the transaction's other items."""
@@ -165,7 +167,7 @@ def test_a_log_item_that_a_query_does_not_show_yet_is_waited_for(
         log = [item for item in answer["Items"] if item["sk"]["S"].startswith("S#")]
         return answer | {"Items": [item for item in answer["Items"] if item not in log[-2:]]}
 
-    gallery = DynamoGallery(Odd(dynamodb, query=without_the_last), "gallery", s3, "gallery")
+    gallery = DynamoGallery(PatchedClient(dynamodb, query=without_the_last), "gallery", s3, "gallery")
     gallery.create_collection(STAFF, model="test@000000000000", dimension=8)
     faces = [new_face(f"{n}") for n in range(5)]
     warm = Searcher(gallery)

@@ -1,4 +1,4 @@
-"""The exact search's contract, kept through a vector index; and what the index adds to it."""
+"""The exact search's contract, on a search through a vector index; and the index's own behaviour."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ MakeFace = Callable[..., NewFace]
 NAME = "templates-test"
 
 
-class Made:
-    """Makes galleries on one store, and the index over it."""
+class IndexedStore:
+    """A store, the galleries on it, and the index over it."""
 
     def __init__(self, request: pytest.FixtureRequest, *, dynamodb: bool, **how: Any) -> None:
         if dynamodb:
@@ -62,9 +62,9 @@ class Made:
     params=[(True, "now", 0), (False, "never", 4096), (False, "after", 256)],
     ids=["current", "stuck", "behind"],
 )
-def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Made:
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> IndexedStore:
     dynamodb, catches_up, recent = request.param
-    made = Made(request, dynamodb=dynamodb, catches_up=catches_up)
+    made = IndexedStore(request, dynamodb=dynamodb, catches_up=catches_up)
     for module in (test_contract, test_concurrency):
         monkeypatch.setattr(
             module,
@@ -75,7 +75,7 @@ def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mad
 
 
 @pytest.fixture
-def make_gallery(made: Made) -> Callable[..., Gallery]:
+def make_gallery(made: IndexedStore) -> Callable[..., Gallery]:
     return made.make
 
 
@@ -85,7 +85,7 @@ def gallery(make_gallery: Callable[..., Gallery]) -> Gallery:
 
 
 def vectors_of(gallery: Gallery) -> dict[str, tuple[bool, bool]]:
-    """Of each log item, whether it has a template, and a vector."""
+    """Return for each log item if it has a template, and a vector."""
     pk = f"acme#staff#{gallery.describe(STAFF).generation}"
     items = gallery.table.query(pk, "S#", "S#~")  # type: ignore[attr-defined]
     return {item["sk"]: ("v" in item, "vector8" in item) for item in items}
@@ -118,7 +118,7 @@ class TestWrites:
 
 @pytest.fixture
 def search_of(aws: tuple[Any, Any]) -> Callable[..., tuple[Gallery, Approximate, IndexSearcher]]:
-    """A gallery on moto with a collection, its index, and a searcher that has nothing but the index."""
+    """Return a maker of a gallery on moto with a collection, its index, and a searcher that uses only the index."""
 
     def make(**how: Any) -> tuple[Gallery, Approximate, IndexSearcher]:
         client, s3 = aws
@@ -133,7 +133,7 @@ def search_of(aws: tuple[Any, Any]) -> Callable[..., tuple[Gallery, Approximate,
 
 
 class TestSearch:
-    def test_what_the_index_still_has_but_the_table_has_not_is_left_out(
+    def test_templates_that_only_the_index_still_has_are_left_out(
         self, search_of: Callable[..., Any], new_face: MakeFace
     ) -> None:
         gallery, approximate, searcher = search_of(catches_up="never")
@@ -250,7 +250,7 @@ class TestSearch:
 
 
 class TestChoice:
-    def test_up_to_so_many_templates_the_search_is_exact(self, new_face: MakeFace) -> None:
+    def test_small_collections_are_searched_exactly(self, new_face: MakeFace) -> None:
         gallery = InMemoryGallery(vector_index=NAME)
         gallery.create_collection(STAFF, model=MODEL, dimension=8)
         approximate = over_memory(gallery.table, catches_up="never")
@@ -292,7 +292,7 @@ class TestChoice:
 
 
 class TestRefusals:
-    def test_an_index_that_cannot_be_searched_is_said(
+    def test_an_index_that_cannot_be_searched_raises(
         self, search_of: Callable[..., Any], aws: tuple[Any, Any], new_face: MakeFace
     ) -> None:
         gallery, _, _ = search_of()
@@ -310,7 +310,7 @@ class TestRefusals:
         with pytest.raises(ParamValidationError):
             DynamoIndex(client, "gallery", NAME, top=0).nearest("p", Kind.FACE, np.ones(8))
 
-    def test_a_throttle_stays_one(self, aws: tuple[Any, Any]) -> None:
+    def test_a_throttle_is_raised_as_it_is(self, aws: tuple[Any, Any]) -> None:
         client = aws[0]
 
         class Throttled:

@@ -1,4 +1,4 @@
-"""Faces that are nobody's."""
+"""Generated faces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from abeyance.gallery.model import NewFace
 
 @pytest.fixture
 def new_face() -> Callable[..., NewFace]:
-    """Makes a face with a template that its name determines."""
+    """Return a maker of faces, each with a template that its name determines."""
 
     def make(name: str, *, dimension: int = 8, model: str = "test@000000000000", **rest: object) -> NewFace:
         face_id = uuid.uuid5(uuid.NAMESPACE_URL, name)

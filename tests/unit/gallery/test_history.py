@@ -28,11 +28,11 @@ CHANGING = {"transact", "delete_many", "put", "delete"}
 
 
 class Crash(BaseException):
-    """The process is gone; nothing of ours catches this."""
+    """The end of the process; the code under test never catches it."""
 
 
 class Fragile:
-    """Crashes at one of the next changing calls, before or after it took effect."""
+    """A table or bucket that crashes at one of the next changing calls, before or after it took effect."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -67,7 +67,7 @@ def new_faces(photo: str, count: int) -> list[NewFace]:
 
 
 def best(named: dict[str, np.ndarray]) -> list[list[tuple[str, float]]]:
-    """What a search must find, the obvious way."""
+    """Return the expected result of a search, computed the obvious way."""
     answers = []
     for probe in PROBES.astype(np.float64):
         rows = []
@@ -81,7 +81,7 @@ def best(named: dict[str, np.ndarray]) -> list[list[tuple[str, float]]]:
 
 
 class History(RuleBasedStateMachine):
-    """A gallery beside the model of it. Each change may crash a few times before it goes through."""
+    """A gallery beside the model of it. Each change may crash a few times before it succeeds."""
 
     @initialize()
     def begin(self) -> None:
@@ -104,7 +104,7 @@ class History(RuleBasedStateMachine):
         self.tick = 0
 
     def change(self, crashes: list[int], action: Callable[[], Any]) -> Any:
-        """Do it, crashing at these steps first; searches between see nothing twice."""
+        """Do the change, after crashes at these steps; searches between see nothing twice."""
         for step in crashes:
             for part, at in ((self.table, step), (self.objects, step - 8)):
                 part.calls, part.crash_at = 0, at

@@ -1,4 +1,4 @@
-"""What the vector index's search finds of what the exact search finds, when the index is only so good."""
+"""The share of the exact search's results that a search through an imperfect index finds."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_recall_at_ten(
 
 
 def _shots(people: np.ndarray, seed: int) -> np.ndarray:
-    """A template of each, at a cosine of about 0.6 to another of the same person."""
+    """Return a template of each, at a cosine of about 0.6 to another of the same person."""
     noise = np.random.default_rng(seed).standard_normal(people.shape) / np.sqrt(people.shape[1])
     return _unit(people + 0.8 * noise)
 

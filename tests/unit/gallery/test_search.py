@@ -1,4 +1,4 @@
-"""The fast search finds what the obvious one finds, to the bit."""
+"""The fast search returns the results of the obvious one, to the bit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def alive(block: Block, dead: np.ndarray) -> Block:
 @pytest.mark.parametrize("d", [8, 128, 512])
 @pytest.mark.parametrize("limit", [1, 10, 5000])
 @pytest.mark.parametrize("min_cosine", [-1.0, 0.1, 0.9])
-def test_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_cosine: float) -> None:
+def test_search_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_cosine: float) -> None:
     block = some_block(3000, d)
     probes = np.random.default_rng(9).standard_normal((5, d)).astype(np.float32)
     probes[0] = block.templates[7]
@@ -59,7 +59,7 @@ def test_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_cosine: 
     st.sampled_from([100, 1000]),
     st.integers(0, 2**32),
 )
-def test_agrees_after_any_appends_and_removals(
+def test_search_agrees_after_any_appends_and_removals(
     steps: list[tuple[int, float]], name: str, adopted: int, seed: int
 ) -> None:
     kernel: Kernel = Float32() if name == "float32" else best_kernel()
@@ -122,7 +122,7 @@ def test_large_blocks_are_not_copied(kernel: Kernel) -> None:
     assert exact.search(held, Kind.FACE, probes, 20, -1.0) == exact.oracle(left, probes, 20, -1.0)
 
 
-def test_what_comes_in_segments_is_read_in_stripes(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_are_scanned_in_stripes(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix, "cores", lambda: 1)
     segments = [some_block(3000, 16, seed=n, first=1 + 3000 * n) for n in range(4)]
     recent = some_block(50, 16, seed=4, first=12_001)
@@ -141,7 +141,7 @@ def test_what_comes_in_segments_is_read_in_stripes(kernel: Kernel, monkeypatch: 
         assert exact.search(view, Kind.FACE, probes, 10, -1.0) == exact.oracle(left, probes, 10, -1.0)
 
 
-def test_a_template_of_zeros_is_like_nothing(kernel: Kernel) -> None:
+def test_a_template_of_zeros_has_cosine_zero(kernel: Kernel) -> None:
     block = some_block(3000, 8)
     block.templates[:600] = 0
     probes = block.templates[1000:1001].astype(np.float32)
@@ -155,7 +155,7 @@ vectors = st.tuples(st.integers(1, 70), st.sampled_from([1, 3, 16, 128, 200, 512
 
 @settings(max_examples=40, deadline=None)
 @given(vectors, st.sampled_from([0.0, 1.0, 4.0]), st.integers(0, 2**32))
-def test_the_fast_pass_is_off_by_no_more_than_its_bound(
+def test_the_error_of_the_fast_pass_is_within_its_bound(
     shape: tuple[int, int, int], spikes: float, seed: int
 ) -> None:
     n, d, p = shape
@@ -218,7 +218,7 @@ class TestKernels:
         assert found == exact.oracle([block], probes, 10, -1.0)
 
     @pytest.mark.parametrize("why", ["not installed", "not exact"])
-    def test_without_onnxruntime_numpy_does(self, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    def test_without_onnxruntime_numpy_multiplies(self, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
         if why == "not installed":
             monkeypatch.setitem(sys.modules, "onnxruntime", None)
         else:
@@ -257,7 +257,7 @@ class TestSearcher:
         searcher = Searcher(gallery)
         assert searcher.search(STAFF, probe * 4) == searcher.search(STAFF, probe)
 
-    def test_memory_is_bounded_and_what_was_forgotten_is_read_again(self, gallery: InMemoryGallery) -> None:
+    def test_memory_is_bounded_and_dropped_collections_are_read_again(self, gallery: InMemoryGallery) -> None:
         searcher = Searcher(gallery, max_bytes=1)
         probe = np.ones((1, 8), dtype=np.float32)
         for name in ("staff", "guests", "staff"):

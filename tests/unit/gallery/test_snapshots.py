@@ -1,4 +1,4 @@
-"""Segments: their format, and what a crash or another writer may do to them."""
+"""Segments: their format, and their life among crashes and other writers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MakeFace = Callable[..., NewFace]
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The end of the process."""
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ class TestCrashedIndex:
 
 
 def _expire(gallery: InMemoryGallery) -> None:
-    """What DynamoDB does with items past their time to live."""
+    """Remove items past their time to live, as DynamoDB does."""
     table: Any = gallery.table
     for pk, partition in table._partitions.items():
         table.delete_many([(pk, sk) for sk, item in partition.items() if "expires" in item])
