@@ -101,13 +101,13 @@ class Searcher:
         InvalidInput
             Probes of another shape, zero, or not finite; a limit below 1.
         """
-        view = self._view(collection)
+        view = self.view(collection)
         probes = checked(probes, view.collection, limit=limit, model=model)
         return exact.search(view.matrices[kind], kind, probes, limit, min_cosine) if len(probes) else []
 
     def refresh(self, ref: CollectionRef) -> Collection:
         """Bring a collection into memory and up to date; return it as it is now."""
-        return self._view(ref).collection
+        return self.view(ref).collection
 
     @property
     def nbytes(self) -> int:
@@ -115,8 +115,8 @@ class Searcher:
         with self._lock:
             return sum(cached.nbytes for cached in self._cached.values())
 
-    def _view(self, collection: CollectionRef | Collection) -> _View:
-        """Return the collection with everything up to a moment; up to now for a bare name."""
+    def view(self, collection: CollectionRef | Collection) -> CollectionView:
+        """Return the templates, with at least every change up to a moment; up to now for a bare name."""
         ref, since = (
             (collection.ref, collection) if isinstance(collection, Collection) else (collection, None)
         )
@@ -156,7 +156,7 @@ def checked(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _View:
+class CollectionView:
     """A collection with its templates, as of one moment."""
 
     collection: Collection
@@ -165,7 +165,7 @@ class _View:
     matrices: dict[Kind, Matrix]
 
     @classmethod
-    def of(cls, changes: Changes, now_s: float, before: _View | None) -> _View:
+    def of(cls, changes: Changes, now_s: float, before: CollectionView | None) -> CollectionView:
         old = {} if before is None or changes.reset else before.matrices
         matrices = {
             kind: old.get(kind, Matrix()).updated((b for b in changes.blocks if b.kind is kind), changes.dead)
@@ -184,7 +184,7 @@ class _CachedCollection:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._view: _View | None = None
+        self._view: CollectionView | None = None
         self._begun = 0
         self._done = 0
 
@@ -198,7 +198,7 @@ class _CachedCollection:
         since: Collection | None,
         read: Callable[[Collection | None], Changes],
         clock: Callable[[], float],
-    ) -> _View:
+    ) -> CollectionView:
         """Return the collection with everything committed before ``since``, or before this call."""
         arrived = self._begun
         with self._lock:
@@ -210,6 +210,6 @@ class _CachedCollection:
             now = clock()
             expired = view is not None and not 0 <= now - view.read_at_s < KEEP_S / 2
             changes = read(None if view is None or expired else view.collection)
-            self._view = view = _View.of(changes, now, view)
+            self._view = view = CollectionView.of(changes, now, view)
             self._done = self._begun
             return view

@@ -13,7 +13,8 @@ it can miss, and an exact search cannot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ from abeyance.gallery.items import FACE, LOG_KIND, USER
 from abeyance.gallery.matrix import Matrix
 from abeyance.gallery.model import Candidate, Collection, CollectionRef, Kind
 from abeyance.gallery.port import Block, Changes
-from abeyance.gallery.search import Searcher, checked
+from abeyance.gallery.search import MAX_BYTES, Searcher, checked
 
 #: Most results that DynamoDB returns for one probe, and so the number that is asked for.
 TOP = 100
@@ -112,7 +113,7 @@ class DynamoIndex:
 class IndexSearcher(Searcher):
     """A :class:`~abeyance.gallery.search.Searcher` that uses the vector index for large collections.
 
-    A collection of up to ``exact_up_to`` templates, and one that is not in the index because it was made before
+    A collection of up to ``exact_up_to`` templates, and one that is not in the index because it was created before
     there was one, is searched exactly, in memory. For the others:
 
     - A template that is found exists at the time of the search, and its cosine is exact: erased ones are left out
@@ -121,7 +122,7 @@ class IndexSearcher(Searcher):
     - An older template may be missed: by the approximation, or because the index is further behind than that.
       There is no bound on either.
     - A probe gets at most 100 candidates older than the recent ones, whatever its limit. Erased templates that
-      the index has not let go of yet count among them.
+      the index has not removed yet count among them.
 
     Safe for use from many threads.
 
@@ -135,8 +136,8 @@ class IndexSearcher(Searcher):
         Templates.
     recent
         Changes; each costs the memory of a template.
-    rest
-        ``max_bytes`` and ``clock``, as of the base class.
+    max_bytes, clock
+        As of :class:`~abeyance.gallery.search.Searcher`.
     """
 
     def __init__(
@@ -146,13 +147,14 @@ class IndexSearcher(Searcher):
         *,
         exact_up_to: int = EXACT_UP_TO,
         recent: int = RECENT,
-        **rest: Any,
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(gallery, **rest)
+        super().__init__(gallery, max_bytes=max_bytes, clock=clock)
         self._gallery = gallery
         self._index = index
         self._exact_up_to = exact_up_to
-        self._recent = Searcher(_RecentFeed(gallery, recent), **rest)
+        self._recent = Searcher(_RecentFeed(gallery, recent), max_bytes=max_bytes, clock=clock)
 
     def search(
         self,
@@ -177,7 +179,7 @@ class IndexSearcher(Searcher):
         # In this order: a candidate that was erased or replaced before it was read is a void by then, and the one in
         # its place is among the changes read after it. So these are read anew even where ``known`` is recent.
         older = Matrix().updated(self._candidates(known, probes, kind))
-        view = self._recent._view(known.ref)
+        view = self._recent.view(known.ref)
         if view.collection.generation != known.generation:
             # The collection was deleted, and created anew, meanwhile.
             return self.search(known.ref, probes, limit=limit, min_cosine=min_cosine, kind=kind, model=model)
@@ -189,7 +191,7 @@ class IndexSearcher(Searcher):
     def refresh(self, ref: CollectionRef) -> Collection:
         """As :meth:`Searcher.refresh`; a collection in the index comes into memory with its first search only."""
         known = self._gallery.describe(ref)
-        return known if self._uses_index(known) else self._view(known).collection
+        return known if self._uses_index(known) else self.view(known).collection
 
     @property
     def nbytes(self) -> int:

@@ -290,6 +290,24 @@ class TestChoice:
         assert max(sizes) <= 4 * sizes[0]
         assert IndexSearcher(gallery, over_memory(gallery.table), exact_up_to=0).refresh(STAFF).seq == 30 * 90
 
+    @pytest.mark.parametrize(("exact_up_to", "expected"), [(0, 2), (10, 1)])
+    def test_a_search_reads_meta_again_only_after_the_candidates_of_the_index(
+        self, new_face: MakeFace, monkeypatch: pytest.MonkeyPatch, exact_up_to: int, expected: int
+    ) -> None:
+        gallery = InMemoryGallery(vector_index=NAME)
+        gallery.create_collection(STAFF, model=MODEL, dimension=8)
+        face = new_face("x")
+        gallery.index(STAFF, [face])
+        searcher = IndexSearcher(gallery, over_memory(gallery.table), exact_up_to=exact_up_to)
+        searcher.search(STAFF, face.template[None])
+        lookups: list[str] = []
+        get = gallery.table.get
+        monkeypatch.setattr(gallery.table, "get", lambda key: lookups.append(key[1]) or get(key))  # type: ignore[func-returns-value]
+        collection = searcher.refresh(STAFF)
+        (found,) = searcher.search(collection, face.template[None])
+        assert gallery.get_faces(collection, [c.face_id for c in found])[0].id == face.id
+        assert lookups.count("C#staff") == expected
+
 
 class TestRefusals:
     def test_an_index_that_cannot_be_searched_raises(
