@@ -1,14 +1,12 @@
-"""May this tenant do this, here, for this purpose, at this moment? Pure, total, and replayable.
+"""The decision: may this tenant do this, here, for this purpose, at this moment? Pure, total, and replayable.
 
 ::
 
-    time ok? ── request ok? ── flags ok? ── tenant registered, active? ── action, purpose, place registered?
-       │            │             │                  │                              │
-      deny         deny          deny               deny                           deny        (yes to all:
-      go on)
+    time valid -> request well-formed -> flags readable -> tenant registered and active
+               -> action, purpose and place registered          (the first check that fails is the denial)
 
     every flag in force that names the action, the sector and an overlapping place:
-        its own exemption covers tenant and purpose   -> it steps aside, and nothing else does
+        its own exemption covers tenant and purpose   -> this flag steps aside, the others do not
         effect halt                                    -> deny
         effect restrict                                -> permit, under the strictest of all restrictions
 
@@ -19,9 +17,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from abeyance.moratorium.document import NEVER, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
@@ -46,12 +44,15 @@ class Clause(StrEnum):
     ACTION_NOT_REGISTERED = "action_not_registered"
     PURPOSE_NOT_REGISTERED = "purpose_not_registered"
     PLACE_NOT_REGISTERED = "place_not_registered"
-    #: Nothing could be decided; ``fault`` says why.
+    #: No decision could be made; ``fault`` says why.
     FAULT = "fault"
 
 
+_PERMITTING: Final = frozenset({Clause.PERMITTED, Clause.EXEMPTED, Clause.RESTRICTED})
+
+
 class Request(Struct, frozen=True, kw_only=True):
-    """What is asked. Nothing about it is trusted: ``decide`` checks every field.
+    """A request as it arrives: untrusted. ``decide`` checks every field.
 
     Attributes
     ----------
@@ -70,8 +71,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Registration(Struct, frozen=True, kw_only=True):
-    """What the tenant was registered for when the decision was made: enough, with the decision, to make it
-    again."""
+    """The tenant's registration when the decision was made: with the decision, enough to replay it."""
 
     sector: str
     jurisdiction: str
@@ -81,8 +81,9 @@ class Registration(Struct, frozen=True, kw_only=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """The answer, and everything it rests on. Its msgspec JSON is the body of a ledger entry of type
-    ``decision``.
+    """The answer, and everything it rests on.
+
+    Its msgspec JSON is the body of a ledger entry of type ``decision``.
 
     Attributes
     ----------
@@ -97,7 +98,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     flags : tuple of FlagPart
         Every flag in force that bears on the request, by key.
     document_version, digest : str
-        What the source calls the flags, and the SHA-256 of what they say. "" when there were none to be had.
+        The source's name for the flags, and the SHA-256 of their meaning; "" when no flags could be had.
     sector, jurisdiction : str
         Of the tenant; "" when it is unknown.
     place : str
@@ -134,18 +135,29 @@ class Decision(Struct, frozen=True, kw_only=True):
         return self.outcome == "permit"
 
 
+class _Ruling(Struct, frozen=True, gc=False):
+    """The clause that applies to a well-formed request, and the flags' part in it."""
+
+    clause: Clause
+    reason: str
+    parts: tuple[FlagPart, ...] = ()
+    min_similarity: float | None = None
+    human_review: int = 0
+
+
 def decide(request: Request, flags: FlagSet | Any, as_of: datetime) -> Decision:
-    """Decide one request. Pure: no clock, no environment, no network. Total: whatever comes in, a Decision
-    comes out.
+    """Decide one request.
+
+    Pure: reads no clock, no environment and no network. Total: returns a Decision whatever comes in.
 
     Parameters
     ----------
     request : Request
         What is asked, and by whom.
     flags : FlagSet, or a document as bytes, str or dict
-        The flags. A document is parsed first; ``FlagSet`` is what a caller with many requests passes.
+        The flags. A document is parsed first; pass a ``FlagSet`` to decide many requests.
     as_of : datetime
-        The moment to decide for; aware. A naive one is denied, because it does not say which moment it is.
+        The moment to decide for; aware. A naive one is denied, because it does not name a moment.
 
     Returns
     -------
@@ -156,12 +168,12 @@ def decide(request: Request, flags: FlagSet | Any, as_of: datetime) -> Decision:
         return _decide(request, flags, as_of)
     except FlagsError as error:
         return denied(error.fault, str(error), request, as_of)
-    except Exception:  # noqa: BLE001  a decision that could not be made is a denial, whatever the cause
+    except Exception:  # noqa: BLE001  a decision that cannot be made is a denial, whatever the cause
         return denied(Fault.INTERNAL, "The decision could not be made.", request, as_of)
 
 
 def denied(fault: Fault, reason: str, request: Any, as_of: Any = None) -> Decision:
-    """A denial for want of a decision. Takes anything, and repeats nothing that is not well-formed."""
+    """Return a denial for want of a decision. Takes anything, and repeats nothing that is not well-formed."""
     try:
         moment = instant_text(as_of) if isinstance(as_of, datetime) and as_of.tzinfo is not None else ""
     except Exception:  # noqa: BLE001
@@ -183,23 +195,12 @@ def denied(fault: Fault, reason: str, request: Any, as_of: Any = None) -> Decisi
 
 
 def rebuild(decision: Decision) -> Request:
-    """The request that a decision answered, for replaying it; raises ``ValueError`` if it was never
-    well-formed."""
-    registration = decision.registration
+    """Return the request that a decision answered, for replay; raises ``ValueError`` if it was malformed."""
     if not decision.tenant or not decision.action or not decision.purpose:
         raise ValueError("the decision does not carry a whole request")
-    tenant = None
-    if registration is not None:
-        tenant = Tenant(
-            id=decision.tenant,
-            sector=registration.sector,
-            jurisdiction=registration.jurisdiction,
-            actions=registration.actions,
-            purposes=registration.purposes,
-            status=registration.status,
-        )
+    registered = decision.registration
     return Request(
-        tenant=tenant,
+        tenant=None if registered is None else Tenant(id=decision.tenant, **structs.asdict(registered)),
         tenant_id=decision.tenant,
         action=decision.action,
         purpose=decision.purpose,
@@ -224,68 +225,26 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
 
     tenant = request.tenant
     if tenant is None:
-        return _answer(
-            request, flags, moment_text, "deny", Clause.UNKNOWN_TENANT, "This tenant is not registered."
-        )
-    clause, reason = _unregistered(request, tenant)
-    if clause is not None:
-        return _answer(request, flags, moment_text, "deny", clause, reason)
-
-    purpose = request.purpose
-    parts: list[FlagPart] = []
-    halt: FlagPart | None = None
-    min_similarity: float | None = None
-    human_review = 0
-    exempted = restricted = False
-    rows = flags.binding(request.action, tenant.sector, tenant.jurisdiction)
-    for starts, until, held_from, purposes, restricts, part, flag in rows:
-        if not starts <= moment < until:
-            continue
-        if purpose in purposes and flag.exempts(tenant.id, purpose, moment):
-            exempted = True
-            part = flag.parts[Part.EXEMPTS]
-        elif restricts:
-            restricted = True
-            part = flag.parts[Part.RESTRICTS]
-            if flag.min_similarity is not None and (
-                min_similarity is None or flag.min_similarity > min_similarity
-            ):
-                min_similarity = flag.min_similarity
-            if flag.human_review > human_review:
-                human_review = flag.human_review
-        else:
-            if held_from <= moment:
-                part = flag.parts[Part.HOLDS]
-            if halt is None:
-                halt = part
-        parts.append(part)
-
-    if halt is not None:
-        clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
-        return _answer(request, flags, moment_text, "deny", clause, halt.reason, tuple(parts))
-    if restricted:
-        reason = "Permitted under restrictions: " + " and ".join(_terms(min_similarity, human_review)) + "."
-        return _answer(
-            request,
-            flags,
-            moment_text,
-            "permit",
-            Clause.RESTRICTED,
-            reason,
-            tuple(parts),
-            min_similarity,
-            human_review,
-        )
-    if exempted:
-        reason = "Permitted: exempt from the moratorium for this purpose."
-        return _answer(request, flags, moment_text, "permit", Clause.EXEMPTED, reason, tuple(parts))
-    return _answer(
-        request,
-        flags,
-        moment_text,
-        "permit",
-        Clause.PERMITTED,
-        "Permitted: registered, and no moratorium binds.",
+        ruling = _Ruling(Clause.UNKNOWN_TENANT, "This tenant is not registered.")
+    else:
+        ruling = _unregistered(request, tenant) or _weigh(request, tenant, flags, moment)
+    return Decision(
+        outcome="permit" if ruling.clause in _PERMITTING else "deny",
+        clause=ruling.clause,
+        reason=ruling.reason,
+        flags=ruling.parts,
+        document_version=flags.version,
+        digest=flags.digest,
+        tenant=request.tenant_id,
+        action=request.action,
+        purpose=request.purpose,
+        sector=tenant.sector if tenant is not None else "",
+        jurisdiction=tenant.jurisdiction if tenant is not None else "",
+        place=request.jurisdiction or "",
+        as_of=moment_text,
+        registration=None if tenant is None else _registration(tenant),
+        min_similarity=ruling.min_similarity,
+        human_review=ruling.human_review,
     )
 
 
@@ -301,70 +260,72 @@ def _well_formed(request: Request) -> bool:
     )
 
 
-def _unregistered(request: Request, tenant: Tenant) -> tuple[Clause | None, str]:
+def _unregistered(request: Request, tenant: Tenant) -> _Ruling | None:
+    """Return the denial of a request that goes beyond the tenant's registration."""
     if tenant.status != "active":
-        return Clause.SUSPENDED_TENANT, "This tenant is suspended."
+        return _Ruling(Clause.SUSPENDED_TENANT, "This tenant is suspended.")
     if request.action not in tenant.actions:
-        return Clause.ACTION_NOT_REGISTERED, f"This tenant is not registered for the action {request.action}."
+        reason = f"This tenant is not registered for the action {request.action}."
+        return _Ruling(Clause.ACTION_NOT_REGISTERED, reason)
     if request.purpose not in tenant.purposes:
-        return (
-            Clause.PURPOSE_NOT_REGISTERED,
-            f"This tenant is not registered for the purpose {request.purpose}.",
-        )
+        reason = f"This tenant is not registered for the purpose {request.purpose}."
+        return _Ruling(Clause.PURPOSE_NOT_REGISTERED, reason)
     if request.jurisdiction is not None and not within(request.jurisdiction, tenant.jurisdiction):
-        return Clause.PLACE_NOT_REGISTERED, f"This tenant is registered in {tenant.jurisdiction} only."
-    return None, ""
+        reason = f"This tenant is registered in {tenant.jurisdiction} only."
+        return _Ruling(Clause.PLACE_NOT_REGISTERED, reason)
+    return None
+
+
+def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -> _Ruling:
+    """Return the ruling of the flags in force over a registered request."""
+    parts: list[FlagPart] = []
+    halt: FlagPart | None = None
+    similarities: list[float] = []
+    human_review = 0
+    restricted = False
+    for flag in flags.binding(request.action, tenant.sector, tenant.jurisdiction):
+        if not flag.starts <= moment < flag.until:
+            continue
+        part = flag.part(tenant.id, request.purpose, moment)
+        parts.append(flag.parts[part])
+        if part is Part.RESTRICTS:
+            restricted = True
+            human_review = max(human_review, flag.human_review)
+            if flag.min_similarity is not None:
+                similarities.append(flag.min_similarity)
+        elif part is not Part.EXEMPTS and halt is None:
+            halt = flag.parts[part]
+
+    if halt is not None:
+        clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
+        return _Ruling(clause, halt.reason, tuple(parts))
+    if restricted:
+        min_similarity = max(similarities, default=None)
+        reason = "Permitted under restrictions: " + " and ".join(_terms(min_similarity, human_review)) + "."
+        return _Ruling(Clause.RESTRICTED, reason, tuple(parts), min_similarity, human_review)
+    if parts:
+        return _Ruling(
+            Clause.EXEMPTED, "Permitted: exempt from the moratorium for this purpose.", tuple(parts)
+        )
+    return _Ruling(Clause.PERMITTED, "Permitted: registered, and no moratorium binds.")
 
 
 def _terms(min_similarity: float | None, human_review: int) -> list[str]:
     terms = []
     if min_similarity is not None:
         terms.append(f"similarity of at least {min_similarity:g}")
-    if human_review:
-        terms.append(
-            "review by a person"
-            if human_review == 1
-            else f"review by {human_review} people, each on their own"
-        )
+    if human_review == 1:
+        terms.append("review by a person")
+    elif human_review:
+        terms.append(f"review by {human_review} people, each on their own")
     return terms
 
 
-def _answer(
-    request: Request,
-    flags: FlagSet,
-    as_of: str,
-    outcome: Literal["permit", "deny"],
-    clause: Clause,
-    reason: str,
-    parts: tuple[FlagPart, ...] = (),
-    min_similarity: float | None = None,
-    human_review: int = 0,
-) -> Decision:
-    tenant = request.tenant
-    registration = None
-    if tenant is not None:
-        registration = Registration(
-            sector=tenant.sector,
-            jurisdiction=tenant.jurisdiction,
-            actions=tenant.actions,
-            purposes=tenant.purposes,
-            status=tenant.status,
-        )
-    return Decision(
-        outcome=outcome,
-        clause=clause,
-        reason=reason,
-        flags=parts,
-        document_version=flags.version,
-        digest=flags.digest,
-        tenant=request.tenant_id,
-        action=request.action,
-        purpose=request.purpose,
-        sector=tenant.sector if tenant is not None else "",
-        jurisdiction=tenant.jurisdiction if tenant is not None else "",
-        place=request.jurisdiction or "",
-        as_of=as_of,
-        registration=registration,
-        min_similarity=min_similarity,
-        human_review=human_review,
+def _registration(tenant: Tenant) -> Registration:
+    return Registration(
+        sector=tenant.sector,
+        jurisdiction=tenant.jurisdiction,
+        actions=tenant.actions,
+        purposes=tenant.purposes,
+        status=tenant.status,
     )

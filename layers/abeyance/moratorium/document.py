@@ -8,11 +8,12 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
+from abeyance.aws.timestamps import rfc3339
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import (
     MAX_BYTES,
@@ -39,18 +40,16 @@ from abeyance.moratorium.vocabulary import (
     overlap,
 )
 
-#: starts, when it stops binding, from when it binds only because it is held, exempt purposes, whether it
-#: restricts, its part when it halts, itself: what the loop of ``decide`` touches, laid out flat.
-Row: TypeAlias = "tuple[datetime, datetime, datetime, frozenset[str], bool, FlagPart, Flag]"
-
 #: Later than any moment that may be decided for.
-NEVER = datetime.max.replace(tzinfo=UTC)
-_REMEMBERED = 1024
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+#: Combinations of action, sector and place whose flags are remembered.
+_REMEMBERED: Final = 1024
 
 
 class Flag:
-    """One enabled flag, compiled: instants are aware UTC datetimes, ``None`` stands for "all" and for "no
-    end".
+    """One enabled flag, compiled. Instants are aware, in UTC; ``None`` stands for "all" and for "no end".
+
+    ``until`` is the moment from which it no longer binds: its end, or :data:`NEVER` if it has none or is held.
 
     Raises ``FlagsError`` when the value contradicts itself.
     """
@@ -69,10 +68,10 @@ class Flag:
         "min_similarity",
         "parts",
         "reason",
-        "row",
         "sectors",
         "source",
         "starts",
+        "until",
         "value",
         "version",
     )
@@ -92,6 +91,7 @@ class Flag:
         if self.ends is not None and self.ends <= self.starts:
             raise _bad(key, "ends must be later than starts")
         self.hold = value.on_expiry is OnExpiry.HOLD
+        self.until = NEVER if self.ends is None or self.hold else self.ends
         self.exempt_tenants = () if value.exempt_tenants is UNSET else value.exempt_tenants
         self.exempt_purposes = () if value.exempt_purposes is UNSET else value.exempt_purposes
         self.exempt_until = (
@@ -122,22 +122,21 @@ class Flag:
             )
             for part in Part
         }
-        self.row: Row = (
-            self.starts,
-            NEVER if self.ends is None or self.hold else self.ends,
-            self.ends if self.ends is not None and self.hold else NEVER,
-            frozenset(self.exempt_purposes),
-            self.effect is Effect.RESTRICT,
-            self.parts[Part.HALTS],
-            self,
-        )
 
     def in_force(self, as_of: datetime) -> bool:
-        """Whether the flag binds at ``as_of`` (aware): in [starts, ends), or past ``ends`` and held."""
-        return self.starts <= as_of and (self.ends is None or self.hold or as_of < self.ends)
+        """Return whether the flag binds at ``as_of`` (aware): in [starts, ends), or past ``ends`` and held."""
+        return self.starts <= as_of < self.until
+
+    def part(self, tenant_id: str, purpose: str, as_of: datetime) -> Part:
+        """Return the flag's part in a decision at a moment at which it binds."""
+        if self.exempt_purposes and self.exempts(tenant_id, purpose, as_of):
+            return Part.EXEMPTS
+        if self.effect is Effect.RESTRICT:
+            return Part.RESTRICTS
+        return Part.HOLDS if self.ends is not None and self.ends <= as_of else Part.HALTS
 
     def exempts(self, tenant_id: str, purpose: str, as_of: datetime) -> bool:
-        """Whether this flag's own exemption covers a tenant and purpose at ``as_of``."""
+        """Return whether this flag's own exemption covers a tenant and purpose at ``as_of``."""
         return (
             purpose in self.exempt_purposes
             and (not self.exempt_tenants or tenant_id in self.exempt_tenants)
@@ -176,20 +175,19 @@ class FlagSet:
         effective.update((key, {"enabled": False}) for key in self.disabled)
         self.digest = hashlib.sha256(_stable(effective)).hexdigest()
         self.version = version or f"sha256:{self.digest[:12]}"
-        self._binding: dict[tuple[str, str, str], tuple[Row, ...]] = {}
+        self._binding: dict[tuple[str, str, str], tuple[Flag, ...]] = {}
 
-    def binding(self, action: str, sector: str, place: str) -> tuple[Row, ...]:
-        """Rows of the flags that name the action or one that it involves, the sector, and an overlapping place, by key.
+    def binding(self, action: str, sector: str, place: str) -> tuple[Flag, ...]:
+        """Return the flags that name the action (or one that it involves), the sector and an overlapping place, by key.
 
-        Time and exemptions are left to the caller. Remembered per place, since few places ask often; raises
-        ``KeyError`` for words outside the vocabulary.
+        Time and exemptions are left to the caller. Raises ``KeyError`` for words outside the vocabulary.
         """
-        rows = self._binding.get((action, sector, place))
-        if rows is None:
+        bound = self._binding.get((action, sector, place))
+        if bound is None:
             if action not in ACTIONS or sector not in SECTORS:
                 raise KeyError("action or sector")
-            rows = tuple(
-                flag.row
+            bound = tuple(
+                flag
                 for flag in self.flags
                 if (flag.actions is None or flag.actions & INVOLVES[action])
                 and (flag.sectors is None or sector in flag.sectors)
@@ -197,8 +195,8 @@ class FlagSet:
             )
             if len(self._binding) >= _REMEMBERED:
                 self._binding.clear()
-            self._binding[action, sector, place] = rows
-        return rows
+            self._binding[action, sector, place] = bound
+        return bound
 
 
 def parse(raw: bytes | str | dict[str, Any], *, version: str = "") -> FlagSet:
@@ -298,8 +296,8 @@ def instant(text: str) -> datetime:
 
 
 def instant_text(moment: datetime) -> str:
-    """``2020-06-10T00:00:00Z`` of an aware datetime, with microseconds only where there are some."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    """Return ``2020-06-10T00:00:00Z`` for an aware datetime, with microseconds only where there are some."""
+    return rfc3339(moment, "auto")
 
 
 _key = re.compile(FLAG_KEY)

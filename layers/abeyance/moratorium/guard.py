@@ -1,9 +1,11 @@
-"""The one question that every stage asks: may it go on? Brings flags, tenant and time to ``decide``;
-total."""
+"""The decision with the flags, the registration and the time of this moment, for every stage and the API."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import structs
 
 from abeyance.moratorium.decide import Decision, Request, decide, denied
 from abeyance.moratorium.errors import Fault, MoratoriumError
@@ -12,19 +14,18 @@ from abeyance.moratorium.tenants import Tenant, TenantRegistry
 
 
 class Guard:
-    """Decides with the flags and registrations of this moment. No method raises: what goes wrong is a
-    denial with a fault.
+    """Decisions with the flags and registrations of this moment. No method raises: an error is a denial with a fault.
 
     Parameters
     ----------
     source : FlagSource
         Where flags come from.
     tenants : TenantRegistry
-        Who is registered; asked for every decision, so that a suspension holds at once.
+        The registered tenants; read for every decision, so that a suspension holds at once.
     clock : callable
         The wall clock; must return aware datetimes.
     max_age : float
-        Seconds; a second look at what the source promises, so that a faulty source cannot pass old flags.
+        Seconds. Checks the age that the source promises again, so that a faulty source cannot pass old flags.
 
     Examples
     --------
@@ -50,7 +51,7 @@ class Guard:
     def decide_for(
         self, principal: str, action: str, purpose: str, *, jurisdiction: str | None = None
     ) -> Decision:
-        """Decide for whoever an IAM ARN or access key id belongs to; ``Decision.tenant`` says who that is."""
+        """Decide for the tenant of an IAM ARN or access key id; ``Decision.tenant`` names it."""
         return self._decide("", principal, action, purpose, jurisdiction)
 
     def _decide(
@@ -70,15 +71,19 @@ class Guard:
             stage = Fault.CLOCK_UNAVAILABLE
             as_of = self._clock()
             stage = Fault.INTERNAL
-            fault = self._stale(snapshot, as_of)
-            if fault is not None:
-                return denied(fault, _words[fault], request, as_of)
-            return decide(self._request(request, tenant, principal), snapshot.flags, as_of)
+            stale = self._stale(snapshot, as_of)
+            if stale is not None:
+                return denied(stale, _REASONS[stale], request, as_of)
+            if principal is not None:
+                # An unknown principal has no tenant id; with this well-formed one its denial is an ordinary one.
+                tenant_id = tenant.id if isinstance(tenant, Tenant) else "unknown"
+            request = structs.replace(request, tenant=tenant, tenant_id=tenant_id)
+            return decide(request, snapshot.flags, as_of)
         except MoratoriumError as error:
             fault = error.fault if error.fault is not Fault.INTERNAL else stage
-            return denied(fault, _words.get(fault, "The decision could not be made."), request, as_of)
-        except Exception:  # noqa: BLE001  fail closed: whatever it was, nothing was decided
-            return denied(stage, _words.get(stage, "The decision could not be made."), request, as_of)
+        except Exception:  # noqa: BLE001  fail closed, whatever the cause
+            fault = stage
+        return denied(fault, _REASONS.get(fault, "The decision could not be made."), request, as_of)
 
     def _stale(self, snapshot: Snapshot, as_of: datetime) -> Fault | None:
         age = as_of - snapshot.fetched_at
@@ -88,25 +93,9 @@ class Guard:
             return Fault.CLOCK_SKEW
         return None
 
-    @staticmethod
-    def _request(request: Request, tenant: Tenant | None, principal: str | None) -> Request:
-        # An unknown principal has no tenant id; "unknown" is a well-formed one and keeps the denial an
-        # ordinary one.
-        if principal is not None:
-            tenant_id = tenant.id if isinstance(tenant, Tenant) else "unknown"
-        else:
-            tenant_id = request.tenant_id
-        return Request(
-            tenant=tenant,
-            tenant_id=tenant_id,
-            action=request.action,
-            purpose=request.purpose,
-            jurisdiction=request.jurisdiction,
-        )
 
-
-#: What a denied caller is told; the fault itself is for the operator and the ledger.
-_words = {
+#: The reason that a denied caller reads; the fault itself is for the operator and the ledger.
+_REASONS: Final = {
     Fault.FLAGS_UNAVAILABLE: "The moratorium flags are out of reach; nothing is permitted without them.",
     Fault.FLAGS_EMPTY: "The moratorium flags are empty; nothing is permitted without them.",
     Fault.FLAGS_TOO_LARGE: "The moratorium flags cannot be read; nothing is permitted without them.",

@@ -15,13 +15,19 @@ are refused: a moratorium must not depend on what a caller says about itself.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, Union
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field, structs
 
-from abeyance.moratorium.vocabulary import INSTANT, JURISDICTION_OR_ALL, PURPOSE, TENANT_ID
-from abeyance.moratorium.vocabulary import Action as Action
-from abeyance.moratorium.vocabulary import Sector as Sector
+from abeyance.moratorium.vocabulary import (
+    ALL,
+    INSTANT,
+    JURISDICTION_OR_ALL,
+    PURPOSE,
+    TENANT_ID,
+    Action,
+    Sector,
+)
 
 SCHEMA_VERSION: Final = "1"
 #: AppConfig's own limit of a hosted configuration.
@@ -32,7 +38,7 @@ METADATA: Final = frozenset({"_createdAt", "_updatedAt"})
 
 
 class Effect(StrEnum):
-    """What a flag in force does."""
+    """The effect of a flag in force."""
 
     HALT = "halt"
     #: Allowed, under ``min_similarity`` and ``human_review``.
@@ -40,7 +46,7 @@ class Effect(StrEnum):
 
 
 class OnExpiry(StrEnum):
-    """What happens at ``ends``."""
+    """The rule for the moment ``ends``."""
 
     LIFT = "lift"
     #: Stays in force until somebody renews or lifts it.
@@ -51,24 +57,12 @@ Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 Instant = Annotated[
     str, Meta(pattern=INSTANT, description="UTC, RFC 3339, whole seconds: 2020-06-10T00:00:00Z")
 ]
-ActionScope = Literal[
-    "all", "detect", "analyze", "compare", "index", "search", "template_search", "template_export"
-]
-SectorScope = Literal[
-    "all",
-    "law_enforcement",
-    "law_enforcement_support",
-    "city_department",
-    "government",
-    "military",
-    "public_accommodation",
-    "commercial",
-    "education",
-    "healthcare",
-    "nonprofit",
-    "research",
-    "personal",
-]
+if TYPE_CHECKING:
+    ActionScope: TypeAlias = str
+    SectorScope: TypeAlias = str
+else:
+    ActionScope = Literal[(ALL, *map(str, Action))]
+    SectorScope = Literal[(ALL, *map(str, Sector))]
 Place = Annotated[str, Meta(pattern=JURISDICTION_OR_ALL, description="all, US, US-CA, US-CA-SAN_FRANCISCO")]
 TenantId = Annotated[str, Meta(pattern=TENANT_ID)]
 Purpose = Annotated[str, Meta(pattern=PURPOSE)]
@@ -76,8 +70,7 @@ Items = Meta(min_length=1, max_length=MAX_ITEMS)
 
 
 class FlagValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The value of an enabled flag, exactly as it stands in the document. ``parse`` checks what types
-    cannot say."""
+    """The value of an enabled flag, exactly as it stands in the document. ``parse`` checks the rest."""
 
     enabled: bool
     effect: Effect
@@ -98,27 +91,27 @@ class FlagValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     updated_at: str | UnsetType = field(default=UNSET, name="_updatedAt")
 
 
-class DisabledValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The value of a disabled flag: the data plane leaves its attributes out, the hosted document may keep
-    them."""
-
-    enabled: bool
-    effect: Effect | UnsetType = UNSET
-    actions: Annotated[tuple[ActionScope, ...], Items] | UnsetType = UNSET
-    sectors: Annotated[tuple[SectorScope, ...], Items] | UnsetType = UNSET
-    jurisdictions: Annotated[tuple[Place, ...], Items] | UnsetType = UNSET
-    starts: Instant | UnsetType = UNSET
-    ends: Instant | UnsetType = UNSET
-    on_expiry: OnExpiry | UnsetType = UNSET
-    exempt_tenants: Annotated[tuple[TenantId, ...], Items] | UnsetType = UNSET
-    exempt_purposes: Annotated[tuple[Purpose, ...], Items] | UnsetType = UNSET
-    exempt_until: Instant | UnsetType = UNSET
-    min_similarity: Annotated[float, Meta(ge=0, le=100)] | UnsetType = UNSET
-    human_review: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
-    reason: Text | UnsetType = UNSET
-    source: Text | UnsetType = UNSET
-    created_at: str | UnsetType = field(default=UNSET, name="_createdAt")
-    updated_at: str | UnsetType = field(default=UNSET, name="_updatedAt")
+#: The value of a disabled flag: :class:`FlagValue` with every attribute but ``enabled`` optional. The data plane leaves
+#: the attributes out, the hosted document may keep them.
+DisabledValue: Final = defstruct(
+    "DisabledValue",
+    [
+        ("enabled", bool),
+        *(
+            (
+                attribute.name,
+                Union[attribute.type, UnsetType],  # noqa: UP007
+                field(default=UNSET, name=attribute.encode_name),
+            )
+            for attribute in structs.fields(FlagValue)[1:]
+        ),
+    ],
+    namespace={"__doc__": "The value of a disabled flag. Every attribute is optional."},
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+)
 
 
 class ElementConstraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -152,15 +145,14 @@ class AttributeDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Deprecation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """AppConfig's note that a flag is to be removed. It changes nothing: a deprecated flag binds like any
-    other."""
+    """AppConfig's note that a flag is to be removed. A deprecated flag binds like any other."""
 
     status: Literal["planned"] | UnsetType = UNSET
     date: str | UnsetType = UNSET
 
 
 class FlagDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the console shows of a flag: its name, its description, and the constraints on its attributes."""
+    """The definition of a flag: its name, its description, and the constraints on its attributes."""
 
     name: Annotated[str, Meta(pattern="^[^\\n]{1,64}$")] | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=MAX_TEXT)] | UnsetType = UNSET
@@ -171,8 +163,7 @@ class FlagDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class FlagPart(Struct, frozen=True, kw_only=True):
-    """One flag's part in a decision. ``version`` is a hash of the flag's value, so it names exactly what
-    was in force."""
+    """One flag's part in a decision. ``version`` is a hash of the flag's value: it names exactly what was in force."""
 
     key: str
     version: str
@@ -183,7 +174,7 @@ class FlagPart(Struct, frozen=True, kw_only=True):
 
 
 class Part(StrEnum):
-    """What a flag did in a decision."""
+    """The part of a flag in a decision."""
 
     HALTS = "halts"
     #: In force past its end, because it is to be held until somebody acts.

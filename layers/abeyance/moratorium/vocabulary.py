@@ -1,4 +1,4 @@
-"""The words a moratorium is written in: actions, sectors, purposes, and places.
+"""The vocabulary of moratoria: actions, sectors, purposes, and places.
 
 Places are hierarchical: ``US`` (ISO 3166-1 alpha-2), ``US-CA`` (ISO 3166-2), ``US-CA-SAN_FRANCISCO`` (a
 place inside the subdivision, upper case, words joined by ``_``).
@@ -27,8 +27,7 @@ UNSPECIFIED = "unspecified"
 
 
 class Action(StrEnum):
-    """What a tenant may ask for. Template actions hand out or take in biometric templates instead of
-    photos."""
+    """An operation that a tenant may ask for. Template actions hand out or take in templates instead of photos."""
 
     DETECT = "detect"
     ANALYZE = "analyze"
@@ -40,7 +39,7 @@ class Action(StrEnum):
 
 
 class Sector(StrEnum):
-    """What a tenant is. One tenant has one sector: the one under which the strictest rules reach it."""
+    """The kind of organisation that a tenant is: the one under which the strictest rules reach it."""
 
     #: Police, sheriffs, prosecutors' investigators, border and immigration enforcement.
     LAW_ENFORCEMENT = "law_enforcement"
@@ -62,20 +61,21 @@ class Sector(StrEnum):
     PERSONAL = "personal"
 
 
-ACTIONS = frozenset(str(action) for action in Action)
+ACTIONS = frozenset(map(str, Action))
+SECTORS = frozenset(map(str, Sector))
+#: The actions on photos, sorted: all but those that hand out or take in templates.
+PHOTO_ACTIONS = tuple(sorted(action for action in ACTIONS if not action.startswith("template")))
 
-#: What an action does on its way. A flag that halts one of these halts the action too: where no face may be detected,
-#: none can be searched for.
-INVOLVES: dict[str, frozenset[str]] = {
-    "detect": frozenset({"detect"}),
-    "analyze": frozenset({"analyze", "detect"}),
-    "compare": frozenset({"compare", "detect"}),
-    "index": frozenset({"index", "detect"}),
-    "search": frozenset({"search", "detect"}),
-    "template_search": frozenset({"template_search", "search"}),
-    "template_export": frozenset({"template_export"}),
+_STEPS = {
+    Action.ANALYZE: Action.DETECT,
+    Action.COMPARE: Action.DETECT,
+    Action.INDEX: Action.DETECT,
+    Action.SEARCH: Action.DETECT,
+    Action.TEMPLATE_SEARCH: Action.SEARCH,
 }
-SECTORS = frozenset(str(sector) for sector in Sector)
+#: An action and its steps. A flag that halts a step halts the action: where no face may be detected, none can be
+#: searched for.
+INVOLVES = {str(action): frozenset({str(action), str(_STEPS.get(action, action))}) for action in Action}
 
 # Patterns stay inside what JSON Schema (ECMA 262), AppConfig and Python's re read alike: no classes such as
 # \d.
@@ -87,8 +87,8 @@ JURISDICTION_OR_ALL = r"^(all|[A-Z]{2}(-[A-Z0-9]{1,3}(-[A-Z0-9_]{1,48})?)?)$"
 INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 _tenant_id = re.compile(TENANT_ID)
@@ -96,64 +96,57 @@ _purpose = re.compile(PURPOSE)
 _jurisdiction = re.compile(JURISDICTION)
 
 #: ISO 3166-1 alpha-2.
-COUNTRIES = frozenset(
-    _words(
-        """
-        AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT
-        BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH
-        ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
-        HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS
-        LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI
-        NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG
-        SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG
-        UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
-        """
-    )
+COUNTRIES = _words(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT
+    BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH
+    ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
+    HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS
+    LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI
+    NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG
+    SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG
+    UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+    """
 )
 
 #: ISO 3166-2:US.
-US_SUBDIVISIONS = frozenset(
-    _words(
-        """
-        AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC
-        ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC AS GU MP PR UM VI
-        """
-    )
+US_SUBDIVISIONS = _words(
+    """
+    AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC
+    ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC AS GU MP PR UM VI
+    """
 )
 
 #: Places inside a US state that a flag may name without any tenant being registered there: those with a law
 #: of their own on face recognition, and the largest cities. A name that is neither here nor a tenant's
 #: place is taken for a misspelling.
-US_PLACES = frozenset(
-    _words(
-        """
-        AK-ANCHORAGE AZ-PHOENIX AZ-TUCSON CA-ALAMEDA CA-BERKELEY CA-DAVIS CA-LOS_ANGELES CA-OAKLAND
-        CA-SACRAMENTO CA-SAN_DIEGO CA-SAN_FRANCISCO CA-SAN_JOSE CA-SANTA_CLARA_COUNTY CA-SANTA_CRUZ CO-DENVER
-        CT-NEW_HAVEN FL-JACKSONVILLE FL-MIAMI GA-ATLANTA IL-CHICAGO IN-INDIANAPOLIS KY-LOUISVILLE
-        LA-NEW_ORLEANS MA-BOSTON MA-BROOKLINE MA-CAMBRIDGE MA-EASTHAMPTON MA-NORTHAMPTON MA-SOMERVILLE
-        MA-SPRINGFIELD MD-BALTIMORE ME-PORTLAND MI-DETROIT MN-MINNEAPOLIS MO-KANSAS_CITY MS-JACKSON
-        NC-CHARLOTTE NM-ALBUQUERQUE NV-LAS_VEGAS NY-NEW_YORK NY-BUFFALO OH-COLUMBUS OK-OKLAHOMA_CITY
-        OR-PORTLAND OR-EUGENE OR-WASHINGTON_COUNTY PA-PHILADELPHIA PA-PITTSBURGH TN-MEMPHIS TN-NASHVILLE
-        TX-AUSTIN TX-DALLAS TX-HOUSTON TX-SAN_ANTONIO VA-RICHMOND VT-BURLINGTON WA-KING_COUNTY WA-SEATTLE
-        WI-MADISON WI-MILWAUKEE
-        """
-    )
+US_PLACES = _words(
+    """
+    AK-ANCHORAGE AZ-PHOENIX AZ-TUCSON CA-ALAMEDA CA-BERKELEY CA-DAVIS CA-LOS_ANGELES CA-OAKLAND
+    CA-SACRAMENTO CA-SAN_DIEGO CA-SAN_FRANCISCO CA-SAN_JOSE CA-SANTA_CLARA_COUNTY CA-SANTA_CRUZ CO-DENVER
+    CT-NEW_HAVEN FL-JACKSONVILLE FL-MIAMI GA-ATLANTA IL-CHICAGO IN-INDIANAPOLIS KY-LOUISVILLE
+    LA-NEW_ORLEANS MA-BOSTON MA-BROOKLINE MA-CAMBRIDGE MA-EASTHAMPTON MA-NORTHAMPTON MA-SOMERVILLE
+    MA-SPRINGFIELD MD-BALTIMORE ME-PORTLAND MI-DETROIT MN-MINNEAPOLIS MO-KANSAS_CITY MS-JACKSON
+    NC-CHARLOTTE NM-ALBUQUERQUE NV-LAS_VEGAS NY-NEW_YORK NY-BUFFALO OH-COLUMBUS OK-OKLAHOMA_CITY
+    OR-PORTLAND OR-EUGENE OR-WASHINGTON_COUNTY PA-PHILADELPHIA PA-PITTSBURGH TN-MEMPHIS TN-NASHVILLE
+    TX-AUSTIN TX-DALLAS TX-HOUSTON TX-SAN_ANTONIO VA-RICHMOND VT-BURLINGTON WA-KING_COUNTY WA-SEATTLE
+    WI-MADISON WI-MILWAUKEE
+    """
 )
 
 
 def is_tenant_id(text: object) -> bool:
-    """Whether ``text`` is a well-formed tenant id."""
+    """Return whether ``text`` is a well-formed tenant id."""
     return isinstance(text, str) and _tenant_id.fullmatch(text) is not None
 
 
 def is_purpose(text: object) -> bool:
-    """Whether ``text`` is a well-formed purpose (``lower_snake``)."""
+    """Return whether ``text`` is a well-formed purpose (``lower_snake``)."""
     return isinstance(text, str) and _purpose.fullmatch(text) is not None
 
 
 def is_jurisdiction(text: object) -> bool:
-    """Whether ``text`` is a well-formed place in a country, and for the United States a state, that
-    exists."""
+    """Return whether ``text`` is a well-formed place in a country (in the United States: a state) that exists."""
     if not isinstance(text, str) or _jurisdiction.fullmatch(text) is None or text[:2] not in COUNTRIES:
         return False
     parts = text.split("-")
@@ -161,8 +154,7 @@ def is_jurisdiction(text: object) -> bool:
 
 
 def is_known_place(text: str, *, also: frozenset[str] = frozenset()) -> bool:
-    """Whether ``text`` is a jurisdiction whose every level is known: listed here, or in or around one of
-    ``also``.
+    """Return whether every level of a jurisdiction is known: listed here, or in or around one of ``also``.
 
     Parameters
     ----------
@@ -180,10 +172,10 @@ def is_known_place(text: str, *, also: frozenset[str] = frozenset()) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two places have ground in common: equal, or one inside the other. See the module's decision."""
+    """Return whether two places overlap: equal, or one inside the other. See the module's decision."""
     return one == other or one.startswith(other + "-") or other.startswith(one + "-")
 
 
 def within(inner: str, outer: str) -> bool:
-    """Whether ``inner`` is ``outer`` or lies inside it."""
+    """Return whether ``inner`` is ``outer`` or lies inside it."""
     return inner == outer or inner.startswith(outer + "-")
