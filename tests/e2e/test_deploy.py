@@ -26,6 +26,7 @@ from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.publish import AppConfigPublisher
 from abeyance.moratorium.schema import definition
+from abeyance.moratorium.source import AppConfigProfile, parse_setting
 from abeyance.moratorium.tenants import DynamoTenants, Tenant
 from abeyance.pipeline import topology
 from abeyance.pipeline.events import FacesDeleted, Upload
@@ -402,7 +403,7 @@ def test_destroy(deployment: Deployment) -> None:
 def _publisher(deployment: Deployment) -> AppConfigPublisher:
     return AppConfigPublisher(
         deployment.client("appconfig"),
-        *deployment.settings.flags.removeprefix("appconfig:").split("/"),
+        *AppConfigProfile(*parse_setting(deployment.settings.flags)),
         tighten=deployment.outputs["TightenStrategy"],
         loosen=deployment.outputs["LoosenStrategy"],
     )

@@ -1,4 +1,4 @@
-"""The ``abeyance`` command. Each sub-command is a module here that imports what is heavy only when it runs."""
+"""The ``abeyance`` command. Each sub-command is a module here, which imports heavy libraries only when it runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from abeyance.cli import (
     serve,
     tenants,
 )
+from abeyance.cli.output import Commands
 
 app = typer.Typer(
     name="abeyance",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Face recognition that you deploy in your own AWS account, and that can be stopped.",
@@ -39,5 +41,5 @@ app.add_typer(attributes.app, name="attributes")
 
 
 def main() -> None:
-    """Entry point of the ``abeyance`` command."""
+    """Run the ``abeyance`` command."""
     app()

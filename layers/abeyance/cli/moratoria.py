@@ -1,30 +1,40 @@
-"""``abeyance moratoria``: what is halted, why, since when; what would change; and changing it."""
+"""``abeyance moratoria``: show what is halted, ask what would change, and change it."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from abeyance.cli import _moratorium as world
-from abeyance.cli.output import Exit, Json, console, fail, report
+from abeyance.cli import _context as context
+from abeyance.cli.output import Commands, Exit, Json, console, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.moratorium.changes import Change
     from abeyance.moratorium.proposals import Proposal
     from abeyance.moratorium.tenants import Tenant
 
-app = typer.Typer(name="moratoria", no_args_is_help=True, help="What is halted, why, and who may change it.")
+app = typer.Typer(
+    name="moratoria", cls=Commands, no_args_is_help=True, help="Show, explain and change what is halted."
+)
 
 Document = Annotated[
-    Path | None, typer.Option("--document", help="Look at this flags document instead of the flags in force.")
+    Path | None,
+    typer.Option(
+        "--document",
+        help="Use this flags document instead of the flags in force.",
+        exists=True,
+        dir_okay=False,
+    ),
 ]
+DocumentArgument = Annotated[Path, typer.Argument(help="The flags document.", exists=True, dir_okay=False)]
 At = Annotated[
-    str | None, typer.Option("--at", help="For this moment (2020-06-10, 2020-06-10T12:00:00Z), not now.")
+    str | None, typer.Option("--at", help="Use this moment (2020-06-10, 2020-06-10T12:00:00Z), not now.")
 ]
-Note = Annotated[str, typer.Option("--note", help="Why; kept on the ledger.")]
+Note = Annotated[str, typer.Option("--note", help="State the reason; it is kept on the ledger.")]
+ProposalId = Annotated[str, typer.Argument(help="The proposal's id.")]
 
 
 @app.command("list")
@@ -32,7 +42,7 @@ def list_flags(document: Document = None, at: At = None, as_json: Json = False) 
     """List every moratorium and whether it is in force."""
     from abeyance.moratorium import words
 
-    flags, moment = world.flags(document), world.moment(at)
+    flags, moment = context.flags(document), context.moment(at)
     rows = [
         {
             "key": flag.key,
@@ -48,28 +58,26 @@ def list_flags(document: Document = None, at: At = None, as_json: Json = False) 
         }
         for flag in flags.flags
     ] + [{"key": key, "enabled": False, "state": "switched off"} for key in flags.disabled]
-    shown = [
+    cells = [
         (
-            str(row["key"]),
+            row["key"],
             ": ".join(str(row[name]) for name in ("effect", "state") if name in row),
-            str(row.get("until", "")),
-            str(row.get("binds", "")),
+            row.get("until", ""),
+            row.get("binds", ""),
         )
         for row in rows
     ]
     report(
         {"version": flags.version, "digest": flags.digest, "flags": rows},
         as_json=as_json,
-        show=lambda: console.print(
-            world.listing(f"Moratoria, {flags.version}", ("key", "state", "until", "binds"), shown)
-        ),
+        show=lambda: _list(f"Moratoria, {flags.version}", ("key", "state", "until", "binds"), cells),
     )
 
 
 @app.command()
 def explain(
     tenant: Annotated[str, typer.Option(help="A registered tenant.")] = "",
-    sector: Annotated[str, typer.Option(help="Without --tenant: what the asker is.")] = "",
+    sector: Annotated[str, typer.Option(help="Without --tenant: the sector of the asker.")] = "",
     place: Annotated[str, typer.Option(help="Where; with --tenant, as if it were registered there.")] = "",
     action: Annotated[str, typer.Option(help="detect, analyze, compare, index, search, ...")] = "search",
     purpose: Annotated[str, typer.Option(help="What for, such as missing_children.")] = "unspecified",
@@ -77,14 +85,14 @@ def explain(
     document: Document = None,
     as_json: Json = False,
 ) -> None:
-    """Say in words whether somebody may do something, and why. Ends with 1 if not."""
+    """Explain whether somebody may do something. Exit with status 1 if not."""
     from abeyance.moratorium import words
     from abeyance.moratorium.decide import Request, decide
 
-    who = _asker(tenant, sector, place, action, purpose)
-    flags, moment = world.flags(document), world.moment(at)
-    name = tenant or "somebody"
-    decision = decide(Request(tenant=who, tenant_id=name, action=action, purpose=purpose), flags, moment)
+    asker = _asker(tenant, sector, place, action, purpose)
+    flags, moment = context.flags(document), context.moment(at)
+    request = Request(tenant=asker, tenant_id=tenant or "somebody", action=action, purpose=purpose)
+    decision = decide(request, flags, moment)
     sentences = words.explain(decision, flags)
     report(
         {"permitted": decision.permitted, "words": sentences, "decision": decision},
@@ -100,7 +108,7 @@ def _asker(tenant: str, sector: str, place: str, action: str, purpose: str) -> T
 
     try:
         if tenant:
-            found = world.tenants().get(tenant)
+            found = context.tenants().get(tenant)
             return found.place(place) if found is not None and place else found
         if not sector or not place:
             fail("name a --tenant, or a --sector and a --place", Exit.USAGE)
@@ -113,15 +121,20 @@ def _asker(tenant: str, sector: str, place: str, action: str, purpose: str) -> T
 
 @app.command()
 def simulate(
-    export: Annotated[Path, typer.Argument(help="A ledger export, from: abeyance ledger export.")],
-    draft: Annotated[Path, typer.Option("--draft", help="The flags document to decide with.")],
+    export: Annotated[
+        Path,
+        typer.Argument(help="A ledger export, from: abeyance ledger export", exists=True, dir_okay=False),
+    ],
+    draft: Annotated[
+        Path, typer.Option("--draft", help="The flags document to decide with.", exists=True, dir_okay=False)
+    ],
     as_json: Json = False,
 ) -> None:
-    """Decide what is on the ledger again with another document, and show what would have changed."""
+    """Decide the recorded requests again with another document, and show what would change."""
     from abeyance.moratorium.simulate import Direction
     from abeyance.moratorium.simulate import simulate as replay
 
-    result = replay(world.read_entries(export), world.flags(draft))
+    result = replay(context.read_entries(export), context.flags(draft))
     counts = {str(direction): result.count(direction) for direction in Direction}
 
     def show() -> None:
@@ -129,10 +142,9 @@ def simulate(
             f"{result.decisions} decisions, {result.replayed} decided again, {result.skipped} not decidable; "
             + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         )
-        columns = ("seq", "as_of", "tenant", "action", "purpose", "before", "after", "direction")
-        rows = [[str(getattr(entry, name)) for name in columns] for entry in result.differences[:200]]
-        if rows:
-            console.print(world.listing("What would have changed", columns, rows))
+        if result.differences:
+            columns = ("seq", "as_of", "tenant", "action", "purpose", "before", "after", "direction")
+            _list("What would have changed", columns, _cells(result.differences[:200], columns))
 
     report({"counts": counts, "simulation": result}, as_json=as_json, show=show)
 
@@ -147,8 +159,8 @@ def timeline(
     """Draw the moratoria over time, as text and as a picture."""
     from abeyance.moratorium import timeline as drawing
 
-    found = drawing.spans(world.flags(document))
-    now = world.moment(at)
+    found = drawing.spans(context.flags(document))
+    now = context.moment(at)
     starts, ends = drawing.window(found, now)
     if svg is not None:
         svg.write_text(drawing.svg(found, starts, ends, now), encoding="utf-8")
@@ -158,7 +170,7 @@ def timeline(
         room = max(20, console.width - max((len(key) for key in keys), default=0) - 8)
         years = f"{starts.year}".ljust(room - 4) + f"{ends.year - 1}"
         rows = [(key, drawing.bar_text(found, key, starts, ends, room)) for key in keys]
-        console.print(world.listing("Moratoria over time", ("flag", years), rows))
+        _list("Moratoria over time", ("flag", years), rows)
         console.print("█ in force   ▓ with exemptions   ▒ held past its end   · not in force")
         if svg is not None:
             console.print(f"Picture written to {svg}", markup=False)
@@ -168,7 +180,7 @@ def timeline(
 
 @app.command()
 def upcoming(
-    days: Annotated[int, typer.Option(help="Look so far ahead.", min=1, max=3660)] = 60,
+    days: Annotated[int, typer.Option(help="Look this many days ahead.", min=1, max=3660)] = 60,
     document: Document = None,
     at: At = None,
     as_json: Json = False,
@@ -176,83 +188,69 @@ def upcoming(
     """List the announcements of starts and ends that are due."""
     from abeyance.moratorium.boundaries import boundaries
 
-    now = world.moment(at)
-    found = boundaries(world.flags(document), now, now + timedelta(days=days))
+    now = context.moment(at)
+    found = boundaries(context.flags(document), now, now + timedelta(days=days))
     columns = ("at", "type", "flag", "boundary", "held")
-    rows = [[str(getattr(entry, name)) for name in columns] for entry in found]
-    report(found, as_json=as_json, show=lambda: console.print(world.listing("Announcements", columns, rows)))
+    report(found, as_json=as_json, show=lambda: _list("Announcements", columns, _cells(found, columns)))
 
 
 @app.command()
 def check(
-    document: Annotated[Path, typer.Argument(help="The flags document to look at.")],
+    document: DocumentArgument,
     against: Annotated[
-        Path | None, typer.Option(help="Compare with this document, not the flags in force.")
+        Path | None,
+        typer.Option(help="Compare with this document, not the flags in force.", exists=True, dir_okay=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with a document and whether it loosens. Ends with 1 if something is wrong."""
+    """Check a document, and whether it loosens. Exit with status 1 if something is wrong with it."""
     from abeyance.moratorium.changes import classify
     from abeyance.moratorium.document import document_digest, parse
     from abeyance.moratorium.validate import check as find
 
-    given = world.read_document(document)
-    findings = find(given)
-    change = None
+    given = context.read_document(document)
+    findings, change, digest = find(given), None, ""
     if not findings:
-        change = classify(world.flags(against), parse(given), since=world.moment(None))
+        change = classify(context.flags(against), parse(given), since=context.moment(None))
+        digest = document_digest(given)
 
     def show() -> None:
         for finding in findings:
             console.print(f"{finding.flag or 'document'}: {finding.message}", markup=False, highlight=False)
         if change is not None:
             _show_change(change)
-            console.print(f"SHA-256 {document_digest(given)}", highlight=False)
+            console.print(f"SHA-256 {digest}", highlight=False)
 
-    digest = document_digest(given) if not findings else ""
     report({"findings": findings, "change": change, "digest": digest}, as_json=as_json, show=show)
     if findings:
         raise typer.Exit(Exit.NO)
 
 
-def _show_change(change: Change) -> None:
-    console.print(
-        f"This is {'no change' if change.kind == 'neutral' else 'a ' + change.kind}.", highlight=False
-    )
-    rows = [[entry.key, entry.what, str(entry.kind), ", ".join(entry.attributes)] for entry in change.flags]
-    if rows:
-        console.print(world.listing("Flag by flag", ("key", "what", "kind", "attributes"), rows))
-
-
 @app.command()
 def propose(
-    document: Annotated[Path, typer.Argument(help="The flags document to bring into force.")],
+    document: DocumentArgument,
     note: Note = "",
     wait: Annotated[
-        bool, typer.Option("--wait", help="Propose even what could go at once, and let another approve it.")
+        bool, typer.Option("--wait", help="Propose also what could take effect at once.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a document into force at once if it loosens nothing, else propose it to another principal."""
+    """Bring a document into force at once if it loosens nothing; otherwise propose it to another principal."""
     from abeyance.moratorium.changes import Kind, classify
     from abeyance.moratorium.document import parse
-    from abeyance.moratorium.errors import MoratoriumError
 
-    given = world.read_document(document)
-    who, rules = world.principal(), world.proposals()
-    try:
-        kind = classify(world.flags(None), parse(given), since=world.moment(None)).kind
-        if kind is not Kind.LOOSENING and not wait:
-            version = rules.tighten(given, who, note=note)
-            report(
-                {"state": "published", "kind": kind, "version": version},
-                as_json=as_json,
-                show=lambda: console.print(f"In force as version {version} ({kind}).", highlight=False),
-            )
-            return
-        proposal = rules.propose(given, who, note=note)
-    except MoratoriumError as error:
-        _refused(error)
+    given = context.read_document(document)
+    caller, rules = context.principal(), context.proposals()
+    kind = classify(context.flags(None), parse(given), since=context.moment(None)).kind
+    if kind is not Kind.LOOSENING and not wait:
+        version = rules.tighten(given, caller, note=note)
+        report(
+            {"state": "published", "kind": kind, "version": version},
+            as_json=as_json,
+            show=lambda: console.print(f"In force as version {version} ({kind}).", highlight=False),
+        )
+        return
+    proposal = rules.propose(given, caller, note=note)
     report(
         _public(proposal),
         as_json=as_json,
@@ -267,25 +265,24 @@ def propose(
 
 @app.command()
 def approve(
-    proposal: Annotated[str, typer.Argument(help="Its id.")],
-    digest: Annotated[str, typer.Option(help="SHA-256 of the document that you have looked at.")] = "",
+    proposal: ProposalId,
+    digest: Annotated[str, typer.Option(help="SHA-256 of the document that you have read.")] = "",
     document: Annotated[
-        Path | None, typer.Option("--document", help="Or the document itself, as you have it.")
+        Path | None,
+        typer.Option(
+            "--document", help="Or the document itself, as you have it.", exists=True, dir_okay=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Approve another principal's proposal, for exactly the document you have looked at."""
+    """Approve another principal's proposal, for exactly the document that you have read."""
     from abeyance.moratorium.document import document_digest
-    from abeyance.moratorium.errors import MoratoriumError
 
     if document is not None:
-        digest = document_digest(world.read_document(document))
+        digest = document_digest(context.read_document(document))
     if not digest:
-        fail("say what you approve: --digest or --document", Exit.USAGE)
-    try:
-        done = world.proposals().approve(proposal, world.principal(), digest)
-    except MoratoriumError as error:
-        _refused(error)
+        fail("name what you approve: --digest or --document", Exit.USAGE)
+    done = context.proposals().approve(proposal, context.principal(), digest)
     report(
         _public(done),
         as_json=as_json,
@@ -294,27 +291,22 @@ def approve(
 
 
 @app.command()
-def withdraw(
-    proposal: Annotated[str, typer.Argument(help="Its id.")],
-    as_json: Json = False,
-) -> None:
+def withdraw(proposal: ProposalId, as_json: Json = False) -> None:
     """Close an open proposal."""
-    from abeyance.moratorium.errors import MoratoriumError
-
-    try:
-        done = world.proposals().withdraw(proposal, world.principal())
-    except MoratoriumError as error:
-        _refused(error)
+    done = context.proposals().withdraw(proposal, context.principal())
     report(_public(done), as_json=as_json, show=lambda: console.print("Withdrawn."))
 
 
 @app.command()
 def proposals(as_json: Json = False) -> None:
     """List proposals."""
-    found = [_public(proposal) for proposal in world.proposals().all()]
+    found = context.proposals().all()
     columns = ("id", "state", "kind", "proposer", "approver", "proposed_at", "note")
-    rows = [[str(entry[name]) for name in columns] for entry in found]
-    report(found, as_json=as_json, show=lambda: console.print(world.listing("Proposals", columns, rows)))
+    report(
+        [_public(proposal) for proposal in found],
+        as_json=as_json,
+        show=lambda: _list("Proposals", columns, _cells(found, columns)),
+    )
 
 
 @app.command()
@@ -324,7 +316,7 @@ def presets(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the moratoria that were, or print a flags document of some of them."""
+    """List past moratoria, or print a flags document of some of them."""
     from abeyance.moratorium import presets as records
 
     if names:
@@ -339,13 +331,26 @@ def presets(
     report(
         found,
         as_json=as_json,
-        show=lambda: console.print(world.listing("Presets", ("id", "announced", "title", "flags"), rows)),
+        show=lambda: _list("Presets", ("id", "announced", "title", "flags"), rows),
     )
 
 
+def _show_change(change: Change) -> None:
+    console.print(
+        f"This is {'no change' if change.kind == 'neutral' else 'a ' + change.kind}.", highlight=False
+    )
+    rows = [(entry.key, entry.what, entry.kind, ", ".join(entry.attributes)) for entry in change.flags]
+    if rows:
+        _list("Flag by flag", ("key", "what", "kind", "attributes"), rows)
+
+
+def _list(title: str, columns: tuple[str, ...], rows: Any) -> None:
+    console.print(table(title, columns, rows, key=True))
+
+
+def _cells(found: Any, columns: tuple[str, ...]) -> list[list[object]]:
+    return [[getattr(one, name) for name in columns] for one in found]
+
+
 def _public(proposal: Proposal) -> dict[str, Any]:
-    return {name: getattr(proposal, name) for name in proposal.__struct_fields__ if name not in ("document",)}
-
-
-def _refused(error: Exception) -> NoReturn:
-    fail(str(error), Exit.NO)
+    return {name: getattr(proposal, name) for name in proposal.__struct_fields__ if name != "document"}

@@ -1,18 +1,20 @@
-"""One way to report: tables and progress for people, stable JSON for programs, exit codes for scripts."""
+"""Shared output of every command: tables and progress for people, stable JSON for programs, exit codes for scripts."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 console = Console()
 errors = Console(stderr=True)
@@ -34,9 +36,52 @@ class Exit(IntEnum):
     UNAVAILABLE = 3
 
 
+#: The exit code and the message of errors, by the name of their class or of a base of it. By name, so that a command
+#: imports only the rooms that it uses.
+_KNOWN_ERRORS: Final = {
+    "abeyance.ledger.findings.BadLine": (Exit.NO, "{}; to find where, run: abeyance ledger verify"),
+    "abeyance.ledger.errors.LedgerCorrupt": (Exit.NO, "{}"),
+    "abeyance.ledger.errors.LedgerUnavailable": (
+        Exit.UNAVAILABLE,
+        "{} (set AWS_ENDPOINT_URL for a local system; otherwise check that the ledger is deployed)",
+    ),
+    "abeyance.ledger.errors.LedgerError": (Exit.USAGE, "{}"),
+    "abeyance.moratorium.errors.FlagsError": (Exit.UNAVAILABLE, "{}"),
+    "abeyance.moratorium.errors.MoratoriumError": (Exit.NO, "{}"),
+    "botocore.exceptions.NoRegionError": (
+        Exit.UNAVAILABLE,
+        "no AWS region is set: set AWS_DEFAULT_REGION (and, for abeyance serve, AWS_ENDPOINT_URL)",
+    ),
+    "botocore.exceptions.NoCredentialsError": (
+        Exit.UNAVAILABLE,
+        "no AWS credentials are set: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    ),
+    "botocore.exceptions.BotoCoreError": (Exit.UNAVAILABLE, "the call to AWS failed: {}"),
+    "botocore.exceptions.ClientError": (Exit.UNAVAILABLE, "AWS refused the call: {}"),
+}
+
+
+class Commands(TyperGroup):
+    """A group of commands that ends with one line and an exit code on an error that its user can act on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, as click does; see :data:`_KNOWN_ERRORS`."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            fail(f"{error.strerror}: {error.filename}")
+        except Exception as error:
+            for kind in type(error).__mro__:
+                if known := _KNOWN_ERRORS.get(f"{kind.__module__}.{kind.__qualname__}"):
+                    fail(known[1].format(error), known[0])
+            raise
+
+
 def fail(message: str, code: Exit = Exit.UNAVAILABLE) -> NoReturn:
-    """Say on standard error what is wrong and what to do, and end with ``code``."""
-    errors.print(f"[bold red]error:[/] {message}", highlight=False)
+    """Print what is wrong and what to do on standard error, and exit with ``code``."""
+    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -48,18 +93,24 @@ def report(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
         show()
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table in the house style. Cells are shown as they are, never read as markup; ``Text`` gives them colour."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, key: bool = False
+) -> Table:
+    """Return a table in the house style.
+
+    Cells are shown as they are, never read as markup; ``Text`` gives them colour. With ``key``, the first column is the
+    name to type into the next command, and is never folded.
+    """
     result = Table(title=title, title_justify="left", header_style="bold", expand=False)
-    for column in columns:
-        result.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        result.add_column(column, overflow="fold", no_wrap=key and number == 0)
     for row in rows:
         result.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return result
 
 
 def progress() -> Progress:
-    """A progress bar on standard error, for anything that takes more than a second."""
+    """Return a progress bar on standard error, for anything that takes more than a second."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""``abeyance tenants``: who is registered, for what, and who is suspended."""
+"""``abeyance tenants``: register, list, suspend and resume tenants."""
 
 from __future__ import annotations
 
@@ -7,53 +7,58 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abeyance.cli import _moratorium as world
-from abeyance.cli.output import Exit, Json, console, fail, report
+from abeyance.cli import _context as context
+from abeyance.cli.output import Commands, Exit, Json, console, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.moratorium.tenants import Status, Tenant
 
-app = typer.Typer(name="tenants", no_args_is_help=True, help="Who may use the system, and for what.")
+app = typer.Typer(
+    name="tenants", cls=Commands, no_args_is_help=True, help="Register, list and suspend tenants."
+)
+
+TenantId = Annotated[str, typer.Argument(help="The tenant's id: a-z, 0-9 and -.")]
 
 
 @app.command()
 def add(
-    tenant: Annotated[str, typer.Argument(help="Its id: a-z, 0-9 and -.")],
-    sector: Annotated[str, typer.Option(help="What it is, such as commercial or law_enforcement.")],
+    tenant: TenantId,
+    sector: Annotated[str, typer.Option(help="Its sector, such as commercial or law_enforcement.")],
     place: Annotated[str, typer.Option(help="Where it works: US, US-CA, US-CA-SAN_FRANCISCO.")],
     action: Annotated[
-        list[str], typer.Option(help="What it may ask for; once for each, or all (templates apart).")
+        list[str], typer.Option(help="What it may ask for; repeat it, or give all (without templates).")
     ],
-    purpose: Annotated[list[str], typer.Option(help="What for; once for each.")],
+    purpose: Annotated[list[str], typer.Option(help="What for; repeat it for each purpose.")],
     principal: Annotated[
         list[str] | None,
-        typer.Option(help="An IAM ARN or access key id that acts for it; else its id, as an access key id."),
+        typer.Option(
+            help="An IAM ARN or access key id that acts for it; by default its id, as an access key id."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Register a tenant."""
     from abeyance.moratorium.errors import TenantExists
     from abeyance.moratorium.tenants import Tenant, canonical_principal
-    from abeyance.moratorium.vocabulary import is_known_place
+    from abeyance.moratorium.vocabulary import PHOTO_ACTIONS, is_known_place
 
     try:
         new = Tenant(
             id=tenant,
             sector=sector,
             jurisdiction=place,
-            actions=_USUAL if "all" in action else tuple(dict.fromkeys(action)),
+            # Templates that leave or enter the system have to be asked for by name.
+            actions=PHOTO_ACTIONS if "all" in action else tuple(dict.fromkeys(action)),
             purposes=tuple(dict.fromkeys(purpose)),
             principals=tuple(dict.fromkeys(canonical_principal(name) for name in principal or [tenant])),
         )
-        registry = world.tenants()
-        if registry.get(new.id) is not None:
-            raise TenantExists("a tenant of this id is already registered")
-        _record("Tenant Registered", new)
-        registry.add(new)
     except ValueError as error:
         fail(str(error), Exit.USAGE)
-    except TenantExists as error:
-        fail(str(error), Exit.NO)
+    registry = context.tenants()
+    if registry.get(new.id) is not None:
+        raise TenantExists("a tenant of this id is already registered")
+    _record("Tenant Registered", new)
+    registry.add(new)
 
     def show() -> None:
         _show([new])
@@ -68,55 +73,42 @@ def add(
 @app.command("list")
 def list_tenants(as_json: Json = False) -> None:
     """List every tenant."""
-    found = list(world.tenants().all())
+    found = list(context.tenants().all())
     report(found, as_json=as_json, show=lambda: _show(found))
 
 
 @app.command()
-def suspend(
-    tenant: Annotated[str, typer.Argument(help="Its id.")],
-    as_json: Json = False,
-) -> None:
-    """Suspend a tenant: from the next decision on, everything it asks is denied."""
-    _set(tenant, "suspended", as_json)
+def suspend(tenant: TenantId, as_json: Json = False) -> None:
+    """Suspend a tenant: from the next decision on, everything that it asks for is denied."""
+    _set_status(tenant, "suspended", as_json)
 
 
 @app.command()
-def resume(
-    tenant: Annotated[str, typer.Argument(help="Its id.")],
-    as_json: Json = False,
-) -> None:
+def resume(tenant: TenantId, as_json: Json = False) -> None:
     """End a suspension."""
-    _set(tenant, "active", as_json)
+    _set_status(tenant, "active", as_json)
 
 
-def _set(tenant: str, status: Status, as_json: bool) -> None:
+def _set_status(tenant: str, status: Status, as_json: bool) -> None:
     from abeyance.moratorium.errors import TenantUnknown
 
-    registry = world.tenants()
+    registry = context.tenants()
     known = registry.get(tenant)
     if known is None:
-        fail("no tenant of this id is registered", Exit.NO)
+        raise TenantUnknown("no tenant of this id is registered")
     _record("Tenant Suspended" if status == "suspended" else "Tenant Resumed", known)
-    try:
-        changed = registry.set_status(tenant, status)
-    except TenantUnknown as error:
-        fail(str(error), Exit.NO)
+    changed = registry.set_status(tenant, status)
     report(changed, as_json=as_json, show=lambda: _show([changed]))
 
 
-#: What ``all`` stands for. Templates that leave or enter the system have to be asked for by name.
-_USUAL = ("analyze", "compare", "detect", "index", "search")
-
-
 def _record(kind: str, tenant: Tenant) -> None:
-    """Put a change of the registry on the ledger before it is made; without a ledger nothing is changed."""
+    """Put a change of the registry on the ledger before it is made; without a ledger nothing changes."""
     import msgspec
 
     from abeyance.ledger.errors import LedgerUnavailable
 
     try:
-        world.recorder()(kind, {"tenant": msgspec.to_builtins(tenant), "by": world.principal()})
+        context.recorder()(kind, {"tenant": msgspec.to_builtins(tenant), "by": context.principal()})
     except LedgerUnavailable as error:
         fail(f"nothing was changed, because it cannot be recorded: {error}")
 
@@ -135,4 +127,4 @@ def _show(found: Sequence[Tenant]) -> None:
         )
         for tenant in found
     ]
-    console.print(world.listing("Tenants", columns, rows))
+    console.print(table("Tenants", columns, rows, key=True))

@@ -12,9 +12,9 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from abeyance.aws.clients import client
+from abeyance.aws.clients import Clients, client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.settings import (
     ApiSettings,
@@ -62,9 +62,6 @@ if TYPE_CHECKING:
     from abeyance.vision.attributes.estimator import AttributeEstimator
     from abeyance.vision.detector import Detector
     from abeyance.vision.similarity import SimilarityScale
-
-#: Makes the AWS client of a service.
-Clients: TypeAlias = Callable[[str], Any]
 
 
 def build_gate(settings: GateSettings | None = None, clients: Clients = client) -> Gate:
@@ -377,7 +374,7 @@ def build_flag_source(settings: DecisionGroup, clients: Clients = client) -> Fla
 
     return source_from(
         settings.flags,
-        client=_appconfig(settings.flags, "appconfigdata", clients),
+        clients,
         max_age=settings.flags_max_age,
         poll_interval=settings.flags_poll_interval,
     )
@@ -387,14 +384,14 @@ def read_deployed_flags(settings: DecisionGroup, clients: Clients = client) -> F
     """Return the flags that are deployed at this moment; raises as ``moratorium.source.deployed_flags`` does."""
     from abeyance.moratorium.source import deployed_flags
 
-    return deployed_flags(settings.flags, _appconfig(settings.flags, "appconfigdata", clients))
+    return deployed_flags(settings.flags, clients)
 
 
 def build_publisher(settings: DecisionGroup, clients: Clients = client) -> FlagPublisher:
     """Return the publisher of new flags."""
     from abeyance.moratorium.publish import publisher_from
 
-    return publisher_from(settings.flags, client=_appconfig(settings.flags, "appconfig", clients))
+    return publisher_from(settings.flags, clients)
 
 
 def build_tenants(settings: DecisionGroup, clients: Clients = client) -> DynamoTenants:
@@ -548,7 +545,3 @@ def _upload_records(settings: OutcomeGroup, clients: Clients) -> UploadRecords:
 
     table = DynamoTable(clients("dynamodb"), settings.uploads_table, partition=KEY, sort="")
     return UploadRecords(table, settings.retention_days, time.time)
-
-
-def _appconfig(flags: str, service: str, clients: Clients) -> Any:
-    return clients(service) if flags.startswith("appconfig:") else None

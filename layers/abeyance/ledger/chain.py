@@ -22,14 +22,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import rfc8785
 
+from abeyance.aws.timestamps import rfc3339
 from abeyance.ledger.admissible import check_body
-from abeyance.ledger.errors import Inadmissible
+from abeyance.ledger.errors import Inadmissible, LedgerCorrupt
 
 FORMAT: Final = "abeyance-ledger-1"
 #: Type of the entry that is written when an id comes again with other content; see :func:`conflict`.
@@ -151,7 +152,7 @@ def new_header(chain: str, created: datetime) -> Header:
         raise Inadmissible("chain: the id is 1 to 63 of a-z 0-9 . - and starts with a letter or digit")
     if created.tzinfo is None:
         raise Inadmissible("created: needs a time zone")
-    return Header(chain, _time_text(created))
+    return Header(chain, rfc3339(created, "microseconds"))
 
 
 def normalise(record: Record) -> Record:
@@ -258,24 +259,23 @@ def refusal(record: Record, error: Inadmissible) -> Record:
 
 
 def decode_entry(line: bytes | str) -> Entry:
-    """An entry from its line, its form and hash unchecked: :mod:`abeyance.ledger.verify` does that.
+    """Return an entry from its line, its form and hash unchecked: :mod:`abeyance.ledger.verify` does that.
 
     Raises
     ------
-    msgspec.ValidationError, msgspec.DecodeError
+    LedgerCorrupt
         Not an entry.
     """
-    return _entry_decoder.decode(line)
+    try:
+        return _entry_decoder.decode(line)
+    except msgspec.MsgspecError:
+        raise LedgerCorrupt("an entry is damaged; to find where, run: abeyance ledger verify") from None
 
 
 def _utc(text: Any) -> str:
     if not isinstance(text, str) or not _RFC3339.fullmatch(text):
         raise Inadmissible("time: must be RFC 3339 with seconds and offset, such as 2020-06-10T00:00:00Z")
     try:
-        return _time_text(datetime.fromisoformat(text))
+        return rfc3339(datetime.fromisoformat(text), "microseconds")
     except (ValueError, OverflowError):
         raise Inadmissible("time: no such date or time of day") from None
-
-
-def _time_text(time: datetime) -> str:
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

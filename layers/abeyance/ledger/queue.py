@@ -1,4 +1,4 @@
-"""The way onto the ledger for a decision that somebody waits for: confirmed by the queue, or an error."""
+"""The ledger's queue, for a decision that a caller waits for: SQS confirms the record, or there is an error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from abeyance.ledger.errors import Inadmissible, LedgerUnavailable
 #: One chain, so one message group: SQS then hands it to one consumer at a time, in order.
 MESSAGE_GROUP: Final = "ledger"
 
-_decoder: Final = msgspec.json.Decoder(Record)
-
 
 class LedgerQueue:
-    """Puts records on the FIFO queue that the writer of the ledger consumes.
+    """The FIFO queue that the writer of the ledger consumes.
 
     Parameters
     ----------
@@ -62,7 +60,7 @@ class LedgerQueue:
             )
             confirmed = bool(answer["MessageId"]) and answer["MD5OfMessageBody"] == _md5(body)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the record is not known to be queued
-            # The cause's text may quote the request, so only its type is told.
+            # The cause's text may quote the request, so the message has only its type.
             raise LedgerUnavailable(
                 f"the ledger queue did not confirm: {type(error).__name__}; deny"
             ) from None
@@ -76,7 +74,7 @@ def record_change(queue: LedgerQueue, kind: str, body: dict[str, Any]) -> None:
 
 
 def encode_record(record: Record) -> str:
-    """A record as the body of a message: canonical JSON of the normalised record.
+    """Return a record as the body of a message: canonical JSON of the normalised record.
 
     Raises
     ------
@@ -84,17 +82,6 @@ def encode_record(record: Record) -> str:
         See :func:`abeyance.ledger.chain.normalise`.
     """
     return rfc8785.dumps(msgspec.structs.asdict(normalise(record))).decode()
-
-
-def decode_record(body: str | bytes) -> Record:
-    """The inverse of :func:`encode_record`, unchecked: the store checks what it appends.
-
-    Raises
-    ------
-    msgspec.DecodeError, msgspec.ValidationError
-        Not a record.
-    """
-    return _decoder.decode(body)
 
 
 def _md5(text: str) -> str:

@@ -7,9 +7,10 @@ from typing import Final
 
 from msgspec import structs
 
+from abeyance.aws.timestamps import utc_now
 from abeyance.moratorium.decide import Decision, Request, decide, denied
 from abeyance.moratorium.errors import Fault, MoratoriumError
-from abeyance.moratorium.source import BACKWARD_TOLERANCE, Clock, FlagSource, Snapshot, utc_now
+from abeyance.moratorium.source import BACKWARD_TOLERANCE_S, MAX_AGE_S, Clock, FlagSource, Snapshot
 from abeyance.moratorium.tenants import Tenant, TenantRegistry
 
 
@@ -35,7 +36,12 @@ class Guard:
     """
 
     def __init__(
-        self, source: FlagSource, tenants: TenantRegistry, clock: Clock = utc_now, *, max_age: float = 300.0
+        self,
+        source: FlagSource,
+        tenants: TenantRegistry,
+        clock: Clock = utc_now,
+        *,
+        max_age: float = MAX_AGE_S,
     ) -> None:
         self._source = source
         self._tenants = tenants
@@ -89,7 +95,7 @@ class Guard:
         age = as_of - snapshot.fetched_at
         if age > self._max_age:
             return Fault.FLAGS_STALE
-        if age < timedelta(seconds=-BACKWARD_TOLERANCE):
+        if age < timedelta(seconds=-BACKWARD_TOLERANCE_S):
             return Fault.CLOCK_SKEW
         return None
 

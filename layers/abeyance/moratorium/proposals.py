@@ -27,11 +27,12 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, structs
 
+from abeyance.aws.timestamps import utc_now
 from abeyance.moratorium.changes import Change, Kind, classify
 from abeyance.moratorium.document import document_digest, instant_text, parse, without_metadata
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.publish import FlagPublisher
-from abeyance.moratorium.source import Clock, utc_now
+from abeyance.moratorium.source import Clock
 from abeyance.moratorium.tenants import TENANTS_TABLE, canonical_principal
 from abeyance.moratorium.validate import check
 

@@ -14,12 +14,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from abeyance.moratorium.document import FlagSet, is_hosted, load, parse
 from abeyance.moratorium.errors import Fault, FlagsError, MoratoriumError, NothingDeployed
+from abeyance.moratorium.source import parse_setting
+
+if TYPE_CHECKING:
+    from abeyance.aws.clients import Clients
 
 
 class PublishConflict(MoratoriumError):
@@ -287,12 +291,12 @@ class AppConfigPublisher:
             arguments["NextToken"] = page["NextToken"]
 
 
-def publisher_from(setting: str, *, client: Any = None) -> FlagPublisher:
-    """The publisher to the setting that ``source_from`` reads; ``client`` is a boto3 ``appconfig`` client."""
-    kind, _, rest = setting.partition(":")
-    parts = rest.split("/")
-    if kind == "file" and rest:
-        return FilePublisher(rest)
-    if kind == "appconfig" and len(parts) == 3 and all(parts) and client is not None:
-        return AppConfigPublisher(client, *parts, tighten=TIGHTEN, loosen=LOOSEN)
-    raise ValueError("flags go to file:<path> or appconfig:<application>/<environment>/<profile>")
+def publisher_from(setting: str, clients: Clients) -> FlagPublisher:
+    """Return the publisher to the setting of :func:`~abeyance.moratorium.source.parse_setting`.
+
+    ``clients`` is asked for ``appconfig`` if the setting names a profile.
+    """
+    place = parse_setting(setting)
+    if isinstance(place, Path):
+        return FilePublisher(place)
+    return AppConfigPublisher(clients("appconfig"), *place, tighten=TIGHTEN, loosen=LOOSEN)

@@ -1,61 +1,89 @@
-"""Where flags come from: a file, or AWS AppConfig. Never older than agreed, never a default.
+"""Sources of flags: a file, or AWS AppConfig. Never older than agreed, never a default.
 
-A changed flag reaches every stage within ``poll_interval`` of AppConfig handing it out (15 s unless set
-otherwise; the file is looked at for every decision). When polling fails, the last flags are used until they
-are ``max_age`` old; from then on there are none, and every decision is a denial. A new document that cannot
-be read replaces the old one at once: it may be a halt.
+A changed flag reaches every stage within ``poll_interval`` of AppConfig handing it out (15 s unless set otherwise;
+files are read for every decision). When polling fails, the last flags are used until they are ``max_age`` old; from
+then on there are none, and every decision is a denial. A new document that cannot be read replaces the old one at
+once: it may be a halt.
 
-Decision: the data plane, not the Lambda extension, is what proves freshness
-----------------------------------------------------------------------------
-The AppConfig extension keeps answering from its cache when it cannot reach AppConfig and does not say how
-old the answer is, so with it ``max_age`` bounds only our own copy. The data-plane API answers from the
-service or not at all, and its ``Date`` header tells us when our clock is wrong.
-``source_from("appconfig:...", client=...)`` therefore uses the data plane when it is given a client, and
-the extension (one HTTP call on localhost, no boto3, a faster cold start) when it is not.
+Decision: the data plane, not the Lambda extension
+--------------------------------------------------
+The AppConfig extension keeps answering from its cache when it cannot reach AppConfig and does not say how old that
+answer is, so with it ``max_age`` would bound only our own copy. The data-plane API answers from the service or not
+at all, and its ``Date`` header shows when our clock is wrong.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from abeyance.aws.timestamps import utc_now
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import Fault, FlagsError, NothingDeployed
 from abeyance.moratorium.model import MAX_BYTES
 
-Clock = Callable[[], datetime]
-#: AppConfig refuses to be asked more often than this, in seconds.
-SHORTEST_POLL = 15.0
-#: A clock that runs back by no more than this is being disciplined by NTP; more is a fault. Seconds.
-BACKWARD_TOLERANCE = 2.0
-#: A clock further than this from the service's own is not to be decided by. Seconds.
-MAX_SKEW = 60.0
+if TYPE_CHECKING:
+    from abeyance.aws.clients import Clients
+
+Clock: TypeAlias = Callable[[], datetime]
+#: AppConfig refuses to be asked more often than this.
+SHORTEST_POLL_S: Final = 15.0
+#: Age from which on flags that could not be confirmed again are no basis for a decision.
+MAX_AGE_S: Final = 300.0
+#: A clock that runs back by no more than this is being disciplined by NTP; more is a fault.
+BACKWARD_TOLERANCE_S: Final = 2.0
+#: A clock that differs more than this from the service's own is not to be decided by.
+MAX_SKEW_S: Final = 60.0
 
 
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
+class AppConfigProfile(NamedTuple):
+    """A configuration profile in AppConfig, by names or ids."""
+
+    application: str
+    environment: str
+    profile: str
+
+
+def parse_setting(setting: str) -> Path | AppConfigProfile:
+    """Return the file or the profile that the setting ``ABEYANCE_FLAGS`` names.
+
+    Parameters
+    ----------
+    setting : str
+        ``file:/path/to/flags.json`` or ``appconfig:<application>/<environment>/<profile>``.
+
+    Raises
+    ------
+    ValueError
+        If the setting names neither.
+    """
+    kind, _, rest = setting.partition(":")
+    if kind == "file" and rest:
+        return Path(rest)
+    parts = rest.split("/")
+    if kind != "appconfig" or len(parts) != 3 or not all(parts):
+        raise ValueError("flags come from file:<path> or appconfig:<application>/<environment>/<profile>")
+    return AppConfigProfile(*parts)
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """Flags, and since when we know that they are current.
+    """Flags, and the last moment at which they were confirmed.
 
     Attributes
     ----------
     flags : FlagSet
         Compiled.
     version : str
-        What the source calls them.
+        The source's name for them.
     fetched_at : datetime
-        When the source was last asked and confirmed them: the moment *before* the question, so that a slow
-        answer is old.
+        The moment *before* the source was last asked and confirmed them, so that a slow answer is old.
     raw : bytes
         The document as it came.
     """
@@ -67,16 +95,15 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 
 class FlagSource(Protocol):
-    """Where a guard gets its flags."""
+    """The port of a source of flags."""
 
     def current(self) -> Snapshot:
-        """The flags in force. Raises ``FlagsError`` when there are none that may be relied on."""
+        """Return the flags in force. Raises ``FlagsError`` when there are none that may be relied on."""
         ...
 
 
 class Fetched(Struct, frozen=True, kw_only=True):
-    """One answer of AppConfig: a document, or ``None`` for "the one you have", and the service's own time
-    if it said so."""
+    """One answer of AppConfig: a document, or ``None`` for "unchanged", and the service's own time if given."""
 
     raw: bytes | None
     version: str = ""
@@ -86,8 +113,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
 
 
 class FileSource:
-    """Flags in a local file, read anew for every decision: a file is small, and a cache would need a rule
-    for going stale.
+    """Flags in a local file, read again for every decision: a cache would need a rule for going stale.
 
     Replace the file atomically (write beside it, then rename); half a file is no document, and denies.
     """
@@ -113,13 +139,12 @@ class FileSource:
 
 
 class AppConfigSource:
-    """Flags from AppConfig through ``fetch``, polled and held no longer than ``max_age``. Safe to share
-    between threads.
+    """Flags from AppConfig, polled and held no longer than ``max_age``. Safe to share between threads.
 
     Parameters
     ----------
     fetch : callable
-        ``DataPlane`` or ``Extension``; raises anything when it fails.
+        A ``DataPlane``; raises anything when it fails.
     poll_interval : float
         Seconds between two questions; ``max_age`` must be longer.
     max_age : float
@@ -133,9 +158,9 @@ class AppConfigSource:
         self,
         fetch: Callable[[], Fetched],
         *,
-        poll_interval: float = SHORTEST_POLL,
-        max_age: float = 300.0,
-        max_skew: float = MAX_SKEW,
+        poll_interval: float = SHORTEST_POLL_S,
+        max_age: float = MAX_AGE_S,
+        max_skew: float = MAX_SKEW_S,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -182,12 +207,7 @@ class AppConfigSource:
         )
         if fetched.raw is None:
             if self._snapshot is not None:
-                self._snapshot = Snapshot(
-                    flags=self._snapshot.flags,
-                    version=self._snapshot.version,
-                    fetched_at=now,
-                    raw=self._snapshot.raw,
-                )
+                self._snapshot = structs.replace(self._snapshot, fetched_at=now)
                 self._confirmed = tick
             return
         try:
@@ -209,7 +229,7 @@ class AppConfigSource:
                 Fault.FLAGS_UNAVAILABLE, "AppConfig gave no flags; see its deployment and the function's role"
             )
         age = (now - self._snapshot.fetched_at).total_seconds()
-        if age < -BACKWARD_TOLERANCE:
+        if age < -BACKWARD_TOLERANCE_S:
             raise FlagsError(Fault.CLOCK_SKEW, "this machine's clock has run back; set the clock")
         if max(age, tick - self._confirmed) > self._max_age:
             raise FlagsError(
@@ -238,14 +258,14 @@ class DataPlane:
         environment: str,
         profile: str,
         *,
-        poll_interval: float = SHORTEST_POLL,
+        poll_interval: float = SHORTEST_POLL_S,
     ) -> None:
         self._client = client
         self._session = {
             "ApplicationIdentifier": application,
             "EnvironmentIdentifier": environment,
             "ConfigurationProfileIdentifier": profile,
-            "RequiredMinimumPollIntervalInSeconds": max(int(SHORTEST_POLL), int(poll_interval)),
+            "RequiredMinimumPollIntervalInSeconds": max(int(SHORTEST_POLL_S), int(poll_interval)),
         }
         self._token = ""
 
@@ -274,89 +294,48 @@ class DataPlane:
         )
 
 
-class Extension:
-    """The AppConfig Agent Lambda extension on localhost. See the module's decision on what it cannot tell.
-
-    Parameters
-    ----------
-    port : int
-        ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``, 2772 unless set.
-    timeout : float
-        Seconds.
-    """
-
-    def __init__(
-        self, application: str, environment: str, profile: str, *, port: int = 0, timeout: float = 2.0
-    ) -> None:
-        self._path = f"/applications/{application}/environments/{environment}/configurations/{profile}"
-        self._port = port or int(os.environ.get("AWS_APPCONFIG_EXTENSION_HTTP_PORT", "2772"))
-        self._timeout = timeout
-
-    def __call__(self) -> Fetched:
-        import http.client
-
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout)
-        try:
-            connection.request("GET", self._path)
-            answer = connection.getresponse()
-            body = answer.read(MAX_BYTES + 1)
-            if answer.status != 200:
-                raise FlagsError(Fault.FLAGS_UNAVAILABLE, f"the AppConfig extension answered {answer.status}")
-            return Fetched(raw=body, version=answer.getheader("Configuration-Version") or "")
-        finally:
-            connection.close()
-
-
 def source_from(
     setting: str,
+    clients: Clients,
     *,
-    client: Any = None,
-    poll_interval: float = SHORTEST_POLL,
-    max_age: float = 300.0,
+    poll_interval: float = SHORTEST_POLL_S,
+    max_age: float = MAX_AGE_S,
     clock: Clock = utc_now,
 ) -> FlagSource:
-    """The source that a setting names.
+    """Return the source that a setting names; raises ``ValueError`` as :func:`parse_setting` does.
 
     Parameters
     ----------
     setting : str
-        ``file:/path/to/flags.json`` or ``appconfig:<application>/<environment>/<profile>``.
-    client : boto3 ``appconfigdata`` client, optional
-        With it AppConfig is asked through its data plane, without it through the Lambda extension.
-
-    Raises
-    ------
-    ValueError
-        If the setting names neither.
+        See :func:`parse_setting`.
+    clients : callable
+        Asked for ``appconfigdata`` if the setting names a profile.
+    poll_interval, max_age : float
+        Seconds; see :class:`AppConfigSource`.
     """
-    kind, _, rest = setting.partition(":")
-    if kind == "file" and rest:
-        return FileSource(rest, clock=clock)
-    parts = rest.split("/")
-    if kind != "appconfig" or len(parts) != 3 or not all(parts):
-        raise ValueError("flags come from file:<path> or appconfig:<application>/<environment>/<profile>")
-    fetch: Callable[[], Fetched] = (
-        Extension(*parts) if client is None else DataPlane(client, *parts, poll_interval=poll_interval)
-    )
+    place = parse_setting(setting)
+    if isinstance(place, Path):
+        return FileSource(place, clock=clock)
+    fetch = DataPlane(clients("appconfigdata"), *place, poll_interval=poll_interval)
     return AppConfigSource(fetch, poll_interval=poll_interval, max_age=max_age, clock=clock)
 
 
-def deployed_flags(setting: str, client: Any = None) -> FlagSet:
-    """What is deployed at this moment, asked for once and kept nowhere: for comparing a new document with.
+def deployed_flags(setting: str, clients: Clients) -> FlagSet:
+    """Return the flags that are deployed at this moment, for a comparison; nothing is cached.
 
     Raises
     ------
     NothingDeployed
         If AppConfig knows the profile and nothing was ever deployed from it.
     FlagsError, ValueError
-        As ``FlagSource.current`` and ``source_from`` do; and whatever the client raises.
+        As ``FlagSource.current`` and :func:`parse_setting` do; and whatever the client raises.
     """
-    kind, _, rest = setting.partition(":")
-    parts = rest.split("/")
-    if kind != "appconfig" or client is None or len(parts) != 3:
-        return source_from(setting).current().flags
+    place = parse_setting(setting)
+    if isinstance(place, Path):
+        return FileSource(place).current().flags
+    client = clients("appconfigdata")
     try:
-        raw = DataPlane(client, *parts)().raw
+        raw = DataPlane(client, *place)().raw
     except client.exceptions.ResourceNotFoundException as error:
         if error.response.get("ResourceType") == "Deployment":
             raise NothingDeployed from None
@@ -367,13 +346,9 @@ def deployed_flags(setting: str, client: Any = None) -> FlagSet:
 
 
 def _http_date(text: str) -> datetime | None:
-    """RFC 9110 IMF-fixdate, or ``None``; ``email.utils`` would cost more to import than it saves."""
-    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    """Return the moment of an HTTP ``Date`` header (RFC 9110), or ``None``."""
     try:
-        _, day, month, year, clock, zone = text.split(" ")
-        if zone != "GMT":
-            return None
-        hour, minute, second = (int(part) for part in clock.split(":"))
-        return datetime(int(year), months.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
+        moment = parsedate_to_datetime(text)
     except ValueError:
         return None
+    return moment.astimezone(UTC) if moment.tzinfo is not None else None

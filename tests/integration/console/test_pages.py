@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
+from abeyance.aws.timestamps import utc_now
 from abeyance.console import ledger
 from abeyance.ledger.chain import Record
 from abeyance.ledger.checkpoints import Checkpointer
@@ -16,7 +17,6 @@ from abeyance.ledger.proofs import check_proof
 from abeyance.moratorium.decide import Request, decide
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
-from abeyance.moratorium.source import utc_now
 from abeyance.moratorium.tenants import DynamoTenants
 
 from .conftest import World, restrict

@@ -8,11 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
 from abeyance.ledger.chain import Entry, Record
 from abeyance.ledger.errors import LedgerUnavailable
-from abeyance.ledger.queue import MESSAGE_GROUP, LedgerQueue, decode_record
+from abeyance.ledger.queue import MESSAGE_GROUP, LedgerQueue
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
 
@@ -28,7 +29,10 @@ def test_a_confirmed_record_is_in_the_queue(sqs: Any, queue_url: str, record: An
     queue.put(record(1, outcome="permit"))
     got = sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, AttributeNames=["All"])["Messages"]
     # The retry is one message; the other content is another, for the ledger to record as a conflict.
-    assert [decode_record(one["Body"]).body["outcome"] for one in got] == ["deny", "permit"]
+    assert [msgspec.json.decode(one["Body"], type=Record).body["outcome"] for one in got] == [
+        "deny",
+        "permit",
+    ]
     assert {one["Attributes"]["MessageGroupId"] for one in got} == {MESSAGE_GROUP}
 
 
@@ -67,7 +71,7 @@ def consume(
         got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         if not got and finished:
             return entries
-        records = [decode_record(one["Body"]) for one in got]
+        records = [msgspec.json.decode(one["Body"], type=Record) for one in got]
         if not records:
             time.sleep(0.01)
             continue

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from abeyance.cli import _moratorium, moratoria, tenants
+from abeyance.cli import _context, moratoria, tenants
 from abeyance.moratorium.document import document_digest
 from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import new_deployment
@@ -33,7 +33,7 @@ def flags(tmp_path: Path, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
         Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"},
     )
     # A local endpoint makes the access key id the principal; moto answers without one.
-    monkeypatch.setattr(_moratorium, "principal", lambda: _who())
+    monkeypatch.setattr(_context, "principal", lambda: _who())
     return path
 
 
@@ -222,6 +222,6 @@ def test_no_flags_is_not_an_answer(flags: Path) -> None:
 
 
 def test_who_is_asking(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _moratorium.principal().startswith("arn:aws:sts::")
+    assert _context.principal().startswith("arn:aws:sts::")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    assert _moratorium.principal() == "officer-one"
+    assert _context.principal() == "officer-one"

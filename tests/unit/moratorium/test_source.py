@@ -6,11 +6,9 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from abeyance.moratorium.errors import Fault, FlagsError, NothingDeployed
 from abeyance.moratorium.source import (
     AppConfigSource,
     DataPlane,
-    Extension,
     Fetched,
     FileSource,
     deployed_flags,
@@ -293,63 +290,13 @@ def test_data_plane_reads_the_service_s_clock() -> None:
 
 def test_deployed_flags_tells_nothing_deployed_from_out_of_reach() -> None:
     setting = "appconfig:app/env/profile"
-    assert len(deployed_flags(setting, Client(ONE)).flags) == 1
+    assert len(deployed_flags(setting, lambda _: Client(ONE)).flags) == 1
     with pytest.raises(NothingDeployed):
-        deployed_flags(setting, Client(Missing("Deployment")))
+        deployed_flags(setting, lambda _: Client(Missing("Deployment")))
     with pytest.raises(Missing):
-        deployed_flags(setting, Client(Missing("Application")))
+        deployed_flags(setting, lambda _: Client(Missing("Application")))
     with pytest.raises(TimeoutError):
-        deployed_flags(setting, Client(TimeoutError()))
-
-
-# -- the Lambda extension
-
-
-@contextmanager
-def extension(status: int, body: bytes) -> Iterator[tuple[int, list[str]]]:
-    paths: list[str] = []
-
-    class Agent(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            paths.append(self.path)
-            self.send_response(status)
-            self.send_header("Configuration-Version", "42")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Agent)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield server.server_port, paths
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_the_extension_is_asked_on_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
-    with extension(200, ONE) as (port, paths):
-        monkeypatch.setenv("AWS_APPCONFIG_EXTENSION_HTTP_PORT", str(port))
-        snapshot = source_from("appconfig:app/env/profile").current()
-    assert snapshot.version == "42"
-    assert paths == ["/applications/app/environments/env/configurations/profile"]
-
-
-@pytest.mark.parametrize("status", [400, 404, 500, 503])
-def test_the_extension_s_errors_are_no_flags(status: int) -> None:
-    with extension(status, ONE) as (port, _), pytest.raises(FlagsError):
-        Extension("app", "env", "profile", port=port)()
-
-
-def test_no_extension_is_no_flags() -> None:
-    with extension(200, ONE) as (port, _):
-        pass
-    found = AppConfigSource(Extension("app", "env", "profile", port=port, timeout=0.5))
-    assert fault(found) is Fault.FLAGS_UNAVAILABLE
+        deployed_flags(setting, lambda _: Client(TimeoutError()))
 
 
 # -- a file
@@ -402,4 +349,4 @@ def test_file_errors_do_not_name_the_file(tmp_path: Path) -> None:
 )
 def test_settings_that_name_no_source_are_refused(setting: str) -> None:
     with pytest.raises(ValueError, match="flags come from"):
-        source_from(setting)
+        source_from(setting, Client)

@@ -1,18 +1,16 @@
-"""What the commands about moratoria and tenants share: settings, clients, and who is asking."""
+"""The context of the commands about moratoria, tenants and the ledger: settings, clients, and the caller."""
 
 from __future__ import annotations
 
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from abeyance.cli.output import Exit, fail, table
+from abeyance.cli.output import Exit, fail
 
 if TYPE_CHECKING:
     from abeyance.deployment.settings import DeploymentSettings
@@ -22,54 +20,58 @@ if TYPE_CHECKING:
 
 
 def settings() -> DeploymentSettings:
-    """The environment's settings."""
+    """Return the environment's settings; ends the command if one is ill-typed."""
+    from msgspec import ValidationError
+
     from abeyance.deployment.settings import DeploymentSettings
 
-    return DeploymentSettings.from_environment()
-
-
-def client(service: str) -> Any:
-    """A boto3 client; ``AWS_ENDPOINT_URL`` is honoured."""
-    import boto3
-
-    return boto3.client(service)
+    try:
+        return DeploymentSettings.from_environment()
+    except ValidationError as error:
+        fail(f"correct the ABEYANCE_ variables: {error}", Exit.USAGE)
 
 
 def principal() -> str:
-    """Who is asking: the ARN that STS reports, or with a local endpoint the access key id."""
-    if os.environ.get("AWS_ENDPOINT_URL"):
-        import boto3
+    """Return the caller: the ARN that STS reports, or with a local endpoint the access key id."""
+    import boto3
 
+    if os.environ.get("AWS_ENDPOINT_URL"):
         credentials = boto3.Session().get_credentials()
         if credentials is None:
-            fail("no credentials; set AWS_ACCESS_KEY_ID to say who you are")
+            fail("no credentials are set: set AWS_ACCESS_KEY_ID to name yourself")
         return str(credentials.access_key)
-    return str(client("sts").get_caller_identity()["Arn"])
+    return str(boto3.client("sts").get_caller_identity()["Arn"])
 
 
 def tenants() -> DynamoTenants:
-    """The registry."""
+    """Return the registry."""
     from abeyance.deployment.build import build_tenants
 
     return build_tenants(settings().decisions)
 
 
 def flags(document: Path | None) -> FlagSet:
-    """The flags of a file, or those in force; ends the command when there are none that can be read."""
+    """Return the flags of a file, or those in force; ends the command if they cannot be read."""
     from abeyance.deployment.build import read_deployed_flags
-    from abeyance.moratorium.errors import FlagsError
-    from abeyance.moratorium.source import FileSource
+    from abeyance.moratorium.document import parse
+    from abeyance.moratorium.errors import Fault, FlagsError
 
+    if document is not None:
+        return parse(read_document(document))
+    known = settings().decisions
+    choices = "set ABEYANCE_FLAGS to file:<path> or appconfig:<application>/<environment>/<profile>"
     try:
-        if document is not None:
-            return FileSource(document).current().flags
-        return read_deployed_flags(settings().decisions)
+        return read_deployed_flags(known)
+    except ValueError:
+        fail(f"ABEYANCE_FLAGS names no flags; {choices}", Exit.USAGE)
     except FlagsError as error:
-        fail(str(error))
+        if error.fault is Fault.FLAGS_UNAVAILABLE and known.flags.startswith("file:"):
+            fail(f"there is no file {known.flags.removeprefix('file:')}; {choices}")
+        raise
 
 
 def proposals() -> Proposals:
-    """The rules for changing what is in force, with the ledger's queue to record every step."""
+    """Return the rules for changing the flags in force, with the ledger's queue to record every step."""
     from abeyance.deployment.build import build_proposals, build_publisher
 
     known = settings()
@@ -77,7 +79,7 @@ def proposals() -> Proposals:
 
 
 def recorder() -> Callable[[str, dict[str, Any]], None]:
-    """Queues an entry of a type and a body for the ledger; raises ``LedgerUnavailable`` if that is not confirmed."""
+    """Return a function that queues a type and a body for the ledger, or raises ``LedgerUnavailable``."""
     from abeyance.deployment.build import build_ledger_queue
     from abeyance.ledger.queue import record_change
 
@@ -85,45 +87,34 @@ def recorder() -> Callable[[str, dict[str, Any]], None]:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A flags document as it stands in a file, not yet validated; ends the command when it is not JSON."""
+    """Return a flags document as it stands in a file, not validated; ends the command if it is not JSON."""
     from abeyance.moratorium.document import load
     from abeyance.moratorium.errors import FlagsError
 
     try:
         return load(path.read_bytes())
-    except OSError:
-        fail(f"{path} cannot be read", Exit.USAGE)
     except FlagsError as error:
         fail(str(error), Exit.USAGE)
 
 
 def read_entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Entries of a ledger export (one JSON object a line); headers and checkpoints are passed over."""
+    """Yield the entries of a ledger export (one JSON object a line) without headers and checkpoints."""
     try:
         with path.open("rb") as lines:
             for line in lines:
                 entry = json.loads(line) if line.strip() else None
                 if isinstance(entry, dict) and "body" in entry and "type" in entry:
                     yield entry
-    except OSError:
-        fail(f"{path} cannot be read", Exit.USAGE)
     except ValueError:
         fail(f"{path} is not a ledger export; write one with: abeyance ledger export", Exit.USAGE)
 
 
-def listing(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table whose first column, the name to type into the next command, is never folded."""
-    result = table(title, columns, rows)
-    result.columns[0].no_wrap = True
-    return result
-
-
 def moment(text: str | None) -> datetime:
-    """Now, or an aware moment of ``2020-06-10`` or ``2020-06-10T12:00:00Z``; without a zone it is UTC."""
+    """Return now, or the aware moment of ``2020-06-10`` or ``2020-06-10T12:00:00Z``; without a zone it is UTC."""
     if text is None:
         return datetime.now(UTC)
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        fail("a date is written 2020-06-10 or 2020-06-10T12:00:00Z", Exit.USAGE)
+        fail("write a date as 2020-06-10 or 2020-06-10T12:00:00Z", Exit.USAGE)
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
