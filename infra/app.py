@@ -1,4 +1,4 @@
-"""The CDK app. Run by the CDK's command line, see cdk.json; ``make synth`` and its neighbours call that."""
+"""The CDK app, which the CDK's command line runs (cdk.json) for ``make synth`` and ``make deploy``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cdk_nag import AwsSolutionsChecks  # noqa: E402
 
 from infra import nag  # noqa: E402
 from infra.config import Config  # noqa: E402
-from infra.stacks.flow import Flow  # noqa: E402
-from infra.stacks.state import State  # noqa: E402
+from infra.stacks.flow import FlowStack  # noqa: E402
+from infra.stacks.state import StateStack  # noqa: E402
 
 
 def build(app: App) -> None:
@@ -27,15 +27,15 @@ def build(app: App) -> None:
     config = Config.from_context(app.node.try_get_context)
     environment = Environment(account=config.account or None, region=config.region or None)
     prefix = config.name.capitalize()
-    # An emulator knows no roles but those of the functions; what publishes there is whoever deploys.
+    # An emulator has only the roles of the functions, so there the caller's own credentials publish.
     publisher = CliCredentialsStackSynthesizer if config.emulator else DefaultStackSynthesizer
-    state = State(app, f"{prefix}State", config, env=environment, synthesizer=publisher())
+    state = StateStack(app, f"{prefix}State", config, env=environment, synthesizer=publisher())
     embedding = None
     if config.embedder != "local":
-        from infra.stacks.embedding import Embedding
+        from infra.stacks.embedding import EmbeddingStack
 
-        embedding = Embedding(app, f"{prefix}Embedding", config, env=environment)
-    Flow(
+        embedding = EmbeddingStack(app, f"{prefix}Embedding", config, env=environment)
+    FlowStack(
         app,
         f"{prefix}Flow",
         config,
@@ -48,7 +48,7 @@ def build(app: App) -> None:
 
 
 def main() -> None:
-    """Synthesise, with the AwsSolutions rules watching."""
+    """Synthesise, and check the result by cdk-nag's AwsSolutions rules."""
     app = App()
     build(app)
     if app.node.try_get_context("nag") != "false":

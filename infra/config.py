@@ -1,4 +1,4 @@
-"""What an operator may choose, from CDK context (``-c name=value``, or the ``context`` of cdk.json)."""
+"""The choices of an operator, from CDK context (``-c name=value``, or the ``context`` of cdk.json)."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     #: Prefix of stacks, and of the few physical names that there are.
     name: str = "abeyance"
-    #: ``local``: templates are made in the function itself, no GPU. ``sagemaker`` or ``ecs``: on a GPU.
+    #: ``local``: the function itself makes the templates, without a GPU. ``sagemaker`` or ``ecs``: a GPU makes them.
     embedder: Literal["local", "sagemaker", "ecs"] = "local"
-    #: Image of the embedder in ECR; empty: built from ``functions/embedder`` on this machine, with Docker.
+    #: Image of the embedder in ECR; empty: build it from ``functions/embedder`` on this machine, with Docker.
     embedder_image: str = ""
-    #: GPU instance type, and most instances at a time.
+    #: GPU instance type, and the most instances at a time.
     gpu_instance: str = "g5.xlarge"
     max_gpus: int = 2
     region: str = ""
     account: str = ""
     detector_model: str = "yunet-2023mar"
     embedder_model: str = "sface-2021dec"
-    #: Days that uploads' records, chips and results are kept.
+    #: Days to keep the records of uploads, chips and results.
     retention_days: int = 30
-    #: Days that photos themselves are kept; 0: until somebody deletes them.
+    #: Days to keep the photos themselves; 0: until somebody deletes them.
     photo_days: int = 0
-    #: Days that the bus can be replayed, and that logs are kept.
+    #: Days for which the bus can be replayed, and days to keep logs.
     archive_days: int = 30
     log_days: int = 90
-    #: Days that nobody can delete a checkpoint of the ledger.
+    #: Days for which nobody can delete a checkpoint of the ledger.
     ledger_lock_days: int = 365
-    #: Whether the gallery has DynamoDB's own vector index, for collections past what fits in memory; and up to
-    #: how many templates a collection is searched in memory nevertheless.
+    #: Give the gallery DynamoDB's own vector index, for collections too large for memory; and the number of templates
+    #: up to which a collection is searched in memory nevertheless.
     vector_index: bool = False
     exact_up_to: int = 1_000_000
-    #: Whether there is a console, and who signs in: by default people of a Cognito user pool of its own. Another OpenID
-    #: Connect provider is named by its issuer and what it calls the console; the secret (ARN in Secrets Manager,
-    #: encrypted with AWS's key) stays empty for a public client.
+    #: Deploy the console. By default, people of a Cognito user pool of its own sign in. Another OpenID Connect provider
+    #: is given by its issuer and its client id for the console; the client's secret (ARN in Secrets Manager, encrypted
+    #: with AWS's key) stays empty for a public client.
     console: bool = True
     console_issuer: str = ""
     console_client_id: str = ""
     console_client_secret: str = ""
-    #: Page that ``abeyance audit`` wrote, on this machine, for the console to show; empty: none.
+    #: Report of ``abeyance audit`` on this machine, for the console to show; empty: none.
     accuracy_report: str = ""
-    #: Who is told of alarms; empty: nobody, the topic is there to subscribe to.
+    #: Address that alarms are sent to; empty: none, subscribe to the topic instead.
     alarm_email: str = ""
     #: ``retain`` keeps buckets, tables and keys when the stack goes; ``destroy`` is for trying things out.
     removal: Literal["retain", "destroy"] = "retain"
     architecture: Literal["arm64", "x86_64"] = "arm64"
-    #: See docs/deploy.md, "On an emulator". What it leaves out, the emulator does not have.
+    #: Leave out what an emulator does not have; see docs/deploy.md, "On an emulator".
     emulator: bool = False
-    #: With ``emulator``: folder of the converted models on this machine.
+    #: Folder of the converted models on this machine, for ``emulator``.
     models_directory: str = ""
 
     def __post_init__(self) -> None:
@@ -72,12 +72,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def from_context(cls, get: Callable[[str], Any]) -> Config:
-        """The choices in a context, ``get`` being ``app.node.try_get_context``.
+        """Return the choices in a context, ``get`` being ``app.node.try_get_context``.
 
         Raises
         ------
         msgspec.ValidationError
-            If a value is not of its field's type, naming the field.
+            If a value does not have its field's type; the message names the field.
         """
         given = {name: value for name in cls.__struct_fields__ if (value := get(name)) not in (None, "")}
         return msgspec.convert(given, cls, strict=False)
@@ -89,7 +89,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def lambda_architecture(self) -> str:
-        """The architecture functions run on: the machine's own on an emulator, which has no other."""
+        """The architecture of the functions: on an emulator the machine's own, because it has no other."""
         if not self.emulator:
             return self.architecture
         return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"

@@ -1,4 +1,4 @@
-"""The system's event bus, its archive, and the group of announcements that moratoria put on it."""
+"""The system's event bus, its archive, and the schedules by which moratoria are announced on it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from infra.config import Config
 from infra.constructs.queue import dead_letter_queue
 
 
-class Bus(Construct):
-    """What stages say to each other, kept for as long as it may have to be said again."""
+class EventBus(Construct):
+    """The bus between the stages, and an archive from which its events can be replayed."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config) -> None:
         super().__init__(scope, construct_id)
         self.bus = events.EventBus(self, "Bus", event_bus_name=config.name)
-        #: Events that no queue would take, which is a fault of a policy or a queue that is gone.
+        #: Events that no queue takes, because of a wrong policy or a missing queue.
         self.undelivered: sqs.Queue = dead_letter_queue(self, "Undelivered", f"{config.name}-undelivered")
         if not config.emulator:
             self.bus.archive(
                 "Archive",
                 archive_name=config.name,
-                description="Every event of ours, to be replayed after a fault; see docs/operations.md",
+                description="Every event of the system, for a replay after a fault; see docs/operations.md",
                 event_pattern=events.EventPattern(source=["abeyance"]),
                 retention=Duration.days(config.archive_days),
             )
 
 
 class Announcements(Construct):
-    """Where one-time schedules for the edges of moratoria wait, and the role by which they reach the bus."""
+    """The group of one-time schedules for the start and end of moratoria, and the role that puts them on the bus."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config, bus: events.IEventBus) -> None:
         super().__init__(scope, construct_id)
@@ -56,13 +56,7 @@ class Announcements(Construct):
                 },
             ),
         )
-        policy = iam.Policy(
-            self,
-            "Policy",
-            statements=[
-                iam.PolicyStatement(
-                    sid="Announce", actions=["events:PutEvents"], resources=[bus.event_bus_arn]
-                )
-            ],
+        announce = iam.PolicyStatement(
+            sid="Announce", actions=["events:PutEvents"], resources=[bus.event_bus_arn]
         )
-        policy.attach_to_role(self.role)
+        iam.Policy(self, "Policy", statements=[announce], roles=[self.role])

@@ -16,7 +16,7 @@ from aws_cdk import aws_logs as logs
 from abeyance.pipeline import topology
 from constructs import Construct
 from infra.config import Config
-from infra.constructs.image import Image
+from infra.constructs.image import EmbedderImage
 from infra.constructs.logs import retention
 
 PORT = 8080
@@ -40,7 +40,7 @@ _INTERFACES = {
 class EcsEmbedder(Construct):
     """A service behind an internal load balancer in a network without a way out."""
 
-    def __init__(self, scope: Construct, construct_id: str, config: Config, image: Image) -> None:
+    def __init__(self, scope: Construct, construct_id: str, config: Config, image: EmbedderImage) -> None:
         super().__init__(scope, construct_id)
         self._config = config
         self.vpc = self._network()
@@ -96,7 +96,7 @@ class EcsEmbedder(Construct):
             vpc.add_interface_endpoint(name, service=service)
         return vpc
 
-    def _service(self, image: Image) -> ecs.Ec2Service:
+    def _service(self, image: EmbedderImage) -> ecs.Ec2Service:
         cluster = ecs.Cluster(
             self, "Cluster", vpc=self.vpc, container_insights_v2=ecs.ContainerInsights.ENABLED
         )

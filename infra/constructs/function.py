@@ -51,7 +51,7 @@ class Function(Construct):
             self,
             "Role",
             role_name=role_name(config, spec.name, Stack.of(self).region),
-            description=f"What {name} may do",
+            description=f"Permissions of {name}",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         )
         in_network = self._join_network() if network else None
@@ -67,8 +67,8 @@ class Function(Construct):
             timeout=Duration.seconds(spec.timeout_s),
             environment=dict(environment),
             layers=layers.of(spec.layers),
-            # The role is given without its policy below as a dependency, so that AppConfig's profile can name
-            # the validator, and the validator's policy the profile.
+            # Given without a dependency on its policy below, so that AppConfig's profile can name the validator,
+            # and the validator's policy the profile.
             role=iam.Role.from_role_arn(self, "RoleAsIs", self.role.role_arn, mutable=False),
             log_group=self.logs,
             logging_format=lambda_.LoggingFormat.JSON,
@@ -81,57 +81,40 @@ class Function(Construct):
             security_groups=[network.callers] if network else None,
         )
         if in_network:
-            # Lambda looks whether the role may when the function is made.
+            # Lambda checks the role's permission when the function is made.
             self.function.node.add_dependency(in_network)
 
     def _join_network(self) -> iam.Policy:
-        """Lambda's own way into a network; these actions take no resource when they are asked for ahead."""
-        policy = iam.Policy(
-            self,
-            "NetworkPolicy",
-            statements=[
-                iam.PolicyStatement(
-                    sid="JoinNetwork",
-                    actions=[
-                        "ec2:CreateNetworkInterface",
-                        "ec2:DescribeNetworkInterfaces",
-                        "ec2:DescribeSubnets",
-                        "ec2:DeleteNetworkInterface",
-                        "ec2:AssignPrivateIpAddresses",
-                        "ec2:UnassignPrivateIpAddresses",
-                    ],
-                    resources=["*"],
-                )
+        """Allow Lambda to join a network. These actions take no resource when they are granted beforehand."""
+        join = iam.PolicyStatement(
+            sid="JoinNetwork",
+            actions=[
+                "ec2:CreateNetworkInterface",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DescribeSubnets",
+                "ec2:AssignPrivateIpAddresses",
+                "ec2:UnassignPrivateIpAddresses",
             ],
+            resources=["*"],
         )
-        policy.attach_to_role(self.role)
-        return policy
+        return iam.Policy(self, "NetworkPolicy", statements=[join], roles=[self.role])
 
     def allow(self, statements: Sequence[iam.PolicyStatement]) -> iam.Policy:
-        """Attach the function's one policy; whatever starts the function should depend on it."""
+        """Attach the function's one policy and return it; make whatever starts the function depend on it."""
         own_logs = iam.PolicyStatement(
             sid="Logs",
             actions=["logs:CreateLogStream", "logs:PutLogEvents"],
             resources=[self.logs.log_group_arn],
         )
-        policy = iam.Policy(self, "Policy", statements=_merged([own_logs, *statements]))
-        policy.attach_to_role(self.role)
-        return policy
+        return iam.Policy(self, "Policy", statements=[own_logs, *statements], roles=[self.role])
 
 
 def function_name(config: Config, name: str) -> str:
-    """Physical name of a function."""
+    """Return the physical name of a function."""
     return f"{config.name}-{name}"
 
 
 def role_name(config: Config, name: str, region: str) -> str:
-    """Physical name of a function's role: known before the role is, so that a resource policy can name it."""
+    """Return the physical name of a function's role, which a resource policy can name before the role exists."""
     return f"{config.name}-{name}-{region}"
-
-
-def _merged(statements: Sequence[iam.PolicyStatement]) -> list[iam.PolicyStatement]:
-    """The statements without repetitions, which come from two stores that share a key."""
-    seen: dict[str, iam.PolicyStatement] = {}
-    for statement in statements:
-        seen.setdefault(statement.sid or "", statement)
-    return list(seen.values())

@@ -1,4 +1,4 @@
-"""The embedder's image: an existing one in ECR, or built from this repository on the machine that deploys."""
+"""The embedder's image: one that exists in ECR, or one built from this repository on the machine that deploys."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from constructs import Construct
 from infra.config import ROOT, Config
 
 
-class Image(Construct):
-    """Runs unchanged on SageMaker and on ECS."""
+class EmbedderImage(Construct):
+    """The image of the embedder, the same for SageMaker and for ECS."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config) -> None:
         super().__init__(scope, construct_id)
@@ -46,7 +46,7 @@ class Image(Construct):
             self.container = ecs.ContainerImage.from_docker_image_asset(built)
 
     def pull_statements(self) -> list[iam.PolicyStatement]:
-        """What pulling the image needs; the token is for the registry as a whole."""
+        """Return what pulling the image needs; the token is for the registry as a whole."""
         return [
             iam.PolicyStatement(sid="RegistryToken", actions=["ecr:GetAuthorizationToken"], resources=["*"]),
             iam.PolicyStatement(

@@ -1,4 +1,4 @@
-"""Alarms and the dashboard: what wakes somebody, and what they look at then."""
+"""Alarms, and the dashboard for whoever they wake."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from infra.constructs.function import Function
 from infra.constructs.stage import StageQueue
 
 NAMESPACE = "Abeyance"
-#: Seconds that a message may wait. The ledger's lag is how long a decision may be unprovable.
-OLDEST = {"gate": 300, "detect": 900, "recognize": 1800, "review": 300, "ledger": 300}
-_FIVE = Duration.minutes(5)
+#: Seconds that the oldest message of a stage may wait. For the ledger: how long a decision may be unprovable.
+MAX_WAIT_S = {"gate": 300, "detect": 900, "recognize": 1800, "review": 300, "ledger": 300}
+_PERIOD = Duration.minutes(5)
 
 
 class Alarms(Construct):
-    """Everything that wants a person, on one topic."""
+    """Every alarm, on one topic."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Alarms(Construct):
         key = kms.Key(
             self,
             "Key",
-            description=f"{config.name}: alarms on their way to people",
+            description=f"{config.name}: alarm messages",
             enable_key_rotation=True,
         )
         key.add_to_resource_policy(
@@ -62,27 +62,27 @@ class Alarms(Construct):
         for name, stage in queues.items():
             self._alarm(
                 f"{name}-dead-letters",
-                "Messages were given up on. docs/operations.md, Redrive",
-                stage.dead.metric_approximate_number_of_messages_visible(statistic="max", period=_FIVE),
+                "Messages are in the dead-letter queue. docs/operations.md, Redrive",
+                stage.dead.metric_approximate_number_of_messages_visible(statistic="max", period=_PERIOD),
                 threshold=1,
             )
             self._alarm(
                 f"{name}-waiting",
-                "The oldest message waits too long. docs/operations.md, Redrive",
-                stage.queue.metric_approximate_age_of_oldest_message(statistic="max", period=_FIVE),
-                threshold=OLDEST[name],
+                "The oldest message has waited too long. docs/operations.md, Redrive",
+                stage.queue.metric_approximate_age_of_oldest_message(statistic="max", period=_PERIOD),
+                threshold=MAX_WAIT_S[name],
             )
         self._alarm(
             "undelivered",
-            "EventBridge could not hand an event to its queue",
-            undelivered.metric_approximate_number_of_messages_visible(statistic="max", period=_FIVE),
+            "EventBridge could not deliver an event to its queue",
+            undelivered.metric_approximate_number_of_messages_visible(statistic="max", period=_PERIOD),
             threshold=1,
         )
         errors = {
             name: self._alarm(
                 f"{name}-errors",
-                "The function fails. Its log says why, without personal data",
-                function.function.metric_errors(statistic="sum", period=_FIVE),
+                "The function fails. See its log, which has no personal data",
+                function.function.metric_errors(statistic="sum", period=_PERIOD),
                 threshold=5,
             )
             for name, function in functions.items()
@@ -91,23 +91,16 @@ class Alarms(Construct):
             "denials-by-fault",
             "Decisions are denied because something is broken, not because of a moratorium. "
             "docs/operations.md, Everything is denied",
-            cloudwatch.Metric(namespace=NAMESPACE, metric_name="Faults", statistic="sum", period=_FIVE),
+            _metric("Faults", "sum"),
             threshold=1,
         )
         _count_decisions(self, functions["ledger"].logs)
-        #: What takes a loosened moratorium back while it is being deployed.
+        #: The alarms that roll back a loosened moratorium while it is being deployed.
         self.for_rollback = [faults, errors["gate"], errors["recognize"], errors["api"]]
 
     def watch_api(self, rest: apigateway.IRestApi) -> None:
         """Ring when the API answers with server errors."""
-        metric = cloudwatch.Metric(
-            namespace="AWS/ApiGateway",
-            metric_name="5XXError",
-            dimensions_map={"ApiName": self._config.name},
-            statistic="sum",
-            period=_FIVE,
-        )
-        self._alarm("api-5xx", "The API fails", metric, threshold=5)
+        self._alarm("api-5xx", "The API fails", _api_metric(self._config, "5XXError"), threshold=5)
 
     def _alarm(
         self, name: str, about: str, metric: cloudwatch.IMetric, *, threshold: float
@@ -128,9 +121,9 @@ class Alarms(Construct):
 
 
 def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
-    """Metrics from the line that the ledger logs for each entry: every decision passes there, whoever took it.
+    """Count metrics from the line that the ledger logs for each entry: every decision passes there.
 
-    They cost no function anything, unlike a metrics library, and the line holds nothing personal.
+    They cost the functions nothing, unlike a metrics library, and the line holds nothing personal.
     """
     recorded = '$.message = "recorded"'
     for name, pattern, dimensions, value in (
@@ -151,11 +144,7 @@ def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
                     metric_name=name,
                     metric_value=value,
                     unit="Milliseconds" if value.startswith("$") else "Count",
-                    dimensions=[
-                        logs.CfnMetricFilter.DimensionProperty(key=key, value=path)
-                        for key, path in dimensions.items()
-                    ]
-                    or None,
+                    dimensions=[{"key": key, "value": path} for key, path in dimensions.items()] or None,
                 )
             ],
         )
@@ -172,58 +161,36 @@ class Dashboard(Construct):
         *,
         queues: Mapping[str, StageQueue],
         functions: Mapping[str, Function],
-        api: apigateway.IRestApi,
     ) -> None:
         super().__init__(scope, construct_id)
-        own = Stack.of(self)
-        search = "SEARCH('{%s,%s} MetricName=\"%s\"', 'Sum', 300)"
         board = cloudwatch.Dashboard(
             self, "Board", dashboard_name=config.name, default_interval=Duration.hours(12)
         )
-        board.add_widgets(
-            _graph(
-                "Decisions",
-                [_expression(search % (NAMESPACE, "Outcome", "Decisions"))],
-            ),
-            _graph("Halts, by clause", [_expression(search % (NAMESPACE, "Clause", "Halts"))]),
-            _graph("Denials by fault", [_expression(search % (NAMESPACE, "Fault", "FaultsByKind"))]),
-        )
-        board.add_widgets(
-            _graph(
-                "Oldest message, seconds",
-                [
+        rows: list[dict[str, list[cloudwatch.IMetric]]] = [
+            {
+                "Decisions": [_search("Outcome", "Decisions")],
+                "Halts, by clause": [_search("Clause", "Halts")],
+                "Denials by fault": [_search("Fault", "FaultsByKind")],
+            },
+            {
+                "Oldest message, seconds": [
                     stage.queue.metric_approximate_age_of_oldest_message(statistic="max", label=name)
                     for name, stage in queues.items()
                 ],
-            ),
-            _graph(
-                "Dead letters",
-                [
+                "Dead letters": [
                     stage.dead.metric_approximate_number_of_messages_visible(statistic="max", label=name)
                     for name, stage in queues.items()
                 ],
-            ),
-            _graph(
-                "Ledger lag, ms",
-                [
-                    cloudwatch.Metric(
-                        namespace=NAMESPACE, metric_name="LedgerLag", statistic=statistic, label=statistic
-                    )
-                    for statistic in ("p50", "p99")
+                "Ledger lag, ms": [
+                    _metric("LedgerLag", statistic, label=statistic) for statistic in ("p50", "p99")
                 ],
-            ),
-        )
-        board.add_widgets(
-            _graph(
-                "Duration, p99, ms",
-                [
+            },
+            {
+                "Duration, p99, ms": [
                     made.function.metric_duration(statistic="p99", label=name)
                     for name, made in functions.items()
                 ],
-            ),
-            _graph(
-                "Errors and throttles",
-                [
+                "Errors and throttles": [
                     metric
                     for name, made in functions.items()
                     for metric in (
@@ -231,26 +198,35 @@ class Dashboard(Construct):
                         made.function.metric_throttles(statistic="sum", label=f"{name} throttles"),
                     )
                 ],
-            ),
-            _graph(
-                "API",
-                [
-                    cloudwatch.Metric(
-                        namespace="AWS/ApiGateway",
-                        metric_name=name,
-                        dimensions_map={"ApiName": config.name},
-                        statistic="sum",
-                        region=own.region,
-                    )
-                    for name in ("Count", "4XXError", "5XXError")
-                ],
-            ),
-        )
+                "API": [_api_metric(config, name) for name in ("Count", "4XXError", "5XXError")],
+            },
+        ]
+        for row in rows:
+            board.add_widgets(
+                *(
+                    cloudwatch.GraphWidget(title=title, left=metrics, width=8)
+                    for title, metrics in row.items()
+                )
+            )
 
 
-def _expression(text: str) -> cloudwatch.MathExpression:
-    return cloudwatch.MathExpression(expression=text, label="", using_metrics={})
+def _metric(name: str, statistic: str, label: str | None = None) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=NAMESPACE, metric_name=name, statistic=statistic, period=_PERIOD, label=label
+    )
 
 
-def _graph(title: str, metrics: list[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
-    return cloudwatch.GraphWidget(title=title, left=metrics, width=8)
+def _api_metric(config: Config, name: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace="AWS/ApiGateway",
+        metric_name=name,
+        dimensions_map={"ApiName": config.name},
+        statistic="sum",
+        period=_PERIOD,
+    )
+
+
+def _search(dimension: str, name: str) -> cloudwatch.MathExpression:
+    """Return a metric's graphs, one for each value of its dimension."""
+    search = f"SEARCH('{{{NAMESPACE},{dimension}}} MetricName=\"{name}\"', 'Sum', 300)"
+    return cloudwatch.MathExpression(expression=search, label="", using_metrics={})

@@ -10,24 +10,24 @@ from aws_cdk import aws_sagemaker as sagemaker
 
 from constructs import Construct
 from infra.config import Config
-from infra.constructs.image import Image
+from infra.constructs.image import EmbedderImage
 
 
 class SageMakerEmbedder(Construct):
-    """An endpoint with one inference component, which is what SageMaker can scale to zero.
+    """An endpoint with one inference component, which SageMaker can scale to zero.
 
-    The queue in front of it is the one of the stage *recognize*: with no instance there, an invocation is an error,
-    its messages go back to the queue, and the alarm that counts such errors fetches the first instance.
+    The queue in front of it is that of the stage *recognize*. Without an instance, an invocation is an error, its
+    messages return to the queue, and the alarm that counts such errors starts the first instance.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, config: Config, image: Image) -> None:
+    def __init__(self, scope: Construct, construct_id: str, config: Config, image: EmbedderImage) -> None:
         super().__init__(scope, construct_id)
         self._config = config
         name = f"{config.name}-embedder"
         role = iam.Role(
             self,
             "Role",
-            description="What the embedding endpoint may do: pull its image, write its log",
+            description="Permissions of the embedding endpoint: pull its image, write its log",
             assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
         )
         stack = Stack.of(self)
@@ -37,19 +37,12 @@ class SageMakerEmbedder(Construct):
             resource_name=f"/aws/sagemaker/InferenceComponents/{name}*",
             arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
-        policy = iam.Policy(
-            self,
-            "Policy",
-            statements=[
-                *image.pull_statements(),
-                iam.PolicyStatement(
-                    sid="Logs",
-                    actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-                    resources=[log_group],
-                ),
-            ],
+        write_log = iam.PolicyStatement(
+            sid="Logs",
+            actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+            resources=[log_group],
         )
-        policy.attach_to_role(role)
+        policy = iam.Policy(self, "Policy", statements=[*image.pull_statements(), write_log], roles=[role])
         model = sagemaker.CfnModel(
             self,
             "Model",
@@ -70,12 +63,12 @@ class SageMakerEmbedder(Construct):
                     variant_name=variant,
                     instance_type=f"ml.{config.gpu_instance}",
                     initial_instance_count=1,
-                    managed_instance_scaling=sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
-                        status="ENABLED", min_instance_count=0, max_instance_count=config.max_gpus
-                    ),
-                    routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
-                        routing_strategy="LEAST_OUTSTANDING_REQUESTS"
-                    ),
+                    managed_instance_scaling={
+                        "status": "ENABLED",
+                        "minInstanceCount": 0,
+                        "maxInstanceCount": config.max_gpus,
+                    },
+                    routing_config={"routingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
                 )
             ],
         )
@@ -92,18 +85,17 @@ class SageMakerEmbedder(Construct):
             inference_component_name=name,
             endpoint_name=endpoint.attr_endpoint_name,
             variant_name=variant,
-            specification=sagemaker.CfnInferenceComponent.InferenceComponentSpecificationProperty(
-                model_name=model.attr_model_name,
-                compute_resource_requirements=sagemaker.CfnInferenceComponent.InferenceComponentComputeResourceRequirementsProperty(
-                    number_of_accelerator_devices_required=1, min_memory_required_in_mb=4096
-                ),
-            ),
-            runtime_config=sagemaker.CfnInferenceComponent.InferenceComponentRuntimeConfigProperty(
-                copy_count=1
-            ),
+            specification={
+                "modelName": model.attr_model_name,
+                "computeResourceRequirements": {
+                    "numberOfAcceleratorDevicesRequired": 1,
+                    "minMemoryRequiredInMb": 4096,
+                },
+            },
+            runtime_config={"copyCount": 1},
         )
         self._scale(name, component)
-        #: The setting by which functions find it, and what they may invoke.
+        #: The setting by which functions find the endpoint, and the ARNs that they may invoke.
         self.setting = f"sagemaker:{name}/{name}"
         self.arns = [
             stack.format_arn(service="sagemaker", resource="endpoint", resource_name=name),

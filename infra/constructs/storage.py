@@ -1,6 +1,8 @@
-"""Keys, buckets and tables: what outlives every deployment."""
+"""Keys, buckets and tables, which outlive every deployment."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_dynamodb as dynamodb
@@ -14,9 +16,9 @@ from abeyance.pipeline import topology
 from constructs import Construct
 from infra.config import Config
 
-#: Which key protects what. Photos and chips have one of their own, because the gate must not be able to use it;
-#: templates have one, because only recognize and api may.
-KEY_OF = {
+#: Keys by the setting of what they protect. Photos and chips have one of their own, because the gate must not be able
+#: to use it; templates have one, because only recognize, api and the console may.
+_KEYS = {
     "uploads_bucket": "photos",
     "chips_bucket": "photos",
     "gallery_bucket": "templates",
@@ -25,8 +27,8 @@ KEY_OF = {
 
 
 def key_of(setting: str) -> str:
-    """Name of the key that protects a bucket or table, by the setting that holds its name."""
-    return KEY_OF.get(setting, "records")
+    """Return the name of the key that protects a bucket or table, by the setting that holds its name."""
+    return _KEYS.get(setting, "records")
 
 
 class Keys(Construct):
@@ -52,7 +54,7 @@ class Keys(Construct):
 
 
 class Buckets(Construct):
-    """The topology's buckets, and one for their access logs."""
+    """The buckets of :mod:`abeyance.pipeline.topology`, and one for their access logs."""
 
     def __init__(
         self, scope: Construct, construct_id: str, config: Config, keys: Keys, removal: RemovalPolicy
@@ -61,7 +63,7 @@ class Buckets(Construct):
         logs = s3.Bucket(
             self,
             "AccessLogs",
-            # Log delivery cannot use a customer key of ours.
+            # Log delivery cannot use a customer key.
             encryption=s3.BucketEncryption.S3_MANAGED,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             enforce_ssl=True,
@@ -102,7 +104,7 @@ class Buckets(Construct):
 
 
 class Tables(Construct):
-    """The topology's tables."""
+    """The tables of :mod:`abeyance.pipeline.topology`."""
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class Tables(Construct):
 
 
 def add_vector_index(table: dynamodb.Table, config: Config) -> str:
-    """DynamoDB's own index over the templates of one model; returns its ARN.
+    """Add DynamoDB's own index over the templates of one model; return its ARN.
 
     The construct library has it on the L1 table only.
     """
@@ -163,7 +165,7 @@ def add_vector_index(table: dynamodb.Table, config: Config) -> str:
         "AttributeDefinitions",
         [{"AttributeName": name, "AttributeType": "S"} for name in (PARTITION, SORT, LOG_KIND)],
     )
-    # DynamoDB wants what a SearchSchema names to be defined; the rule knows of no schema but those of keys.
+    # DynamoDB requires definitions of what a SearchSchema names; the rule knows the schemas of keys only.
     resource.add_metadata("cfn-lint", {"config": {"ignore_checks": ["E3039"]}})
     Validations.of(resource).acknowledge(
         Acknowledgment(
@@ -174,40 +176,20 @@ def add_vector_index(table: dynamodb.Table, config: Config) -> str:
 
 
 def _append_only(table: dynamodb.Table, writer: str) -> None:
-    """Nobody changes or deletes, whatever their own policies say; and only the writer puts.
+    """Let nobody change or delete items, whatever their own policies say, and only the writer put them.
 
-    It stands on the table itself, so that it also binds roles that are no part of this app.
+    The policy is the table's own, so it also binds roles outside this app.
     """
+    verbs = ("UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "PartiQLDelete", "PartiQLInsert")
     table.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="NobodyChangesHistory",
-            effect=iam.Effect.DENY,
-            principals=[iam.AnyPrincipal()],
-            actions=[
-                "dynamodb:UpdateItem",
-                "dynamodb:DeleteItem",
-                "dynamodb:BatchWriteItem",
-                "dynamodb:PartiQLUpdate",
-                "dynamodb:PartiQLDelete",
-                "dynamodb:PartiQLInsert",
-            ],
-            resources=["*"],
-        )
+        _deny("NobodyChangesHistory", [f"dynamodb:{verb}" for verb in verbs], "*", None)
     )
-    table.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="OneWriter",
-            effect=iam.Effect.DENY,
-            principals=[iam.AnyPrincipal()],
-            actions=["dynamodb:PutItem"],
-            resources=["*"],
-            conditions={"ArnNotEquals": {"aws:PrincipalArn": writer}},
-        )
-    )
+    others = {"ArnNotEquals": {"aws:PrincipalArn": writer}}
+    table.add_to_resource_policy(_deny("OneWriter", ["dynamodb:PutItem"], "*", others))
 
 
 def _send_events(bucket: s3.Bucket) -> None:
-    """Events to EventBridge, as a property of the bucket: the library's own way is a function with a wide role."""
+    """Send events to EventBridge by a property of the bucket: the library's own way is a function with a wide role."""
     resource = bucket.node.default_child
     assert isinstance(resource, s3.CfnBucket)
     resource.add_property_override(
@@ -216,31 +198,31 @@ def _send_events(bucket: s3.Bucket) -> None:
 
 
 def _refuse_other_encryption(bucket: s3.Bucket, key: kms.Key) -> None:
-    """An uploader may not choose another encryption: what the gate cannot read rests on the key (docs/adr/0005)."""
-    for sid, header, wanted in (
-        ("OnlyKms", "s3:x-amz-server-side-encryption", "aws:kms"),
-        ("OnlyOurKey", "s3:x-amz-server-side-encryption-aws-kms-key-id", key.key_arn),
-    ):
-        bucket.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid=sid,
-                effect=iam.Effect.DENY,
-                principals=[iam.AnyPrincipal()],
-                actions=["s3:PutObject"],
-                resources=[bucket.arn_for_objects("*")],
-                # An upload that names no encryption gets the bucket's own; Null is what lets it through.
-                conditions={"StringNotEquals": {header: wanted}, "Null": {header: "false"}},
-            )
-        )
-    bucket.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="NoKeyOfTheirOwn",
-            effect=iam.Effect.DENY,
-            principals=[iam.AnyPrincipal()],
-            actions=["s3:PutObject"],
-            resources=[bucket.arn_for_objects("*")],
-            conditions={"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
-        )
+    """Let no uploader choose another encryption: the key is why the gate cannot read photos (docs/adr/0005)."""
+    header = "s3:x-amz-server-side-encryption"
+    # An upload that names no encryption gets the bucket's own; the tests for Null let it through.
+    for sid, conditions in {
+        "OnlyKms": {"StringNotEquals": {header: "aws:kms"}, "Null": {header: "false"}},
+        "OnlyOurKey": {
+            "StringNotEquals": {f"{header}-aws-kms-key-id": key.key_arn},
+            "Null": {f"{header}-aws-kms-key-id": "false"},
+        },
+        "NoKeyOfTheirOwn": {"Null": {f"{header}-customer-algorithm": "false"}},
+    }.items():
+        bucket.add_to_resource_policy(_deny(sid, ["s3:PutObject"], bucket.arn_for_objects("*"), conditions))
+
+
+def _deny(
+    sid: str, actions: Sequence[str], resource: str, conditions: Mapping[str, Mapping[str, str]] | None
+) -> iam.PolicyStatement:
+    """Return a statement that denies actions to everybody under the conditions."""
+    return iam.PolicyStatement(
+        sid=sid,
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=list(actions),
+        resources=[resource],
+        conditions=conditions,
     )
 
 

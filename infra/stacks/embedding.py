@@ -9,18 +9,18 @@ from aws_cdk import Stack
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.ecs import EcsEmbedder
-from infra.constructs.image import Image
+from infra.constructs.image import EmbedderImage
 from infra.constructs.sagemaker import SageMakerEmbedder
 
 
-class Embedding(Stack):
+class EmbeddingStack(Stack):
     """Only where ``embedder`` is not ``local``."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config, **properties: Any) -> None:
         super().__init__(scope, construct_id, description="Abeyance: templates on a GPU", **properties)
         # W3005: the library says twice what a service waits for.
         self.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
-        image = Image(self, "Image", config)
+        image = EmbedderImage(self, "Image", config)
         self.ecs: EcsEmbedder | None = None
         self.sagemaker: SageMakerEmbedder | None = None
         if config.embedder == "ecs":

@@ -13,7 +13,7 @@ from constructs import Construct
 from infra import functions, permissions
 from infra.config import Config
 from infra.constructs.api import Api
-from infra.constructs.bus import Announcements, Bus
+from infra.constructs.bus import Announcements, EventBus
 from infra.constructs.console import Console, code
 from infra.constructs.function import Function, function_name
 from infra.constructs.layers import Layers
@@ -21,13 +21,13 @@ from infra.constructs.moratoria import FlagPipeline, Moratoria
 from infra.constructs.operations import Alarms, Dashboard
 from infra.constructs.stage import StageQueue
 from infra.constructs.tasks import Tasks
-from infra.stacks.state import State
+from infra.stacks.state import StateStack
 
 if TYPE_CHECKING:
-    from infra.stacks.embedding import Embedding
+    from infra.stacks.embedding import EmbeddingStack
 
 
-class Flow(Stack):
+class FlowStack(Stack):
     """The way of a photo, from the topology."""
 
     def __init__(
@@ -36,12 +36,12 @@ class Flow(Stack):
         construct_id: str,
         config: Config,
         *,
-        state: State,
-        embedding: Embedding | None = None,
+        state: StateStack,
+        embedding: EmbeddingStack | None = None,
         **properties: Any,
     ) -> None:
         super().__init__(scope, construct_id, description="Abeyance: the way of a photo", **properties)
-        bus = Bus(self, "Events", config)
+        bus = EventBus(self, "Events", config)
         queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
         moratoria = Moratoria(self, "Moratoria", config)
         ledger_queue = queues[topology.LEDGER.name].queue
@@ -95,7 +95,7 @@ class Flow(Stack):
         # The flags function's policy names the profile, the profile the function; hence the order.
         policies = {}
         moratoria.complete(made["flags"].function, alarms.for_rollback)
-        world = permissions.World(
+        resources = permissions.Resources(
             stack=self,
             keys=state.keys.by_name,
             buckets=state.buckets.by_setting,
@@ -117,7 +117,7 @@ class Flow(Stack):
         )
         for name, function in made.items():
             own = [queues[name].receive_statement()] if name in queues else []
-            policies[name] = function.allow([*own, *permissions.of(name, world)])
+            policies[name] = function.allow([*own, *permissions.of(name, resources)])
         moratoria.first_deployment.node.add_dependency(policies["flags"])
         for name, queue in queues.items():
             queue.subscribe(bus.bus, settings, bus.undelivered)
@@ -130,18 +130,9 @@ class Flow(Stack):
             CfnOutput(self, "ConsoleUrl", value=console.url)
             if state.people:
                 CfnOutput(self, "ConsoleUserPool", value=state.people.pool.user_pool_id)
-        FlagPipeline(
-            self,
-            "FlagPipeline",
-            config,
-            moratoria=moratoria,
-            proposals=state.tables.by_setting["proposals_table"],
-            tenants=state.tables.by_setting["tenants_table"],
-            key=state.keys.by_name["records"],
-            ledger_queue=ledger_queue,
-        )
+        FlagPipeline(self, "FlagPipeline", config, permissions.of_flag_pipeline(resources))
         alarms.watch_api(api.rest)
-        Dashboard(self, "Dashboard", config, queues=queues, functions=made, api=api.rest)
+        Dashboard(self, "Dashboard", config, queues=queues, functions=made)
         # W6001: an output made of imports is what this one is for.
         self.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W6001"]}})
         #: What ``abeyance`` on an operator's machine must be told; ``make env`` prints it for a shell.

@@ -14,7 +14,7 @@ from infra.constructs.function import role_name
 from infra.constructs.storage import Buckets, Keys, Tables, add_vector_index
 
 
-class State(Stack):
+class StateStack(Stack):
     """Destroying it destroys evidence, so by default everything in it is retained."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config, **properties: Any) -> None:
