@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from infra.config import ROOT, Config
 
-from abeyance.deployment.settings import UNITS
+from abeyance.deployment.settings import UNITS, DeploymentSettings
 from infra import functions, layers
 
 
@@ -34,7 +34,8 @@ def test_pixel_function_starts_from_its_layer(name: str) -> None:
 
 
 def _import(code: str, name: str, layer: Path) -> None:
-    settings = UNITS[name].of(flags="appconfig:abeyance/live/moratoria").to_environment()
+    deployment = DeploymentSettings.of(flags="appconfig:abeyance/live/moratoria")
+    settings = deployment.environment_of(UNITS[name])
     path = [str(layer / "python"), str(ROOT / "functions" / name), sysconfig.get_path("purelib")]
     answer = subprocess.run(
         # -S: without the site's .pth files, of which one says where the repository is.
