@@ -226,7 +226,7 @@ def _deny(
     )
 
 
-def _lifecycle(bucket: topology.Bucket, config: Config) -> s3.LifecycleRule:
+def _lifecycle(bucket: topology.BucketShape, config: Config) -> s3.LifecycleRule:
     days = config.retention_days if bucket.expires else 0
     if bucket.setting == "uploads_bucket":
         days = config.photo_days

@@ -88,7 +88,7 @@ def _bucket(templates: Templates) -> str:
 
 
 @pytest.mark.parametrize("table", topology.TABLES, ids=lambda table: table.setting)
-def test_table(table: topology.Table, templates: Templates) -> None:
+def test_table(table: topology.TableShape, templates: Templates) -> None:
     (found,) = [
         properties
         for name, properties in _of(templates["AbeyanceState"]["Resources"], "AWS::DynamoDB::Table").items()
@@ -103,7 +103,7 @@ def test_table(table: topology.Table, templates: Templates) -> None:
 
 
 @pytest.mark.parametrize("bucket", topology.BUCKETS, ids=lambda bucket: bucket.setting)
-def test_bucket(bucket: topology.Bucket, templates: Templates) -> None:
+def test_bucket(bucket: topology.BucketShape, templates: Templates) -> None:
     (found,) = [
         properties
         for name, properties in _of(templates["AbeyanceState"]["Resources"], "AWS::S3::Bucket").items()

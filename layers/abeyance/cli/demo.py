@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def demo(
-    page: Annotated[Path, typer.Option(help="Where to write the page with the faces side by side.")] = Path(
-        "abeyance-demo.html"
-    ),
+    page: Annotated[
+        Path, typer.Option(help="Write the page with the faces side by side to this file.")
+    ] = Path("abeyance-demo.html"),
     as_json: Json = False,
 ) -> None:
-    """Run real photos through the whole system on this machine and show what came of them.
+    """Run real photos through the whole system on this machine and show the outcomes.
 
-    The photos and the models come from registry packages the first time and from the cache afterwards. Nothing
-    leaves this machine. The exit code is 1 if the ledger does not verify.
+    Photos and models come from registry packages the first time and from the cache afterwards. Nothing leaves this
+    machine. The exit code is 1 if the ledger does not verify.
     """
     from abeyance.local.demo import prepare, run
     from abeyance.local.demo_page import write_page
@@ -81,14 +81,21 @@ def _show(found: Demonstration, page: Path) -> None:
 
     from abeyance.local.demo_page import verdict
 
-    accuracy = found.accuracy
+    decided = [
+        (outcome.photo.key, outcome.result["event"], outcome.result["decision"]["reason"])
+        for outcome in (*found.police, *found.missing_children)
+    ]
+    console.print(table("Halted, and why", ["upload", "outcome", "why"], decided))
+    state = "[bold green]holds[/]" if found.ledger.ok else "[bold red]is broken[/]"
+    console.print(f"The ledger of {found.ledger.entries} entries {state}.\n")
     rows = []
     for outcome in found.portraits:
         good, words = verdict(outcome)
         best = outcome.candidates[0] if outcome.candidates else None
         whom = f"{best['external_image_id']} ({best['similarity']:.1f})" if best else "–"
         rows.append((outcome.photo.name, whom, Text(words, "green" if good else "red")))
-    console.print(table("Portraits: who was matched", ["photo", "candidate (similarity)", ""], rows))
+    console.print(table("Portraits: matches and misses", ["photo", "candidate (similarity)", ""], rows))
+    accuracy = found.accuracy
     console.print(
         table(
             f"{accuracy.people} people of about 1920, {accuracy.probes} probes, threshold {accuracy.threshold:g}",
@@ -98,14 +105,7 @@ def _show(found: Demonstration, page: Path) -> None:
     )
     bad = [(outcome.photo.name, outcome.result["reason"], outcome.result["message"]) for outcome in found.bad]
     console.print(table("Rejected, each with a reason", ["upload", "reason", "what to do"], bad))
-    decided = [
-        (outcome.photo.key, outcome.result["event"], outcome.result["decision"]["reason"])
-        for outcome in (*found.police, *found.missing_children)
-    ]
-    console.print(table("Under the halt", ["upload", "outcome", "why"], decided))
-    state = "[bold green]holds[/]" if found.ledger.ok else "[bold red]is broken[/]"
     console.print(
-        f"\n{found.uploads} photos in {found.seconds:.1f} s. The ledger of {found.ledger.entries} entries {state}. "
-        f"Faces side by side: {page.resolve().as_uri()}",
+        f"\n{found.uploads} photos in {found.seconds:.1f} s. Faces side by side: {page.resolve().as_uri()}",
         soft_wrap=True,
     )

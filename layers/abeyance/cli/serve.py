@@ -21,15 +21,15 @@ HINT = """
 
 
 def serve(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 4566,
+    port: Annotated[int, typer.Option(help="Listen on this port of 127.0.0.1; 0 takes a free one.")] = 4566,
     flags: Annotated[
         Path | None,
-        typer.Option(help="Flags document to obey; made with the police halt on if it is not there yet."),
+        typer.Option(help="Obey this flags document; created with the police halt on if it is missing."),
     ] = None,
 ) -> None:
     """Serve S3, SQS, DynamoDB and EventBridge at one local URL, with every function behind it.
 
-    It prints how to reach it from another terminal with the AWS CLI. Everything is in memory and gone when it stops.
+    It prints the commands for the AWS CLI in another terminal. Everything is in memory and lost when it stops.
     """
     from abeyance.deployment.settings import DeploymentSettings
     from abeyance.local.gateway import mount_console

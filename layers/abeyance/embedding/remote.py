@@ -21,6 +21,11 @@ _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _REFUSAL_STATUSES = frozenset({400, 411, 413, 415, 422})
 
 
+def is_retryable(status: int) -> bool:
+    """Return True if the same request may succeed after a response of this HTTP status."""
+    return status in _RETRYABLE_STATUSES or status >= 500
+
+
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits and tries of a client.
 
@@ -179,6 +184,6 @@ def _judge(response: EndpointResponse) -> tuple[str, bool]:
         pass  # a load balancer's page, not ours
     if response.status in _REFUSAL_STATUSES and reason:
         raise ChipsRefused(reason, f"the embedding endpoint refuses the chips: {message}")
-    if response.status in _RETRYABLE_STATUSES or response.status >= 500:
+    if is_retryable(response.status):
         return f"the embedding endpoint answers {response.status} {reason}".rstrip(), True
     return f"there is no embedding endpoint at the configured address: it answers {response.status}", False

@@ -7,22 +7,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from abeyance.embedding import npy
-from abeyance.embedding.remote import EndpointResponse, EndpointUnreachable
+from abeyance.embedding.remote import EndpointResponse, EndpointUnreachable, is_retryable
 
-#: SageMaker's own errors that pass by themselves; others (no such endpoint, no permission) do not.
-_RETRYABLE_CODES = frozenset(
-    {
-        "InternalDependencyException",
-        "InternalFailure",
-        "ModelNotReadyException",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
+_THROTTLED = frozenset({"RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequestsException"})
 
 
 class SageMakerTransport:
@@ -66,5 +53,6 @@ def _container_response(error: ClientError) -> EndpointResponse:
         # 424: the container answered with another status than 200, or not at all (then the status is 0).
         status = int(details.get("OriginalStatusCode") or 500)
         return EndpointResponse(status, "", str(details.get("OriginalMessage", "")).encode())
-    retryable = code in _RETRYABLE_CODES or details["ResponseMetadata"]["HTTPStatusCode"] >= 500
+    # SageMaker throttles with status 400.
+    retryable = is_retryable(details["ResponseMetadata"]["HTTPStatusCode"]) or code in _THROTTLED
     raise EndpointUnreachable(f"SageMaker answers {code}", retryable=retryable) from error

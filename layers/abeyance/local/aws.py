@@ -143,7 +143,7 @@ def create_resources(client: Callable[[str], Any], settings: DeploymentSettings)
         _create_stage(sqs, eventbridge, settings, stage)
 
 
-def _create_table(dynamodb: Any, name: str, table: topology.Table) -> None:
+def _create_table(dynamodb: Any, name: str, table: topology.TableShape) -> None:
     keys = [(table.partition_key, "HASH")] + ([(table.sort_key, "RANGE")] if table.sort_key else [])
     dynamodb.create_table(
         TableName=name,
@@ -153,7 +153,7 @@ def _create_table(dynamodb: Any, name: str, table: topology.Table) -> None:
     )
 
 
-def _create_bucket(s3: Any, name: str, bucket: topology.Bucket) -> None:
+def _create_bucket(s3: Any, name: str, bucket: topology.BucketShape) -> None:
     s3.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if bucket.object_lock else {}))
     if bucket.versioned and not bucket.object_lock:
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})

@@ -1,4 +1,4 @@
-"""The demonstration: real photos through the real handlers on this machine, and what came of each of them."""
+"""The demonstration: real photos through the real handlers on this machine, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -12,53 +12,55 @@ from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, PngImagePlugin
 
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.ledger.findings import Report
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
+from abeyance.local.moto import object_exists
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
+from abeyance.pipeline.uploads import result_key
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.registry import Progress
 from abeyance.vision.models.store import fetch
 
-#: Similarity from which the demonstration calls two faces one person: the default of every search.
+#: Lowest similarity of a match: the default of every search.
 THRESHOLD = 80.0
 
 
-class Photo(msgspec.Struct, frozen=True, kw_only=True):
-    """A photo to upload, and what is known of it beforehand."""
+class SamplePhoto(msgspec.Struct, frozen=True, kw_only=True):
+    """A photo to upload, with its ground truth."""
 
     key: str
     body: bytes
-    #: Who is in it; empty if nobody that the collection knows.
+    #: The person in it; empty if it is nobody in the collection.
     person: str = ""
     metadata: dict[str, str] = {}
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """The name of the file."""
         return self.key.rsplit("/", 1)[-1]
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a photo: its result document, as it lies in the results bucket."""
+class SampleOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A photo and its result document from the results bucket."""
 
-    photo: Photo
+    photo: SamplePhoto
     result: dict[str, Any]
 
     @property
     def candidates(self) -> list[dict[str, Any]]:
-        """Candidates of the largest face, nearest first."""
+        """The candidates of the largest face, nearest first."""
         faces = self.result.get("faces", [])
         return faces[0].get("matches", []) if faces else []
 
 
-class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """Identification on the thirty people, as ISO/IEC 19795-1 counts it.
+class DemoAccuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """Identification of the thirty people, by ISO/IEC 19795-1.
 
     ``fnir`` counts mated searches whose mate is not returned at the threshold; ``fpir`` counts, over the same
     probes with the mate taken out of the gallery, searches that return anybody else.
@@ -73,25 +75,25 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Demonstration(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the demonstration found."""
+    """The outcomes of the demonstration."""
 
-    accuracy: Accuracy
-    scrapshots: list[Outcome]
-    portraits: list[Outcome]
-    bad: list[Outcome]
-    police: list[Outcome]
-    missing_children: list[Outcome]
+    accuracy: DemoAccuracy
+    scrapshots: list[SampleOutcome]
+    portraits: list[SampleOutcome]
+    bad: list[SampleOutcome]
+    police: list[SampleOutcome]
+    missing_children: list[SampleOutcome]
     ledger: Report
     uploads: int
     seconds: float
-    indexed: dict[str, Photo]
+    indexed: dict[str, SamplePhoto]
 
 
 Steps = Callable[[str, int, int], None]
 
 
 def prepare(progress: Progress | None = None) -> None:
-    """Fetch the models and the sample photos; nothing to do the second time."""
+    """Fetch the models and the sample photos that are not on this machine yet."""
     manifest = Manifest.load()
     settings = DeploymentSettings()
     models = [manifest[settings.detector_model], manifest[settings.embedder_model]]
@@ -101,13 +103,13 @@ def prepare(progress: Progress | None = None) -> None:
 
 
 def run(system: LocalSystem, steps: Steps) -> Demonstration:
-    """Upload everything to a running ``system``, wait, and collect the results; ``steps`` is told how far it is."""
+    """Upload everything to a running ``system``, wait, and return the outcomes; ``steps`` gets the progress."""
     start = time.perf_counter()
     register(system, TENANTS)
     gallery, probes = _scrapshots()
     portraits, portrait_probes = _portraits()
     police, missing = _agencies()
-    bad = list(_bad())
+    bad = list(_unusable())
     first = [*gallery, *portraits, *(photo for photo in missing if "/index/" in photo.key)]
     second = [
         *probes,
@@ -137,8 +139,8 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     )
 
 
-def accuracy(outcomes: Sequence[Outcome]) -> Accuracy:
-    """Rank-1, FNIR and FPIR of searches for people who are all in the gallery, asked for without a threshold."""
+def accuracy(outcomes: Sequence[SampleOutcome]) -> DemoAccuracy:
+    """Return rank-1, FNIR and FPIR of searches without a threshold for people who are all in the gallery."""
     first = missed = false = 0
     for outcome in outcomes:
         ranked = outcome.candidates
@@ -147,7 +149,7 @@ def accuracy(outcomes: Sequence[Outcome]) -> Accuracy:
         missed += outcome.photo.person not in above
         false += any(person != outcome.photo.person for person in above)
     count = len(outcomes)
-    return Accuracy(
+    return DemoAccuracy(
         people=len({outcome.photo.person for outcome in outcomes}),
         probes=count,
         rank_1=first / count,
@@ -160,18 +162,20 @@ def _person(match: dict[str, Any]) -> str:
     return str(match["external_image_id"])[:5]
 
 
-def _scrapshots() -> tuple[list[Photo], list[Photo]]:
+def _scrapshots() -> tuple[list[SamplePhoto], list[SamplePhoto]]:
     """One photo of each of the thirty people for the gallery; all others are probes, and want every candidate."""
     paths = [path for name, path in sorted(fetch_samples("csu-scrapshots").items()) if name.endswith(".pgm")]
-    gallery: dict[str, Photo] = {}
+    gallery: dict[str, SamplePhoto] = {}
     probes = []
     for path in paths:
         person, name = path.name[:5], f"{path.stem}.png"
         if person not in gallery:
-            gallery[person] = Photo(key=f"acme/index/scrapshots/{name}", body=as_png(path), person=person)
+            gallery[person] = SamplePhoto(
+                key=f"acme/index/scrapshots/{name}", body=as_png(path), person=person
+            )
         else:
             probes.append(
-                Photo(
+                SamplePhoto(
                     key=f"acme/search/scrapshots/{name}",
                     body=as_png(path),
                     person=person,
@@ -182,29 +186,29 @@ def _scrapshots() -> tuple[list[Photo], list[Photo]]:
     return [photo for person, photo in gallery.items() if person in known], probes
 
 
-def _portraits() -> tuple[list[Photo], list[Photo]]:
+def _portraits() -> tuple[list[SamplePhoto], list[SamplePhoto]]:
     files = fetch_samples("white-house-portraits")
     astronaut = fetch_samples("astronaut")["astronaut.png"]
     gallery = [
-        Photo(key=f"acme/index/presidents/{name}", body=files[name].read_bytes(), person=name[:5])
+        SamplePhoto(key=f"acme/index/presidents/{name}", body=files[name].read_bytes(), person=name[:5])
         for name in ("obama.jpg", "biden.jpg")
     ]
     probes = [
-        Photo(key=f"acme/search/presidents/{name}", body=files[name].read_bytes(), person="obama")
+        SamplePhoto(key=f"acme/search/presidents/{name}", body=files[name].read_bytes(), person="obama")
         for name in sorted(files)
         if name.startswith("obama") and name != "obama.jpg"
     ]
-    probes.append(Photo(key="acme/search/presidents/astronaut.png", body=astronaut.read_bytes()))
+    probes.append(SamplePhoto(key="acme/search/presidents/astronaut.png", body=astronaut.read_bytes()))
     return gallery, probes
 
 
-def _agencies() -> tuple[list[Photo], list[Photo]]:
-    """What the police are halted on, and what an exempt organisation goes on with."""
+def _agencies() -> tuple[list[SamplePhoto], list[SamplePhoto]]:
+    """Return the photos of the police, which are halted, and of an exempt organisation, which are permitted."""
     files = fetch_samples("white-house-portraits")
     one, other = files["obama.jpg"].read_bytes(), files["obama2.jpg"].read_bytes()
     police = [
-        Photo(key="springfield-police/index/arrests/arrest.jpg", body=one),
-        Photo(
+        SamplePhoto(key="springfield-police/index/arrests/arrest.jpg", body=one),
+        SamplePhoto(
             key="springfield-police/search/arrests/suspect.jpg",
             body=other,
             metadata={"purpose": "criminal_investigation"},
@@ -212,14 +216,14 @@ def _agencies() -> tuple[list[Photo], list[Photo]]:
     ]
     purpose = {"purpose": "missing_children"}
     missing = [
-        Photo(key="icmec/index/missing/reported.jpg", body=one, person="reported", metadata=purpose),
-        Photo(key="icmec/search/missing/sighting.jpg", body=other, person="reported", metadata=purpose),
+        SamplePhoto(key="icmec/index/missing/reported.jpg", body=one, person="reported", metadata=purpose),
+        SamplePhoto(key="icmec/search/missing/sighting.jpg", body=other, person="reported", metadata=purpose),
     ]
     return police, missing
 
 
-def _bad() -> Iterator[Photo]:
-    """Uploads that must end in a reason."""
+def _unusable() -> Iterator[SamplePhoto]:
+    """Yield photos that must be rejected."""
     files = fetch_samples("white-house-portraits")
     portrait = files["obama.jpg"].read_bytes()
     yield _search("truncated.jpg", portrait[: len(portrait) // 3])
@@ -231,47 +235,39 @@ def _bad() -> Iterator[Photo]:
     yield _search("no-face.jpg", body.getvalue())
 
 
-def _search(name: str, body: bytes) -> Photo:
-    return Photo(key=f"acme/search/presidents/{name}", body=body)
+def _search(name: str, body: bytes) -> SamplePhoto:
+    return SamplePhoto(key=f"acme/search/presidents/{name}", body=body)
 
 
 def _png_header(width: int, height: int) -> bytes:
-    """A PNG that declares its size and has next to no pixels."""
+    """Return a PNG that declares a size in pixels and has next to none."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = io.BytesIO()
+    body.write(b"\x89PNG\r\n\x1a\n")
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")):
+        PngImagePlugin.putchunk(body, kind, data)
+    return body.getvalue()
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
-
-
-def _upload(system: LocalSystem, photos: Sequence[Photo], what: str, steps: Steps) -> None:
-    """Put the photos and wait for a result of each."""
-    s3, bucket = system.client("s3"), system.settings.uploads_bucket
-    total = len(photos)
+def _upload(system: LocalSystem, photos: Sequence[SamplePhoto], what: str, steps: Steps) -> None:
+    """Put the photos and wait until every event has been processed."""
+    s3, settings, total = system.client("s3"), system.settings, len(photos)
     for photo in photos:
-        s3.put_object(Bucket=bucket, Key=photo.key, Body=photo.body, Metadata=photo.metadata)
+        s3.put_object(Bucket=settings.uploads_bucket, Key=photo.key, Body=photo.body, Metadata=photo.metadata)
     while system.busy():
-        steps(what, _results(system, photos), total)
+        done = sum(object_exists(settings.results_bucket, result_key(photo.key)) for photo in photos)
+        steps(what, done, total)
         time.sleep(0.5)
     steps(what, total, total)
 
 
-def _results(system: LocalSystem, photos: Sequence[Photo]) -> int:
-    pages = (
-        system.client("s3").get_paginator("list_objects_v2").paginate(Bucket=system.settings.results_bucket)
-    )
-    there = {found["Key"] for page in pages for found in page.get("Contents", [])}
-    return sum(f"{photo.key}.json" in there for photo in photos)
-
-
-def _outcomes(system: LocalSystem, photos: Sequence[Photo]) -> list[Outcome]:
+def _outcomes(system: LocalSystem, photos: Sequence[SamplePhoto]) -> list[SampleOutcome]:
     s3 = system.client("s3")
     outcomes = []
     for photo in photos:
         try:
-            answer = s3.get_object(Bucket=system.settings.results_bucket, Key=f"{photo.key}.json")
+            answer = s3.get_object(Bucket=system.settings.results_bucket, Key=result_key(photo.key))
         except ClientError as error:
             raise RuntimeError(f"{photo.key} has no result; {system.waiting()}") from error
-        outcomes.append(Outcome(photo=photo, result=json.loads(answer["Body"].read())))
+        outcomes.append(SampleOutcome(photo=photo, result=json.loads(answer["Body"].read())))
     return outcomes

@@ -1,4 +1,4 @@
-"""The demonstration as a page: probe and candidate side by side, self-contained."""
+"""The demonstration as a self-contained page: decisions, the ledger, then probes and candidates side by side."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from typing import Any
 import jinja2
 from PIL import Image, UnidentifiedImageError
 
-from abeyance.local.demo import THRESHOLD, Demonstration, Outcome, Photo
+from abeyance.local.demo import THRESHOLD, Demonstration, SampleOutcome, SamplePhoto
 
-#: Longest side of a thumbnail in pixels.
-THUMBNAIL = 160
+#: Longest side of a thumbnail.
+THUMBNAIL_PX = 160
 
 
 def write_page(demo: Demonstration, path: Path) -> None:
     """Write the page to ``path``."""
-    pairs = [_pair(outcome, demo.indexed) for outcome in demo.scrapshots]
+    groups = {"portraits": demo.portraits, "scrapshots": demo.scrapshots}
+    pairs = {
+        name: [_pair(outcome, demo.indexed) for outcome in outcomes] for name, outcomes in groups.items()
+    }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("abeyance.local", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    page = environment.get_template("demo.html.j2").render(
-        demo=demo,
-        wrong=[pair for pair in pairs if not pair["good"]],
-        right=[pair for pair in pairs if pair["good"]],
-        portraits=[_pair(outcome, demo.indexed) for outcome in demo.portraits],
-    )
+    page = environment.get_template("demo.html.j2").render(demo=demo, pairs=pairs)
     path.write_text(page, encoding="utf-8")
 
 
-def verdict(outcome: Outcome) -> tuple[bool, str]:
-    """Whether a search ended as it should, and how, in words."""
+def verdict(outcome: SampleOutcome) -> tuple[bool, str]:
+    """Return True if a search ended as it should, and its outcome in words."""
     person, matches = outcome.photo.person, [m for m in outcome.candidates if m["similarity"] >= THRESHOLD]
     names = [str(match["external_image_id"])[:5] for match in matches]
     if not person:
@@ -44,7 +42,7 @@ def verdict(outcome: Outcome) -> tuple[bool, str]:
     return True, "matched"
 
 
-def _pair(outcome: Outcome, indexed: dict[str, Photo]) -> dict[str, Any]:
+def _pair(outcome: SampleOutcome, indexed: dict[str, SamplePhoto]) -> dict[str, Any]:
     good, words = verdict(outcome)
     best = outcome.candidates[0] if outcome.candidates else None
     candidate = indexed.get(best["external_image_id"]) if best else None
@@ -62,7 +60,7 @@ def _pair(outcome: Outcome, indexed: dict[str, Photo]) -> dict[str, Any]:
 def _thumbnail(body: bytes) -> str:
     try:
         image = Image.open(io.BytesIO(body))
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
         small = io.BytesIO()
         image.convert("RGB").save(small, "JPEG", quality=80)
     except (UnidentifiedImageError, OSError):

@@ -74,25 +74,14 @@ def _backoff_s(receives: int) -> int:
 
 
 def _record(message: Message, arn: str) -> dict[str, Any]:
+    """Return a message as Lambda hands it on, with the attributes that functions read."""
     return {
         "messageId": message.id,
-        "receiptHandle": message.receipt_handle,
         "body": message.body,
-        "attributes": _attributes(message),
-        "messageAttributes": {},
+        "attributes": {
+            "ApproximateReceiveCount": str(message.approximate_receive_count),
+            "SentTimestamp": str(message.sent_timestamp),
+        },
         "eventSource": "aws:sqs",
         "eventSourceARN": arn,
     }
-
-
-def _attributes(message: Message) -> dict[str, str]:
-    known = {
-        "ApproximateReceiveCount": message.approximate_receive_count,
-        "SentTimestamp": message.sent_timestamp,
-        "ApproximateFirstReceiveTimestamp": message.approximate_first_receive_timestamp,
-        "SenderId": message.sender_id,
-        "MessageGroupId": message.group_id,
-        "MessageDeduplicationId": message.deduplication_id,
-        "SequenceNumber": message.sequence_number,
-    }
-    return {name: str(value) for name, value in known.items() if value is not None}

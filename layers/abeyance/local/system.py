@@ -7,24 +7,16 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.aws import LocalAws
-from abeyance.local.gateway import mount_api
+from abeyance.local.gateway import FunctionGateway, mount_api
 from abeyance.local.moto import Inbox
 from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
-
-
-class Service(Protocol):
-    """A service at the local URL beside AWS."""
-
-    def stop(self) -> None:
-        """End its processes."""
-        ...
 
 
 class LocalSystem:
@@ -49,7 +41,7 @@ class LocalSystem:
         settings = (settings or DeploymentSettings()).replace(flags=f"file:{self.flags}")
         self.aws = LocalAws(port, settings)
         self.pollers: dict[str, Poller] = {}
-        self.services: list[Service] = []
+        self.services: list[FunctionGateway] = []
         self._timekeeper: Timekeeper | None = None
 
     @property

@@ -65,7 +65,7 @@ def _call(operation: Callable[..., Any], **parameters: str) -> Any:
 
 
 class EventBridgeBus:
-    """:class:`~abeyance.pipeline.ports.Bus` on EventBridge."""
+    """:class:`~abeyance.pipeline.ports.EventBus` on EventBridge."""
 
     def __init__(self, eventbridge: Any, bus: str) -> None:
         self._eventbridge = eventbridge

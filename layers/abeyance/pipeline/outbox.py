@@ -12,7 +12,7 @@ from abeyance.moratorium.decide import Decision
 from abeyance.pipeline import events
 from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.events import Event, Upload
-from abeyance.pipeline.ports import Bus, ObjectStore
+from abeyance.pipeline.ports import EventBus, ObjectStore
 from abeyance.pipeline.upload_records import UploadRecords, UploadState
 from abeyance.pipeline.uploads import result_key
 
@@ -57,7 +57,7 @@ class Outbox:
     """
 
     def __init__(
-        self, stage: str, records: UploadRecords, bus: Bus, objects: ObjectStore, results_bucket: str
+        self, stage: str, records: UploadRecords, bus: EventBus, objects: ObjectStore, results_bucket: str
     ) -> None:
         self._stage = stage
         self._records = records

@@ -44,7 +44,7 @@ class ObjectStore(Heads, Protocol):
         ...
 
 
-class Bus(Protocol):
+class EventBus(Protocol):
     """The bus of our events."""
 
     def emit(self, events: Sequence[Event]) -> None:

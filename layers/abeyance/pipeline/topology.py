@@ -174,7 +174,7 @@ SWEEP = Schedule("sweep", "recognize", 60)
 SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP)
 
 
-class Table(msgspec.Struct, frozen=True):
+class TableShape(msgspec.Struct, frozen=True):
     """A DynamoDB table with string keys, billed on demand."""
 
     #: Field of the settings that holds its name.
@@ -186,16 +186,16 @@ class Table(msgspec.Struct, frozen=True):
 
 
 TABLES = (
-    Table("tenants_table", "pk", "sk"),
-    Table("uploads_table", "object", ttl="expires"),
-    Table("gallery_table", "pk", "sk", ttl="expires"),
-    Table("ledger_table", "pk", "sk"),
-    Table("proposals_table", "pk", "sk"),
-    Table("reviews_table", "pk", "sk", ttl="expires"),
+    TableShape("tenants_table", "pk", "sk"),
+    TableShape("uploads_table", "object", ttl="expires"),
+    TableShape("gallery_table", "pk", "sk", ttl="expires"),
+    TableShape("ledger_table", "pk", "sk"),
+    TableShape("proposals_table", "pk", "sk"),
+    TableShape("reviews_table", "pk", "sk", ttl="expires"),
 )
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class BucketShape(msgspec.Struct, frozen=True):
     """An S3 bucket: private, encrypted, TLS only."""
 
     setting: str
@@ -209,9 +209,9 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 BUCKETS = (
-    Bucket("uploads_bucket", events=True),
-    Bucket("chips_bucket", expires=True),
-    Bucket("results_bucket", expires=True),
-    Bucket("gallery_bucket"),
-    Bucket("ledger_bucket", versioned=True, object_lock=True),
+    BucketShape("uploads_bucket", events=True),
+    BucketShape("chips_bucket", expires=True),
+    BucketShape("results_bucket", expires=True),
+    BucketShape("gallery_bucket"),
+    BucketShape("ledger_bucket", versioned=True, object_lock=True),
 )
