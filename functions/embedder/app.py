@@ -55,7 +55,7 @@ class App:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._max_bytes = npy.MAX_HEADER + endpoint.settings.max_chips * npy.CHIP_BYTES
+        self._max_bytes = npy.MAX_HEADER_BYTES + endpoint.settings.max_chips * npy.CHIP_BYTES
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -1,7 +1,7 @@
-"""What the embedding endpoint and its clients say to each other: NumPy's own file format, and nothing that can run.
+"""The wire format between the embedding endpoint and its clients: NumPy's own file format, without pickle.
 
-The header of an ``.npy`` file is a literal that NumPy evaluates without executing it; objects would need pickle,
-which is never used here. Everything is checked against the header and the number of bytes before any array exists.
+NumPy parses the header of an ``.npy`` file as a literal and executes nothing. Header and number of bytes are checked
+before any array is made.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CHIP = (112, 112, 3)
 CHIP_BYTES = math.prod(CHIP)
 #: Most chips of one request: 4.8 MB, below the 6 MiB that SageMaker's InvokeEndpoint takes.
 MAX_CHIPS = 128
-#: Longest header that is read. NumPy writes 128 bytes for every array that is spoken of here.
-MAX_HEADER = 1024
+#: Longest header that is read, in bytes. NumPy writes 128 for the arrays of this format.
+MAX_HEADER_BYTES = 1024
 #: Identity of the model, on every answer of the endpoint.
 MODEL_HEADER = "X-Abeyance-Model"
 #: The only response header of a container that SageMaker hands on; here it carries the same identity.
@@ -29,13 +29,13 @@ SAGEMAKER_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 class BadBody(ValueError):
-    """Bytes that are not the array that was asked for.
+    """A body that is not the expected array.
 
     Attributes
     ----------
     reason
-        Machine-readable: BAD_NPY, BAD_DTYPE, BAD_SHAPE, TOO_MANY_CHIPS or BAD_LENGTH. The text is for people; neither
-        holds any of the content.
+        Machine-readable: BAD_NPY, BAD_DTYPE, BAD_SHAPE, TOO_MANY_CHIPS or BAD_LENGTH. The message is for people;
+        neither quotes the content.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -44,14 +44,14 @@ class BadBody(ValueError):
 
 
 def encode(array: NDArray[Any]) -> bytes:
-    """``array`` as an .npy file, version 1.0, C order. Raises ValueError for object arrays."""
+    """Return ``array`` as an .npy file, version 1.0, C order. Raises ``ValueError`` for object arrays."""
     file = io.BytesIO()
     npy.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     return file.getvalue()
 
 
 def decode_chips(body: bytes | bytearray | memoryview, max_chips: int = MAX_CHIPS) -> NDArray[np.uint8]:
-    """The chips of a request.
+    """Return the chips of a request.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def decode_chips(body: bytes | bytearray | memoryview, max_chips: int = MAX_CHIP
 
 
 def decode_templates(body: bytes | bytearray | memoryview, count: int, dimension: int) -> NDArray[np.float32]:
-    """The templates of an answer, (``count``, ``dimension``) float32; raises :class:`BadBody`."""
+    """Return the templates of a response, (``count``, ``dimension``) float32; raises :class:`BadBody`."""
     shape, dtype, data = _open(body)
     if dtype != np.float32:
         raise BadBody("BAD_DTYPE", "templates are float32")
@@ -83,18 +83,18 @@ def decode_templates(body: bytes | bytearray | memoryview, count: int, dimension
 
 
 def _open(body: bytes | bytearray | memoryview) -> tuple[tuple[int, ...], np.dtype[Any], memoryview]:
-    """Shape and type that the header declares, and the bytes after it."""
-    file = io.BytesIO(memoryview(body)[: MAX_HEADER + 16])
+    """Return the shape and dtype that the header declares, and the bytes after it."""
+    file = io.BytesIO(memoryview(body)[: MAX_HEADER_BYTES + 16])
     try:
         version = npy.read_magic(file)
         if version == (1, 0):
-            shape, fortran, dtype = npy.read_array_header_1_0(file, max_header_size=MAX_HEADER)
+            shape, fortran, dtype = npy.read_array_header_1_0(file, max_header_size=MAX_HEADER_BYTES)
         elif version == (2, 0):
-            shape, fortran, dtype = npy.read_array_header_2_0(file, max_header_size=MAX_HEADER)
+            shape, fortran, dtype = npy.read_array_header_2_0(file, max_header_size=MAX_HEADER_BYTES)
         else:
             raise ValueError
     except Exception as error:
-        # Whatever the header makes of the parser (ValueError, SyntaxError, TypeError, ...): it is no such file.
+        # The parser raises ValueError, SyntaxError, TypeError and others on a bad header.
         raise BadBody("BAD_NPY", "the body is not an .npy file of version 1.0 or 2.0") from error
     if fortran and len(shape) > 1:
         raise BadBody("BAD_SHAPE", "the array is in Fortran order; write it with numpy.ascontiguousarray")

@@ -163,7 +163,7 @@ def _person(match: dict[str, Any]) -> str:
 
 
 def _scrapshots() -> tuple[list[SamplePhoto], list[SamplePhoto]]:
-    """One photo of each of the thirty people for the gallery; all others are probes, and want every candidate."""
+    """Return one photo of each of the thirty people for the gallery, and all others as probes without a threshold."""
     paths = [path for name, path in sorted(fetch_samples("csu-scrapshots").items()) if name.endswith(".pgm")]
     gallery: dict[str, SamplePhoto] = {}
     probes = []

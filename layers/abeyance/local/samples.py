@@ -37,16 +37,16 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def sample_sets() -> tuple[SampleSet, ...]:
-    """Every set that ``samples.json`` names."""
+    """Return every set that ``samples.json`` names."""
     text = resources.files(__package__).joinpath("samples.json").read_bytes()
     return msgspec.json.decode(text, type=_Document).samples
 
 
 def fetch_samples(name: str, progress: Progress | None = None) -> dict[str, Path]:
-    """The files of one set by file name, from the cache or from the registry.
+    """Return the files of one set by file name, from the cache or from the registry.
 
     Raises ``KeyError`` for an unknown set, and :class:`~abeyance.vision.errors.PackageUnavailable` or
-    :class:`~abeyance.vision.errors.ModelCorrupt` if the package cannot be had or is not the one that is meant.
+    :class:`~abeyance.vision.errors.ModelCorrupt` if the package is unavailable or has another hash.
     """
     sets = {sample.name: sample for sample in sample_sets()}
     chosen = sets[name]
@@ -55,7 +55,7 @@ def fetch_samples(name: str, progress: Progress | None = None) -> dict[str, Path
 
 
 def as_png(path: Path) -> bytes:
-    """A photo in a format that people upload: the CSU scrap shots are PGM files, which Abeyance does not take."""
+    """Return a photo as PNG: the CSU scrap shots are PGM files, which Abeyance does not accept."""
     with Image.open(path) as image:
         body = io.BytesIO()
         image.save(body, "PNG")

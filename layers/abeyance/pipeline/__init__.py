@@ -1,1 +1,1 @@
-"""The way of a photo through the system: topology, typed events, and one module per stage."""
+"""The pipeline that a photo passes: topology, typed events, batches of messages, and one module per stage."""

@@ -1,8 +1,8 @@
 """The typed events of the pipeline: a versioned public contract, from which the JSON Schemas are made.
 
 Each class is one EventBridge ``detail``; its ``detail-type`` is the class name in words (``UploadPermitted`` is
-``Upload Permitted``). Identifiers are deterministic, so a stage that runs twice says the same thing twice and
-whoever listens can tell. Boxes are shares of the upright image's width and height, as in Rekognition.
+``Upload Permitted``). Identifiers are deterministic, so a subscriber recognises an event that a stage emits twice.
+Boxes are shares of the upright image's width and height, as in Rekognition.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SCHEMA = "1"
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One version of one object in the uploads bucket, and what its key says."""
+    """One version of one object in the uploads bucket, with the tenant, action and collection of its key."""
 
     bucket: str
     key: str
     #: S3 version id where the bucket has versions, else the ETag without quotes; empty for a deletion.
     version: str
-    #: S3's order of events on one key, as in the event: hexadecimal, compared after padding on the right.
+    #: S3's order of events on one key, as in the event; see :func:`abeyance.aws.sequencer.sequencer_order`.
     sequencer: str
     tenant: str = ""
     #: ``index``, ``search`` or ``analyze``.
@@ -41,18 +41,18 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def identity(self) -> str:
-        """What makes this upload itself, as hexadecimal digits: equal for every redelivery of its event."""
+        """The upload's id, 32 hexadecimal digits: equal for every redelivery of its event."""
         parts = "\0".join((self.bucket, self.key, self.version, self.sequencer))
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
     @property
     def folder(self) -> str:
-        """Prefix, ending in a slash, of all that is derived from any version of this object."""
+        """The prefix, ending in a slash, of everything that is derived from any version of this object."""
         return f"{self.tenant}/{hashlib.sha256(f'{self.bucket}/{self.key}'.encode()).hexdigest()[:32]}/"
 
     @property
     def photo(self) -> str:
-        """The same for every upload of the same bytes to the same key, as hexadecimal digits."""
+        """The photo's id, 32 hexadecimal digits: equal for every upload of the same bytes to the same key."""
         return hashlib.sha256("\0".join((self.bucket, self.key, self.version)).encode()).hexdigest()[:32]
 
 
@@ -76,20 +76,20 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """What a model says, and how sure it is, 0 to 100: of the answers given with 90, about 90 in 100 are right."""
+    """A model's answer and its calibrated confidence, 0 to 100: of the answers with 90, about 90 in 100 are right."""
 
     value: str
     confidence: float
 
 
 class FaceAttributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a face seems to be. Whatever no model tells, or none is sure enough of, is absent."""
+    """The estimated attributes of a face. An attribute without a model, or with too little confidence, is absent."""
 
     #: Lowest and highest age in years.
     age_range: tuple[int, int] | None = None
-    #: ``Female`` or ``Male``, as a stranger would guess.
+    #: ``Female`` or ``Male``: a stranger's guess, not an identity.
     gender: Judgement | None = None
-    #: How the face looks, not what anybody feels: Rekognition's names, 0 to 100.
+    #: Expressions of the face, not feelings of the person, by Rekognition's names: 0 to 100.
     emotions: dict[str, float] = {}
     #: ``true`` or ``false``.
     smile: Judgement | None = None
@@ -97,17 +97,17 @@ class FaceAttributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
-    """A face that was found. ``landmarks`` are five (x, y) shares of the image, the subject's right eye first."""
+    """A detected face. ``landmarks`` are five (x, y) shares of the image, the subject's right eye first."""
 
     box: Box
     confidence: float
     quality: Quality
     landmarks: tuple[tuple[float, float], ...]
-    #: Why the quality filter set it aside, as Rekognition's ``UnindexedFaces`` reasons; empty if it passed.
+    #: The reasons of the quality filter, as in Rekognition's ``UnindexedFaces``; empty for a face that passed it.
     reasons: tuple[str, ...] = ()
-    #: Which row of the chips file; -1 for a face that was set aside.
+    #: Row of the chips file; -1 for a face that the quality filter left out.
     chip: int = -1
-    #: Only there where the upload's action is ``analyze``.
+    #: Present if the upload's action is ``analyze``.
     attributes: FaceAttributes | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -128,23 +128,23 @@ class IndexedFace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchedFace(msgspec.Struct, frozen=True, kw_only=True):
-    """A probe and its candidates, nearest first. While a review is awaited the candidates are not shown."""
+    """A probe and its candidates, nearest first; without candidates while they await review."""
 
     face: DetectedFace
     matches: tuple[Match, ...]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What all events carry."""
+    """The fields of every event."""
 
     id: str
-    #: When the stage came to it, UTC, RFC 3339.
+    #: Time of the outcome, UTC, RFC 3339.
     time: str
     upload: Upload
     schema: str = SCHEMA
 
     detail_type: ClassVar[str]
-    #: Fields that the ledger must not hold: what is personal, biometric or large. Each is replaced by its count.
+    #: Fields that the ledger must not hold: personal, biometric or large ones. A list is replaced by its length.
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -163,19 +163,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UploadPermitted(Event, frozen=True, kw_only=True):
-    """The gate lets the upload pass: a stage may read its pixels."""
+    """The gate permits the upload: the next stage may read its pixels."""
 
     decision: Decision
     purpose: str
     external_image_id: str = ""
-    #: Lowest similarity that the uploader asks for; None for the deployment's.
+    #: Lowest similarity that the uploader asks for, 0 to 100; None for the deployment's.
     face_match_threshold: float | None = None
 
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("external_image_id",)
 
 
 class UploadHalted(Event, frozen=True, kw_only=True):
-    """The gate does not let the upload pass. Its bytes were not read."""
+    """The gate denies the upload. Its bytes were not read."""
 
     decision: Decision
 
@@ -189,11 +189,11 @@ class UploadRejected(Event, frozen=True, kw_only=True):
 
 
 class UploadWithdrawn(Event, frozen=True, kw_only=True):
-    """The source object was deleted, and what came from it goes too."""
+    """The source object was deleted; everything that came from it is deleted too."""
 
 
 class FacesDetected(Event, frozen=True, kw_only=True):
-    """Faces were found; the aligned chips lie in the chips bucket as one ``.npy``, (n, 112, 112, 3) uint8 RGB."""
+    """Faces were detected; their chips are in the chips bucket as one ``.npy`` file, (n, 112, 112, 3) uint8 RGB."""
 
     permitted: UploadPermitted
     #: Width and height of the upright photo in pixels.
@@ -206,13 +206,13 @@ class FacesDetected(Event, frozen=True, kw_only=True):
 
 
 class RecognitionHalted(Event, frozen=True, kw_only=True):
-    """A flag changed while the event waited: no template was made."""
+    """The decision of a later stage denies the upload: a flag changed while the event waited. No template was made."""
 
     decision: Decision
 
 
 class FacesIndexed(Event, frozen=True, kw_only=True):
-    """Templates were added to the gallery, ``faces``, or set aside by the quality filter, ``unindexed``."""
+    """The faces that were added to the gallery, ``faces``, or left out by the quality filter, ``unindexed``."""
 
     decision: Decision
     model: str
@@ -223,30 +223,30 @@ class FacesIndexed(Event, frozen=True, kw_only=True):
 
 
 class FacesMatched(Event, frozen=True, kw_only=True):
-    """The probes were searched for. ``threshold`` is the similarity that a candidate had to reach."""
+    """The result of a search. ``threshold`` is the lowest similarity of a candidate."""
 
     decision: Decision
     model: str
     threshold: float
     faces: tuple[SearchedFace, ...]
     unsearched: tuple[DetectedFace, ...] = ()
-    #: Candidates that were found and left out, the least similar of each face, because an event cannot carry them.
+    #: Number of candidates that an event cannot carry: the least similar ones of each face are left out.
     left_out: int = 0
-    #: How many people must look before the candidates are shown; they are absent from ``faces`` until then.
+    #: Number of people who must review the candidates; until then they are absent from ``faces``.
     reviewers: int = 0
 
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("faces", "unsearched")
 
 
 class MatchesReleased(Event, frozen=True, kw_only=True):
-    """People have looked, and every one of them saw the same person in the candidates that are in ``faces``."""
+    """A finished review. ``faces`` has the candidates in which every reviewer recognised the person."""
 
-    #: Decided again when the last of them had looked.
+    #: Made again when the review was finished.
     decision: Decision
     model: str
     threshold: float
     faces: tuple[SearchedFace, ...]
-    #: How many people looked at each candidate, and how many candidates are not released.
+    #: Number of reviewers of each candidate, and number of candidates that are not released.
     reviewers: int
     withheld: int
 
@@ -254,7 +254,7 @@ class MatchesReleased(Event, frozen=True, kw_only=True):
 
 
 class MatchesWithheld(Event, frozen=True, kw_only=True):
-    """No candidate is released. ``reason`` is NOT_CONFIRMED, HALTED or GONE (nothing was left to decide about)."""
+    """A review that releases no candidate. ``reason`` is NOT_CONFIRMED, HALTED or GONE (no candidate is left)."""
 
     decision: Decision
     reason: str
@@ -263,7 +263,7 @@ class MatchesWithheld(Event, frozen=True, kw_only=True):
 
 
 class FacesAnalyzed(Event, frozen=True, kw_only=True):
-    """The faces were described; no template was made."""
+    """The analysed faces; no template was made."""
 
     decision: Decision
     faces: tuple[DetectedFace, ...]
@@ -272,7 +272,7 @@ class FacesAnalyzed(Event, frozen=True, kw_only=True):
 
 
 class FacesDeleted(Event, frozen=True, kw_only=True):
-    """The faces that came from a withdrawn upload are gone from the gallery, and its chips and result with them."""
+    """The faces of a withdrawn upload were deleted from the gallery, and its chips and result with them."""
 
     count: int
 
@@ -296,14 +296,14 @@ BY_DETAIL_TYPE = {event.detail_type: event for event in EVENTS}
 
 
 def parse(detail_type: str, detail: Any) -> Event:
-    """An event from its EventBridge ``detail-type`` and ``detail``; raises ``msgspec.ValidationError``."""
+    """Return an event from its EventBridge ``detail-type`` and ``detail``; raises ``msgspec.ValidationError``."""
     if detail_type not in BY_DETAIL_TYPE:
         raise msgspec.ValidationError(f"Unknown detail-type {detail_type!r}")
     return msgspec.convert(detail, BY_DETAIL_TYPE[detail_type])
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each event's ``detail``, by detail-type."""
+    """Return the JSON Schema of each event's ``detail``, by detail-type."""
     return {event.detail_type: json.loads(json.dumps(msgspec.json.schema(event))) for event in EVENTS}
 
 

@@ -1,4 +1,4 @@
-"""The ledger's writer: every event of ours becomes one entry, without what is personal or biometric."""
+"""The ledger's writer: each of our events becomes one entry, without personal or biometric fields."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from abeyance.pipeline.events import Event
 
 log = logging.getLogger("abeyance")
 
-#: An event on our bus that is not of our contract. It is noted, because it must not hold up those behind it.
+#: Type of the entry for an event outside our contract. It is noted, because it must not hold up later events.
 UNREADABLE = "Unreadable Event"
 
 
 class RecordDecisions:
-    """Appends the messages of a batch to the chain in their order, each event once."""
+    """The writer that appends the messages of a batch to the chain in their order, each event once."""
 
     def __init__(self, store: LedgerStore, pseudonym_key: bytes) -> None:
         self._store = store
         self._key = pseudonym_key
 
     def __call__(self, batch: Batch[Message]) -> None:
-        """Append all or none: an error is the invocation's, and the queue delivers the batch again in its order."""
+        """Append all or none: an error fails the invocation, and the queue delivers the batch again in its order."""
         records = [_admissible(self._record(message.envelope)) for message in batch]
         if records:
             self._store.append(records)
@@ -56,7 +56,7 @@ class RecordDecisions:
 
 
 def log_line(record: Record, now: datetime) -> dict[str, Any]:
-    """What the log says of an entry; the deployment's metrics are counted from it, so nothing personal is in it."""
+    """Return the log fields of an entry, without personal data; the deployment's metrics are counted from them."""
     decision = record.body.get("decision")
     line: dict[str, Any] = {"type": record.type}
     if isinstance(decision, Mapping):
@@ -68,7 +68,7 @@ def log_line(record: Record, now: datetime) -> dict[str, Any]:
     return line
 
 
-#: Announcements of moratoria that start or end.
+#: Detail-types of the announcements of moratoria that start or end.
 BOUNDARIES = frozenset(map(str, BoundaryType))
 
 
@@ -79,9 +79,9 @@ def _boundary(detail: Any) -> Record:
 
 
 def _admissible(record: Record) -> Record:
-    """The record, or what of its decision can be written, or a note that it was refused.
+    """Return the record; else the part of its decision that can be written; else a note that it was refused.
 
-    One that must not be written must not hold up those behind it, and must not make its decision disappear.
+    An inadmissible record must neither hold up later ones nor make its decision disappear.
     """
     try:
         return normalise(record)
@@ -93,7 +93,7 @@ def _admissible(record: Record) -> Record:
 
 
 def _core(body: Mapping[str, Any], error: Inadmissible) -> dict[str, Any]:
-    """What makes an entry a decision: who, what, and how it ended, without anybody's words."""
+    """Return the essential fields of a decision, without free text."""
     decision = body.get("decision") or {}
     kept = (
         "outcome",
@@ -118,10 +118,10 @@ def _core(body: Mapping[str, Any], error: Inadmissible) -> dict[str, Any]:
 
 
 def entry_body(event: Event, key: bytes) -> dict[str, Any]:
-    """What the ledger keeps of an event.
+    """Return the body of an event's entry.
 
-    The object's key becomes a pseudonym (whoever holds the secret and the key can find the entry, nobody can go
-    the other way), and each list of faces becomes its length.
+    The object's key becomes a pseudonym: the secret and the key together find the entry, and the entry does not
+    reveal the key. Each list of faces becomes its length.
     """
     upload = event.upload
     body: dict[str, Any] = {

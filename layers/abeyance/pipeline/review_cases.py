@@ -97,12 +97,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def closed(self) -> bool:
-        """Whether no further judgement is needed."""
+        """True if no further judgement is needed."""
         return self.void or len(self.judgements) >= self.required
 
     @property
     def confirmed(self) -> bool:
-        """Whether every required reviewer said *same*."""
+        """True if every required reviewer said *same*."""
         return not self.void and self.closed and all(j.verdict is Verdict.SAME for j in self.judgements)
 
     def claimed_until(self, reviewer: str) -> float:

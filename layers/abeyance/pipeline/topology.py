@@ -1,13 +1,13 @@
 """The event flow, described once: stages, what each consumes, and the tables and buckets they share.
 
-The CDK constructs and the local runtime are both built from this module, so what runs locally is what is
-deployed. Names of resources come from the deployment's settings; here is only their shape.
+The CDK constructs and the local runtime are both built from this module, so both run the same flow. Names of
+resources come from the deployment's settings; here is only their shape.
 
 ::
 
     S3 Object Created/Deleted -> gate -> Upload Permitted -> detect -> Faces Detected -> recognize -> Faces Matched ...
                                    \\-> Upload Withdrawn -------------------------------^
-    Faces Matched, where people must look -> review -> Matches Released | Matches Withheld
+    Faces Matched, for review by people -> review -> Matches Released | Matches Withheld
     every event of ours -> ledger (FIFO)
 """
 
@@ -24,18 +24,18 @@ SOURCE = "abeyance"
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """An EventBridge rule: which events of which bus go to a stage's queue."""
+    """An EventBridge rule that sends events of a bus to a stage's queue."""
 
     source: str
     #: Empty means every detail-type of the source.
     detail_types: tuple[str, ...] = ()
-    #: The account's default bus (AWS services publish there) or the system's own.
+    #: True for the account's default bus, where AWS services publish; False for the system's own.
     default_bus: bool = False
     #: Name of the setting that holds the bucket that events must come from, for S3 events.
     bucket_setting: str = ""
 
     def pattern(self, settings: Any) -> dict[str, Any]:
-        """The rule's event pattern, with bucket names taken from ``settings``."""
+        """Return the rule's event pattern, with bucket names from ``settings``."""
         pattern: dict[str, Any] = {"source": [self.source]}
         if self.detail_types:
             pattern["detail-type"] = list(self.detail_types)
@@ -45,13 +45,13 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """One Lambda function behind one queue. Times are in seconds, memory in MiB."""
+    """A Lambda function behind a queue. Times are in seconds, memory in MiB."""
 
     name: str
     consumes: tuple[Subscription, ...]
     emits: tuple[type[events.Event], ...] = ()
     fifo: bool = False
-    #: Messages of one invocation. One, where a message could take its neighbours down with it.
+    #: Messages of one invocation; 1 for a stage in which a message could crash the process.
     batch_size: int = 1
     batch_window: int = 0
     timeout: int = 30
@@ -77,7 +77,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         return f"abeyance-{self.name}-dead" + (".fifo" if self.fifo else "")
 
 
-#: Decides on metadata alone; has no image library and no right to the bytes.
+#: Decides on metadata alone, without an image library and without permission to read the bytes.
 GATE = Stage(
     name="gate",
     consumes=(
@@ -92,7 +92,7 @@ GATE = Stage(
     max_concurrency=100,
 )
 
-#: One photo an invocation: a photo that exhausts memory or time takes no other with it.
+#: One photo an invocation: a photo that exhausts memory or time stops no other.
 DETECT = Stage(
     name="detect",
     consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,)),),
@@ -103,7 +103,7 @@ DETECT = Stage(
     max_concurrency=150,
 )
 
-#: Batches, because the embedder is fastest on many chips at once; under load the queue fills them by itself.
+#: Batches, because the embedder is fastest on many chips at once; under load the queue fills them.
 RECOGNIZE = Stage(
     name="recognize",
     consumes=(
@@ -112,7 +112,7 @@ RECOGNIZE = Stage(
             (
                 events.FacesDetected.detail_type,
                 events.UploadWithdrawn.detail_type,
-                # What took the place of an indexed photo and has no faces to take the place of its faces.
+                # A photo that replaced an indexed one and has no faces of its own: the old faces are deleted.
                 events.UploadHalted.detail_type,
                 events.UploadRejected.detail_type,
                 events.RecognitionHalted.detail_type,
@@ -133,7 +133,7 @@ RECOGNIZE = Stage(
     max_concurrency=150,
 )
 
-#: Puts what people have to look at into their queue. They judge in the console, which emits what they decided.
+#: Queues searches for review. People judge them in the console, which emits the outcome.
 REVIEW = Stage(
     name="review",
     consumes=(Subscription(SOURCE, (events.FacesMatched.detail_type,)),),
@@ -141,8 +141,7 @@ REVIEW = Stage(
     batch_size=10,
 )
 
-#: One message group, so one writer at a time: what it computes is what everybody waits for, so it has a whole
-#: processor.
+#: One message group, so one writer at a time. All entries wait for it, so it has a whole processor.
 LEDGER = Stage(
     name="ledger",
     consumes=(Subscription(SOURCE),),
@@ -157,25 +156,25 @@ STAGES = (GATE, DETECT, RECOGNIZE, REVIEW, LEDGER)
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """A task that a function does now and then; it is invoked with ``{"task": <name>}``."""
+    """A task that a function does at intervals; it is invoked with ``{"task": <name>}``."""
 
     task: str
     function: str
     every_minutes: int
 
 
-#: Writes down, where nobody can change it, how far the chain is and what its tree's root is.
+#: Writes the size of the chain and the root of its tree to the bucket with object lock.
 CHECKPOINT = Schedule("checkpoint", "ledger", 15)
-#: Brings the schedules of moratoria that start and end in step with the flags.
+#: Updates the schedules of moratoria that start and end from the flags.
 ANNOUNCE = Schedule("announce", "flags", 60)
-#: Finishes deletions of collections that were cut off.
+#: Finishes interrupted deletions of collections.
 SWEEP = Schedule("sweep", "recognize", 60)
 
 SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP)
 
 
 class TableShape(msgspec.Struct, frozen=True):
-    """A DynamoDB table with string keys, billed on demand."""
+    """The keys of a DynamoDB table, all strings; tables are billed on demand."""
 
     #: Field of the settings that holds its name.
     setting: str
@@ -196,15 +195,15 @@ TABLES = (
 
 
 class BucketShape(msgspec.Struct, frozen=True):
-    """An S3 bucket: private, encrypted, TLS only."""
+    """The properties of an S3 bucket; all are private, encrypted and TLS only."""
 
     setting: str
-    #: Whether its object events go to EventBridge.
+    #: Send its object events to EventBridge.
     events: bool = False
     versioned: bool = False
-    #: Whether objects expire after ``retention_days``.
+    #: Objects expire after ``retention_days``.
     expires: bool = False
-    #: Whether objects can be neither overwritten nor deleted.
+    #: Objects can be neither overwritten nor deleted.
     object_lock: bool = False
 
 

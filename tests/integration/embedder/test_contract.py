@@ -64,7 +64,7 @@ def chips(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
 
 
-def test_it_says_what_it_makes(embedder: Embedder, tiny: ModelEntry) -> None:
+def test_identity_and_dimension_are_those_of_the_model(embedder: Embedder, tiny: ModelEntry) -> None:
     assert (embedder.identity, embedder.dimension) == (tiny.identity, 32)
 
 
@@ -80,7 +80,7 @@ def test_templates_are_of_unit_length_in_the_order_of_the_chips(
     assert np.allclose(made, oracle.embed(sent), atol=1e-5)
 
 
-def test_a_view_that_is_not_contiguous_is_embedded_as_it_looks(
+def test_a_view_that_is_not_contiguous_gives_the_same_templates(
     embedder: Embedder, oracle: OnnxEmbedder
 ) -> None:
     sent = chips(6)[::-2, :, ::-1]
@@ -95,7 +95,7 @@ def test_anything_but_chips_is_an_error(embedder: Embedder, bad: np.ndarray) -> 
         embedder.embed(bad)
 
 
-def test_several_threads_get_their_own(embedder: Embedder, oracle: OnnxEmbedder) -> None:
+def test_several_threads_get_their_own_templates(embedder: Embedder, oracle: OnnxEmbedder) -> None:
     sent = [chips(number % 5 + 1, seed=number) for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(embedder.embed, sent))
@@ -136,7 +136,7 @@ def test_an_endpoint_with_another_model_is_an_error(
         (424, "ModelError", {"OriginalStatusCode": 502, "OriginalMessage": "<html>"}),
     ],
 )
-def test_what_sagemaker_says_of_a_busy_endpoint_is_tried_again(
+def test_sagemaker_errors_of_a_busy_endpoint_are_retried(
     sagemaker: SageMaker, tiny: ModelEntry, says: tuple[int, str, dict[str, Any]]
 ) -> None:
     sagemaker.asked = 0
@@ -154,7 +154,7 @@ def test_what_sagemaker_says_of_a_busy_endpoint_is_tried_again(
         (424, "ModelError", {"OriginalStatusCode": 404, "OriginalMessage": "not ours"}),
     ],
 )
-def test_what_no_try_can_mend_is_said_at_once(
+def test_permanent_sagemaker_errors_are_not_retried(
     sagemaker: SageMaker, tiny: ModelEntry, says: tuple[int, str, dict[str, Any]]
 ) -> None:
     sagemaker.asked = 0
@@ -174,7 +174,7 @@ def test_a_refusal_comes_through_sagemaker(sagemaker: SageMaker, tiny: ModelEntr
     assert refused.value.reason == "TOO_MANY_CHIPS"
 
 
-def test_nobody_there_is_unavailable(tiny: ModelEntry) -> None:
+def test_a_closed_port_is_unavailable(tiny: ModelEntry) -> None:
     nobody = "http://127.0.0.1:9"
     for transport in (HttpTransport(nobody), SageMakerTransport(runtime(nobody), "faces")):
         with pytest.raises(EmbedderUnavailable):

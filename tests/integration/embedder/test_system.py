@@ -39,7 +39,7 @@ def sface(serve: Serve) -> Server:
 
 
 def outcome(system: LocalSystem) -> dict[str, Any]:
-    """What is left of a run: faces in the gallery, and matches by photo."""
+    """Return the outcome of a run: faces in the gallery, and matches by photo."""
     s3 = system.client("s3")
     gallery = DynamoGallery(system.client("dynamodb"), "abeyance-gallery", s3, "abeyance-gallery")
     page = gallery.list_faces(CollectionRef("acme", "staff"), limit=1000)

@@ -92,7 +92,7 @@ def run(phases: tuple[Uploads, Uploads], *, twice: bool, seed: int) -> dict[str,
 
 
 def outcome(document: dict[str, Any] | None) -> Any:
-    """What a result says, without when it was said and under which sequencer."""
+    """Return a result without its times and sequencers."""
     assert document is not None
     kept = {"event", "reason", "faces", "model", "threshold", "unindexed"}
     return {name: value for name, value in document.items() if name in kept}
@@ -107,7 +107,7 @@ def kill_each_in_turn(system: LocalSystem) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twice_in_random_order_with_crashes_is_the_same_as_once(
+def test_two_runs_in_random_order_with_crashes_leave_the_same_as_one(
     uploads: tuple[Uploads, Uploads], tmp_path: Path
 ) -> None:
     clean = run(uploads, twice=False, seed=0)

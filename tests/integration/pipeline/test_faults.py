@@ -233,7 +233,7 @@ DENIED: dict[str, Callable[[World], None]] = {
 
 
 @pytest.mark.parametrize("fault", DENIED)
-def test_a_decision_that_cannot_be_made_is_a_no_on_the_ledger(world: World, fault: str) -> None:
+def test_a_decision_that_cannot_be_made_is_a_denial_on_the_ledger(world: World, fault: str) -> None:
     DENIED[fault](world)
     world.put()
     assert world.gate() == {"batchItemFailures": []}
@@ -281,7 +281,7 @@ def test_trouble_on_the_way_loses_nothing_and_doubles_nothing(
     assert messages_for_detect(world) == (1 if tenant == "acme" else 0)
 
 
-def test_redelivery_after_the_flags_changed_says_what_was_said(world: World) -> None:
+def test_redelivery_after_the_flags_changed_emits_the_recorded_event(world: World) -> None:
     """One upload has one decision of the gate, however often its event comes."""
     world.bus.failing["put_events"] = down()
     world.put()
@@ -356,7 +356,7 @@ def test_an_event_that_is_not_ours_does_not_hold_up_the_ledger(world: World) -> 
     assert sorted(entry.type for entry in world.record()) == ["Unreadable Event", "Upload Permitted"]
 
 
-def test_a_decision_that_was_made_is_told_even_if_the_photo_is_replaced_meanwhile(world: World) -> None:
+def test_a_decision_is_emitted_even_if_the_photo_is_replaced_meanwhile(world: World) -> None:
     world.bus.failing["put_events"] = down()
     world.put("nobody/search/staff/photo.jpg")
     assert world.gate()["batchItemFailures"]

@@ -134,7 +134,7 @@ def test_deleting_the_photo_deletes_its_faces_its_chips_and_its_result(
     assert deleted[-1].body["count"] == 1
 
 
-def test_a_version_that_is_deleted_for_good_takes_its_own_faces_along_and_no_others(
+def test_deleting_one_version_for_good_deletes_its_own_faces_only(
     system: LocalSystem, upload: Upload, portraits: dict[str, Path]
 ) -> None:
     key = "acme/index/versions/who.jpg"
@@ -194,7 +194,9 @@ def test_a_flag_that_is_flipped_holds_for_the_next_photo(
     assert upload("acme/index/flipped/c.jpg", body)["event"] == "Faces Indexed"
 
 
-def test_tenants_do_not_meet(system: LocalSystem, upload: Upload, portraits: dict[str, Path]) -> None:
+def test_a_search_finds_no_face_of_another_tenant(
+    system: LocalSystem, upload: Upload, portraits: dict[str, Path]
+) -> None:
     upload("acme/index/shared-name/obama.jpg", portraits["obama.jpg"].read_bytes())
     found = upload(
         "icmec/search/shared-name/a.jpg", portraits["obama2.jpg"].read_bytes(), purpose="missing_children"
@@ -225,7 +227,7 @@ def test_nothing_is_left_in_any_queue(system: LocalSystem) -> None:
     assert set(system.waiting().values()) == {0}
 
 
-def test_an_edge_of_a_moratorium_is_announced_once_and_recorded(system: LocalSystem) -> None:
+def test_the_start_or_end_of_a_moratorium_is_announced_once_and_recorded(system: LocalSystem) -> None:
     from datetime import UTC, datetime, timedelta
 
     edge = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=3)

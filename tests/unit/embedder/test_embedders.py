@@ -77,7 +77,7 @@ PAGE = b"<html>Bad gateway</html>"
         EndpointResponse(504, "", PAGE),
     ],
 )
-def test_what_passes_by_itself_is_tried_again(tiny: ModelEntry, says: EndpointResponse | Exception) -> None:
+def test_a_temporary_failure_is_retried(tiny: ModelEntry, says: EndpointResponse | Exception) -> None:
     wire = Wire(tiny, says, says)
     embedder, clock = remote(wire)
     assert embedder.embed(CHIPS).shape == (2, 32)
@@ -86,7 +86,7 @@ def test_what_passes_by_itself_is_tried_again(tiny: ModelEntry, says: EndpointRe
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400, "BAD_SHAPE"), (413, "TOO_LARGE"), (415, "MEDIA_TYPE")])
-def test_what_will_be_refused_again_is_not(tiny: ModelEntry, status: int, reason: str) -> None:
+def test_a_refusal_is_not_retried(tiny: ModelEntry, status: int, reason: str) -> None:
     wire = Wire(tiny, refusal(status, reason))
     embedder, _ = remote(wire)
     with pytest.raises(ChipsRefused) as refused:
@@ -105,7 +105,7 @@ def test_what_will_be_refused_again_is_not(tiny: ModelEntry, status: int, reason
         EndpointUnreachable("no right", retryable=False),
     ],
 )
-def test_a_wrong_address_is_said_at_once(tiny: ModelEntry, says: EndpointResponse | Exception) -> None:
+def test_a_wrong_address_is_not_retried(tiny: ModelEntry, says: EndpointResponse | Exception) -> None:
     wire = Wire(tiny, says)
     embedder, _ = remote(wire)
     with pytest.raises(EmbedderUnavailable):
@@ -113,7 +113,7 @@ def test_a_wrong_address_is_said_at_once(tiny: ModelEntry, says: EndpointRespons
     assert wire.requests == [2]
 
 
-def test_retry_after_is_heeded_and_handed_on(tiny: ModelEntry) -> None:
+def test_retry_after_is_respected_and_reported(tiny: ModelEntry) -> None:
     embedder, clock = remote(Wire(tiny, refusal(429, "OVERLOADED", 3.0)))
     embedder.embed(CHIPS)
     assert clock.slept == [3.0]
@@ -169,7 +169,7 @@ def test_many_chips_are_several_requests(tiny: ModelEntry) -> None:
     assert wire.requests == [64, 64, 22]
 
 
-def test_the_port_needs_chips(tiny: ModelEntry) -> None:
+def test_other_shapes_and_types_are_refused(tiny: ModelEntry) -> None:
     embedder, _ = remote(Wire(tiny))
     for bad in (CHIPS[0], CHIPS.astype(np.float32), CHIPS[:, :96]):
         with pytest.raises(ValueError, match="chips"):
@@ -178,7 +178,7 @@ def test_the_port_needs_chips(tiny: ModelEntry) -> None:
         RetryPolicy(chips_per_request=129)
 
 
-def test_the_setting_chooses() -> None:
+def test_the_setting_selects_the_client() -> None:
     name = "sface-2021dec"
     expected = Manifest.load()[name].identity
     for setting in ("http:http://10.0.0.1:8080", "http://10.0.0.1:8080", "https://embedder.internal"):

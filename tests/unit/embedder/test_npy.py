@@ -27,12 +27,12 @@ def header(text: str, version: tuple[int, int] = (1, 0)) -> bytes:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, npy.MAX_CHIPS])
-def test_what_was_sent_arrives(count: int) -> None:
+def test_a_round_trip_keeps_the_array(count: int) -> None:
     sent = chips(count)
     assert np.array_equal(npy.decode_chips(npy.encode(sent)), sent)
 
 
-def test_what_numpy_itself_writes_is_understood() -> None:
+def test_files_written_by_numpy_are_read() -> None:
     for version in ((1, 0), (2, 0)):
         file = io.BytesIO()
         np.lib.format.write_array(file, chips(2), version=version, allow_pickle=False)
@@ -69,7 +69,7 @@ def test_nothing_is_copied() -> None:
         (npy.encode(chips(2)) + b"x", "BAD_LENGTH"),
     ],
 )
-def test_anything_else_is_refused(body: bytes, reason: str) -> None:
+def test_other_bodies_are_refused(body: bytes, reason: str) -> None:
     with pytest.raises(npy.BadBody) as refused:
         npy.decode_chips(body)
     assert refused.value.reason == reason

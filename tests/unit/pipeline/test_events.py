@@ -110,7 +110,7 @@ def test_published_schemas_are_current() -> None:
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.detail_type)
-def test_the_ledger_is_told_nothing_personal(event: events.Event) -> None:
+def test_ledger_entries_hold_nothing_personal(event: events.Event) -> None:
     body = entry_body(event, b"sixteen bytes or more")
     check_body(body)
     text = json.dumps(body)
@@ -119,7 +119,7 @@ def test_the_ledger_is_told_nothing_personal(event: events.Event) -> None:
     assert "landmarks" not in text
 
 
-def test_identity_is_of_the_upload_and_not_of_the_moment() -> None:
+def test_an_upload_has_the_same_identity_at_every_delivery() -> None:
     again = msgspec.structs.replace(PERMITTED, time="2027-01-01T00:00:00.000Z")
     assert again.id == PERMITTED.id == events.UploadPermitted.identify(UPLOAD)
     later = msgspec.structs.replace(UPLOAD, sequencer="0B")
@@ -139,7 +139,7 @@ def test_identity_is_of_the_upload_and_not_of_the_moment() -> None:
         "acme/index/a b/c",
     ],
 )
-def test_a_key_that_does_not_say_what_to_do_is_refused(key: str) -> None:
+def test_a_key_without_tenant_action_and_collection_is_refused(key: str) -> None:
     with pytest.raises(KeyNotUnderstood):
         parse_key(msgspec.structs.replace(UPLOAD, key=key))
 

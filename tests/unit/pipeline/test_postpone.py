@@ -1,4 +1,4 @@
-"""What waits for an endpoint goes back into its queue uncounted, but not for ever."""
+"""A message that waits for an endpoint goes back into its queue uncounted, but not for ever."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_message_is_sent_again_as_it_came() -> None:
     assert 11 <= sent["DelaySeconds"] <= 19
 
 
-def test_what_cannot_be_sent_or_is_too_old_fails_as_any_message_does() -> None:
+def test_a_message_that_cannot_be_sent_or_is_too_old_fails() -> None:
     sqs = Sqs()
     postpone = Postpone(sqs, "q", give_up=timedelta(days=1), now=lambda: NOW)
     odd = Message("9", 1, {"detail": {}})
