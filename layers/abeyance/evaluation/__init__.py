@@ -1,1 +1,1 @@
-"""How often it is wrong, and for whom: accuracy, calibration, audit. Not deployed."""
+"""Accuracy, calibration and bias audit of the models, on one's own photos. Not deployed."""

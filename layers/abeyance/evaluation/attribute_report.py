@@ -9,9 +9,9 @@ from abeyance.evaluation.intervals import Rate
 from abeyance.evaluation.plots import lines
 from abeyance.evaluation.report import Report, Section, Table
 
-_SUMMARY = """Written by `abeyance attributes evaluate`; do not edit it by hand. Every rate has its interval at 95 %
-confidence (Wilson, over people). "Right" means: equal to the published label of the photo, or to its annotator's. The
-page [attributes.md](attributes.md) describes how the answers are made."""
+_SUMMARY = """Written by `abeyance attributes evaluate`; do not edit it by hand. Every rate has its interval at 95 % confidence
+(Wilson, over people). "Right" means: equal to the published label of the photo, or to its annotator's. The page
+[attributes.md](attributes.md) describes how the answers are made."""  # noqa: E501
 _PROHIBITED = (
     "To decide about a person: entry, employment, credit, insurance, schooling, policing, migration. Nothing here is\n"
     "  made or measured for that, and in many places it is forbidden.",

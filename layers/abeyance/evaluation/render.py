@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.evaluation.errors import EvaluationError
-from abeyance.evaluation.report import Report, Table, encode
+from abeyance.evaluation.report import Report, encode
 
 
 def render_html(report: Report, document: bytes, when: datetime) -> str:
@@ -48,7 +48,7 @@ def render_html(report: Report, document: bytes, when: datetime) -> str:
 
 def render_markdown(report: Report) -> str:
     """Return title, summary, text and tables of the report as Markdown, without plots, pictures and provenance."""
-    return "\n".join(_markdown(report)) + "\n"
+    return "\n\n".join(_markdown_blocks(report)) + "\n"
 
 
 def write_html(
@@ -73,21 +73,18 @@ def data_url(chip: NDArray[np.uint8] | None) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _markdown(report: Report) -> Iterator[str]:
-    yield f"# {report.title}\n\n{report.summary}"
+def _markdown_blocks(report: Report) -> Iterator[str]:
+    yield f"# {report.title}"
+    yield report.summary
     for section in report.sections:
-        yield f"\n## {section.heading}\n"
-        yield "\n\n".join(section.paragraphs)
-        yield "\n".join(f"- {item}" for item in section.items)
+        yield f"## {section.heading}"
+        yield from section.paragraphs
+        if section.items:
+            yield "\n".join(f"- {item}" for item in section.items)
         for table in section.tables:
-            yield from _markdown_table(table)
-
-
-def _markdown_table(table: Table) -> Iterator[str]:
-    if table.caption:
-        yield f"\n**{table.caption}**"
-    yield ""
-    for row in (table.columns, ["---"] * len(table.columns), *table.rows):
-        yield f"| {' | '.join(row)} |"
-    if table.note:
-        yield f"\n{table.note}"
+            if table.caption:
+                yield f"**{table.caption}**"
+            rows = [f"| {' | '.join(row)} |" for row in (table.columns, *table.rows)]
+            yield "\n".join([rows[0], "|" + "---|" * len(table.columns), *rows[1:]])
+            if table.note:
+                yield table.note

@@ -1,4 +1,4 @@
-"""Fitting confidences and measuring them, on made answers whose truth is known."""
+"""Fits of confidences and their reliability, on simulated outputs with known labels."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def made(count: int = 6000, seed: int = 0) -> AttributeOutputs:
     )
 
 
-def fitted(looked: AttributeOutputs) -> dict[ModelRole, object]:
+def fitted(outputs: AttributeOutputs) -> dict[ModelRole, object]:
     """The manifest's entries with confidences fitted to made answers."""
     confidences = {
-        ModelRole.GENDER: Confidence(provenance="made", floor=60, knots=fit.gender([looked])),
-        ModelRole.AGE: Confidence(provenance="made", ranges=fit.age([looked])),
+        ModelRole.GENDER: Confidence(provenance="made", floor=60, knots=fit.gender([outputs])),
+        ModelRole.AGE: Confidence(provenance="made", ranges=fit.age([outputs])),
     }
     return {
         role: msgspec.structs.replace(entry, confidence=confidences.get(role, entry.confidence))
@@ -77,9 +77,9 @@ def test_an_isotonic_curve_rises_and_keeps_the_mean() -> None:
         fit.isotonic(said[:50], true[:50])
 
 
-def test_confidences_that_were_fitted_are_kept_on_other_faces() -> None:
-    looked = made()
-    found = measure_attributes([looked], fitted(looked))  # type: ignore[arg-type]
+def test_fitted_confidences_are_reliable_on_other_faces() -> None:
+    outputs = made()
+    found = measure_attributes([outputs], fitted(outputs))  # type: ignore[arg-type]
     gender, age, exact = found.measured
     assert gender.calibration is not None
     assert gender.calibration.photos == 3000
@@ -99,19 +99,19 @@ def test_confidences_that_were_fitted_are_kept_on_other_faces() -> None:
     assert sum(rate.trials for rate in gender.by["race"].values()) == 6000
 
 
-def test_confidences_that_claim_too_much_are_found_out() -> None:
-    looked = made()
-    boasting = dict(fitted(looked))
+def test_overconfident_answers_have_a_calibration_error() -> None:
+    outputs = made()
+    overconfident = dict(fitted(outputs))
     entry = ENTRIES[ModelRole.GENDER]
-    boasting[ModelRole.GENDER] = msgspec.structs.replace(
+    overconfident[ModelRole.GENDER] = msgspec.structs.replace(
         entry, confidence=Confidence(provenance="", knots=())
     )
-    gender = measure_attributes([looked], boasting).measured[0]  # type: ignore[arg-type]
+    gender = measure_attributes([outputs], overconfident).measured[0]  # type: ignore[arg-type]
     assert gender.calibration is not None
     assert gender.calibration.error > 0.06
 
 
-def test_expression_finds_the_temperature_and_the_biases_that_were_used() -> None:
+def test_vector_scaling_recovers_temperature_and_biases() -> None:
     rng = np.random.default_rng(5)
     said = np.log(rng.dirichlet(np.full(7, 0.5), 2500) + 1e-4)
     biases = np.array([1.0, 0.5, -1.0, 0, 0, 0, -0.5])
@@ -132,26 +132,26 @@ def test_the_bounds_of_a_published_group(label: str, bounds: tuple[float, float]
     assert age_bounds(label) == bounds
 
 
-def test_what_is_not_in_the_table_is_not_measured_and_cannot_be_fitted() -> None:
-    looked = made(200)
-    bare = tuple(LabelledPhoto(photo.path, photo.person) for photo in looked.photos.photos)
-    nothing = replace(looked, photos=PhotoSet("bare", bare, False))
+def test_attributes_without_a_column_are_not_measured_or_fitted() -> None:
+    outputs = made(200)
+    bare = tuple(LabelledPhoto(photo.path, photo.person) for photo in outputs.photos.photos)
+    nothing = replace(outputs, photos=PhotoSet("bare", bare, False))
     assert measure_attributes([nothing], ENTRIES).measured == ()
     for one in (fit.gender, fit.age):
         with pytest.raises(DataInvalid, match="no column"):
             one([nothing])
     with pytest.raises(TooFew):
-        fit.age([looked])
+        fit.age([outputs])
 
 
-def test_photos_without_a_face_are_counted_and_judge_nothing() -> None:
-    looked = made(1000)
+def test_photos_without_a_face_are_counted_and_left_out_of_rates() -> None:
+    outputs = made(1000)
     found = np.arange(1000) % 10 > 0
     lost = replace(
-        looked,
+        outputs,
         found=found,
-        female=np.where(found, looked.female, np.nan),
-        years=np.where(found, looked.years, np.nan),
+        female=np.where(found, outputs.female, np.nan),
+        years=np.where(found, outputs.years, np.nan),
     )
     result = measure_attributes([lost], ENTRIES)
     assert result.data == {"made": (1000, 100)}
@@ -161,9 +161,9 @@ def test_photos_without_a_face_are_counted_and_judge_nothing() -> None:
     assert rows[1][2] in AGES
 
 
-def test_the_page_says_everything_that_was_measured() -> None:
-    looked = made(2000)
-    found = measure_attributes([looked], ENTRIES)
+def test_the_page_has_all_measurements() -> None:
+    outputs = made(2000)
+    found = measure_attributes([outputs], ENTRIES)
     page = render_markdown(attribute_report(found, "card.svg"))
     for text in (
         "must not be used",

@@ -1,9 +1,8 @@
-"""Made-up people for the tests: templates drawn at random, photos that are one colour each. They are nobody."""
+"""Artificial people for the tests: templates drawn at random, photos of one colour each."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ class OneFace:
 
 
 class Colours:
-    """An embedder whose template hangs on the person that a photo's colour says, and a little on the photo."""
+    """An embedder whose template depends on the person in the colour of a photo, and a little on the photo."""
 
     identity = "colours@000000000000"
     dimension = DIMENSION
@@ -51,7 +50,7 @@ class Colours:
 
 
 def photo(path: Path, person: int, number: int, kind: int) -> Path:
-    """A photo of one colour: who, which, and of what group."""
+    """Write a photo with a colour that encodes person, number and group."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +92,3 @@ def crowd(folder: Path, count: int, *, first: int = 0) -> Path:
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([["image", "race", "gender", "age"], *rows])
     return table
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

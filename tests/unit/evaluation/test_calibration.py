@@ -64,7 +64,7 @@ def test_the_worst_group_sets_the_scale() -> None:
     assert found.sensitivity[0].thresholds["80"] == pytest.approx(found.anchors[0].threshold, abs=2e-4)
 
 
-def test_what_it_costs_and_the_block_of_the_manifest() -> None:
+def test_fnmr_at_the_anchors_and_the_manifest_block() -> None:
     vectors, labels = groups_of(150)
     scores = np.array([0.1, 0.5, 0.99, -np.inf])
     found = calibrate(
@@ -81,7 +81,7 @@ def test_what_it_costs_and_the_block_of_the_manifest() -> None:
     assert "in the worst group, many" in written.provenance
 
 
-def test_what_cannot_be_calibrated() -> None:
+def test_errors_of_calibration() -> None:
     vectors, labels = groups_of(30)
     with pytest.raises(TooFew) as caught:
         calibrate(vectors, labels, model="m", anchors={99: 1e-5})

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from abeyance.cli import _evaluation, audit, calibrate, evaluate
+from abeyance.cli import _evaluation, attributes, audit, calibrate, evaluate
 from abeyance.cli.output import Exit
 from abeyance.evaluation.templates import TemplateExtractor
 from abeyance.vision.models.manifest import Manifest
@@ -23,6 +23,7 @@ pytest.importorskip("fairlearn")
 app = typer.Typer()
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(audit.app, name="audit")
+app.add_typer(attributes.app, name="attributes")
 app.command("calibrate")(calibrate.calibrate)
 
 
@@ -227,6 +228,41 @@ def test_legislators(tmp_path: Path) -> None:
     assert "data:image/jpeg" in (tmp_path / "r.html").read_text()
     assert "28 of 535" in run(*arguments, "--column", "photo_b")
     run(*arguments, "--column", "photo_z", code=Exit.USAGE)
+
+
+@pytest.mark.parametrize("similarity", [-1, 100.5, 200])
+def test_a_similarity_outside_the_scale_is_refused(tmp_path: Path, similarity: float) -> None:
+    table, faces = population(tmp_path / "a", 4), crowd(tmp_path / "b", 4, first=50)
+    legislators = ("audit", "legislators", "--probes", table, "--gallery", faces)
+    demographics = ("audit", "demographics", "--strangers", faces)
+    for command in (legislators, demographics):
+        run(*command, "--similarity", similarity, code=Exit.USAGE)
+
+
+def test_a_table_without_labels_is_refused_before_any_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_models(*_: object) -> None:
+        raise AssertionError("models ran")
+
+    monkeypatch.setattr(attributes, "_run_models", run_models)
+    photo(tmp_path / "1.png", 1, 1, 1)
+    (tmp_path / "bare.csv").write_text("image\n1.png\n")
+    run("attributes", "evaluate", "--data", tmp_path / "bare.csv", code=Exit.USAGE)
+
+
+def test_the_terminal_shows_what_the_html_report_shows(tmp_path: Path) -> None:
+    faces = crowd(tmp_path, 60, first=50)
+    arguments = ("audit", "demographics", "--strangers", faces, "--same-person", 0, "--similarity", 80)
+    text = " ".join(run(*arguments, "--html", tmp_path / "r.html").split())
+    html = (tmp_path / "r.html").read_text()
+    for shown in (
+        "Bias audit: error rates by group",
+        "No verdict: it takes two groups",
+        "Left out as repeated people",
+    ):
+        assert shown in text
+        assert shown in html
 
 
 def test_wrong_command_lines(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables and folders as people have them."""
+"""Tables and folders of photos."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_images_beside_the_table_and_ages_as_numbers(tmp_path: Path) -> None:
         ("\xff\xfe", "no column of photos|no rows|UTF-8"),
     ],
 )
-def test_tables_that_do_not_do(tmp_path: Path, content: str, says: str) -> None:
+def test_invalid_tables(tmp_path: Path, content: str, says: str) -> None:
     table = tmp_path / "faces.csv"
     table.write_text(content, encoding="utf-8")
     with pytest.raises(DataInvalid, match=says) as caught:

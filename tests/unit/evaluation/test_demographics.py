@@ -15,7 +15,7 @@ from abeyance.evaluation.demographics import (
     overall_rate,
     within_rates,
 )
-from abeyance.evaluation.intervals import Rate, clustered_rate
+from abeyance.evaluation.intervals import Rate, clustered_rate, rate_without_trials
 from abeyance.evaluation.pairs import scan
 from abeyance.evaluation.prediction_accuracy import prediction_accuracy
 
@@ -53,7 +53,7 @@ def test_ratios_by_hand() -> None:
     assert found.verdict == "differs"
 
 
-def test_small_groups_get_no_verdict_but_a_number() -> None:
+def test_small_groups_get_the_number_of_people_they_need() -> None:
     found = differential(
         "fmr", ["race"], ["large", "small"], [rate(100, 100_000, 448), rate(2, 2_000, 64)], between_pairs=True
     )
@@ -66,19 +66,29 @@ def test_small_groups_get_no_verdict_but_a_number() -> None:
     assert "78 more people" in found.explanation
 
 
-def test_no_error_at_all_is_planned_with_the_overall_rate() -> None:
+def test_a_group_without_errors_is_planned_with_the_overall_rate() -> None:
     found = differential("fnmr", ["gender"], ["a", "b"], [rate(0, 100), rate(50, 1000, 500)], expected=0.05)
     assert found.groups[0].more_people_needed == 200 - 100
     assert found.verdict == "too few"
 
 
-def test_a_difference_that_could_be_chance_is_none() -> None:
+def test_a_group_without_trials_gets_no_number_of_people() -> None:
+    nobody = rate_without_trials()
+    found = differential("fnmr", ["gender"], ["a", "b"], [rate(50, 1000), nobody])
+    assert found.groups[1].more_people_needed is None
+    assert "more people" not in found.explanation
+    never = differential("fnmr", ["gender"], ["a", "b"], [rate(0, 100), rate(0, 100)])
+    assert [row.more_people_needed for row in never.groups] == [None, None]
+    assert "more people" not in never.explanation
+
+
+def test_a_difference_that_could_be_chance_gets_no_verdict() -> None:
     found = differential("fnmr", ["gender"], ["a", "b"], [rate(20, 1000), rate(25, 1000)])
     assert found.verdict == "no difference found"
     assert "not a finding that they are equal" in found.explanation
 
 
-def test_equal_groups_are_rarely_told_apart() -> None:
+def test_equal_groups_rarely_differ() -> None:
     generator = np.random.default_rng(3)
     told = 0
     for _ in range(200):

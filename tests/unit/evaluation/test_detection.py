@@ -8,7 +8,7 @@ import pytest
 from abeyance.evaluation.detection import average_precision, evaluate_detection, match
 
 
-def test_the_surest_detection_takes_the_face() -> None:
+def test_the_most_confident_detection_gets_the_face() -> None:
     face = [(0.0, 0.0, 10.0, 10.0)]
     both = [(0.0, 0.0, 10.0, 9.0), (0.0, 0.0, 10.0, 10.0)]
     assert match(face, both, [0.9, 0.8]).tolist() == [0, -1]

@@ -64,11 +64,11 @@ def test_published_numbers() -> None:
 
 
 @pytest.mark.parametrize(("label", "white"), [("White", True), ("white-american", True), ("Black", False)])
-def test_who_counts_as_white(label: str, white: bool) -> None:
+def test_published_labels_of_white_people(label: str, white: bool) -> None:
     assert is_white(label) is white
 
 
-def test_what_the_flags_say_to_the_police() -> None:
+def test_decision_on_a_police_search() -> None:
     halted = police_search(parse(new_deployment()), NOW)
     assert not halted.permitted
     assert halted.min_similarity is None

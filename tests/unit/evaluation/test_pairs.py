@@ -1,4 +1,4 @@
-"""Streaming comparison of everybody with everybody, against doing it pair by pair."""
+"""Comparison of all pairs in blocks, against a comparison pair by pair."""
 
 from __future__ import annotations
 

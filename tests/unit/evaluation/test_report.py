@@ -1,4 +1,4 @@
-"""Reports: self-contained, escaped, the same numbers as the JSON, and quiet in a browser without a network."""
+"""Reports are self-contained and escaped, have the numbers of the JSON, and open in a browser without a network."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def example() -> Report:
     )
 
 
-def test_everything_is_inside_and_escaped() -> None:
+def test_a_report_is_self_contained_and_escaped() -> None:
     html = render_html(example(), b'{"a": 1}', NOW)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -89,7 +89,7 @@ def test_everything_is_inside_and_escaped() -> None:
     assert "default-src 'none'" in html
 
 
-def test_plots_are_well_formed_and_do_not_share_names() -> None:
+def test_plots_are_well_formed_with_unique_names() -> None:
     html = render_html(example(), b"{}", NOW)
     svgs = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
     assert len(svgs) == 4
@@ -112,7 +112,7 @@ def test_json_beside_the_page(tmp_path: Path) -> None:
     assert encode("test", result) == beside.read_bytes()
 
 
-def test_numbers_as_people_read_them() -> None:
+def test_number_formats() -> None:
     assert scientific(0.001) == "1e-3"
     assert scientific(1.25e-5) in {"1.2e-5", "1.3e-5"}
     assert scientific(0.0123) == "0.012"
@@ -122,7 +122,7 @@ def test_numbers_as_people_read_them() -> None:
     assert interval(clustered_rate(np.zeros(0, bool), np.zeros(0, np.int64))) == "–"
 
 
-def test_a_browser_without_a_network_opens_it_quietly(tmp_path: Path) -> None:
+def test_a_browser_without_a_network_opens_it_without_errors(tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("needs Chromium")

@@ -1,4 +1,4 @@
-"""Templates are made once, and the cache gives back exactly what was made."""
+"""Templates are computed once, and the cache returns them unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_other_settings_are_another_cache(tmp_path: Path) -> None:
     assert extractor(tmp_path / "cache", min_confidence=0.5)(paths).computed == 1
 
 
-def test_the_cache_is_the_owners_alone_or_not_at_all(tmp_path: Path) -> None:
+def test_the_cache_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     paths = [photo(tmp_path / "photos" / "1.png", 1, 1, 1)]
     extractor(tmp_path / "cache")(paths)
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
@@ -58,11 +58,11 @@ def test_a_missing_photo_is_named_by_its_folder_only(tmp_path: Path) -> None:
     assert "jane-doe" not in str(caught.value)
 
 
-def test_the_face_in_the_middle_is_meant() -> None:
+def test_the_central_face_is_selected() -> None:
     points = np.zeros((5, 2), np.float32)
     bystander = FaceDetection(box=(0, 0, 40, 40), landmarks=points, confidence=0.9)
-    meant = FaceDetection(box=(85, 85, 30, 30), landmarks=points, confidence=0.8)
-    assert select_central([bystander, meant], (200, 200, 3))[0] is meant
+    central = FaceDetection(box=(85, 85, 30, 30), landmarks=points, confidence=0.8)
+    assert select_central([bystander, central], (200, 200, 3))[0] is central
     assert select_central([], (200, 200, 3)) == []
 
 

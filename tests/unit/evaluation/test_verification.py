@@ -42,7 +42,7 @@ def test_accuracy_over_folds_by_hand() -> None:
     assert found.low < found.mean < found.high
 
 
-def test_a_missing_face_is_a_wrong_mated_pair_and_a_right_other_one() -> None:
+def test_a_missing_face_is_an_error_in_mated_pairs_only() -> None:
     scores = np.array([0.2, 0.6, 0.2, 0.6, -np.inf, -np.inf])
     same = np.array([False, True, False, True, True, False])
     found = fold_accuracy(scores, same, np.array([0, 0, 1, 1, 1, 1]), np.arange(6))
