@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, FloatArray, IntArray, StrArray
 from abeyance.evaluation.attribute_fit import COVERAGE
 from abeyance.evaluation.attribute_outputs import AttributeOutputs, age_bounds
 from abeyance.evaluation.datasets import codes_of
@@ -133,17 +133,16 @@ def _measure_set(
 
 
 def _gender(
-    outputs: AttributeOutputs, labels: NDArray[np.str_], entry: ModelEntry, confidence: Confidence
+    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
 ) -> Iterator[AttributeAccuracy]:
     use = np.flatnonzero(outputs.found & (labels != "unknown"))
     share = np.array([female_share(float(odds), confidence) for odds in outputs.female[use]])
     truth = np.char.lower(labels[use]) == "female"
-    means = "as published, female or male"
-    yield _binary("gender", means, outputs, use, share, truth, confidence.floor)
+    yield _binary("gender", "as published, female or male", outputs, use, share, truth, confidence.floor)
 
 
 def _smile(
-    outputs: AttributeOutputs, labels: NDArray[np.str_], entry: ModelEntry, confidence: Confidence
+    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
 ) -> Iterator[AttributeAccuracy]:
     use = np.flatnonzero(outputs.found & np.isin(labels, ["true", "false"]))
     happy = entry.classes.index("HAPPY")
@@ -152,7 +151,7 @@ def _smile(
 
 
 def _mouth(
-    outputs: AttributeOutputs, labels: NDArray[np.str_], entry: ModelEntry, confidence: Confidence
+    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
 ) -> Iterator[AttributeAccuracy]:
     on_face = outputs.found & (outputs.presence >= LEAST_PRESENCE)
     use = np.flatnonzero(on_face & np.isin(labels, ["true", "false"]))
@@ -164,9 +163,9 @@ def _binary(
     attribute: str,
     means: str,
     outputs: AttributeOutputs,
-    use: NDArray[np.int64],
-    share: NDArray[np.float64],
-    truth: NDArray[np.bool_],
+    use: IntArray,
+    share: FloatArray,
+    truth: BoolArray,
     floor: float,
 ) -> AttributeAccuracy:
     right = (share >= 0.5) == truth
@@ -174,7 +173,7 @@ def _binary(
 
 
 def _expression(
-    outputs: AttributeOutputs, labels: NDArray[np.str_], entry: ModelEntry, confidence: Confidence
+    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
 ) -> Iterator[AttributeAccuracy]:
     use = np.flatnonzero(outputs.found & np.isin(labels, entry.classes))
     shares = np.stack([expression_shares(row, confidence) for row in outputs.expression[use]])
@@ -193,7 +192,7 @@ def _expression(
 
 
 def _age(
-    outputs: AttributeOutputs, labels: NDArray[np.str_], entry: ModelEntry, confidence: Confidence
+    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
 ) -> Iterator[AttributeAccuracy]:
     use = np.flatnonzero(outputs.found & np.isin(labels, _AGES))
     years = outputs.years[use]
@@ -224,9 +223,7 @@ def _age(
     yield _accuracy("age, exact", "the published group", outputs, use, predicted == groups)
 
 
-def _coverage(
-    years: NDArray[np.float64], covered: NDArray[np.float64]
-) -> tuple[float, tuple[ReliabilityBin, ...]]:
+def _coverage(years: FloatArray, covered: FloatArray) -> tuple[float, tuple[ReliabilityBin, ...]]:
     """Return the mean distance of the ranges' coverage from ``COVERAGE`` over tenths of the predictions, and each."""
     error, steps = 0.0, []
     for part in np.array_split(np.argsort(years, kind="stable"), _BINS):
@@ -252,9 +249,9 @@ def _accuracy(
     attribute: str,
     means: str,
     outputs: AttributeOutputs,
-    use: NDArray[np.int64],
-    right: NDArray[np.bool_],
-    confidence: NDArray[np.float64] | None = None,
+    use: IntArray,
+    right: BoolArray,
+    confidence: FloatArray | None = None,
     floor: float = 0,
 ) -> AttributeAccuracy:
     """Measure an attribute on the photos ``use``, by group; ``confidence`` and ``floor`` say what is withheld."""
@@ -282,13 +279,11 @@ def _accuracy(
     )
 
 
-def _rate_of(right: NDArray[np.bool_], person: NDArray[np.int64], rows: NDArray[np.bool_]) -> Rate:
+def _rate_of(right: BoolArray, person: IntArray, rows: BoolArray) -> Rate:
     return clustered_rate(right[rows], person[rows])
 
 
-def _reliability(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], person: NDArray[np.int64]
-) -> Reliability:
+def _reliability(confidence: FloatArray, right: BoolArray, person: IntArray) -> Reliability:
     error, steps = 0.0, []
     place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     for number in np.unique(place):
@@ -309,6 +304,6 @@ def _confidence(entries: Mapping[ModelRole, ModelEntry], role: ModelRole) -> Con
     return entries[role].confidence or Confidence(provenance="")
 
 
-def _age_groups(years: NDArray[np.float64]) -> NDArray[np.int64]:
+def _age_groups(years: FloatArray) -> IntArray:
     """Return the index in ``_AGES`` of each number of years."""
     return np.digitize(years, [3, 10, 20, 30, 40, 50, 60, 70])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, FloatArray, IntArray
 from abeyance.evaluation.attribute_outputs import AttributeOutputs, age_bounds
 from abeyance.evaluation.errors import TooFew
 from abeyance.vision.attributes.estimate import LEAST_PRESENCE
@@ -22,7 +22,7 @@ _RIDGE = 0.01
 
 
 def isotonic(
-    predicted: NDArray[np.float64], truth: NDArray[np.bool_], parts: int = 12, min_photos: int = _MIN_PHOTOS
+    predicted: FloatArray, truth: BoolArray, parts: int = 12, min_photos: int = _MIN_PHOTOS
 ) -> tuple[tuple[float, float], ...]:
     """Return knots of a rising curve from a prediction to the share of photos for which it is true.
 
@@ -141,7 +141,7 @@ def expression(outputs: AttributeOutputs, classes: Sequence[str]) -> tuple[float
 
 
 def vector_scaling(
-    logarithms: NDArray[np.float64], classes: NDArray[np.int64], weights: NDArray[np.float64]
+    logarithms: FloatArray, classes: IntArray, weights: FloatArray
 ) -> tuple[float, tuple[float, ...]]:
     """Return temperature and biases of the classes (vector scaling, Guo et al. 2017).
 
@@ -160,7 +160,7 @@ def vector_scaling(
     share = weights / weights.sum()
     rows = np.arange(len(classes))
 
-    def loss(parameters: NDArray[np.float64]) -> float:
+    def loss(parameters: FloatArray) -> float:
         scores = log_softmax(logarithms * np.exp(parameters[0]) + parameters[1:], axis=1)
         return float(_RIDGE * (parameters[1:] ** 2).sum() - (share * scores[rows, classes]).sum())
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, FloatArray, StrArray
 from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.templates import PhotoCache, Tick, select_central
@@ -31,28 +31,28 @@ class AttributeOutputs:
 
     photos: PhotoSet
     #: (n,) bool
-    found: NDArray[np.bool_]
+    found: BoolArray
     #: (n,) logarithm of the odds of Female
-    female: NDArray[np.float64]
+    female: FloatArray
     #: (n,) years
-    years: NDArray[np.float64]
+    years: FloatArray
     #: (n, 7) logarithms of shares
-    expression: NDArray[np.float64]
+    expression: FloatArray
     #: (n,) distance of the lips, as a share of the width of the mouth
-    mouth: NDArray[np.float64]
+    mouth: FloatArray
     #: (n,) confidence that the mesh lies on the face, 0 to 1
-    presence: NDArray[np.float64]
+    presence: FloatArray
     #: (n,) bool: photos that calibrations are fitted to; they are evaluated on the others. Chosen by the bytes of the
     #: photo, so that a photo is on the same side in every set.
-    fitted: NDArray[np.bool_]
+    fitted: BoolArray
 
-    def find_labels(self, attribute: str) -> NDArray[np.str_] | None:
+    def find_labels(self, attribute: str) -> StrArray | None:
         """Return the published labels, (n,), or None if there is no such column."""
         if attribute not in self.photos.attributes:
             return None
         return np.array(self.photos.labels([attribute]))
 
-    def labels(self, attribute: str) -> NDArray[np.str_]:
+    def labels(self, attribute: str) -> StrArray:
         """Return the published labels, (n,).
 
         Raises
@@ -66,7 +66,7 @@ class AttributeOutputs:
         return labels
 
     @property
-    def weights(self) -> NDArray[np.float64]:
+    def weights(self) -> FloatArray:
         """(n,) number of photos that each stands for: the column ``weight``, else 1."""
         labels = self.find_labels("weight")
         return np.ones(len(self.photos)) if labels is None else labels.astype(np.float64)
@@ -113,7 +113,7 @@ def run_attribute_models(
     )
 
 
-def _row(data: bytes, detector: Detector, attributes: AttributeEstimator) -> NDArray[np.float64]:
+def _row(data: bytes, detector: Detector, attributes: AttributeEstimator) -> FloatArray:
     from abeyance.vision.errors import ImageRejected
     from abeyance.vision.image import decode
 
@@ -127,7 +127,7 @@ def _row(data: bytes, detector: Detector, attributes: AttributeEstimator) -> NDA
     return _flat(attributes.score(pixels, faces, ATTRIBUTE_ROLES)[0]) if faces else row
 
 
-def _flat(scores: AttributeScores) -> NDArray[np.float64]:
+def _flat(scores: AttributeScores) -> FloatArray:
     nan = float("nan")
     mouth = nan if scores.mesh is None else mouth_openness(scores.mesh)
     shares: Sequence[float] = (

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, IntArray
 from abeyance.evaluation.calibration import unique_people
 from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.demographics import (
@@ -31,7 +31,7 @@ from abeyance.evaluation.templates import MatedPairs, TemplateSet
 _MAX_MATRIX_GROUPS = 40
 
 #: Names of the groups, and the number of each photo's group.
-_Groups = tuple[list[str], NDArray[np.int64]]
+_Groups = tuple[list[str], IntArray]
 
 
 class AuditAtThreshold(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +165,8 @@ def _at(
     similarity: float,
     cosine: float,
     measured: PairScan,
-    kept: NDArray[np.int64],
-    people: NDArray[np.int64],
+    kept: IntArray,
+    people: IntArray,
     labels: Mapping[tuple[str, ...], _Groups],
     mated: PhotoSet | None,
     pairs: MatedPairs | None,
@@ -223,8 +223,8 @@ def _differential_of_trials(
     measure: str,
     grouping: Sequence[str],
     groups: _Groups,
-    errors: NDArray[np.bool_],
-    people: NDArray[np.int64],
+    errors: BoolArray,
+    people: IntArray,
     min_errors: int,
 ) -> Differential:
     """Compare groups whose trials each belong to one person."""

@@ -264,8 +264,8 @@ def _police(search: PoliceSearch) -> str:
         f"{search.reason} "
     )
     if search.min_similarity is None:
-        return text + "They require no least similarity."
-    text += "They require" if search.permitted else "Once the halt is lifted, they require"
+        return text + "The flags require no least similarity."
+    text += "The flags require" if search.permitted else "Once the halt is lifted, the flags require"
     text += f" a similarity of at least {search.min_similarity:g}"
     return text + (f" and review by {search.human_review} people." if search.human_review else ".")
 

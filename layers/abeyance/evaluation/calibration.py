@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import Float32Array, Int32Array, IntArray
 from abeyance.evaluation.demographics import overall_rate, within_rates
 from abeyance.evaluation.errors import DataInvalid, TooFew
-from abeyance.evaluation.intervals import Rate, bootstrap, wilson
+from abeyance.evaluation.intervals import Rate, bootstrap
 from abeyance.evaluation.pairs import PairScan, scan, threshold_at
 from abeyance.evaluation.templates import MatedPairs
 
@@ -122,7 +122,7 @@ def block(found: CalibrationResult, source: str, grouping: str) -> dict[str, Any
     return {"knots": [list(knot) for knot in found.knots], "provenance": " ".join(words)}
 
 
-def components(count: int, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int64]:
+def components(count: int, left: Int32Array, right: Int32Array) -> IntArray:
     """Return the lowest row of each row's connected component: (count,) int64.
 
     Parameters
@@ -140,8 +140,8 @@ def components(count: int, left: NDArray[np.int32], right: NDArray[np.int32]) ->
 
 
 def unique_people(
-    vectors: NDArray[np.float32], level: float | None, found: PairScan | None = None
-) -> tuple[NDArray[np.int64], int]:
+    vectors: Float32Array, level: float | None, found: PairScan | None = None
+) -> tuple[IntArray, int]:
     """Return one photo of each person of a set that is meant to show nobody twice.
 
     Photos with a cosine of ``level`` or more count as one person, also through others; the first of each person stays.
@@ -170,7 +170,7 @@ def unique_people(
 
 
 def calibrate(
-    vectors: NDArray[np.float32],
+    vectors: Float32Array,
     labels: Sequence[str],
     *,
     model: str,
@@ -267,8 +267,8 @@ def knots(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], .
 
 def _anchor(
     measured: PairScan,
-    vectors: NDArray[np.float32],
-    groups: NDArray[np.int64],
+    vectors: Float32Array,
+    groups: IntArray,
     names: Sequence[str],
     similarity: float,
     fmr: float,
@@ -317,8 +317,8 @@ def _own_thresholds(measured: PairScan, fmr: float) -> list[float | None]:
 
 
 def _alternative(
-    vectors: NDArray[np.float32],
-    groups: NDArray[np.int64],
+    vectors: Float32Array,
+    groups: IntArray,
     count: int,
     points: Sequence[tuple[float, float]],
     level: float | None,
@@ -338,7 +338,7 @@ def _alternative(
     )
 
 
-def _threshold_interval(vectors: NDArray[np.float32], fmr: float, repeats: int) -> tuple[float, float]:
+def _threshold_interval(vectors: Float32Array, fmr: float, repeats: int) -> tuple[float, float]:
     """Return the interval of the threshold at an FMR within one group, over people drawn again."""
     size = len(vectors)
     pairs = size * (size - 1) // 2
@@ -346,7 +346,7 @@ def _threshold_interval(vectors: NDArray[np.float32], fmr: float, repeats: int) 
     found = scan(vectors, level=-1.0, max_kept=max(size * size, 1))
     left, right, scores = found.left[:highest], found.right[:highest], found.scores[:highest]
 
-    def statistic(weights: NDArray[np.float32]) -> float:
+    def statistic(weights: Float32Array) -> float:
         total = (float(weights.sum()) ** 2 - float((weights**2).sum())) / 2
         above = np.cumsum(weights[left] * weights[right], dtype=np.float64)
         return float(scores[min(int(np.searchsorted(above, fmr * total, side="right")), highest - 1)])
@@ -364,13 +364,4 @@ def _pooled(rates: Sequence[Rate]) -> Rate:
         r.value * (1 - r.value) / r.effective * (r.trials / trials) ** 2 for r in rates if r.effective
     )
     effective = value * (1 - value) / variance if variance > 0 else float(trials)
-    low, high = wilson(value, effective)
-    return Rate(
-        value=value,
-        low=low,
-        high=high,
-        count=count,
-        trials=trials,
-        effective=effective,
-        people=sum(r.people for r in rates),
-    )
+    return Rate.of(count, trials, effective, sum(r.people for r in rates))

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import IntArray
 from abeyance.evaluation.errors import DataInvalid
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff"})
@@ -83,7 +83,7 @@ class PhotoSet:
         return [" / ".join(photo.attributes[name] for name in attributes) for photo in self.photos]
 
     @property
-    def person_codes(self) -> NDArray[np.int64]:
+    def person_codes(self) -> IntArray:
         """(n,) int64: number of the person of every photo, from 0."""
         return codes_of(self.persons)
 
@@ -274,7 +274,7 @@ def person_of(path: Path) -> str:
     return path.parent.name
 
 
-def codes_of(names: Sequence[str]) -> NDArray[np.int64]:
+def codes_of(names: Sequence[str]) -> IntArray:
     """Return the number of each name, from 0, in the order of first appearance: (n,) int64."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)

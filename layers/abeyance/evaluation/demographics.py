@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import IntArray
 from abeyance.evaluation.intervals import CONFIDENCE, Rate, dyadic_rate, people_for, trials_for, wilson
 from abeyance.evaluation.pairs import PairScan
 
@@ -112,7 +112,7 @@ def garbe(fmr: Sequence[float], fnmr: Sequence[float], alpha: float = 0.5) -> fl
 
 
 def within_rates(
-    found: PairScan, groups: NDArray[np.int64], count: int, people: NDArray[np.int64], threshold: float
+    found: PairScan, groups: IntArray, count: int, people: IntArray, threshold: float
 ) -> list[Rate]:
     """Return the FMR of pairs of two people of one group, for each of ``count`` groups.
 
@@ -134,10 +134,7 @@ def within_rates(
 
 
 def overall_rate(
-    found: PairScan,
-    people: NDArray[np.int64],
-    threshold: float,
-    other_people: NDArray[np.int64] | None = None,
+    found: PairScan, people: IntArray, threshold: float, other_people: IntArray | None = None
 ) -> Rate:
     """Return the FMR of all pairs of one set, or of two sets of different people.
 
@@ -156,7 +153,7 @@ def overall_rate(
     )
 
 
-def _fmr(left: NDArray[np.int64], right: NDArray[np.int64], people: NDArray[np.int64]) -> Rate:
+def _fmr(left: IntArray, right: IntArray, people: IntArray) -> Rate:
     """Return the FMR of the pairs of a set with these ``people``, of which ``left`` and ``right`` matched."""
     photos = np.bincount(people)
     pairs_per_person = photos * (len(people) - photos)
@@ -164,11 +161,7 @@ def _fmr(left: NDArray[np.int64], right: NDArray[np.int64], people: NDArray[np.i
 
 
 def matrix(
-    found: PairScan,
-    groups: NDArray[np.int64],
-    names: Sequence[str],
-    people: NDArray[np.int64],
-    threshold: float,
+    found: PairScan, groups: IntArray, names: Sequence[str], people: IntArray, threshold: float
 ) -> FmrMatrix:
     """Return the FMR within and across groups; parameters as for :func:`within_rates`."""
     size = len(names)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import IntArray
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.vision.boxes import iou
 
@@ -42,7 +42,7 @@ class DetectionResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def match(
     marked: Sequence[Box], found: Sequence[Box], confidence: Sequence[float], overlap: float = 0.5
-) -> NDArray[np.int64]:
+) -> IntArray:
     """Assign detections to marked faces, the most confident first, each face once.
 
     Parameters

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from abeyance.evaluation.datasets import codes_of
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.intervals import Rate, bootstrap, clustered_rate
@@ -59,11 +60,11 @@ class Identification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def identify(
-    gallery: NDArray[np.float32],
+    gallery: Float32Array,
     gallery_people: Sequence[str],
-    probes: NDArray[np.float32],
+    probes: Float32Array,
     probe_people: Sequence[str],
-    probe_found: NDArray[np.bool_],
+    probe_found: BoolArray,
     *,
     thresholds: Sequence[float] = (),
     fpirs: Sequence[float] = FPIRS,
@@ -104,7 +105,7 @@ def identify(
     # The score at which the mate would be reported first; -inf if another person ranks higher.
     hit = np.where(rank == 1, own, -np.inf)
 
-    def fnir_at(fpir: float, drawn: NDArray[np.float32]) -> float:
+    def fnir_at(fpir: float, drawn: Float32Array) -> float:
         weights = drawn[people].astype(np.float64)
         if not (weights[mated].any() and weights[others].any()):
             return np.nan
@@ -151,12 +152,8 @@ def identify(
 
 
 def _search(
-    gallery: NDArray[np.float32],
-    owners: NDArray[np.int64],
-    probes: NDArray[np.float32],
-    wanted: NDArray[np.int64],
-    people: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    gallery: Float32Array, owners: IntArray, probes: Float32Array, wanted: IntArray, people: int
+) -> tuple[FloatArray, FloatArray, IntArray]:
     """Return the best score of each probe's mate (-inf without one), the best of anybody, and the rank of the mate."""
     order = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[order], np.arange(people))
@@ -178,7 +175,7 @@ def _search(
     return own, best, rank
 
 
-def _threshold(scores: NDArray[np.float64], weights: NDArray[np.floating], fpir: float) -> float:
+def _threshold(scores: FloatArray, weights: NDArray[np.floating], fpir: float) -> float:
     """Return the lowest threshold that at most a share ``fpir`` of the weighted non-mated probes reaches."""
     order = np.argsort(-scores)
     above = np.cumsum(weights[order])

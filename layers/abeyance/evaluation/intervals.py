@@ -16,7 +16,9 @@ from statistics import NormalDist
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from abeyance.evaluation.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 CONFIDENCE = 0.95
 
@@ -35,10 +37,14 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     #: People (or images) that the trials come from.
     people: int
 
-
-def rate_without_trials(people: int = 0) -> Rate:
-    """Return the rate of no trials, of which nothing is known."""
-    return Rate(value=0.0, low=0.0, high=1.0, count=0, trials=0, effective=0.0, people=people)
+    @classmethod
+    def of(cls, count: int, trials: int, effective: float, people: int) -> Rate:
+        """Return ``count`` of ``trials`` with Wilson's interval; without trials, nothing is known of the rate."""
+        value = count / max(1, trials)
+        low, high = wilson(value, effective)
+        return cls(
+            value=value, low=low, high=high, count=count, trials=trials, effective=effective, people=people
+        )
 
 
 def wilson(value: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -54,9 +60,7 @@ def wilson(value: float, trials: float, confidence: float = CONFIDENCE) -> tuple
     return (0.0 if value <= 0 else max(0.0, low)), (1.0 if value >= 1 else min(1.0, high))
 
 
-def clustered_rate(
-    hits: NDArray[np.bool_], clusters: NDArray[np.int64], confidence: float = CONFIDENCE
-) -> Rate:
+def clustered_rate(hits: BoolArray, clusters: IntArray) -> Rate:
     """Return a rate whose trials each belong to one person.
 
     Parameters
@@ -68,26 +72,16 @@ def clustered_rate(
     """
     trials, count = len(hits), int(hits.sum())
     if not trials:
-        return rate_without_trials()
+        return Rate.of(0, 0, 0.0, 0)
     _, code = np.unique(clusters, return_inverse=True)
     people = int(code.max()) + 1
     value = count / trials
     residuals = np.bincount(code, weights=hits - value)
     variance = float((residuals**2).sum()) / trials**2 * people / max(1, people - 1)
-    effective = _effective(value, variance, trials)
-    low, high = wilson(value, effective, confidence)
-    return Rate(
-        value=value, low=low, high=high, count=count, trials=trials, effective=effective, people=people
-    )
+    return Rate.of(count, trials, _effective(value, variance, trials), people)
 
 
-def dyadic_rate(
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    pairs_per_person: NDArray[np.int64],
-    trials: int,
-    confidence: float = CONFIDENCE,
-) -> Rate:
+def dyadic_rate(left: IntArray, right: IntArray, pairs_per_person: IntArray, trials: int) -> Rate:
     """Return a rate whose trials each belong to two people: false matches of non-mated pairs.
 
     Parameters
@@ -109,22 +103,16 @@ def dyadic_rate(
     count = len(left)
     people = int((pairs_per_person > 0).sum())
     if trials <= 0:
-        return rate_without_trials(people)
+        return Rate.of(0, 0, 0.0, people)
     value = count / trials
-    matches = np.bincount(left, minlength=len(pairs_per_person)) + np.bincount(
-        right, minlength=len(pairs_per_person)
-    )
+    matches = np.bincount(np.concatenate([left, right]), minlength=len(pairs_per_person))
     residuals = matches - value * pairs_per_person
     own = trials * value * (1 - value)
     # The square of each pair is in the sums of both of its people, and counts once.
     variance = (
         float((residuals.astype(np.float64) ** 2).sum()) * people / max(1, people - 1) - own
     ) / trials**2
-    effective = _effective(value, variance, trials)
-    low, high = wilson(value, effective, confidence)
-    return Rate(
-        value=value, low=low, high=high, count=count, trials=trials, effective=effective, people=people
-    )
+    return Rate.of(count, trials, _effective(value, variance, trials), people)
 
 
 def _effective(value: float, variance: float, trials: int) -> float:
@@ -135,12 +123,8 @@ def _effective(value: float, variance: float, trials: int) -> float:
 
 
 def bootstrap(
-    statistic: Callable[..., ArrayLike],
-    *people: int,
-    repeats: int = 500,
-    seed: int = 1,
-    confidence: float = CONFIDENCE,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    statistic: Callable[..., ArrayLike], *people: int, repeats: int = 500, seed: int = 1
+) -> tuple[FloatArray, FloatArray]:
     """Return the percentile interval of a statistic over people drawn again with replacement (Efron 1979).
 
     Parameters
@@ -168,11 +152,11 @@ def bootstrap(
     defined = ~np.isnan(values).reshape(repeats, -1).all(axis=1)
     if not defined.any():
         return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
-    low, high = np.nanquantile(values[defined], [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    low, high = np.nanquantile(values[defined], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high
 
 
-def _draw(generator: np.random.Generator, people: int) -> NDArray[np.float32]:
+def _draw(generator: np.random.Generator, people: int) -> Float32Array:
     """Return the number of times that each of ``people`` is drawn in ``people`` draws: (people,) float32."""
     return np.bincount(generator.integers(0, people, people), minlength=people).astype(np.float32)
 

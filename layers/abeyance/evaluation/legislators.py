@@ -11,8 +11,8 @@ from datetime import datetime
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, FloatArray, Int32Array, IntArray, StrArray
 from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.pairs import scan
@@ -175,10 +175,10 @@ def search_legislators(
         gallery_templates.vectors[gallery_rows],
         level=min(reported, *(level for _, level in curve)),
     )
-    best: NDArray[np.float64] = np.full(len(rows), -1.0)
+    best: FloatArray = np.full(len(rows), -1.0)
     np.maximum.at(best, found.left, found.scores.astype(np.float64))
     people = probes.person_codes[rows]
-    groups: dict[str, NDArray[np.str_]] = {
+    groups: dict[str, StrArray] = {
         name: np.array(probes.labels([name]))[rows]
         for name in ("race", "gender")
         if name in probes.attributes
@@ -216,9 +216,9 @@ def _at(
     name: str,
     similarity: float,
     cosine: float,
-    matched: NDArray[np.int32],
-    owners: NDArray[np.int64],
-    groups: Mapping[str, NDArray[np.str_]],
+    matched: Int32Array,
+    owners: IntArray,
+    groups: Mapping[str, StrArray],
 ) -> SearchAtThreshold:
     """Count the false matches at a threshold; ``matched`` is the probe of each."""
     candidates = np.bincount(matched, minlength=len(owners))
@@ -241,9 +241,7 @@ def _at(
     )
 
 
-def _shares(
-    labels: NDArray[np.str_], hit: NDArray[np.bool_], owners: NDArray[np.int64]
-) -> tuple[GroupShare, ...]:
+def _shares(labels: StrArray, hit: BoolArray, owners: IntArray) -> tuple[GroupShare, ...]:
     return tuple(
         GroupShare(
             group=str(group),

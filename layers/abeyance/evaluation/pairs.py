@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import Float32Array, FloatArray, Int32Array, IntArray
 from abeyance.evaluation.errors import DataInvalid, TooFew
 
 #: Bins over cosines -1 to 1; one is 3.05e-5 wide. Bin i holds scores from ``edge(i)`` up to ``edge(i + 1)``.
@@ -31,13 +32,13 @@ class PairScan:
     """
 
     #: (BINS,) int64: all pairs.
-    histogram: NDArray[np.int64]
+    histogram: IntArray
     #: (g, BINS) int64: pairs of two people of group g; (0, BINS) if no groups were given.
-    within: NDArray[np.int64]
+    within: IntArray
     #: (k,) int32 each, and (k,) float32: the pairs with a score of ``level`` or more, highest first.
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
-    scores: NDArray[np.float32]
+    left: Int32Array
+    right: Int32Array
+    scores: Float32Array
     level: float
 
     @property
@@ -45,7 +46,7 @@ class PairScan:
         """Number of pairs."""
         return int(self.histogram.sum())
 
-    def matches(self, threshold: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def matches(self, threshold: float) -> tuple[Int32Array, Int32Array]:
         """Return the rows of the pairs with a score of ``threshold`` or more: (m,) int32 each.
 
         The threshold must not be lower than ``level``.
@@ -54,7 +55,7 @@ class PairScan:
         return self.left[:end], self.right[:end]
 
 
-def edge(index: int | NDArray[np.int64]) -> float | NDArray[np.float64]:
+def edge(index: int | IntArray) -> float | FloatArray:
     """Return the lowest score of bin ``index``."""
     return (index - _HALF) / _HALF
 
@@ -64,24 +65,24 @@ def bin_of(score: float) -> int:
     return int(np.clip(np.ceil(score * _HALF + _HALF - 1e-9), 0, BINS))
 
 
-def at_or_above(histogram: NDArray[np.int64], score: float) -> int:
+def at_or_above(histogram: IntArray, score: float) -> int:
     """Return the number of pairs with ``score`` or more, to one bin."""
     return int(histogram[..., bin_of(score) :].sum())
 
 
-def histogram_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+def histogram_of(scores: FloatArray) -> IntArray:
     """Return the (BINS,) int64 histogram of single scores; those below -1 count as -1."""
     bins = np.clip((np.maximum(scores, -1) + 1) * _HALF, 0, BINS - 1).astype(np.int64)
     return np.bincount(bins, minlength=BINS).astype(np.int64)
 
 
-def rate_curve(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
+def rate_curve(histogram: IntArray) -> FloatArray:
     """Return the share of pairs in bin i or higher: (BINS + 1,) float64; the last is 0."""
     above = np.concatenate([np.cumsum(histogram[::-1])[::-1], [0]])
     return above / max(1, int(above[0]))
 
 
-def threshold_at(histogram: NDArray[np.int64], rate: float) -> float:
+def threshold_at(histogram: IntArray, rate: float) -> float:
     """Return the lowest score that at most a share ``rate`` of pairs reaches.
 
     Raises
@@ -101,12 +102,12 @@ def threshold_at(histogram: NDArray[np.int64], rate: float) -> float:
 
 
 def scan(
-    a: NDArray[np.float32],
-    b: NDArray[np.float32] | None = None,
+    a: Float32Array,
+    b: Float32Array | None = None,
     *,
     persons_a: Sequence[str] | None = None,
     persons_b: Sequence[str] | None = None,
-    groups: NDArray[np.int64] | None = None,
+    groups: IntArray | None = None,
     group_count: int = 0,
     level: float = 2.0,
     max_kept: int = 20_000_000,
@@ -176,7 +177,7 @@ def scan(
     return PairScan(histogram, within, rows[by_score], columns[by_score], scores[by_score], level)
 
 
-def _count(block: NDArray[np.float32]) -> NDArray[np.int64]:
+def _count(block: Float32Array) -> IntArray:
     """Return the (BINS,) int64 histogram of a block, without what is not a pair."""
     # In float32, products may exceed 1; they belong to the last bin. The cast cuts towards zero, so _NOT_A_PAIR falls
     # to -32767 and is clipped into bin 0, which is dropped.
@@ -194,7 +195,7 @@ def _person_codes(
     order: NDArray[np.intp],
     *,
     symmetric: bool,
-) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
+) -> tuple[Int32Array | None, Int32Array | None]:
     """Return the persons as numbers, or None where no two rows can show one person."""
     if persons_a is None or (persons_b is None and not symmetric):
         return None, None
@@ -207,7 +208,7 @@ def _person_codes(
     return (codes_a, codes_b) if (codes_b < known).any() else (None, None)
 
 
-def _row_blocks(groups: NDArray[np.int64] | None, rows: int, columns: int) -> Iterator[tuple[int, int, int]]:
+def _row_blocks(groups: IntArray | None, rows: int, columns: int) -> Iterator[tuple[int, int, int]]:
     """Yield ranges of rows, each of one group (-1: no groups), small enough for one block."""
     size = max(1, _BLOCK_SCORES // max(1, columns))
     bounds = [0, rows] if groups is None else [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), rows]

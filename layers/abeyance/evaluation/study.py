@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import IntArray
 from abeyance.evaluation.datasets import (
     LabelledImage,
     LabelledPhoto,
@@ -242,7 +242,7 @@ def verify_pairs(
 
 
 def _verification_study(
-    photos: PhotoSet, templates: TemplateSet, mated: MatedPairs, histogram: NDArray[np.int64], **results: Any
+    photos: PhotoSet, templates: TemplateSet, mated: MatedPairs, histogram: IntArray, **results: Any
 ) -> VerificationStudy:
     """Return the results with counts, equal error rate and DET curve; ``histogram`` is that of non-mated pairs."""
     return VerificationStudy(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.evaluation.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from abeyance.evaluation.datasets import PhotoSet
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.intervals import Rate, clustered_rate
@@ -38,11 +39,11 @@ class TemplateSet:
     """Templates of photos, one row each, in the order of the photos."""
 
     #: (n, d) float32 of unit length; zeros where no face was found.
-    vectors: NDArray[np.float32]
+    vectors: Float32Array
     #: (n,) bool: a face was found.
-    found: NDArray[np.bool_]
+    found: BoolArray
     #: (n,) int64: faces in the photo.
-    faces: NDArray[np.int64]
+    faces: IntArray
     #: Photos that could not be decoded.
     rejected: int
     #: Photos that were computed now, not read from the cache.
@@ -62,12 +63,12 @@ class MatedPairs:
     """All pairs of photos of one person."""
 
     #: (m,) int64 each: rows of the two photos.
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
+    first: IntArray
+    second: IntArray
     #: (m,) float64 cosines, -inf where either photo has no face.
-    scores: NDArray[np.float64]
+    scores: FloatArray
     #: (m,) int64: number of the person.
-    people: NDArray[np.int64]
+    people: IntArray
     #: Pairs left out because they show the same shot.
     same_shot: int
 
@@ -95,12 +96,10 @@ class MatedPairs:
         return cls(first[kept], second[kept], scores[kept], codes[first[kept]], int((~kept).sum()))
 
 
-def templates_cosine(
-    templates: TemplateSet, first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def templates_cosine(templates: TemplateSet, first: IntArray, second: IntArray) -> FloatArray:
     """Return the cosines of pairs of rows: (m,) float64, -inf where either photo has no face."""
     cosines = np.einsum("ij,ij->i", templates.vectors[first], templates.vectors[second])
-    scores: NDArray[np.float64] = cosines.astype(np.float64)
+    scores: FloatArray = cosines.astype(np.float64)
     scores[~(templates.found[first] & templates.found[second])] = -np.inf
     return scores
 
@@ -184,7 +183,7 @@ class TemplateExtractor:
         """Return confidence, number of faces (-1: not decodable) and template in the layout of the cache."""
         photo = self._analyze(data)
         confidence, faces = 0.0, -1 if photo is None else photo.detected
-        vector: NDArray[np.float32] = np.zeros(self.embedder.dimension, "<f4")
+        vector: Float32Array = np.zeros(self.embedder.dimension, "<f4")
         if photo is not None and photo.faces:
             confidence = photo.faces[0].confidence
             vector = self.embedder.embed(photo.chips)[0].astype("<f4")

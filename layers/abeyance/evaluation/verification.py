@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from abeyance.evaluation.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from abeyance.evaluation.errors import TooFew
 from abeyance.evaluation.intervals import Rate, bootstrap, clustered_rate
 from abeyance.evaluation.pairs import PairScan, edge, rate_curve, threshold_at
@@ -67,12 +68,7 @@ class DetCurve(msgspec.Struct, frozen=True, kw_only=True):
     fnmr: tuple[float, ...]
 
 
-def fold_accuracy(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-    clusters: NDArray[np.int64],
-) -> FoldAccuracy:
+def fold_accuracy(scores: FloatArray, same: BoolArray, folds: IntArray, clusters: IntArray) -> FoldAccuracy:
     """Return the accuracy over folds (Huang et al. 2007, the protocol of LFW's View 2).
 
     Parameters
@@ -109,7 +105,7 @@ def fold_accuracy(
     )
 
 
-def best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> float:
+def best_threshold(scores: FloatArray, same: BoolArray) -> float:
     """Return the threshold that classifies most pairs correctly; the middle one of several."""
     finite = np.sort(np.unique(scores[np.isfinite(scores)]))
     if not len(finite):
@@ -122,7 +118,7 @@ def best_threshold(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> floa
     return float(between[best].mean())
 
 
-def split_folds(folds: Sequence[str], same: NDArray[np.bool_], wanted: int = 10) -> NDArray[np.int64]:
+def split_folds(folds: Sequence[str], same: BoolArray, wanted: int = 10) -> IntArray:
     """Return the fold of each pair: those of the protocol if it has ``wanted`` of them.
 
     Otherwise each published fold is cut into stretches of neighbours, so that the pairs of one person stay together.
@@ -145,7 +141,7 @@ def split_folds(folds: Sequence[str], same: NDArray[np.bool_], wanted: int = 10)
     return result
 
 
-def det(mated: NDArray[np.float64], histogram: NDArray[np.int64], points: int = 400) -> DetCurve:
+def det(mated: FloatArray, histogram: IntArray, points: int = 400) -> DetCurve:
     """Return the DET curve, thinned to about ``points`` points evenly spaced along log FMR and FNMR.
 
     Parameters
@@ -169,7 +165,7 @@ def det(mated: NDArray[np.float64], histogram: NDArray[np.int64], points: int = 
     )
 
 
-def equal_error_rate(mated: NDArray[np.float64], histogram: NDArray[np.int64]) -> float:
+def equal_error_rate(mated: FloatArray, histogram: IntArray) -> float:
     """Return the equal error rate: the mean of FMR and FNMR at the threshold where they are nearest.
 
     Parameters as for :func:`det`.
@@ -179,9 +175,7 @@ def equal_error_rate(mated: NDArray[np.float64], histogram: NDArray[np.int64]) -
     return float((fmr[nearest] + fnmr[nearest]) / 2)
 
 
-def _error_rates(
-    mated: NDArray[np.float64], histogram: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _error_rates(mated: FloatArray, histogram: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return threshold, FMR and FNMR at the edge of each bin: (BINS + 1,) float64 each."""
     fmr = rate_curve(histogram)
     thresholds = np.asarray(edge(np.arange(len(fmr))))
@@ -189,11 +183,11 @@ def _error_rates(
 
 
 def operating_points(
-    mated: NDArray[np.float64],
-    mated_people: NDArray[np.int64],
+    mated: FloatArray,
+    mated_people: IntArray,
     found: PairScan,
-    people_a: NDArray[np.int64],
-    people_b: NDArray[np.int64] | None = None,
+    people_a: IntArray,
+    people_b: IntArray | None = None,
     *,
     fmrs: Sequence[float] = FMRS,
     repeats: int = 300,
@@ -225,7 +219,7 @@ def operating_points(
     order = np.argsort(mated)
     sorted_mated = mated[order]
 
-    def resampled(weights: NDArray[np.float32], others: NDArray[np.float32] | None = None) -> ArrayLike:
+    def resampled(weights: Float32Array, others: Float32Array | None = None) -> ArrayLike:
         """Return threshold and FNMR at each FMR."""
         photos = weights * photos_a
         if others is None or people_b is None:
@@ -263,7 +257,7 @@ def operating_points(
 
 
 def measurable_fmrs(
-    histogram: NDArray[np.int64], fmrs: Sequence[float]
+    histogram: IntArray, fmrs: Sequence[float]
 ) -> tuple[list[tuple[float, float]], list[UnmeasurableFmr]]:
     """Return (FMR, threshold) of each FMR that the non-mated pairs suffice for, and the others."""
     measured, missing = [], []

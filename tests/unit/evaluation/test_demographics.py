@@ -15,18 +15,13 @@ from abeyance.evaluation.demographics import (
     overall_rate,
     within_rates,
 )
-from abeyance.evaluation.intervals import Rate, clustered_rate, rate_without_trials
+from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.pairs import scan
 from abeyance.evaluation.prediction_accuracy import prediction_accuracy
 
 
 def rate(count: int, trials: int, people: int = 100) -> Rate:
-    from abeyance.evaluation.intervals import wilson
-
-    low, high = wilson(count / trials, trials)
-    return Rate(
-        value=count / trials, low=low, high=high, count=count, trials=trials, effective=trials, people=people
-    )
+    return Rate.of(count, trials, trials, people)
 
 
 def test_gini_by_hand() -> None:
@@ -73,7 +68,7 @@ def test_a_group_without_errors_is_planned_with_the_overall_rate() -> None:
 
 
 def test_a_group_without_trials_gets_no_number_of_people() -> None:
-    nobody = rate_without_trials()
+    nobody = clustered_rate(np.zeros(0, bool), np.zeros(0, np.int64))
     found = differential("fnmr", ["gender"], ["a", "b"], [rate(50, 1000), nobody])
     assert found.groups[1].more_people_needed is None
     assert "more people" not in found.explanation
