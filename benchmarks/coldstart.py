@@ -10,8 +10,7 @@ from importlib.metadata import version
 import msgspec
 
 from benchmarks.comparison import Comparison, Figure, Part, Progress, by_time, figure
-from benchmarks.process import BenchmarkError
-from benchmarks.rivals import ROOT
+from benchmarks.process import ROOT, BenchmarkError
 
 #: How many times as long as the plain function each took when this part was first written, with its models, both from
 #: bytecode, on the processor, in one run. Half of that is the aim. In Lambda it was more: the layers had no bytecode.

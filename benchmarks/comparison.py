@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import quantiles
 
 import msgspec
@@ -85,53 +86,36 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def by_rate(
+def compare(
     key: str,
     what: str,
     ours: Sequence[float],
     other: str,
     theirs: Sequence[float],
     *,
-    aim: float | None = None,
-    note: str = "",
-) -> Comparison:
-    """Compare photos a second, round by round; the one who took part in fewer rounds did so in the first ones."""
-    return Comparison(
-        key=key,
-        what=what,
-        unit="photos/s",
-        ours=Spread.of(ours),
-        other=other,
-        theirs=Spread.of(theirs),
-        ratio=faster(theirs, ours[: len(theirs)]),
-        aim=aim,
-        note=note,
-    )
-
-
-def by_time(
-    key: str,
-    what: str,
-    ours: Sequence[float],
-    other: str,
-    theirs: Sequence[float],
-    *,
+    unit: str,
+    more_is_better: bool = False,
     scale: float = 1.0,
     aim: float | None = None,
     note: str = "",
 ) -> Comparison:
-    """Compare durations round by round: ``scale`` makes milliseconds of them."""
+    """Compare values of the same rounds, each multiplied by ``scale``; a slow alternative has the first rounds only."""
+    common = ours[: len(theirs)]
     return Comparison(
         key=key,
         what=what,
-        unit="ms",
+        unit=unit,
         ours=Spread.of(ours, scale),
         other=other,
         theirs=Spread.of(theirs, scale),
-        ratio=faster(ours[: len(theirs)], theirs),
+        ratio=faster(theirs, common) if more_is_better else faster(common, theirs),
         aim=aim,
         note=note,
     )
+
+
+by_rate = partial(compare, unit="photos/s", more_is_better=True)
+by_time = partial(compare, unit="ms")
 
 
 def faster(ours: Sequence[float], theirs: Sequence[float]) -> Spread:

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from abeyance.cost.demand import EVENT_PUT, TRANSACTED
 
 _KIB = 1024
@@ -18,12 +16,10 @@ Key = tuple[str, bool]
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Calls(msgspec.Struct):
-    """The calls of one invocation by name, and units written and read."""
-
-    calls: Counter[str]
-    written: float = 0.0
-    read: float = 0.0
+#: Counted beside the calls: units of DynamoDB.
+WRITTEN, READ = "write units", "read units"
+#: The calls of one invocation by name.
+Calls = Counter[str]
 
 
 class CallCounter:
@@ -43,7 +39,7 @@ class CallCounter:
             emitter.register("after-call", self._count)
 
     def run(self, calls: dict[Key, list[Calls]], key: Key, work: Handler, event: Any) -> Any:
-        self._current = Calls(Counter())
+        self._current = Calls()
         answer = work(event)
         calls.setdefault(key, []).append(self._current)
         self._current = None
@@ -62,35 +58,35 @@ class CallCounter:
         if self._current is None:
             return
         service, operation = model.service_model.service_name, model.name
-        self._current.calls[f"{service}.{operation}"] += 1
+        self._current[f"{service}.{operation}"] += 1
         asked = context.get("abeyance", {})
         if operation == "PutEvents":
-            self._current.calls[EVENT_PUT] += len(asked["Entries"])
+            self._current[EVENT_PUT] += len(asked["Entries"])
             self.event_bytes += sum(len(entry["Detail"]) for entry in asked["Entries"])
         if service != "dynamodb":
             return
         if operation == "TransactWriteItems":
             # Each of its items takes time of its own.
-            self._current.calls[TRANSACTED] += len(asked["TransactItems"])
+            self._current[TRANSACTED] += len(asked["TransactItems"])
             for action in asked["TransactItems"]:
                 units = 2 * self._units(next(iter(action.values())))
-                self._current.written += units
+                self._current[WRITTEN] += units
                 item = action.get("Put", {})
                 if item.get("TableName") == self._ledger_table and item["Item"]["pk"]["S"] == "entries":
                     self._entries.append(units)
         elif operation in ("PutItem", "UpdateItem", "DeleteItem"):
-            self._current.written += self._units(asked)
+            self._current[WRITTEN] += self._units(asked)
         elif operation == "BatchGetItem":
             items = [item for found in parsed.get("Responses", {}).values() for item in found]
             wanted = sum(len(table["Keys"]) for table in asked["RequestItems"].values())
             # A missing item costs a unit as well.
-            self._current.read += sum(_read(item) for item in items) + wanted - len(items)
+            self._current[READ] += sum(_read(item) for item in items) + wanted - len(items)
         elif operation == "GetItem":
-            self._current.read += _read(parsed.get("Item", {}))
+            self._current[READ] += _read(parsed.get("Item", {}))
         elif operation == "TransactGetItems":
-            self._current.read += sum(2 * _read(one.get("Item", {})) for one in parsed.get("Responses", []))
+            self._current[READ] += sum(2 * _read(one.get("Item", {})) for one in parsed.get("Responses", []))
         elif operation == "Query":
-            self._current.read += max(1, math.ceil(sum(map(size_of, parsed.get("Items", []))) / (4 * _KIB)))
+            self._current[READ] += max(1, math.ceil(sum(map(size_of, parsed.get("Items", []))) / (4 * _KIB)))
 
     def _units(self, action: Mapping[str, Any]) -> int:
         """Return the write units of one item; of an update, those of the whole item after it."""

@@ -1,6 +1,6 @@
-"""What one photo asks of every stage: processor time, calls of AWS, units of DynamoDB. Measured on the real handlers.
+"""The demand of one photo on every stage: processor time, calls of AWS, units of DynamoDB, on the real handlers.
 
-The stages run in this process against moto, and only what our own thread computes is counted, never moto's part. AWS's
+The stages run in this process against moto, and only the processor time of our own thread is counted, not moto's. AWS's
 latencies cannot be measured here; the model in :mod:`abeyance.cost` adds them to each call.
 """
 
@@ -10,10 +10,10 @@ import functools
 import json
 import logging
 import os
+import platform
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ import msgspec
 
 from abeyance.cost.demand import Demand, StageDemand
 from abeyance.pipeline import topology
-from benchmarks.counting import CallCounter, Calls, Handler, Key, size_of
+from benchmarks.counting import READ, WRITTEN, CallCounter, Calls, Handler, Key, size_of
 
 #: A tenant that may do everything, and its collection.
 _PREFIX = "acme/index/demand"
@@ -46,8 +46,9 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
             _pass(aws, stages, photos, f"count-{full}", full, functools.partial(counting.run, calls))
         faces, left = _left(aws, len(photos) * 2 * (rounds + 1))
         embed_ms = _embedding(photos)
+    software = f"{platform.machine()}, Python {platform.python_version()}"
     return Demand(
-        measured=f"{datetime.now(UTC):%Y-%m-%d}, {len(photos)} photos, {rounds} rounds, {_processor()}",
+        measured=f"{datetime.now(UTC):%Y-%m-%d}, {len(photos)} photos, {rounds} rounds, {software}",
         faces=round(faces, 3),
         stages={stage.name: _stage(stage, times, calls) for stage in topology.STAGES},
         embed_ms=round(embed_ms, 3),
@@ -62,40 +63,35 @@ def _stage(
     times: Mapping[Key, Sequence[float]],
     calls: Mapping[Key, Sequence[Calls]],
 ) -> StageDemand:
-    """Split what single messages and full batches took into an invocation's part and a message's."""
+    """Split the effort of single messages and full batches into the parts of an invocation and of a message."""
     size = stage.batch_size
-    if (stage.name, False) not in times:  # review: nothing of an indexed photo comes there
+    if (stage.name, False) not in times:  # review: an indexed photo does not get there
         return StageDemand(
             invocation_ms=0, message_ms=0, invocation_calls={}, message_calls={}, write_units=0, read_units=0
         )
-    # The fastest quarter: on a machine that others use as well, what is slower is theirs.
+    # The fastest quarter: on a shared machine, slower runs were disturbed.
     one, many = (1000 * _low(times[stage.name, full]) for full in (False, True))
     single, whole = (_mean(calls[stage.name, full]) for full in (False, True))
     message = (many - one) / (size - 1) if size > 1 else one
     message = min(max(message, 0.0), one)
-    each = {}
-    for name in whole.calls | single.calls:
-        first, all_of = single.calls.get(name, 0.0), whole.calls.get(name, 0.0)
-        each[name] = (all_of - first) / (size - 1) if size > 1 else first
+    units = {name: whole.pop(name, 0.0) / size for name in (WRITTEN, READ)}
+    per_message = {
+        name: (whole.get(name, 0.0) - single.get(name, 0.0)) / (size - 1) if size > 1 else single[name]
+        for name in whole | single
+        if name not in units
+    }
     return StageDemand(
         invocation_ms=round(one - message, 3),
         message_ms=round(message, 3),
-        invocation_calls=_tidy({name: single.calls.get(name, 0.0) - part for name, part in each.items()}),
-        message_calls=_tidy(each),
-        write_units=round(whole.written / size, 2),
-        read_units=round(whole.read / size, 2),
+        invocation_calls=_tidy({name: single.get(name, 0.0) - part for name, part in per_message.items()}),
+        message_calls=_tidy(per_message),
+        write_units=round(units[WRITTEN], 2),
+        read_units=round(units[READ], 2),
     )
 
 
-def _mean(found: Sequence[Calls]) -> Calls:
-    together: Counter[str] = Counter()
-    for one in found:
-        together.update(one.calls)
-    return Calls(
-        Counter({name: count / len(found) for name, count in together.items()}),
-        statistics.fmean(one.written for one in found),
-        statistics.fmean(one.read for one in found),
-    )
+def _mean(found: Sequence[Calls]) -> dict[str, float]:
+    return {name: count / len(found) for name, count in sum(found, Calls()).items()}
 
 
 def _tidy(counts: Mapping[str, float]) -> dict[str, float]:
@@ -114,13 +110,13 @@ def _timed(times: dict[Key, list[float]], key: Key, work: Handler, event: Any) -
 
 
 class _LastError(logging.Handler):
-    """What the stages last logged of an error: they answer with the ids of messages alone."""
+    """The last error in the stages' log; their answers have the ids of messages only."""
 
-    said = "nothing was logged"
+    text = "nothing was logged"
 
     def emit(self, record: logging.LogRecord) -> None:
         if error := getattr(record, "error", getattr(record, "because", "")):
-            self.said = f"{error} at {', '.join(getattr(record, 'trace', [])[-2:])}"
+            self.text = f"{error} at {', '.join(getattr(record, 'trace', [])[-2:])}"
 
 
 _errors = _LastError()
@@ -128,7 +124,7 @@ _errors = _LastError()
 
 @contextmanager
 def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
-    """Local AWS, and every stage's work in this process."""
+    """Start local AWS, and build every stage in this process."""
     from abeyance.aws.clients import client
     from abeyance.deployment import build
     from abeyance.deployment.settings import DeploymentSettings
@@ -150,18 +146,15 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
             registry = DynamoTenants(aws.client("dynamodb"), aws.settings.tenants_table)
             for tenant in TENANTS:
                 registry.add(tenant)
-            makers: tuple[Callable[[], Any], ...] = (
-                build.build_gate,
-                build.build_detect,
-                build.build_recognize,
-                build.build_review,
-                build.build_record,
-            )
             yield (
                 aws,
-                dict(
-                    zip((stage.name for stage in topology.STAGES), (make() for make in makers), strict=True)
-                ),
+                {
+                    topology.GATE.name: build.build_gate(),
+                    topology.DETECT.name: build.build_detect(),
+                    topology.RECOGNIZE.name: build.build_recognize(),
+                    topology.REVIEW.name: build.build_review(),
+                    topology.LEDGER.name: build.build_record(),
+                },
             )
         finally:
             logging.getLogger("abeyance").removeHandler(_errors)
@@ -189,38 +182,37 @@ def _pass(
         work = functools.partial(answer, stage=stages[stage.name])
         url = sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
         size = stage.batch_size if full else 1
-        while messages := _receive(sqs, url, size):
+        receive = {
+            "QueueUrl": url,
+            "MaxNumberOfMessages": size,
+            "AttributeNames": ["All"],
+            "WaitTimeSeconds": 0,
+        }
+        while messages := sqs.receive_message(**receive).get("Messages", []):
             event = {
                 "Records": [
                     {"messageId": one["MessageId"], "body": one["Body"], "attributes": one["Attributes"]}
                     for one in messages
                 ]
             }
-            # A batch that is not full would be counted as one that is.
+            # An incomplete batch is not counted.
             whole = len(messages) == size
             failed = (run((stage.name, full), work, event) if whole else work(event))["batchItemFailures"]
             if failed:
-                raise RuntimeError(f"{stage.name} failed on {len(failed)} messages: {_errors.said}")
+                raise RuntimeError(f"{stage.name} failed on {len(failed)} messages: {_errors.text}")
             for one in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
 
 
-def _receive(sqs: Any, url: str, size: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=size, AttributeNames=["All"], WaitTimeSeconds=0
-    ).get("Messages", [])
-    return found
-
-
 def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
-    """Faces of a photo, and the bytes that it leaves in tables and buckets, its own not counted."""
+    """Return the faces of a photo, and the bytes of its records in tables and buckets, its own not counted."""
     dynamodb, s3, settings = aws.client("dynamodb"), aws.client("s3"), aws.settings
     left: dict[str, float] = {}
     faces = 0
     for setting in ("uploads_table", "gallery_table", "ledger_table"):
         total = 0
         for page in dynamodb.get_paginator("scan").paginate(TableName=getattr(settings, setting)):
-            # DynamoDB counts a hundred bytes more for each item that it stores.
+            # DynamoDB counts a hundred bytes more for each stored item.
             total += sum(size_of(item) + 100 for item in page["Items"])
             if setting == "gallery_table":
                 faces += sum(item["sk"]["S"].startswith("F#") for item in page["Items"])
@@ -233,7 +225,7 @@ def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
 
 
 def _embedding(photos: Sequence[bytes]) -> float:
-    """Milliseconds of a face in the embedder, in batches of the stage."""
+    """Return the milliseconds of a face in the embedder, in batches of the stage."""
     import numpy as np
 
     from abeyance.embedding.onnx import load_embedder
@@ -247,12 +239,6 @@ def _embedding(photos: Sequence[bytes]) -> float:
         embedder.embed(chips)
         seconds.append(time.thread_time() - start)
     return 1000 * min(seconds) / len(chips)
-
-
-def _processor() -> str:
-    import platform
-
-    return f"{platform.machine()}, Python {platform.python_version()}"
 
 
 def main() -> None:

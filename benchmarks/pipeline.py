@@ -44,11 +44,8 @@ class _Round:
     pipeline: float
     loop: float
     models: float
-    #: Seconds of processor a photo.
-    stages: float
-    emulator: float
-    looping: float
-    modelling: float
+    #: Seconds of processor a photo, by process.
+    processor: dict[str, float]
     #: Requests to AWS a photo, the upload not counted.
     requests: float
 
@@ -107,10 +104,12 @@ class _Setup:
             pipeline=count / seconds,
             loop=count / sum(looped["seconds"]),
             models=sum(count / sum(one["seconds"]) for one in models),
-            stages=stages / count,
-            emulator=emulator / count,
-            looping=looped["processor"] / count,
-            modelling=sum(one["processor"] for one in models) / count / len(models),
+            processor={
+                "stages": stages / count,
+                "models": sum(one["processor"] for one in models) / count / len(models),
+                "loop": looped["processor"] / count,
+                "emulator": emulator / count,
+            },
             requests=asked / count,
         )
 
@@ -145,21 +144,41 @@ def run(quick: bool, progress: Progress) -> Part:
         for number in range(rounds):
             progress(f"all at once, round {number + 1} of {rounds}")
             measured.append(setup.round(number))
-    pipeline, stages = [one.pipeline for one in measured], [one.stages for one in measured]
-    loop = "a loop over boto3"
+    pipeline = [one.pipeline for one in measured]
+    loop, all_at_once = "a loop over boto3", "Uploads a second, all at once"
     without = (
         "The same models and the same emulator, one process: put, get, detect, embed, put. No queue, no decision, no "
         "record, no ledger, no search: the difference is what these cost."
     )
-    all_at_once, on_way = "Uploads a second, all at once", "Upload to result, warm"
     share = (
         "Processor time a photo of the models alone, over that of the processes of gate, detect, recognize, review and "
         "ledger together. AWS, here the emulator, is not counted."
     )
-    emulator = (
-        "With the upload of the photos and the pollers of the queues, which are threads of its process."
+    processes = {
+        "stages": ("all our functions", ""),
+        "models": ("the models alone", ""),
+        "loop": ("the loop over boto3", ""),
+        "emulator": (
+            "the emulator of AWS",
+            "With the uploads and the pollers, which are threads of its process.",
+        ),
+    }
+    by_clock = by_rate(
+        "pipeline.uploads.models",
+        f"{all_at_once}, the emulator on the same cores",
+        pipeline,
+        "the models alone, on every core",
+        [one.models for one in measured],
+        aim=AIM,
+        note="By the wall clock.",
     )
-    processor = "Processor time a photo"
+    loops = [one.loop for one in measured]
+    one_by_one = "Upload to result, one at a time"
+    latencies_s = {
+        "pipeline.latency": ("warm", waited),
+        "pipeline.latency.p95": ("warm, 95th percentile", [float(np.percentile(waited, 95))]),
+        "pipeline.latency.overhead": ("less the models", [a - b for a, b in zip(waited, alone, strict=True)]),
+    }
     return Part(
         name="pipeline",
         comparisons=(
@@ -168,74 +187,35 @@ def run(quick: bool, progress: Progress) -> Part:
                 f"{all_at_once}, {cores()} cores",
                 pipeline,
                 loop,
-                [one.loop for one in measured],
+                loops,
                 note=without,
             ),
-            by_time(
-                "pipeline.latency.loop",
-                "Upload to result, one at a time",
-                waited,
-                loop,
-                looped,
-                scale=_MS,
-                note=without,
-            ),
-            by_rate(
-                "pipeline.uploads.models",
-                f"{all_at_once}, the emulator on the same cores",
-                pipeline,
-                "the models alone, on every core",
-                [one.models for one in measured],
-                aim=AIM,
-                note="By the wall clock.",
-            ),
+            by_time("pipeline.latency.loop", one_by_one, waited, loop, looped, scale=_MS, note=without),
+            by_clock,
         ),
         figures=(
-            figure("pipeline.latency", on_way, "ms", waited, scale=_MS),
-            figure(
-                "pipeline.latency.p95",
-                f"{on_way}, 95th percentile",
-                "ms",
-                [float(np.percentile(waited, 95))],
-                scale=_MS,
-            ),
-            figure(
-                "pipeline.latency.overhead",
-                "Upload to result, less the models",
-                "ms",
-                [whole - models for whole, models in zip(waited, alone, strict=True)],
-                scale=_MS,
+            *(
+                figure(key, f"Upload to result, {what}", "ms", seconds, scale=_MS)
+                for key, (what, seconds) in latencies_s.items()
             ),
             figure(
                 "pipeline.share",
                 "The models' processor time, as a share of that of all our functions",
                 "",
-                [one.modelling / one.stages for one in measured],
+                [one.processor["models"] / one.processor["stages"] for one in measured],
                 at_least=AIM,
                 note=share,
             ),
-            figure("pipeline.processor.stages", f"{processor}, all our functions", "ms", stages, scale=_MS),
-            figure(
-                "pipeline.processor.models",
-                f"{processor}, the models alone",
-                "ms",
-                [one.modelling for one in measured],
-                scale=_MS,
-            ),
-            figure(
-                "pipeline.processor.loop",
-                f"{processor}, the loop over boto3",
-                "ms",
-                [one.looping for one in measured],
-                scale=_MS,
-            ),
-            figure(
-                "pipeline.processor.emulator",
-                f"{processor}, the emulator of AWS",
-                "ms",
-                [one.emulator for one in measured],
-                scale=_MS,
-                note=emulator,
+            *(
+                figure(
+                    f"pipeline.processor.{name}",
+                    f"Processor time a photo, {what}",
+                    "ms",
+                    [one.processor[name] for one in measured],
+                    scale=_MS,
+                    note=note,
+                )
+                for name, (what, note) in processes.items()
             ),
             figure(
                 "pipeline.requests",

@@ -14,6 +14,9 @@ from typing import Any, Self
 
 import msgspec
 
+#: The checkout.
+ROOT = Path(__file__).resolve().parents[1]
+
 
 class BenchmarkError(Exception):
     """A measurement could not be made; the text says why and what to do."""
@@ -49,6 +52,7 @@ class Child:
             stdout=subprocess.PIPE if answers else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
+            cwd=ROOT,
         )
         self._last_lines: deque[str] = deque(maxlen=20)
         self._reader = threading.Thread(target=self._read_errors, daemon=True)

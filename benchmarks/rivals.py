@@ -17,7 +17,6 @@ from infra.venvs import VenvFailed, python_of
 
 from benchmarks.process import BenchmarkError, Child
 
-ROOT = Path(__file__).resolve().parents[1]
 _SCRIPTS = Path(__file__).with_suffix("")
 #: Read by BLAS and OpenMP of any make.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

@@ -18,7 +18,7 @@ from abeyance.cost.forecast import Forecast, forecast, largest_day, seconds
 from abeyance.cost.limits import limits
 from abeyance.cost.stations import DAY_S, ENTRIES, Embedder, Plan, latencies, stations
 from abeyance.pipeline import topology
-from benchmarks.comparison import Comparison, Figure, Part, Progress, Spread, figure
+from benchmarks.comparison import Comparison, Figure, Part, Progress, compare, figure
 from benchmarks.demand import measure
 from benchmarks.messages import Flow, Outcome, poisson
 
@@ -239,14 +239,13 @@ def _prices(demand: Demand, outcome: Outcome) -> tuple[list[Comparison], list[Fi
         for group, what in (("group_1", "index or search"), ("group_2", "detect")):
             theirs = found.rekognition[group] * per_million
             comparisons.append(
-                Comparison(
-                    key=f"scale.price.{embedder}.{group}",
-                    what=f"a million photos of {month / 1e6:,.0f} M a month, {what}, embedder {embedder}",
+                compare(
+                    f"scale.price.{embedder}.{group}",
+                    f"a million photos of {month / 1e6:,.0f} M a month, {what}, embedder {embedder}",
+                    [ours],
+                    f"Rekognition {group.replace('_', ' ')}, US East, list price",
+                    [theirs],
                     unit="USD",
-                    ours=Spread.of([ours]),
-                    other=f"Rekognition {group.replace('_', ' ')}, US East, list price",
-                    theirs=Spread.of([theirs]),
-                    ratio=Spread.of([theirs / ours]),
                     note=note,
                 )
             )

@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.comparison import Comparison, Part, Progress
 from benchmarks.machine import Machine
-from benchmarks.rivals import ROOT
+from benchmarks.process import ROOT
 
 #: A ratio is lower when even its upper quartile is below this share of the stored lower quartile: what takes a
 #: millisecond differs that much from one process to the next.

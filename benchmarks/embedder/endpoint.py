@@ -20,7 +20,7 @@ _OPEN_WITHIN_S = 600.0
 
 
 class Endpoint:
-    """The settings with which ``python -m embedder`` is started.
+    """The settings with which the endpoint's processes are started.
 
     Parameters
     ----------
@@ -39,19 +39,18 @@ class Endpoint:
 
     def bare(self, **settings: object) -> BareLoop:
         """Start the model alone."""
-        return BareLoop("the bare loop", self._command("bare"), self._environ(settings))
+        command = [sys.executable, "-m", "benchmarks.embedder.bare"]
+        return BareLoop("the bare loop", command, self._environ(settings))
 
     def serve(self) -> Server:
         """Start the server on a free port of 127.0.0.1."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        server = Server("the server", self._command("serve"), self._environ({"port": port}), answers=False)
+        command = [sys.executable, "-m", "embedder", "serve"]
+        server = Server("the server", command, self._environ({"port": port}), answers=False)
         server.port = port
         return server
-
-    def _command(self, mode: str) -> list[str]:
-        return [sys.executable, "-m", "embedder", mode]
 
     def _environ(self, settings: Mapping[str, object]) -> dict[str, str]:
         given = {**self._settings, **settings}

@@ -67,19 +67,13 @@ def request(chips: int, seed: int = 0) -> tuple[int, bytes]:
     return chips, head.encode() + body
 
 
-def closed_loop(port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float) -> Load:
-    """Load the endpoint to its capacity: each client sends again as soon as it has its answer."""
-    return _run(port, requests, clients, seconds, 0.0)
-
-
-def paced(
-    port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float, rate: float
+def run_load(
+    port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float, rate: float = 0.0
 ) -> Load:
-    """Load the endpoint with ``rate`` chips a second, as long as a client is free to send."""
-    return _run(port, requests, clients, seconds, rate)
+    """Load the endpoint with ``rate`` chips a second, as far as its clients get answers.
 
-
-def _run(port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds: float, rate: float) -> Load:
+    Without a rate, each client sends again as soon as it has its answer: the endpoint's capacity.
+    """
     load = Load()
     before = resource.getrusage(resource.RUSAGE_SELF)
     asyncio.run(_Clients(port, requests, seconds, rate, load).run(clients))
@@ -88,47 +82,47 @@ def _run(port: int, requests: Sequence[tuple[int, bytes]], clients: int, seconds
     return load
 
 
+@dataclass(slots=True)
 class _Clients:
-    def __init__(
-        self, port: int, requests: Sequence[tuple[int, bytes]], seconds: float, rate: float, load: Load
-    ) -> None:
-        self._port = port
-        self._requests = requests
-        self._seconds = seconds
-        self._rate = rate
-        self._load = load
-        self._next = 0
-        self._due = 0.0
-        self._end = 0.0
+    """Clients on one event loop that share a list of requests and a pace."""
+
+    port: int
+    requests: Sequence[tuple[int, bytes]]
+    seconds: float
+    rate: float
+    load: Load
+    next: int = 0
+    due: float = 0.0
+    end: float = 0.0
 
     async def run(self, clients: int) -> None:
         began = time.perf_counter()
-        self._end, self._due = began + self._seconds, began
+        self.end, self.due = began + self.seconds, began
         await asyncio.gather(*(self._client() for _ in range(clients)))
-        self._load.seconds = time.perf_counter() - began
+        self.load.seconds = time.perf_counter() - began
 
     async def _client(self) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while time.perf_counter() < self._end:
-            chips, content = self._requests[self._next % len(self._requests)]
-            self._next += 1
-            if self._rate:
-                pause = self._due - time.perf_counter()
+        while time.perf_counter() < self.end:
+            chips, content = self.requests[self.next % len(self.requests)]
+            self.next += 1
+            if self.rate:
+                pause = self.due - time.perf_counter()
                 # A slow answer does not cause a burst later.
-                self._due = max(self._due, time.perf_counter() - 1.0) + chips / self._rate
+                self.due = max(self.due, time.perf_counter() - 1.0) + chips / self.rate
                 if pause > 0:
                     await asyncio.sleep(pause)
             began = time.perf_counter()
             try:
-                connection = connection or await asyncio.open_connection("127.0.0.1", self._port)
+                connection = connection or await asyncio.open_connection("127.0.0.1", self.port)
                 status = await _ask(*connection, content)
             except (OSError, EOFError, ValueError):
                 status, connection = 0, None
                 await asyncio.sleep(0.05)
-            self._load.answers[status] += 1
+            self.load.answers[status] += 1
             if status == 200:
-                self._load.latencies.append(time.perf_counter() - began)
-                self._load.chips += chips
+                self.load.latencies.append(time.perf_counter() - began)
+                self.load.chips += chips
             elif status:
                 await asyncio.sleep(0.05)
         if connection:

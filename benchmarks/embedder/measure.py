@@ -13,9 +13,9 @@ from contextlib import ExitStack
 
 import msgspec
 
-from benchmarks.comparison import Comparison, Part, Progress, Spread, figure
+from benchmarks.comparison import Part, Progress, compare, figure
 from benchmarks.embedder.endpoint import BareLoop, Endpoint, Server
-from benchmarks.embedder.load import closed_loop, request
+from benchmarks.embedder.load import request, run_load
 from benchmarks.machine import graphics_name, processor_name
 
 #: Clients of the headline.
@@ -120,14 +120,14 @@ class Report(msgspec.Struct, frozen=True):
         return Part(
             name=self.model,
             comparisons=tuple(
-                Comparison(
-                    key=f"embedder.{one.chips}",
-                    what=f"{clients}, {one.chips} faces a request",
+                compare(
+                    f"embedder.{one.chips}",
+                    f"{clients}, {one.chips} faces a request",
+                    [each.server for each in one.rounds],
+                    "the model alone",
+                    [each.bare for each in one.rounds],
                     unit="faces/s",
-                    ours=Spread.of([each.server for each in one.rounds]),
-                    other="the model alone",
-                    theirs=Spread.of([each.bare for each in one.rounds]),
-                    ratio=Spread.of([each.share for each in one.rounds]),
+                    more_is_better=True,
                     aim=self.goal,
                 )
                 for one in self.headlines
@@ -249,7 +249,7 @@ def _serve(port: int, plan: Plan, progress: Progress) -> list[ServerRun]:
     for chips in plan.chips:
         for clients in plan.clients:
             progress(f"server: {clients} clients, {chips} chips a request")
-            load = closed_loop(port, [request(chips)], clients, plan.seconds)
+            load = run_load(port, [request(chips)], clients, plan.seconds)
             runs.append(
                 ServerRun(
                     clients,
@@ -274,7 +274,7 @@ def _compare(
         # Bare, server, bare: a machine that slows down between slows both.
         ask = {"batch": best.batch, "callers": best.callers, "seconds": plan.seconds / 2}
         before, spent = bare.ask(**ask), server.processor_s()
-        load = closed_loop(server.port, content, CLIENTS, plan.seconds)
+        load = run_load(server.port, content, CLIENTS, plan.seconds)
         spent, after = server.processor_s() - spent, bare.ask(**ask)
         rounds.append(
             Round(

@@ -8,7 +8,7 @@ import msgspec
 
 from benchmarks.comparison import Part, Progress, figure
 from benchmarks.embedder.endpoint import Endpoint
-from benchmarks.embedder.load import Load, closed_loop, paced, request
+from benchmarks.embedder.load import Load, request, run_load
 from benchmarks.embedder.measure import CLIENTS
 
 
@@ -91,10 +91,8 @@ def soak(endpoint: Endpoint, minutes: float, load: float, progress: Progress = l
         while (passed := time.monotonic() - began) < 60 * minutes:
             if passed - calibrated >= _CALIBRATION_INTERVAL_S:
                 calibrated = passed
-                rate = (
-                    load * closed_loop(server.port, requests, CLIENTS, min(_CALIBRATION_S, 10 * minutes)).rate
-                )
-            seen = paced(
+                rate = load * run_load(server.port, requests, CLIENTS, min(_CALIBRATION_S, 10 * minutes)).rate
+            seen = run_load(
                 server.port, requests, CLIENTS, min(_SAMPLE_S, max(1.0, 60 * minutes - passed)), rate
             )
             for name in ("latencies", "answers"):

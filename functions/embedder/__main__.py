@@ -1,4 +1,4 @@
-"""``python -m embedder [serve | bare]``."""
+"""``python -m embedder [serve]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire: SageMaker's two routes and Prometheus' one, as an ASGI application.
+"""The HTTP interface: SageMaker's two routes and Prometheus' one, as an ASGI application.
 
 ``GET /ping``, ``POST /invocations``, ``GET /metrics``. Every answer names the model; every refusal is JSON with a
 ``reason`` for programs and a ``message`` for people.
@@ -41,13 +41,13 @@ class Refused(Exception):
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
-        #: Whether the connection ends with the answer. Only where the rest of the body may never come: closing on a
-        #: client that is still sending would lose it the answer, and what it sends is dropped unread in any case.
+        #: Close the connection after the answer. Only where the rest of the body may never come: a client that is
+        #: still sending would lose the answer.
         self.close = close
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has closed the connection."""
 
 
 class App:
@@ -109,7 +109,7 @@ class App:
         if path == "/metrics":
             return 200, METRICS_MEDIA_TYPE, self._endpoint.metrics.text()
         began = time.monotonic()
-        status = 499  # the client was gone
+        status = 499  # the client is gone
         try:
             body = await self._invoke(dict(scope["headers"]), receive)
             status = 200
@@ -125,10 +125,10 @@ class App:
     async def _invoke(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         length = self._check_head(headers)
         try:
-            _, batcher = self._endpoint.serving()
+            batcher = self._endpoint.serving()
         except NotServing as error:
             raise Refused(503, "NOT_READY", str(error), retry_after=2) from error
-        # Room is taken before the body is read: what is refused costs no memory.
+        # Room is reserved before the body is read, so that refused requests cost no memory.
         room = self._endpoint.settings.max_chips if length is None else math.ceil(length / npy.CHIP_BYTES)
         room = min(room, self._endpoint.settings.max_chips)
         try:
@@ -143,7 +143,7 @@ class App:
             self._endpoint.metrics.pending.set(batcher.pending)
 
     def _check_head(self, headers: dict[bytes, bytes]) -> int | None:
-        """The declared length, None if there is none."""
+        """Check media type and length, and return the declared length, None if there is none."""
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if media_type != npy.MEDIA_TYPE.encode():
             raise Refused(415, "MEDIA_TYPE", f"the body must be {npy.MEDIA_TYPE}")
@@ -187,9 +187,8 @@ class App:
         except npy.BadBody as error:
             status = 413 if error.reason == "TOO_MANY_CHIPS" else 400
             raise Refused(status, error.reason, str(error)) from error
-        _, batcher = self._endpoint.serving()
-        future = batcher.submit(chips)
-        # Who has hung up must not take the model's time from those who wait.
+        future = self._endpoint.serving().submit(chips)
+        # Requests of clients that are gone must not take the model's time.
         gone: asyncio.Future[None] = asyncio.ensure_future(_disconnected(receive))
         try:
             both: list[asyncio.Future[Any]] = [future, gone]

@@ -1,11 +1,11 @@
-"""Dynamic batching by chips: what waits is cut into full batches, across the borders of requests.
+"""Dynamic batching by chips: waiting requests are cut into full batches, across the borders of requests.
 
-    requests   [aaaaa][b][cccccccc]...            a run takes what there is, up to ``batch`` chips,
-    runs       [aaaaabcc][cccccc..]               the moment a worker is free; it waits for nothing
+    requests   [aaaaa][b][cccccccc]...            a run takes the waiting chips, up to ``batch``,
+    runs       [aaaaabcc][cccccc..]               as soon as a worker is free
 
-So a batch grows with the load by itself: alone, a request starts at once; under load the next batch fills while the
-last one runs. A full batch is handed over while its worker is still busy, so that the model never waits for the event
-loop to get its turn. Everything but the model's run happens on the event loop, so there are no locks.
+So a batch grows with the load: alone, a request starts at once; under load the next batch fills while the last one
+runs. A full batch is handed over while its worker is still busy, so that the model never waits for the event loop.
+Everything but the model's run happens on the event loop, so there are no locks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Templates = NDArray[np.float32]
 
 
 class Overloaded(Exception):
-    """More chips are waiting than will be answered in time; ``retry_after`` is in seconds."""
+    """Too many chips are waiting; ``retry_after`` is in seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"the queue is full; try again in {retry_after} s")
@@ -34,22 +34,24 @@ class Overloaded(Exception):
 
 
 class ModelFailed(Exception):
-    """The model raised, gave something that is no template, or is stuck."""
+    """The model raised an error, returned no templates, or is stuck."""
 
 
 class Observer(Protocol):
-    """Told what the batcher does; called on the event loop."""
+    """A listener to the batcher, called on the event loop."""
 
     def started(self, chips: int, waited: float) -> None:
-        """A run of ``chips`` begins; its oldest one waited ``waited`` seconds."""
+        """Note that a run of ``chips`` begins, whose oldest one waited ``waited`` seconds."""
         ...
 
     def ended(self, chips: int, seconds: float, error: BaseException | None) -> None:
-        """A run has ended."""
+        """Note that a run has ended."""
         ...
 
 
 class _Job:
+    """The chips of one request."""
+
     __slots__ = ("accepted", "chips", "future", "left", "taken", "templates")
 
     def __init__(self, chips: Chips, dimension: int, future: asyncio.Future[Templates], now: float) -> None:
@@ -65,8 +67,22 @@ class _Job:
 _Piece = tuple[_Job, int, int]
 
 
+class _Run:
+    """One run of the model under way."""
+
+    def __init__(self, pieces: Sequence[_Piece], began: float) -> None:
+        self.pieces = pieces
+        self.began = began
+        self.count = sum(stop - start for _, start, stop in pieces)
+
+    def reject(self, error: ModelFailed) -> None:
+        """Fail the jobs of the run."""
+        for job, _, _ in self.pieces:
+            _reject(job, error)
+
+
 class Batcher:
-    """Runs a model on what is submitted. Make it and use it on one event loop.
+    """A queue of chips in front of a model. Make it and use it on one event loop.
 
     Parameters
     ----------
@@ -112,10 +128,7 @@ class Batcher:
         self._queue: deque[_Job] = deque()
         self._queued = 0
         self._reserved = 0
-        #: By number of run: when it began, and what it works on.
-        self._running: dict[int, float] = {}
-        self._pieces: dict[int, list[_Piece]] = {}
-        self._runs = 0
+        self._running: set[_Run] = set()
         self._timer: asyncio.TimerHandle | None = None
         #: Chips a second of one worker, a moving average.
         self._rate = 0.0
@@ -126,11 +139,11 @@ class Batcher:
         return self._reserved
 
     def longest_run(self) -> float:
-        """Seconds since the oldest run that has not ended began; 0.0 if none is under way."""
-        return self._clock() - min(self._running.values()) if self._running else 0.0
+        """Return the age of the oldest run under way in seconds; 0.0 without one."""
+        return self._clock() - min(run.began for run in self._running) if self._running else 0.0
 
     def reserve(self, chips: int) -> None:
-        """Accept ``chips`` that are about to come; raises :class:`Overloaded`. Give them back with :meth:`release`."""
+        """Reserve room for ``chips``, until :meth:`release`; raises :class:`Overloaded`."""
         if self._reserved + chips > self._capacity:
             speed = self._rate * self._workers
             seconds = self._reserved / speed if speed else 1
@@ -138,14 +151,14 @@ class Batcher:
         self._reserved += chips
 
     def release(self, chips: int) -> None:
-        """Give back what was reserved, when it has been answered."""
+        """Free the room of answered chips."""
         self._reserved -= chips
 
     def submit(self, chips: Chips, *, first: bool = False) -> asyncio.Future[Templates]:
-        """Templates of ``chips``, in their order.
+        """Queue ``chips``, and return the future of their templates, in their order.
 
-        The future raises :class:`ModelFailed`. Cancel it when nobody waits any more: what has not begun is dropped.
-        ``first`` goes before everything that waits.
+        The future raises :class:`ModelFailed`. Cancel it when the client is gone: chips whose run has not begun are
+        dropped. ``first`` puts them at the head of the queue.
         """
         loop = asyncio.get_running_loop()
         job = _Job(chips, self._dimension, loop.create_future(), self._clock())
@@ -158,17 +171,16 @@ class Batcher:
         return job.future
 
     def fail(self, error: ModelFailed) -> None:
-        """Answer everybody who waits with ``error``; runs under way are not stopped, but nobody waits for them."""
+        """Fail all waiting chips with ``error``. Runs under way go on; their results are dropped."""
         while self._queue:
             job = self._queue.popleft()
             self._queued -= len(job.chips) - job.taken
             _reject(job, error)
-        for pieces in self._pieces.values():
-            for job, _, _ in pieces:
-                _reject(job, error)
+        for run in self._running:
+            run.reject(error)
 
     def close(self) -> None:
-        """End the threads; runs under way end first."""
+        """End the threads after the runs under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -178,14 +190,14 @@ class Batcher:
     def _dispatch(self) -> None:
         while self._queue and (self._idle > 0 or self._ahead()):
             if self._linger and self._running and self._queued < self._batch:
-                # Somebody is being served already: company may still come.
+                # A run is under way; more chips may arrive before it ends.
                 if self._timer is None:
                     self._timer = asyncio.get_running_loop().call_later(self._linger, self._lingered)
                 return
             self._start()
 
     def _ahead(self) -> bool:
-        """Whether a batch may be handed to a busy worker: one each, and none that could still grow."""
+        """Return whether a busy worker may get a batch: one each, and full ones only."""
         return len(self._running) < 2 * self._workers and self._queued >= self._batch
 
     def _lingered(self) -> None:
@@ -218,53 +230,47 @@ class Batcher:
         pieces = self._take()
         if not pieces:
             return
-        now = self._clock()
-        self._runs += 1
-        number = self._runs
-        self._running[number] = now
-        self._pieces[number] = pieces
-        count = sum(stop - start for _, start, stop in pieces)
+        run = _Run(pieces, self._clock())
+        self._running.add(run)
         if self._observer:
-            self._observer.started(count, now - min(job.accepted for job, _, _ in pieces))
+            self._observer.started(run.count, run.began - min(job.accepted for job, _, _ in pieces))
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._work, pieces)
-        future.add_done_callback(lambda done: self._ended(number, now, count, done))
+        future.add_done_callback(lambda done: self._ended(run, done))
 
     def _work(self, pieces: Sequence[_Piece]) -> tuple[Templates, float]:
-        """In a worker's thread: the templates, and the seconds that they took."""
+        """Run the model in a worker's thread, and return the templates and the seconds."""
         if all(job.future.done() for job, _, _ in pieces):
-            return np.empty((0, self._dimension), np.float32), 0.0  # nobody waits any more
+            return np.empty((0, self._dimension), np.float32), 0.0  # all clients are gone
         began = self._clock()
         views = [job.chips[start:stop] for job, start, stop in pieces]
         chips = views[0] if len(views) == 1 else np.concatenate(views)
         templates = self._run(chips)
-        if templates.shape != (len(chips), self._dimension) or not np.isfinite(templates).all():
-            raise ModelFailed("the model's answer is not a template")
+        check_templates(templates, len(chips), self._dimension)
         return templates, self._clock() - began
 
-    def _ended(
-        self, number: int, began: float, count: int, done: asyncio.Future[tuple[Templates, float]]
-    ) -> None:
-        del self._running[number]
-        pieces = self._pieces.pop(number)
-        seconds = self._clock() - began
+    def _ended(self, run: _Run, done: asyncio.Future[tuple[Templates, float]]) -> None:
+        self._running.remove(run)
+        seconds = self._clock() - run.began
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             templates, seconds = done.result()
             if len(templates):
-                rate = count / max(seconds, 1e-6)
+                rate = run.count / max(seconds, 1e-6)
                 self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
-                _scatter(pieces, templates)
+                _scatter(run.pieces, templates)
+        elif isinstance(error, ModelFailed):
+            run.reject(error)
         else:
-            failure = (
-                error
-                if isinstance(error, ModelFailed)
-                else ModelFailed(f"the model raised {type(error).__name__}")
-            )
-            for job, _, _ in pieces:
-                _reject(job, failure)
+            run.reject(ModelFailed(f"the model raised {type(error).__name__}"))
         if self._observer and (error or seconds):
-            self._observer.ended(count, seconds, error)
+            self._observer.ended(run.count, seconds, error)
         self._dispatch()
+
+
+def check_templates(templates: Templates, count: int, dimension: int) -> None:
+    """Raise :class:`ModelFailed` unless ``templates`` are (count, dimension) finite numbers."""
+    if templates.shape != (count, dimension) or not np.isfinite(templates).all():
+        raise ModelFailed(f"the model returned {templates.shape}, not {count} x {dimension} finite numbers")
 
 
 def _scatter(pieces: Sequence[_Piece], templates: Templates) -> None:

@@ -1,4 +1,4 @@
-"""The endpoint's life: opening, warming up, serving, unwell, draining; and what /ping says of it."""
+"""The life of the endpoint: starting, ready, unwell, draining."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from abeyance.embedding.npy import CHIP
 
-from .batcher import Batcher, ModelFailed, Templates
+from .batcher import Batcher, ModelFailed, check_templates
 from .metrics import Metrics
 from .model import Model
 from .settings import Settings
@@ -22,21 +22,17 @@ log = logging.getLogger("abeyance.embedder")
 
 
 class State(StrEnum):
-    """What /ping says; only READY is 200."""
+    """The answer of /ping; only READY is 200."""
 
     STARTING = "starting"
     READY = "ready"
-    #: The model failed or is stuck; it is tried once a second until it answers.
+    #: The model failed or is stuck; it is probed once a second until it answers.
     UNWELL = "unwell"
     DRAINING = "draining"
 
 
 class NotServing(Exception):
-    """The endpoint cannot embed at present."""
-
-    def __init__(self, state: State) -> None:
-        super().__init__(f"the endpoint is {state}")
-        self.state = state
+    """The model is not open."""
 
 
 class Endpoint:
@@ -45,11 +41,11 @@ class Endpoint:
     Parameters
     ----------
     settings
-        See there.
+        Settings of the endpoint.
     open_model
         Opens the model; called once, in a thread.
     stop
-        Called with the reason if the model cannot be opened: there is nothing to serve.
+        Called with the error if the model cannot be opened.
     """
 
     def __init__(
@@ -59,13 +55,13 @@ class Endpoint:
         self.metrics = Metrics()
         self.model: Model | None = None
         self.batcher: Batcher | None = None
-        #: Requests that were answered with templates.
+        #: Requests answered with templates.
         self.answered = 0
         self._open_model = open_model
         self._stop = stop
         self._draining = False
         self._well = False
-        #: When the model last gave a good answer, and to whom it failed since.
+        #: Time of the last good answer of the model.
         self._last_success = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,24 +73,23 @@ class Endpoint:
             return State.STARTING
         return State.READY if self._well else State.UNWELL
 
-    def serving(self) -> tuple[Model, Batcher]:
-        """Model and batcher; raises :class:`NotServing` while the model is not open.
+    def serving(self) -> Batcher:
+        """Return the batcher; raises :class:`NotServing` while the model is not open.
 
-        An unwell model is still asked, and so is a draining one: health is for the load balancer, and whoever
-        gets here all the same may be lucky.
+        An unwell or draining endpoint still embeds: health is for the load balancer.
         """
-        if self.model is None or self.batcher is None:
-            raise NotServing(self.state)
-        return self.model, self.batcher
+        if self.batcher is None:
+            raise NotServing(f"the endpoint is {self.state}")
+        return self.batcher
 
     def start(self) -> None:
-        """Begin to open the model; call on the event loop."""
+        """Begin to open the model. Call this on the event loop."""
         self._tasks.append(asyncio.create_task(self._run()))
 
     def drain(self) -> None:
-        """/ping turns bad at once; what was accepted, and what still comes in, is answered."""
+        """Turn /ping to 503 at once; accepted and new requests are still answered."""
         self._draining = True
-        self._say()
+        self._update_ready()
 
     async def stop(self) -> None:
         """End background work."""
@@ -116,19 +111,19 @@ class Endpoint:
             self._last_success = time.monotonic()
         else:
             log.error("the model failed", exc_info=error, extra={"chips": chips})
-        self._turn(error is None)
+        self._set_well(error is None)
 
     async def _run(self) -> None:
         try:
             await self._open()
         except Exception as error:  # noqa: BLE001
-            # Whatever the libraries below raise: without a model there is nothing to serve.
+            # Any error of any library: without a model there is nothing to serve.
             log.critical("the model cannot be opened", extra={"because": str(error)})
             self._stop(error)
             return
         while True:
             await asyncio.sleep(1.0 if not self._well else min(1.0, self.settings.probe / 2))
-            await self._look()
+            await self._probe()
 
     async def _open(self) -> None:
         began = time.monotonic()
@@ -136,7 +131,7 @@ class Endpoint:
         model = await loop.run_in_executor(None, self._open_model, self.settings)
         for size in model.warm_up:
             templates = await loop.run_in_executor(None, model.run, probe_chips(size))
-            _check(templates, size, model.dimension)
+            check_templates(templates, size, model.dimension)
         self.model = model
         self.batcher = Batcher(
             model.run,
@@ -161,40 +156,33 @@ class Endpoint:
                 "seconds": round(time.monotonic() - began, 2),
             },
         )
-        self._turn(True)
+        self._set_well(True)
 
-    async def _look(self) -> None:
-        """Notice a stuck run; embed a chip of our own if nobody else has had an answer for a while."""
+    async def _probe(self) -> None:
+        """Fail a stuck run; embed a chip of noise if there was no good answer for a while."""
         assert self.batcher
         if self.batcher.longest_run() > self.settings.stuck:
-            self._turn(False)
+            self._set_well(False)
             self.batcher.fail(ModelFailed("the model does not answer"))
             return
         if self._well and time.monotonic() - self._last_success < self.settings.probe:
             return
         if self.batcher.longest_run():
-            return  # it is at work; the answer will tell
+            return  # ``ended`` gets the result of the run under way
         probe = self.batcher.submit(probe_chips(1), first=True)
-        with contextlib.suppress(ModelFailed, TimeoutError):  # what came of it is told to ``ended``
+        with contextlib.suppress(ModelFailed, TimeoutError):  # ``ended`` gets the result
             await asyncio.wait_for(probe, self.settings.stuck)
 
-    def _turn(self, well: bool) -> None:
+    def _set_well(self, well: bool) -> None:
         if well != self._well:
             self._well = well
             (log.info if well else log.error)("the model answers" if well else "the model does not answer")
-        self._say()
+        self._update_ready()
 
-    def _say(self) -> None:
+    def _update_ready(self) -> None:
         self.metrics.ready.set(self.state is State.READY)
 
 
 def probe_chips(count: int) -> np.ndarray:
-    """(``count``, 112, 112, 3) uint8 noise, always the same: nobody's face."""
+    """Return (``count``, 112, 112, 3) uint8 noise, always the same."""
     return np.random.default_rng(0).integers(0, 256, (count, *CHIP), dtype=np.uint8)
-
-
-def _check(templates: Templates, count: int, dimension: int) -> None:
-    if templates.shape != (count, dimension) or not np.isfinite(templates).all():
-        raise ModelFailed(
-            f"the model gives {templates.shape} for {count} chips, not {count} x {dimension} numbers"
-        )

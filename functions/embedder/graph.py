@@ -1,7 +1,7 @@
-"""The graph that a GPU runs: chips go in as the bytes they are, half precision inside, float32 out.
+"""The graph that a GPU runs: uint8 chips in, half precision inside, float32 templates out.
 
-A chip as uint8 is a quarter of what it is as float32, on the way to the device and in the cast that otherwise a
-processor core has to do. Needs ``onnx``; not used on a CPU, where neither gains anything.
+A uint8 chip is a quarter of a float32 one on the way to the device, and the device casts it instead of a processor
+core. Needs ``onnx``; not used on a CPU, which gains nothing by it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models.manifest import Preprocessing
 
-#: Operators whose every floating-point input and output may be float16 alike. With any other, the graph stays as it is.
+#: Operators that take and give float16 in every floating-point input and output.
 # fmt: off
 HALF = frozenset(
     {
@@ -29,7 +29,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def serving_graph(model: Path | bytes, preprocessing: Preprocessing, *, half: bool) -> bytes:
-    """The model of ``model`` with its preprocessing in the graph.
+    """Return a model with its preprocessing in the graph.
 
     Parameters
     ----------
@@ -39,13 +39,12 @@ def serving_graph(model: Path | bytes, preprocessing: Preprocessing, *, half: bo
     Returns
     -------
     bytes
-        An ONNX model: ``chips`` (n, 112, 112, 3) uint8 RGB -> ``templates`` (n, d) float32, not normalised.
+        An ONNX model: ``chips`` (n, 112, 112, 3) uint8 RGB -> (n, d) float32, not normalised.
 
     Raises
     ------
     ModelUnusable
-        If ``half`` is asked for and the graph has an operator or a weight that does not bear it, or ``onnx`` is
-        not installed.
+        If ``half`` is asked for and an operator or a weight does not allow it, or ``onnx`` is not installed.
     """
     try:
         import onnx
@@ -64,8 +63,8 @@ def serving_graph(model: Path | bytes, preprocessing: Preprocessing, *, half: bo
     if half:
         _halve(graph)
     nodes, constants = _preprocessing(preprocessing, given.name, kind)
-    _rename(graph, made.name, "raw")
-    nodes = [*nodes, *graph.node, helper.make_node("Cast", ["raw"], ["templates"], to=TensorProto.FLOAT)]
+    templates = f"{made.name}/float32"
+    nodes += [*graph.node, helper.make_node("Cast", [made.name], [templates], to=TensorProto.FLOAT)]
     # Some published embedders take exactly one chip.
     count = given.type.tensor_type.shape.dim[0].dim_value or "n"
     dimension = made.type.tensor_type.shape.dim[-1].dim_value or None
@@ -73,7 +72,7 @@ def serving_graph(model: Path | bytes, preprocessing: Preprocessing, *, half: bo
         nodes,
         "embedder",
         [helper.make_tensor_value_info("chips", TensorProto.UINT8, [count, 112, 112, 3])],
-        [helper.make_tensor_value_info("templates", TensorProto.FLOAT, [count, dimension])],
+        [helper.make_tensor_value_info(templates, TensorProto.FLOAT, [count, dimension])],
         [*graph.initializer, *constants],
     )
     answer = helper.make_model(served, opset_imports=loaded.opset_import)
@@ -82,7 +81,7 @@ def serving_graph(model: Path | bytes, preprocessing: Preprocessing, *, half: bo
 
 
 def _preprocessing(how: Preprocessing, target: str, kind: int) -> tuple[list[Any], list[Any]]:
-    """Nodes from ``chips`` to the model's own input ``target``: channel order, scale, layout."""
+    """Return nodes from ``chips`` to the model's own input ``target``, and their constants."""
     from onnx import helper, numpy_helper
 
     dtype = helper.tensor_dtype_to_np_dtype(kind)
@@ -109,13 +108,13 @@ def _preprocessing(how: Preprocessing, target: str, kind: int) -> tuple[list[Any
 
 
 def _halve(graph: Any) -> None:
-    """Every float32 constant becomes float16, every cast to float32 a cast to float16."""
-    from onnx import TensorProto, numpy_helper
+    """Make every float32 constant float16, and every cast to float32 a cast to float16."""
+    from onnx import TensorProto, helper, numpy_helper
 
     unknown = {node.op_type for node in graph.node} - HALF
     if unknown:
         raise ModelUnusable(
-            f"the model has operators that are not known to bear fp16: {', '.join(sorted(unknown))}"
+            f"the model has operators that may not work in fp16: {', '.join(sorted(unknown))}"
         )
     for tensor in graph.initializer:
         _halve_tensor(tensor)
@@ -126,16 +125,8 @@ def _halve(graph: Any) -> None:
             elif node.op_type == "Constant" and attribute.name == "value":
                 _halve_tensor(attribute.t)
             elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
-                values = np.array(
-                    attribute.f if attribute.name == "value_float" else attribute.floats, np.float16
-                )
-                attribute.CopyFrom(_value_attribute(numpy_helper.from_array(values)))
-
-
-def _value_attribute(tensor: Any) -> Any:
-    from onnx import helper
-
-    return helper.make_attribute("value", tensor)
+                values = np.array(helper.get_attribute_value(attribute), np.float16)
+                attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
 
 
 def _halve_tensor(tensor: Any) -> None:
@@ -149,11 +140,3 @@ def _halve_tensor(tensor: Any) -> None:
             "a weight of the model is too large for fp16; serve it with ABEYANCE_EMBEDDER_PRECISION=fp32"
         )
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
-
-
-def _rename(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new

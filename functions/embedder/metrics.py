@@ -1,10 +1,12 @@
-"""Prometheus metrics. Nothing in them says whose chips they were."""
+"""Prometheus metrics. They identify nobody."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-#: What an answer of :meth:`Metrics.text` is.
+#: Media type of :meth:`Metrics.text`.
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -18,35 +20,28 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, namespace="abeyance_embedder", registry=self._registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, namespace="abeyance_embedder", registry=self._registry)
-
-        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(
-                name, text, namespace="abeyance_embedder", buckets=buckets, registry=self._registry
-            )
-
-        self.requests = counter("requests_total", "Answers to /invocations, by status", "status")
-        self.seconds = histogram(
-            "request_seconds", "From the first byte of a request to its answer", _SECONDS
+        common: Any = {"namespace": "abeyance_embedder", "registry": self._registry}
+        latency = {**common, "buckets": _SECONDS}
+        self.requests = Counter("requests_total", "Answers to /invocations, by status", ["status"], **common)
+        self.seconds = Histogram(
+            "request_seconds", "From the first byte of a request to its answer", **latency
         )
-        self.chips = counter("chips_total", "Chips embedded")
-        self.failures = counter("model_failures_total", "Runs of the model that failed")
-        self.batch = histogram("batch_chips", "Chips of one run of the model", _CHIPS)
-        self.waited = histogram("queue_seconds", "How long the oldest chip of a run had waited", _SECONDS)
-        self.run = histogram("run_seconds", "One run of the model", _SECONDS)
-        self.pending = gauge("pending_chips", "Chips accepted and not answered")
-        self.ready = gauge("ready", "1 if /ping answers 200")
-        self.info = gauge("model_info", "Always 1", "model", "provider", "precision")
+        self.chips = Counter("chips_total", "Chips embedded", **common)
+        self.failures = Counter("model_failures_total", "Runs of the model that failed", **common)
+        self.batch = Histogram("batch_chips", "Chips of one run of the model", buckets=_CHIPS, **common)
+        self.waited = Histogram("queue_seconds", "How long the oldest chip of a run had waited", **latency)
+        self.run = Histogram("run_seconds", "One run of the model", **latency)
+        self.pending = Gauge("pending_chips", "Chips accepted and not answered", **common)
+        self.ready = Gauge("ready", "1 if /ping answers 200", **common)
+        self.info = Gauge("model_info", "Always 1", ["model", "provider", "precision"], **common)
 
     def started(self, chips: int, waited: float) -> None:
+        """See :class:`~embedder.batcher.Observer`."""
         self.batch.observe(chips)
         self.waited.observe(waited)
 
     def ended(self, chips: int, seconds: float, error: BaseException | None) -> None:
+        """See :class:`~embedder.batcher.Observer`."""
         self.run.observe(seconds)
         if error is None:
             self.chips.inc(chips)
@@ -54,5 +49,5 @@ class Metrics:
             self.failures.inc()
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Opens the model of the manifest on the best device there is."""
+"""The model of the manifest, opened on the best available device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMES = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that can be run, and how it is best run.
+    """An open model, and the best way to run it.
 
     Attributes
     ----------
@@ -39,8 +39,8 @@ class Model:
         See :class:`embedder.batcher.Batcher`.
     warm_up
         Batch sizes to run before the endpoint says that it is ready.
-    bare
-        For a batch size, ONNX Runtime's run alone on input that is ready: what a server is measured against.
+    session
+        ONNX Runtime's session, for benchmarks.
     """
 
     identity: str
@@ -53,23 +53,23 @@ class Model:
     spread: bool
     capacity: int
     warm_up: tuple[int, ...]
-    bare: Callable[[int], Callable[[], Any]]
+    session: Any
 
 
 def choose_providers(wanted: str, available: Sequence[str]) -> list[str]:
-    """ONNX Runtime providers, best first.
+    """Return ONNX Runtime's providers, best first.
 
     Parameters
     ----------
     wanted
         ``auto``, or names such as ``TensorRT,CUDA,CPU``.
     available
-        What this build of ONNX Runtime has.
+        Those of this build of ONNX Runtime.
 
     Raises
     ------
     ModelUnusable
-        If one was named that this build does not have.
+        If a named one is not available.
     """
     if wanted == "auto":
         # The GPU build lists TensorRT even where its library is missing, and then only complains in the log.
@@ -89,7 +89,7 @@ def choose_providers(wanted: str, available: Sequence[str]) -> list[str]:
 
 
 def open_model(settings: Settings) -> Model:
-    """The model that ``settings`` name; raises :class:`~abeyance.vision.errors.ModelError`."""
+    """Open the model that ``settings`` name; raises :class:`~abeyance.vision.errors.ModelError`."""
     import onnxruntime
 
     entry = Manifest.load()[settings.model]
@@ -117,8 +117,6 @@ def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
     workers = settings.workers or max(1, cpus() // settings.threads)
     session = open_session(path, threads=settings.threads)
     embedder = OnnxEmbedder(session, entry, batch=batch)
-    given, side = session.get_inputs()[0], entry.preprocessing.width
-    shape = (3, side, side) if entry.preprocessing.layout == "NCHW" else (side, side, 3)
     return Model(
         identity=embedder.identity,
         dimension=embedder.dimension,
@@ -130,7 +128,7 @@ def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
         spread=True,
         capacity=settings.capacity or max(512, settings.max_chips),
         warm_up=(1, batch),
-        bare=lambda count: _bare(session, given.name, np.zeros((count, *shape), np.float32)),
+        session=session,
     )
 
 
@@ -144,7 +142,7 @@ def _on_gpu(path: Path, entry: ModelEntry, providers: Sequence[str], settings: S
     session = _gpu_session(graph, providers, half=half, batch=batch)
     used = session.get_providers()[0]
     if used != providers[0]:
-        # ONNX Runtime goes on without a device that it cannot reach, many times slower.
+        # ONNX Runtime falls back to the processor without an error, many times slower.
         raise ModelUnusable(f"{providers[0]} was not usable (driver, libraries?): onnxruntime chose {used}")
     fixed = session.get_inputs()[0].shape[0]
     batch = fixed if isinstance(fixed, int) else batch
@@ -161,7 +159,7 @@ def _on_gpu(path: Path, entry: ModelEntry, providers: Sequence[str], settings: S
         spread=False,
         capacity=settings.capacity or max(32 * batch, settings.max_chips),
         warm_up=sizes,
-        bare=lambda count: _bare(session, "chips", np.zeros((count, 112, 112, 3), np.uint8)),
+        session=session,
     )
 
 
@@ -195,24 +193,18 @@ def _gpu_session(graph: bytes, providers: Sequence[str], *, half: bool, batch: i
         raise ModelUnusable(f"onnxruntime cannot open the model on {providers[0]}: {error}") from error
 
 
-def _bare(session: Any, name: str, values: NDArray[Any]) -> Callable[[], Any]:
-    return lambda: session.run(None, {name: values})
-
-
 def _ladder(batch: int) -> tuple[int, ...]:
-    """Powers of two up to ``batch``, and ``batch``: the only sizes that run, so each is tuned once, at warm-up."""
+    """Return the sizes that run, each tuned once at warm-up: powers of two up to ``batch``, and ``batch``."""
     return (*(size for size in (2**power for power in range(12)) if size < batch), batch)
 
 
 def _padded(session: Any, sizes: Sequence[int]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     def run(chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         count = len(chips)
-        size = next(size for size in sizes if size >= count)
-        if size > count:
-            full = np.zeros((size, *chips.shape[1:]), np.uint8)
-            full[:count] = chips
-            chips = full
-        (raw,) = session.run(["templates"], {"chips": np.ascontiguousarray(chips)})
+        missing = next(size for size in sizes if size >= count) - count
+        if missing:
+            chips = np.pad(chips, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        (raw,) = session.run(None, {"chips": np.ascontiguousarray(chips)})
         templates: NDArray[np.float32] = raw[:count]
         templates /= np.maximum(np.linalg.norm(templates, axis=1, keepdims=True), 1e-12)
         return templates

@@ -18,9 +18,8 @@ from .settings import Settings, manifest_beside_model
 
 log = logging.getLogger("abeyance.embedder")
 
-#: Longer than a load balancer keeps an idle connection (ALB: 60 s), so that it is never us who close one on which
-#: it is just sending.
-KEEP_ALIVE = 75
+#: Longer than a load balancer keeps an idle connection (ALB: 60 s): the server never closes one that carries a request.
+KEEP_ALIVE_S = 75
 #: Exit status if the model cannot be opened.
 UNUSABLE = 3
 
@@ -28,7 +27,7 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line: time, level, message, and whatever ``extra`` holds."""
+    """Log records as JSON objects, one a line: time, level, message, and the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -43,7 +42,7 @@ class JsonLines(logging.Formatter):
 
 
 class _Server(uvicorn.Server):
-    """Says that it drains the moment it is told to stop, and then ends as somebody who was asked to: with 0."""
+    """A server that reports draining at the first signal to stop, and then ends with status 0."""
 
     endpoint: Endpoint
 
@@ -54,17 +53,13 @@ class _Server(uvicorn.Server):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM; the exit status.
+    """Serve until SIGTERM, and return the exit status.
 
-    SageMaker starts the container with the argument ``serve``; ECS with none.
+    SageMaker starts the container with the argument ``serve``, ECS with none.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    if given == ["bare"]:
-        from .bare import main as bare
-
-        return bare()
     if given not in ([], ["serve"]):
-        sys.stderr.write("usage: python -m embedder [serve | bare]\nSettings come from the environment.\n")
+        sys.stderr.write("usage: python -m embedder [serve]\nSettings come from the environment.\n")
         return 2
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
@@ -89,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.drain),
     )
     server = _Server(config)

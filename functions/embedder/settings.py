@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``ABEYANCE_MODELS`` and ``ABEYANCE_MANIFEST`` say where models lie, as everywhere.
     """
 
-    #: Loopback unless told otherwise; the container says 0.0.0.0.
+    #: Loopback by default; the container sets 0.0.0.0.
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
     #: Name in the model manifest.
@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from the environment; raises ``msgspec.ValidationError`` on an ill-typed one."""
+        """Read the settings; raises ``msgspec.ValidationError`` on an ill-typed one."""
         environment = os.environ if environment is None else environment
         given = {
             name: environment[key]
@@ -75,13 +75,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def manifest_beside_model(folder: Path = SAGEMAKER_MODEL) -> None:
-    """Let ``model.tar.gz`` of a SageMaker model bring its own manifest, unless the operator named one."""
+    """Use the manifest in ``model.tar.gz`` of a SageMaker model, unless the operator named one."""
     if (folder / "manifest.json").is_file():
         os.environ.setdefault("ABEYANCE_MANIFEST", str(folder / "manifest.json"))
 
 
 def cpus() -> int:
-    """Processors that this process may use: its affinity, or less if the container's quota is less."""
+    """Return the number of processors of this process: its affinity, or less by the container's quota."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
