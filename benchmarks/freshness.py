@@ -20,7 +20,7 @@ from abeyance.aws.table import PARTITION, SORT, Item, Put, Update
 from abeyance.gallery.collections import SPAN
 from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.items import FACE, VOID, Meta, log_key, segment_key
-from abeyance.gallery.model import CollectionRef, Kind
+from abeyance.gallery.model import CollectionRef, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.segments import SegmentHeader, encode
@@ -140,7 +140,9 @@ class _Gallery:
             dimension=meta.dimension,
         )
         ids = self._random.integers(0, 256, (SPAN, 16), dtype=np.uint8)
-        block = Block(Kind.FACE, np.arange(first, last + 1), ids, self._templates(SPAN, meta.dimension))
+        block = Block(
+            TemplateKind.FACE, np.arange(first, last + 1), ids, self._templates(SPAN, meta.dimension)
+        )
         self._objects.put(f"{number}.seg", encode(header, (block,)))
         pk, sk = segment_key(meta.pk, number)
         self.table.transact([Put({PARTITION: pk, SORT: sk, "object": f"{number}.seg"})])

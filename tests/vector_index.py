@@ -21,7 +21,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from abeyance.aws.memory import MemoryTable
 from abeyance.aws.table import Table
-from abeyance.gallery.model import Kind
+from abeyance.gallery.model import TemplateKind
 
 #: Of an item: partition, sort key, the attribute ``k``, the vector.
 Entry = tuple[str, str, str, list[float]]
@@ -65,7 +65,7 @@ class Approximate:
             for of, found in rows.items()
         }
 
-    def nearest(self, pk: str, kind: Kind, probe: npt.NDArray[np.floating]) -> list[str]:
+    def nearest(self, pk: str, kind: TemplateKind, probe: npt.NDArray[np.floating]) -> list[str]:
         return [sk for sk, _ in self.ranked(pk, kind[0], probe, self.top)]
 
     def ranked(self, pk: str, k: str, probe: npt.NDArray[np.floating], top: int) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ from _search import COUNT, DIMENSION, TOP, Probes, probes, serve_search, templat
 from abeyance.gallery import exact
 from abeyance.gallery.kernels import Float32, best_kernel
 from abeyance.gallery.matrix import Matrix
-from abeyance.gallery.model import Candidate, Kind
+from abeyance.gallery.model import Candidate, TemplateKind
 from abeyance.gallery.port import Block
 
 #: Among so many of the best by float32, the best ten are looked for in float64.
@@ -29,7 +29,7 @@ def _block() -> Block:
     for chunk in templates():
         every[start : start + len(chunk)] = chunk
         start += len(chunk)
-    return Block(Kind.FACE, np.arange(1, COUNT + 1), ids.view(np.uint8), every)
+    return Block(TemplateKind.FACE, np.arange(1, COUNT + 1), ids.view(np.uint8), every)
 
 
 _held = _block()
@@ -37,7 +37,7 @@ _matrix = Matrix(kernel=Float32() if SETTINGS.get("numpy") else best_kernel()).u
 
 
 def _search(given: Probes, threads: int) -> Any:
-    return exact.search(_matrix, Kind.FACE, given, TOP, -1.0), _numbers
+    return exact.search(_matrix, TemplateKind.FACE, given, TOP, -1.0), _numbers
 
 
 def _numbers(found: list[list[Candidate]]) -> list[list[int]]:

@@ -17,7 +17,7 @@ from tests.e2e.emulator import REGION, Emulator
 from tests.infra.conftest import Synthesise, synthesise
 
 from abeyance.gallery.errors import IndexUnavailable
-from abeyance.gallery.model import CollectionRef, Kind, NewFace
+from abeyance.gallery.model import CollectionRef, NewFace, TemplateKind
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.gallery.vector_index import DynamoIndex, IndexSearcher
@@ -74,22 +74,24 @@ def test_search_by_the_index_agrees_with_the_exact_search(gallery: DynamoGallery
     gallery.delete_faces(STAFF, [face.id for face in faces[100:120]])
     by_index, exactly = IndexSearcher(gallery, index, exact_up_to=0, recent=0), Searcher(gallery)
     probes = rng.standard_normal((4, dimension)).astype(np.float32)
-    for kind in Kind:
+    for kind in TemplateKind:
         found = by_index.search(STAFF, probes, limit=20, kind=kind)
         assert found == exactly.search(STAFF, probes, limit=20, kind=kind)
-        assert len(found[0]) == (20 if kind is Kind.FACE else 1)
+        assert len(found[0]) == (20 if kind is TemplateKind.FACE else 1)
 
 
 def test_an_index_that_is_not_there_is_said(gallery: DynamoGallery) -> None:
     with pytest.raises(IndexUnavailable):
-        DynamoIndex(gallery.table._client, TABLE, "templates-none").nearest("p", Kind.FACE, np.ones(128))
+        DynamoIndex(gallery.table._client, TABLE, "templates-none").nearest(
+            "p", TemplateKind.FACE, np.ones(128)
+        )
 
 
 def test_a_probe_or_a_vector_of_another_length_is_refused(
     gallery: DynamoGallery, index: DynamoIndex, definition: dict[str, Any]
 ) -> None:
     with pytest.raises(IndexUnavailable):
-        index.nearest("p", Kind.FACE, np.ones(64))
+        index.nearest("p", TemplateKind.FACE, np.ones(64))
     attribute = definition["VectorIndexes"][0]["VectorAttribute"]["AttributeName"]
     item = {"pk": {"S": "p"}, "sk": {"S": "S#1"}, "k": {"S": "F"}, attribute: {"L": [{"N": "1"}]}}
     with pytest.raises(ClientError, match="Invalid size"):

@@ -14,7 +14,7 @@ import numpy as np
 from abeyance.aws.dynamodb import batches
 from abeyance.aws.table import SORT, Item
 from abeyance.gallery.items import FACE, LOG_KIND, Meta, log_key
-from abeyance.gallery.model import Kind
+from abeyance.gallery.model import TemplateKind
 from abeyance.gallery.port import ID_BYTES, Block
 from abeyance.gallery.storage import Storage
 
@@ -34,14 +34,14 @@ class LogEntries:
     seqs: list[int] = field(default_factory=list)
     #: Seqs of templates that went.
     dead: list[int] = field(default_factory=list)
-    _rows: dict[Kind, list[tuple[int, bytes, bytes]]] = field(
-        default_factory=lambda: {kind: [] for kind in Kind}
+    _rows: dict[TemplateKind, list[tuple[int, bytes, bytes]]] = field(
+        default_factory=lambda: {kind: [] for kind in TemplateKind}
     )
 
     def add(self, items: Iterable[Item]) -> LogEntries:
         """Add items; return itself."""
         size = 2 * self.dimension
-        faces, users = self._rows[Kind.FACE], self._rows[Kind.USER]
+        faces, users = self._rows[TemplateKind.FACE], self._rows[TemplateKind.USER]
         for item in items:
             seq = int(item[SORT][2:])
             self.seqs.append(seq)
@@ -53,7 +53,7 @@ class LogEntries:
             if item[LOG_KIND] == FACE:
                 faces.append((seq, bytes.fromhex(item["id"].replace("-", "")), template))
             else:
-                users.append((seq, item["id"].encode().ljust(ID_BYTES[Kind.USER], b"\0"), template))
+                users.append((seq, item["id"].encode().ljust(ID_BYTES[TemplateKind.USER], b"\0"), template))
         return self
 
     def blocks(self) -> tuple[Block, ...]:
@@ -90,7 +90,7 @@ def window(meta: Meta) -> int:
     return min(WINDOW, meta.span)
 
 
-def _block(kind: Kind, rows: list[tuple[int, bytes, bytes]]) -> Block:
+def _block(kind: TemplateKind, rows: list[tuple[int, bytes, bytes]]) -> Block:
     seqs, ids, templates = zip(*sorted(rows), strict=True)
     return Block(
         kind,

@@ -37,7 +37,7 @@ ROOM = TRANSACTION_LIMIT - 2
 FACE_COST, ERASE_COST, USER_COST = 2, 3, 3
 
 
-class Draft:
+class ChangeDraft:
     """A list of operations, which :meth:`operations` completes by the move of META that makes them one change.
 
     META moves only from the state that the draft was made from, and every change moves its seq. So whatever

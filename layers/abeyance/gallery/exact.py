@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from abeyance.gallery.kernels import PackedProbes
 from abeyance.gallery.matrix import Matrix, MatrixBlock, Stripe
-from abeyance.gallery.model import Candidate, Kind
+from abeyance.gallery.model import Candidate, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.threads import cores, pool
 
@@ -40,7 +40,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def search(
-    matrix: Matrix, kind: Kind, probes: npt.NDArray[np.float32], limit: int, min_cosine: float
+    matrix: Matrix, kind: TemplateKind, probes: npt.NDArray[np.float32], limit: int, min_cosine: float
 ) -> list[list[Candidate]]:
     """Return the ``limit`` best templates for each probe, computed on all cores that this process may use.
 
@@ -166,7 +166,7 @@ class _Scan:
                     prune_at = max(self._prune_at, 2 * count)
         return _concatenated(hits)
 
-    def answer(self, hits: _Hits, kind: Kind) -> list[list[Candidate]]:
+    def answer(self, hits: _Hits, kind: TemplateKind) -> list[list[Candidate]]:
         """Return the best of all hits, for each probe."""
         hits = self._best(self._above_floors(hits))
         hits = hits.take(hits.low >= self._min_cosine)
@@ -294,5 +294,5 @@ def _cosines(templates: npt.NDArray[np.floating], probes: Floats) -> npt.NDArray
     return cosines.astype(np.float32)
 
 
-def _id_text(kind: Kind, raw: bytes) -> str:
-    return str(uuid.UUID(bytes=raw)) if kind is Kind.FACE else raw.rstrip(b"\0").decode()
+def _id_text(kind: TemplateKind, raw: bytes) -> str:
+    return str(uuid.UUID(bytes=raw)) if kind is TemplateKind.FACE else raw.rstrip(b"\0").decode()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from abeyance.aws.dynamodb import batches
 from abeyance.aws.table import Put
-from abeyance.gallery.draft import ERASE_COST, FACE_COST, ROOM, USER_COST, Draft
+from abeyance.gallery.draft import ERASE_COST, FACE_COST, ROOM, USER_COST, ChangeDraft
 from abeyance.gallery.errors import FaceTaken, InvalidInput, ModelMismatch, Superseded
 from abeyance.gallery.items import (
     Meta,
@@ -26,12 +26,12 @@ from abeyance.gallery.model import (
     Collection,
     CollectionRef,
     Face,
+    FacesOutcome,
     NewFace,
-    Outcome,
     Page,
     Refusal,
     RefusalReason,
-    Source,
+    SourceObject,
     UserStatus,
 )
 from abeyance.gallery.paging import page_of, page_start
@@ -52,7 +52,7 @@ class FaceStore:
         self._users = users
 
     def index(
-        self, ref: CollectionRef, faces: Sequence[NewFace], *, source: Source | None = None
+        self, ref: CollectionRef, faces: Sequence[NewFace], *, source: SourceObject | None = None
     ) -> list[Face]:
         require_face_ids([face.id for face in faces])
         if len({face.id for face in faces}) < len(faces):
@@ -90,25 +90,25 @@ class FaceStore:
         require_face_ids(face_ids)
         return self._storage.face_templates(self._storage.open(collection), dict.fromkeys(face_ids))
 
-    def delete(self, ref: CollectionRef, face_ids: Sequence[str]) -> Outcome:
+    def delete(self, ref: CollectionRef, face_ids: Sequence[str]) -> FacesOutcome:
         require_face_ids(face_ids)
         outcomes = [
             self._storage.write(ref, partial(self._plan_delete, some)).results[-1]
             for some in batches(dict.fromkeys(face_ids), ROOM // ERASE_COST)
         ]
         self._snapshots.finish_erasures(ref)
-        return Outcome(
+        return FacesOutcome(
             tuple(face_id for outcome in outcomes for face_id in outcome.done),
             tuple(refusal for outcome in outcomes for refusal in outcome.refused),
         )
 
-    def delete_source(self, ref: CollectionRef, source: Source) -> tuple[str, ...]:
+    def delete_source(self, ref: CollectionRef, source: SourceObject) -> tuple[str, ...]:
         written = self._storage.write(ref, lambda draft: self._plan_delete_source(draft, source))
         self._snapshots.finish_erasures(ref)
         return tuple(face_id for step in written.results for face_id in step)
 
     def _plan_index(
-        self, draft: Draft, faces: Sequence[NewFace], source: Source | None
+        self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject | None
     ) -> tuple[list[Face], bool]:
         meta = draft.meta
         for new in faces:
@@ -154,7 +154,7 @@ class FaceStore:
         return [found[i] for i in ids if i in found], not complete
 
     def _plan_again(
-        self, draft: Draft, faces: Sequence[NewFace], source: Source, record: SourceRecord
+        self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject, record: SourceRecord
     ) -> tuple[list[Face], bool]:
         """Draft the effect of a version that is indexed already.
 
@@ -176,7 +176,7 @@ class FaceStore:
                 draft.add(Put(again.item(draft.meta.pk, source)))
         return [found[i] for i in record.faces if i in found], more
 
-    def _plan_delete(self, face_ids: Sequence[str], draft: Draft) -> tuple[Outcome, bool]:
+    def _plan_delete(self, face_ids: Sequence[str], draft: ChangeDraft) -> tuple[FacesOutcome, bool]:
         faces = self._storage.faces(draft.meta, face_ids)
         done: list[str] = []
         refused: list[Refusal] = []
@@ -190,9 +190,9 @@ class FaceStore:
             else:
                 draft.erase_face(face)
                 done.append(face_id)
-        return Outcome(tuple(done), tuple(refused)), False
+        return FacesOutcome(tuple(done), tuple(refused)), False
 
-    def _plan_delete_source(self, draft: Draft, source: Source) -> tuple[tuple[str, ...], bool]:
+    def _plan_delete_source(self, draft: ChangeDraft, source: SourceObject) -> tuple[tuple[str, ...], bool]:
         meta = draft.meta
         record = self._record(meta, source)
         mark = SourceRecord(version=source.version, sequencer=source.sequencer, gone=True)
@@ -213,7 +213,7 @@ class FaceStore:
         draft.add(Put(mark.item(meta.pk, source, 0 if left else draft.expires)))
         return tuple(face_id for face_id, existed in gone.items() if existed), bool(left)
 
-    def _erase(self, draft: Draft, face_ids: Sequence[str]) -> dict[str, bool]:
+    def _erase(self, draft: ChangeDraft, face_ids: Sequence[str]) -> dict[str, bool]:
         """Draft the erasure of as many faces as fit beside one more operation, removing them from their users.
 
         Returns which are gone then; the value is True if the face was still there.
@@ -237,7 +237,7 @@ class FaceStore:
             self._users.set_faces(draft, user, left, user.status if left else UserStatus.CREATED)
         return gone
 
-    def _record(self, meta: Meta, source: Source) -> SourceRecord | None:
+    def _record(self, meta: Meta, source: SourceObject) -> SourceRecord | None:
         item = self._storage.table.get(source_key(meta.pk, source.bucket, source.key))
         return SourceRecord.of(item) if item else None
 
@@ -245,7 +245,7 @@ class FaceStore:
 _NEVER_INDEXED = SourceRecord(version="", sequencer="", gone=True)
 
 
-def _is_superseded(record: SourceRecord, source: Source) -> bool:
+def _is_superseded(record: SourceRecord, source: SourceObject) -> bool:
     """Return whether a version other than the one that is indexed comes too late."""
     if not record.gone:
         return record.version != source.version and is_later(record.sequencer, source.sequencer)
@@ -268,7 +268,7 @@ def _require_template(meta: Meta, face: NewFace) -> None:
         raise InvalidInput("a template has unit length")
 
 
-def _require_owner(face: Face, source: Source | None) -> None:
+def _require_owner(face: Face, source: SourceObject | None) -> None:
     owner = (face.source.bucket, face.source.key) if face.source else None
     if owner != ((source.bucket, source.key) if source else None):
         raise FaceTaken(

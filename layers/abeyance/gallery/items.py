@@ -35,7 +35,15 @@ import msgspec
 
 from abeyance.aws.sequencer import sequencer_order
 from abeyance.aws.table import PARTITION, SORT, TTL, Item, Key
-from abeyance.gallery.model import Collection, CollectionRef, Face, FaceDetails, Source, User, UserStatus
+from abeyance.gallery.model import (
+    Collection,
+    CollectionRef,
+    Face,
+    FaceDetails,
+    SourceObject,
+    User,
+    UserStatus,
+)
 
 #: Attribute of a log item, and its values: a template of a face, of a user, or a void.
 LOG_KIND = "k"
@@ -185,7 +193,7 @@ class _FaceDocument(FaceDetails, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a face that is written once, as JSON in one attribute."""
 
     created: str
-    source: Source | None = None
+    source: SourceObject | None = None
 
 
 _decoder = msgspec.json.Decoder(_FaceDocument)
@@ -253,7 +261,7 @@ class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
     #: All of this version's faces have been put.
     complete: bool = False
 
-    def item(self, pk: str, source: Source, expires: int = 0) -> Item:
+    def item(self, pk: str, source: SourceObject, expires: int = 0) -> Item:
         """Return the item; it expires at that epoch second unless that is 0."""
         flags = {"gone": int(self.gone), "complete": int(self.complete), "faces": list(self.faces)}
         item = keyed(source_key(pk, source.bucket, source.key)) | msgspec.structs.asdict(self) | flags

@@ -78,7 +78,7 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
         return self.ref.pk(self.generation)
 
 
-class Source(msgspec.Struct, frozen=True):
+class SourceObject(msgspec.Struct, frozen=True):
     """The S3 object that faces came from.
 
     ``version`` is the version id, or the ETag where the bucket keeps no versions. ``sequencer`` is the S3
@@ -114,7 +114,7 @@ class Face(FaceDetails, frozen=True, kw_only=True):
     #: Canonical lower-case UUID.
     id: str
     collection: CollectionRef
-    source: Source | None = None
+    source: SourceObject | None = None
     #: Empty, or the user that the face is associated with.
     user_id: str = ""
     seq: int
@@ -154,7 +154,7 @@ class Refusal(msgspec.Struct, frozen=True):
     cosine: float | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class FacesOutcome(msgspec.Struct, frozen=True):
     """The effect of a request on several faces."""
 
     #: Face ids, in the order asked for.
@@ -191,7 +191,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     next_token: str = ""
 
 
-class Kind(StrEnum):
+class TemplateKind(StrEnum):
     """The kind of template that a search compares with."""
 
     FACE = "FACE"

@@ -13,16 +13,16 @@ from abeyance.gallery.model import (
     Collection,
     CollectionRef,
     Face,
-    Kind,
+    FacesOutcome,
     NewFace,
-    Outcome,
     Page,
-    Source,
+    SourceObject,
+    TemplateKind,
     User,
 )
 
 #: Bytes of an id in a :class:`Block`: a UUID's 16, or a user id padded with NUL.
-ID_BYTES = {Kind.FACE: 16, Kind.USER: 128}
+ID_BYTES = {TemplateKind.FACE: 16, TemplateKind.USER: 128}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,7 @@ class Block:
         (n, d) float16, unit length before rounding.
     """
 
-    kind: Kind
+    kind: TemplateKind
     seqs: npt.NDArray[np.int64]
     ids: npt.NDArray[np.uint8]
     templates: npt.NDArray[np.float16]
@@ -127,7 +127,7 @@ class Gallery(Feed, Protocol):
         ...
 
     def index(
-        self, ref: CollectionRef, faces: Sequence[NewFace], *, source: Source | None = None
+        self, ref: CollectionRef, faces: Sequence[NewFace], *, source: SourceObject | None = None
     ) -> list[Face]:
         """Add faces; a face that is there stays as it is.
 
@@ -168,11 +168,11 @@ class Gallery(Feed, Protocol):
         """Return the templates of those of the faces that exist: (d,) float32, from float16. Personal data."""
         ...
 
-    def delete_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> Outcome:
+    def delete_faces(self, ref: CollectionRef, face_ids: Sequence[str]) -> FacesOutcome:
         """Erase faces with their templates, in snapshots too; refuse, per face, those of a user."""
         ...
 
-    def delete_source(self, ref: CollectionRef, source: Source) -> tuple[str, ...]:
+    def delete_source(self, ref: CollectionRef, source: SourceObject) -> tuple[str, ...]:
         """Erase every face of a source object, also those of a user, and refuse its late index events.
 
         With a ``version``, only if that is the version that is indexed: deleting an old version of an object
@@ -210,7 +210,7 @@ class Gallery(Feed, Protocol):
         *,
         min_cosine: float = -1.0,
         token: str = "",
-    ) -> Outcome:
+    ) -> FacesOutcome:
         """Associate faces with the user. Those that are already are left out of the answer.
 
         A face whose cosine with the user's template is below ``min_cosine`` is refused; a user without
@@ -229,7 +229,7 @@ class Gallery(Feed, Protocol):
 
     def disassociate_faces(
         self, ref: CollectionRef, user_id: str, face_ids: Sequence[str], *, token: str = ""
-    ) -> Outcome:
+    ) -> FacesOutcome:
         """Take faces from the user; they stay in the collection. Raises ``UserNotFound``, ``TokenReused``."""
         ...
 

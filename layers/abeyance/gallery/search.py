@@ -15,7 +15,7 @@ from abeyance.gallery import exact
 from abeyance.gallery.errors import CollectionNotFound, InvalidInput, ModelMismatch
 from abeyance.gallery.items import KEEP_S
 from abeyance.gallery.matrix import Matrix
-from abeyance.gallery.model import Candidate, Collection, CollectionRef, Kind
+from abeyance.gallery.model import Candidate, Collection, CollectionRef, TemplateKind
 from abeyance.gallery.port import Changes, Feed
 
 #: Bytes of templates that a searcher keeps in memory.
@@ -66,7 +66,7 @@ class Searcher:
         *,
         limit: int = 10,
         min_cosine: float = -1.0,
-        kind: Kind = Kind.FACE,
+        kind: TemplateKind = TemplateKind.FACE,
         model: str = "",
     ) -> list[list[Candidate]]:
         """Return the best matches of each probe, exactly.
@@ -162,14 +162,14 @@ class CollectionView:
     collection: Collection
     #: When it was read, by the searcher's clock.
     read_at_s: float
-    matrices: dict[Kind, Matrix]
+    matrices: dict[TemplateKind, Matrix]
 
     @classmethod
     def of(cls, changes: Changes, now_s: float, before: CollectionView | None) -> CollectionView:
         old = {} if before is None or changes.reset else before.matrices
         matrices = {
             kind: old.get(kind, Matrix()).updated((b for b in changes.blocks if b.kind is kind), changes.dead)
-            for kind in Kind
+            for kind in TemplateKind
         }
         return cls(changes.collection, now_s, matrices)
 

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from abeyance.gallery.model import Kind
+from abeyance.gallery.model import TemplateKind
 from abeyance.gallery.port import ID_BYTES, Block
 
 MAGIC = b"ABYSEG01"
@@ -45,7 +45,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     model: str
     dimension: int
-    rows: dict[Kind, int] = {}
+    rows: dict[TemplateKind, int] = {}
 
 
 def encode(header: SegmentHeader, blocks: tuple[Block, ...]) -> bytes:
@@ -55,7 +55,7 @@ def encode(header: SegmentHeader, blocks: tuple[Block, ...]) -> bytes:
     head = msgspec.json.encode(header)
     head += b" " * (-(len(MAGIC) + 4 + len(head)) % ALIGNMENT)
     parts = [MAGIC, len(head).to_bytes(4, "little"), head]
-    for kind in Kind:
+    for kind in TemplateKind:
         if kind in by_kind:
             block = by_kind[kind]
             for column in (block.seqs.astype("<i8"), block.ids, block.templates.astype("<f2")):
@@ -87,7 +87,7 @@ def decode(body: bytes, expected: SegmentHeader) -> tuple[Block, ...]:
     if msgspec.structs.replace(header, rows={}) != msgspec.structs.replace(expected, rows={}):
         raise SegmentCorrupt("it is another collection's or span's segment")
     blocks = []
-    for kind in Kind:
+    for kind in TemplateKind:
         if kind not in header.rows:
             continue
         n = header.rows[kind]

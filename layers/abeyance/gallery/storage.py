@@ -16,7 +16,7 @@ from abeyance.aws.dynamodb import ATTEMPTS
 from abeyance.aws.objects import Objects
 from abeyance.aws.table import LAST_SORT, Conflict, Item, Key, Table
 from abeyance.aws.timestamps import rfc3339
-from abeyance.gallery.draft import Draft
+from abeyance.gallery.draft import ChangeDraft
 from abeyance.gallery.errors import CollectionNotFound, GalleryBusy, InvalidInput
 from abeyance.gallery.items import Meta, face_key, face_of, log_key, meta_key
 from abeyance.gallery.model import FACE_PATTERN, Collection, CollectionRef, Face
@@ -100,7 +100,7 @@ class Storage:
                 self._pause(attempt)
         raise AssertionError("unreachable")
 
-    def write(self, ref: CollectionRef, plan: Callable[[Draft], tuple[R, bool]]) -> Written[R]:
+    def write(self, ref: CollectionRef, plan: Callable[[ChangeDraft], tuple[R, bool]]) -> Written[R]:
         """Commit the drafts of ``plan`` until it returns that there is no more to do.
 
         ``plan`` reads the collection (after META was read for the draft), drafts what fits one transaction, and
@@ -109,8 +109,8 @@ class Storage:
         """
         results: list[R] = []
 
-        def step() -> tuple[Draft, R, bool]:
-            draft = Draft(self.meta(ref), self.clock(), results)
+        def step() -> tuple[ChangeDraft, R, bool]:
+            draft = ChangeDraft(self.meta(ref), self.clock(), results)
             result, more = plan(draft)
             if not draft.empty:
                 self.table.transact(draft.operations())

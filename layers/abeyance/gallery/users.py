@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abeyance.aws.table import TTL, Put
-from abeyance.gallery.draft import ROOM, USER_COST, Draft
+from abeyance.gallery.draft import ROOM, USER_COST, ChangeDraft
 from abeyance.gallery.errors import InvalidInput, TokenReused, TooManyFaces, UserExists, UserNotFound
 from abeyance.gallery.items import Meta, digest, keyed, token_key, user_key, user_of
 from abeyance.gallery.model import (
@@ -18,7 +18,7 @@ from abeyance.gallery.model import (
     Collection,
     CollectionRef,
     Face,
-    Outcome,
+    FacesOutcome,
     Page,
     Refusal,
     RefusalReason,
@@ -45,7 +45,7 @@ class UserStore:
     def create(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
         _require_user_id(user_id)
 
-        def plan(draft: Draft) -> tuple[User, bool]:
+        def plan(draft: ChangeDraft) -> tuple[User, bool]:
             item = self._storage.table.get(user_key(draft.meta.pk, user_id))
             if item is not None:
                 if self._remembered(draft.meta, "create", token, user_id) is None:
@@ -53,7 +53,7 @@ class UserStore:
                 return user_of(ref, item), False
             created = self._storage.now()
             user = User(id=user_id, collection=ref, status=UserStatus.CREATED, seq=0, created=created)
-            self._remember(draft, "create", token, Outcome(), user_id)
+            self._remember(draft, "create", token, FacesOutcome(), user_id)
             return draft.put_user(user, None, new=True), False
 
         return self._storage.write(ref, plan).results[-1]
@@ -61,7 +61,7 @@ class UserStore:
     def delete(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
         _require_user_id(user_id)
 
-        def plan(draft: Draft) -> tuple[None, bool]:
+        def plan(draft: ChangeDraft) -> tuple[None, bool]:
             if self._remembered(draft.meta, "delete", token, user_id) is not None:
                 return None, False
             user = self.find(draft.meta, user_id)
@@ -70,7 +70,7 @@ class UserStore:
             if later:
                 self.set_faces(draft, user, later, UserStatus.UPDATING)
                 return None, True
-            self._remember(draft, "delete", token, Outcome(), user_id)
+            self._remember(draft, "delete", token, FacesOutcome(), user_id)
             draft.erase_user(user)
             return None, False
 
@@ -107,10 +107,10 @@ class UserStore:
         *,
         min_cosine: float = -1.0,
         token: str = "",
-    ) -> Outcome:
+    ) -> FacesOutcome:
         asked = _require_request(user_id, face_ids)
 
-        def step(draft: Draft, user: User) -> tuple[Outcome, bool]:
+        def step(draft: ChangeDraft, user: User) -> tuple[FacesOutcome, bool]:
             faces, refusals = self._sort_out(draft.meta, user, asked)
             candidates = [i for i in asked if i in faces and not faces[i].user_id]
             reference = self._template(draft.meta, user)
@@ -134,10 +134,10 @@ class UserStore:
 
     def disassociate(
         self, ref: CollectionRef, user_id: str, face_ids: Sequence[str], *, token: str = ""
-    ) -> Outcome:
+    ) -> FacesOutcome:
         asked = _require_request(user_id, face_ids)
 
-        def step(draft: Draft, user: User) -> tuple[Outcome, bool]:
+        def step(draft: ChangeDraft, user: User) -> tuple[FacesOutcome, bool]:
             faces, refusals = self._sort_out(draft.meta, user, asked)
             mine = [i for i in asked if i in faces and faces[i].user_id == user_id]
             now, later = mine[:CHUNK], mine[CHUNK:]
@@ -155,7 +155,7 @@ class UserStore:
             raise UserNotFound("the collection has no user of that id; create it first")
         return user_of(collection.ref, item)
 
-    def set_faces(self, draft: Draft, user: User, face_ids: Sequence[str], status: UserStatus) -> None:
+    def set_faces(self, draft: ChangeDraft, user: User, face_ids: Sequence[str], status: UserStatus) -> None:
         """Draft a user with these faces, and their template: the faces' normalised mean."""
         templates = self._storage.face_templates(draft.meta, face_ids)
         mean: npt.NDArray[np.float32] | None = None
@@ -173,11 +173,11 @@ class UserStore:
         operation: str,
         token: str,
         request: tuple[str, ...],
-        step: Callable[[Draft, User], tuple[Outcome, bool]],
-    ) -> Outcome:
+        step: Callable[[ChangeDraft, User], tuple[FacesOutcome, bool]],
+    ) -> FacesOutcome:
         """Repeat a step until there is no more to do, and return the outcome of them all."""
 
-        def plan(draft: Draft) -> tuple[Outcome, bool]:
+        def plan(draft: ChangeDraft) -> tuple[FacesOutcome, bool]:
             before = self._remembered(draft.meta, operation, token, user_id, *request)
             if before is not None:
                 return before, False
@@ -207,22 +207,22 @@ class UserStore:
 
     def _outcome(
         self,
-        draft: Draft,
+        draft: ChangeDraft,
         user: User,
         done: Sequence[str],
         face_ids: Sequence[str],
         status: UserStatus,
         refusals: dict[str, Refusal],
         asked: Sequence[str],
-    ) -> Outcome:
+    ) -> FacesOutcome:
         """Draft the user's faces, if they change, and return the outcome of the step."""
         if done or user.status is UserStatus.UPDATING:
             self.set_faces(draft, user, face_ids, status)
         else:
             status = user.status
-        return Outcome(tuple(done), tuple(refusals[i] for i in asked if i in refusals), status)
+        return FacesOutcome(tuple(done), tuple(refusals[i] for i in asked if i in refusals), status)
 
-    def _release(self, draft: Draft, user: User, face_ids: Sequence[str]) -> None:
+    def _release(self, draft: ChangeDraft, user: User, face_ids: Sequence[str]) -> None:
         """Draft that the user's faces have no user."""
         faces = self._storage.faces(draft.meta, face_ids)
         for face_id in face_ids:
@@ -232,16 +232,18 @@ class UserStore:
     def _template(self, collection: Meta | Collection, user: User) -> npt.NDArray[np.float32] | None:
         return self._storage.templates(collection, [user.seq]).get(user.seq) if user.seq else None
 
-    def _remembered(self, meta: Meta, operation: str, token: str, *request: str) -> Outcome | None:
+    def _remembered(self, meta: Meta, operation: str, token: str, *request: str) -> FacesOutcome | None:
         """Return the outcome of the request with this token, if it was done. Raises :class:`TokenReused`."""
         item = self._storage.table.get(token_key(meta.pk, operation, token)) if token else None
         if item is None or item[TTL] < self._storage.clock().timestamp():
             return None
         if item["request"] != digest(*request):
             raise TokenReused("the idempotency token was used for another request; use a fresh one")
-        return msgspec.json.decode(item["outcome"], type=Outcome)
+        return msgspec.json.decode(item["outcome"], type=FacesOutcome)
 
-    def _remember(self, draft: Draft, operation: str, token: str, outcome: Outcome, *request: str) -> None:
+    def _remember(
+        self, draft: ChangeDraft, operation: str, token: str, outcome: FacesOutcome, *request: str
+    ) -> None:
         if not token:
             return
         item = {
@@ -266,9 +268,9 @@ def _require_request(user_id: str, face_ids: Sequence[str]) -> tuple[str, ...]:
     return asked
 
 
-def _merged(steps: Sequence[Outcome]) -> Outcome:
+def _merged(steps: Sequence[FacesOutcome]) -> FacesOutcome:
     """Return the outcome of several steps of one request."""
     refused = {refusal.face_id: refusal for step in steps for refusal in step.refused}
-    return Outcome(
+    return FacesOutcome(
         tuple(face_id for step in steps for face_id in step.done), tuple(refused.values()), steps[-1].status
     )

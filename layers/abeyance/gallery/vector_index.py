@@ -28,7 +28,7 @@ from abeyance.gallery.errors import IndexUnavailable
 from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.items import FACE, LOG_KIND, USER
 from abeyance.gallery.matrix import Matrix
-from abeyance.gallery.model import Candidate, Collection, CollectionRef, Kind
+from abeyance.gallery.model import Candidate, Collection, CollectionRef, TemplateKind
 from abeyance.gallery.port import Block, Changes
 from abeyance.gallery.search import MAX_BYTES, Searcher, checked
 
@@ -41,7 +41,7 @@ EXACT_UP_TO = 1_000_000
 #: Probes that the index is searched for at the same time.
 PARALLEL = 8
 
-_KINDS = {Kind.FACE: FACE, Kind.USER: USER}
+_KINDS = {TemplateKind.FACE: FACE, TemplateKind.USER: USER}
 #: Error codes of DynamoDB for an index that is not there, is being filled, or has vectors of another length.
 _UNAVAILABLE = frozenset({"ResourceNotFoundException", "ValidationException"})
 
@@ -54,7 +54,7 @@ class Index(Protocol):
         """Name of the index, which a collection's META has if the collection is in it."""
         ...
 
-    def nearest(self, pk: str, kind: Kind, probe: npt.NDArray[np.floating]) -> list[str]:
+    def nearest(self, pk: str, kind: TemplateKind, probe: npt.NDArray[np.floating]) -> list[str]:
         """Return sort keys of log items of a partition, most similar first: approximately, and some of them gone.
 
         Parameters
@@ -87,7 +87,7 @@ class DynamoIndex:
         self._top = top
         self.name = name
 
-    def nearest(self, pk: str, kind: Kind, probe: npt.NDArray[np.floating]) -> list[str]:
+    def nearest(self, pk: str, kind: TemplateKind, probe: npt.NDArray[np.floating]) -> list[str]:
         unit = np.asarray(probe, dtype=np.float64)
         unit = unit / np.linalg.norm(unit)
         try:
@@ -163,7 +163,7 @@ class IndexSearcher(Searcher):
         *,
         limit: int = 10,
         min_cosine: float = -1.0,
-        kind: Kind = Kind.FACE,
+        kind: TemplateKind = TemplateKind.FACE,
         model: str = "",
     ) -> list[list[Candidate]]:
         """Return the best matches of each probe, as far as the index has them.
@@ -201,7 +201,9 @@ class IndexSearcher(Searcher):
         count = collection.face_count + collection.user_count
         return collection.vector_index == self._index.name and count > self._exact_up_to
 
-    def _candidates(self, collection: Collection, probes: npt.NDArray[np.float32], kind: Kind) -> list[Block]:
+    def _candidates(
+        self, collection: Collection, probes: npt.NDArray[np.float32], kind: TemplateKind
+    ) -> list[Block]:
         """Return the templates that the index names for any of the probes, as the table has them now."""
         with ThreadPoolExecutor(min(PARALLEL, len(probes))) as pool:
             named = pool.map(lambda probe: self._index.nearest(collection.pk, kind, probe), probes)

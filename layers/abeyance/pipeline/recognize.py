@@ -16,7 +16,7 @@ import numpy as np
 
 from abeyance.embedding.port import Embedder, EmbedderUnavailable
 from abeyance.gallery.errors import CollectionExists, CollectionNotFound, ModelMismatch, Superseded
-from abeyance.gallery.model import Candidate, CollectionRef, Face, NewFace, Source
+from abeyance.gallery.model import Candidate, CollectionRef, Face, NewFace, SourceObject
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.moratorium.decide import Decision
@@ -208,7 +208,9 @@ class Recognize:
             unindexed=_set_aside(detected),
         )
 
-    def _index_or_create(self, ref: CollectionRef, new: Sequence[NewFace], source: Source) -> list[Face]:
+    def _index_or_create(
+        self, ref: CollectionRef, new: Sequence[NewFace], source: SourceObject
+    ) -> list[Face]:
         """Index faces; an upload creates its collection, as a copy into a missing folder would.
 
         If the collection is deleted at this moment, the next delivery creates it again.
@@ -318,7 +320,9 @@ class Recognize:
         ref = _collection(upload)
         with contextlib.suppress(CollectionNotFound):
             if not self._gallery.get_faces(ref, [face_id(upload, row) for row in range(MAX_FACES)]):
-                self._gallery.delete_source(ref, Source(upload.bucket, upload.key, "", upload.sequencer))
+                self._gallery.delete_source(
+                    ref, SourceObject(upload.bucket, upload.key, "", upload.sequencer)
+                )
 
     def _withdraw(self, upload: Upload) -> Event:
         deleted: tuple[str, ...] = ()
@@ -353,8 +357,8 @@ def _collection(upload: Upload) -> CollectionRef:
     return CollectionRef(upload.tenant, upload.collection)
 
 
-def _source(upload: Upload) -> Source:
-    return Source(upload.bucket, upload.key, upload.version, upload.sequencer)
+def _source(upload: Upload) -> SourceObject:
+    return SourceObject(upload.bucket, upload.key, upload.version, upload.sequencer)
 
 
 def _set_aside(detected: events.FacesDetected) -> tuple[DetectedFace, ...]:

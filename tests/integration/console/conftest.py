@@ -26,7 +26,7 @@ from abeyance.deployment.build import build_console
 from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings
 from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
-from abeyance.gallery.model import CollectionRef, NewFace, Source
+from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.store import LedgerStore
 from abeyance.local.aws import LocalAws, environment
@@ -114,7 +114,7 @@ class World:
             template=template / np.linalg.norm(template),
             external_image_id=name,
         )
-        self.gallery.index(STAFF, [made], source=Source("uploads", key, name, "0A"))
+        self.gallery.index(STAFF, [made], source=SourceObject("uploads", key, name, "0A"))
         self.put_chips(upload)
         return made.id
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from abeyance.gallery.errors import GalleryBusy
-from abeyance.gallery.model import CollectionRef, NewFace, Source
+from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 
@@ -40,7 +40,7 @@ def test_no_search_misses_what_was_indexed_or_finds_what_was_erased(
         while time.monotonic() < until or turn < 5:
             turn += 1
             face = new_face(f"{number}/{turn}")
-            source = Source("bucket", f"{number}/{turn}", "v1", "01") if chance.random() < 0.5 else None
+            source = SourceObject("bucket", f"{number}/{turn}", "v1", "01") if chance.random() < 0.5 else None
             _until_done(
                 lambda gallery=gallery, face=face, source=source: gallery.index(STAFF, [face], source=source)
             )
@@ -106,7 +106,7 @@ def test_the_same_upload_delivered_to_many_is_indexed_once(
     first.create_collection(STAFF, model="test@000000000000", dimension=8)
     galleries = [make_gallery(span=16) for _ in range(writers)]
     faces = [new_face(f"{n}") for n in range(60)]
-    source = Source("bucket", "key", "v1", "01")
+    source = SourceObject("bucket", "key", "v1", "01")
     with ThreadPoolExecutor(writers) as pool:
         results = list(
             pool.map(

@@ -22,7 +22,14 @@ from abeyance.gallery.errors import (
     UserExists,
     UserNotFound,
 )
-from abeyance.gallery.model import CollectionRef, Kind, NewFace, RefusalReason, Source, UserStatus
+from abeyance.gallery.model import (
+    CollectionRef,
+    NewFace,
+    RefusalReason,
+    SourceObject,
+    TemplateKind,
+    UserStatus,
+)
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 
@@ -37,7 +44,7 @@ def staff(gallery: Gallery) -> Gallery:
     return gallery
 
 
-def ids(gallery: Gallery, ref: CollectionRef = STAFF, kind: Kind = Kind.FACE) -> set[str]:
+def ids(gallery: Gallery, ref: CollectionRef = STAFF, kind: TemplateKind = TemplateKind.FACE) -> set[str]:
     """Return the ids of everything that a cold search can find."""
     probe = np.ones((1, 8), dtype=np.float32)
     return {c.face_id for c in Searcher(gallery).search(ref, probe, limit=10_000, kind=kind)[0]}
@@ -80,7 +87,7 @@ class TestCollections:
             lambda: gallery.describe(STAFF),
             lambda: gallery.index(STAFF, [face]),
             lambda: gallery.delete_faces(STAFF, [face.id]),
-            lambda: gallery.delete_source(STAFF, Source("b", "k")),
+            lambda: gallery.delete_source(STAFF, SourceObject("b", "k")),
             lambda: gallery.list_faces(STAFF),
             lambda: gallery.create_user(STAFF, "ann"),
             lambda: gallery.changes(STAFF),
@@ -206,7 +213,7 @@ class TestFaces:
             confidence=0.99,
             quality={"sharpness": 81.5},
         )
-        source = Source("bucket", "key", "v1", "01")
+        source = SourceObject("bucket", "key", "v1", "01")
         (indexed,) = staff.index(STAFF, [face], source=source)
         assert staff.get_faces(STAFF, [face.id]) == [indexed]
         assert indexed.seq > 0
@@ -295,7 +302,7 @@ class TestFaces:
 
 class TestSources:
     def test_the_same_version_again_changes_nothing(self, staff: Gallery, new_face: MakeFace) -> None:
-        faces, source = [new_face("a"), new_face("b")], Source("bucket", "key", "v1", "01")
+        faces, source = [new_face("a"), new_face("b")], SourceObject("bucket", "key", "v1", "01")
         first = staff.index(STAFF, faces, source=source)
         seq = staff.describe(STAFF).seq
         assert staff.index(STAFF, faces, source=source) == first
@@ -311,50 +318,50 @@ class TestSources:
         before = [new_face(f"old {n}") for n in range(old)]
         after = [new_face(f"new {n}") for n in range(new)]
         warm = Searcher(staff)
-        staff.index(STAFF, before, source=Source("bucket", "key", "v1", "01"))
+        staff.index(STAFF, before, source=SourceObject("bucket", "key", "v1", "01"))
         warm.refresh(STAFF)
-        staff.index(STAFF, after, source=Source("bucket", "key", "v2", "02"))
+        staff.index(STAFF, after, source=SourceObject("bucket", "key", "v2", "02"))
         assert ids(staff) == {face.id for face in after}
         found = warm.search(STAFF, np.ones((1, 8)), limit=999)[0]
         assert {c.face_id for c in found} == {face.id for face in after}
         with pytest.raises(Superseded):
-            staff.index(STAFF, before, source=Source("bucket", "key", "v1", "01"))
+            staff.index(STAFF, before, source=SourceObject("bucket", "key", "v1", "01"))
 
     def test_deleting_the_source_erases_its_faces_and_refuses_late_events(
         self, staff: Gallery, new_face: MakeFace
     ) -> None:
         faces, other = [new_face(f"{n}") for n in range(100)], new_face("other")
-        staff.index(STAFF, faces, source=Source("bucket", "key", "v1", "01"))
-        staff.index(STAFF, [other], source=Source("bucket", "other key", "v1", "01"))
-        gone = staff.delete_source(STAFF, Source("bucket", "key", "", "02"))
+        staff.index(STAFF, faces, source=SourceObject("bucket", "key", "v1", "01"))
+        staff.index(STAFF, [other], source=SourceObject("bucket", "other key", "v1", "01"))
+        gone = staff.delete_source(STAFF, SourceObject("bucket", "key", "", "02"))
         assert set(gone) == {face.id for face in faces}
-        assert staff.delete_source(STAFF, Source("bucket", "key", "", "02")) == ()
+        assert staff.delete_source(STAFF, SourceObject("bucket", "key", "", "02")) == ()
         assert ids(staff) == {other.id}
         with pytest.raises(Superseded):
-            staff.index(STAFF, faces, source=Source("bucket", "key", "v1", "01"))
+            staff.index(STAFF, faces, source=SourceObject("bucket", "key", "v1", "01"))
         # An upload after the deletion counts, even of the same bytes.
-        staff.index(STAFF, faces[:1], source=Source("bucket", "key", "v1", "03"))
+        staff.index(STAFF, faces[:1], source=SourceObject("bucket", "key", "v1", "03"))
         assert ids(staff) == {other.id, faces[0].id}
 
     def test_events_may_come_in_any_order(self, staff: Gallery, new_face: MakeFace) -> None:
         old, new = [new_face("old")], [new_face("new")]
-        staff.index(STAFF, new, source=Source("bucket", "key", "v2", "03"))
-        assert staff.delete_source(STAFF, Source("bucket", "key", "", "02")) == ()
+        staff.index(STAFF, new, source=SourceObject("bucket", "key", "v2", "03"))
+        assert staff.delete_source(STAFF, SourceObject("bucket", "key", "", "02")) == ()
         with pytest.raises(Superseded):
-            staff.index(STAFF, old, source=Source("bucket", "key", "v1", "01"))
+            staff.index(STAFF, old, source=SourceObject("bucket", "key", "v1", "01"))
         assert ids(staff) == {new[0].id}
         # Deleting before the event of the upload itself has come.
-        staff.delete_source(STAFF, Source("bucket", "second", "", "02"))
+        staff.delete_source(STAFF, SourceObject("bucket", "second", "", "02"))
         with pytest.raises(Superseded):
-            staff.index(STAFF, old, source=Source("bucket", "second", "v1", "01"))
+            staff.index(STAFF, old, source=SourceObject("bucket", "second", "v1", "01"))
 
     def test_the_same_bytes_uploaded_again_outlive_a_deletion_between(
         self, staff: Gallery, new_face: MakeFace
     ) -> None:
         face = new_face("x")
         for sequencer in ("01", "03"):
-            staff.index(STAFF, [face], source=Source("bucket", "key", "etag", sequencer))
-        staff.delete_source(STAFF, Source("bucket", "key", "", "02"))
+            staff.index(STAFF, [face], source=SourceObject("bucket", "key", "etag", sequencer))
+        staff.delete_source(STAFF, SourceObject("bucket", "key", "", "02"))
         assert ids(staff) == {face.id}
 
     @pytest.mark.parametrize("count", [1, 100])
@@ -367,42 +374,42 @@ class TestSources:
         def names() -> set[str]:
             return {face.external_image_id for face in staff.list_faces(STAFF).items}
 
-        staff.index(STAFF, named("wrong"), source=Source("bucket", "key", "etag", "01"))
-        again = staff.index(STAFF, named("right"), source=Source("bucket", "key", "etag", "03"))
+        staff.index(STAFF, named("wrong"), source=SourceObject("bucket", "key", "etag", "01"))
+        again = staff.index(STAFF, named("right"), source=SourceObject("bucket", "key", "etag", "03"))
         assert {face.external_image_id for face in again} == names() == {"right"}
         assert len(again) == staff.describe(STAFF).face_count == count
         # A late delivery of the first upload does not name them back.
-        staff.index(STAFF, named("wrong"), source=Source("bucket", "key", "etag", "01"))
+        staff.index(STAFF, named("wrong"), source=SourceObject("bucket", "key", "etag", "01"))
         assert names() == {"right"}
 
     def test_sequencers_of_different_length_compare_as_s3_says(
         self, staff: Gallery, new_face: MakeFace
     ) -> None:
-        staff.index(STAFF, [new_face("a")], source=Source("bucket", "key", "v1", "00ff"))
-        staff.index(STAFF, [new_face("b")], source=Source("bucket", "key", "v2", "00FF01"))
+        staff.index(STAFF, [new_face("a")], source=SourceObject("bucket", "key", "v1", "00ff"))
+        staff.index(STAFF, [new_face("b")], source=SourceObject("bucket", "key", "v2", "00FF01"))
         with pytest.raises(Superseded):
-            staff.index(STAFF, [new_face("c")], source=Source("bucket", "key", "v3", "00ff00"))
+            staff.index(STAFF, [new_face("c")], source=SourceObject("bucket", "key", "v3", "00ff00"))
 
     def test_deleting_an_old_version_leaves_the_present_one(self, staff: Gallery, new_face: MakeFace) -> None:
         face = new_face("x")
-        staff.index(STAFF, [face], source=Source("bucket", "key", "v2", "02"))
-        assert staff.delete_source(STAFF, Source("bucket", "key", "v1", "03")) == ()
+        staff.index(STAFF, [face], source=SourceObject("bucket", "key", "v2", "02"))
+        assert staff.delete_source(STAFF, SourceObject("bucket", "key", "v1", "03")) == ()
         assert ids(staff) == {face.id}
-        assert staff.delete_source(STAFF, Source("bucket", "key", "v2", "04")) == (face.id,)
+        assert staff.delete_source(STAFF, SourceObject("bucket", "key", "v2", "04")) == (face.id,)
 
     def test_an_id_of_another_source_is_refused(self, staff: Gallery, new_face: MakeFace) -> None:
-        staff.index(STAFF, [new_face("x")], source=Source("bucket", "key", "v1", "01"))
-        for source in (None, Source("bucket", "other", "v1", "01")):
+        staff.index(STAFF, [new_face("x")], source=SourceObject("bucket", "key", "v1", "01"))
+        for source in (None, SourceObject("bucket", "other", "v1", "01")):
             with pytest.raises(FaceTaken):
                 staff.index(STAFF, [new_face("x")], source=source)
 
     def test_the_faces_of_a_user_go_with_their_source(self, staff: Gallery, new_face: MakeFace) -> None:
         faces = [new_face("a"), new_face("b")]
-        staff.index(STAFF, faces, source=Source("bucket", "key", "v1", "01"))
+        staff.index(STAFF, faces, source=SourceObject("bucket", "key", "v1", "01"))
         staff.index(STAFF, [new_face("c")])
         staff.create_user(STAFF, "ann")
         staff.associate_faces(STAFF, "ann", [*(face.id for face in faces), new_face("c").id])
-        staff.delete_source(STAFF, Source("bucket", "key", "", "02"))
+        staff.delete_source(STAFF, SourceObject("bucket", "key", "", "02"))
         (user,) = staff.get_users(STAFF, ["ann"])
         assert user.face_ids == (new_face("c").id,)
         template = staff.user_template(STAFF, "ann")
@@ -426,7 +433,7 @@ class TestUsers:
             with pytest.raises(UserExists):
                 staff.create_user(STAFF, "ann:1", token=token)
         assert staff.user_template(STAFF, "ann:1") is None
-        assert ids(staff, kind=Kind.USER) == set()
+        assert ids(staff, kind=TemplateKind.USER) == set()
         assert staff.describe(STAFF).user_count == 1
         with pytest.raises(InvalidInput):
             staff.create_user(STAFF, "a#b")
@@ -440,7 +447,7 @@ class TestUsers:
             assert outcome.status is UserStatus.ACTIVE
         mean = np.sum([face.template for face in faces[:4]], axis=0)
         for searcher in (warm, Searcher(staff)):
-            (found,) = searcher.search(STAFF, mean[None], kind=Kind.USER)
+            (found,) = searcher.search(STAFF, mean[None], kind=TemplateKind.USER)
             assert [c.face_id for c in found] == ["ann"]
             assert found[0].cosine == pytest.approx(1, abs=1e-3)
         assert {face.user_id for face in staff.get_faces(STAFF, [f.id for f in faces[:4]])} == {"ann"}
@@ -477,7 +484,7 @@ class TestUsers:
             staff.associate_faces(STAFF, "ann", [new_face("one more").id])
         outcome = staff.disassociate_faces(STAFF, "ann", [face.id for face in faces])
         assert (len(outcome.done), outcome.status) == (100, UserStatus.CREATED)
-        assert ids(staff, kind=Kind.USER) == set()
+        assert ids(staff, kind=TemplateKind.USER) == set()
 
     def test_faces_of_a_user_are_not_deleted(self, staff: Gallery, faces: list[NewFace]) -> None:
         staff.associate_faces(STAFF, "ann", [faces[0].id])
@@ -496,7 +503,7 @@ class TestUsers:
         staff.delete_user(STAFF, "ann", token="t")
         with pytest.raises(UserNotFound):
             staff.delete_user(STAFF, "ann")
-        assert warm.search(STAFF, faces[0].template[None], kind=Kind.USER) == [[]]
+        assert warm.search(STAFF, faces[0].template[None], kind=TemplateKind.USER) == [[]]
         assert {face.user_id for face in staff.list_faces(STAFF).items} == {""}
         assert staff.describe(STAFF).user_count == 0
 

@@ -16,7 +16,7 @@ from abeyance.deployment.build import build_recognize, build_rekognition
 from abeyance.gallery.errors import IndexUnavailable, InvalidInput, ModelMismatch
 from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.memory import InMemoryGallery
-from abeyance.gallery.model import CollectionRef, Kind, NewFace
+from abeyance.gallery.model import CollectionRef, NewFace, TemplateKind
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
@@ -144,7 +144,7 @@ class TestSearch:
         approximate.catch_up()
         gallery.delete_user(STAFF, "ann")
         gallery.delete_faces(STAFF, [face.id for face in faces[:15]])
-        for kind, left in ((Kind.FACE, faces[15:]), (Kind.USER, [])):
+        for kind, left in ((TemplateKind.FACE, faces[15:]), (TemplateKind.USER, [])):
             (found,) = searcher.search(STAFF, faces[0].template[None], limit=99, kind=kind)
             assert {c.face_id for c in found} == {face.id for face in left}
 
@@ -159,7 +159,7 @@ class TestSearch:
         gallery.create_user(STAFF, "ann")
         gallery.associate_faces(STAFF, "ann", [far.id])
         probe = faces[0].template[None]
-        assert [c.face_id for c in searcher.search(STAFF, probe, kind=Kind.USER)[0]] == ["ann"]
+        assert [c.face_id for c in searcher.search(STAFF, probe, kind=TemplateKind.USER)[0]] == ["ann"]
         assert len(searcher.search(STAFF, probe, limit=1000)[0]) == 100
 
     def test_probes_and_limits_are_as_in_the_exact_search(
@@ -212,7 +212,7 @@ class TestSearch:
         class Meanwhile:
             name = NAME
 
-            def nearest(self, pk: str, kind: Kind, probe: np.ndarray) -> list[str]:
+            def nearest(self, pk: str, kind: TemplateKind, probe: np.ndarray) -> list[str]:
                 found = approximate.nearest(pk, kind, probe)
                 if approximate.searches == 1:
                     # Its items are still being removed when the name is taken again.
@@ -244,8 +244,8 @@ class TestSearch:
         monkeypatch.setattr(gallery.table, "get_many", read_then_change)
         searcher = IndexSearcher(gallery, over_memory(gallery.table), exact_up_to=0)
         probe = first.template[None]
-        found = searcher.search(STAFF, probe, kind=Kind.USER)
-        assert found == Searcher(gallery).search(STAFF, probe, kind=Kind.USER)
+        found = searcher.search(STAFF, probe, kind=TemplateKind.USER)
+        assert found == Searcher(gallery).search(STAFF, probe, kind=TemplateKind.USER)
         assert found[0][0].cosine < 0.99
 
 
@@ -321,12 +321,12 @@ class TestRefusals:
             DynamoIndex(client, "elsewhere", NAME),
         ):
             with pytest.raises(IndexUnavailable):
-                index.nearest("acme#staff#0", Kind.FACE, np.ones(8))
+                index.nearest("acme#staff#0", TemplateKind.FACE, np.ones(8))
         for probe, top in ((np.ones(4), 100), (np.ones(8), 101)):
             with pytest.raises(IndexUnavailable):
-                DynamoIndex(client, "gallery", NAME, top=top).nearest("p", Kind.FACE, probe)
+                DynamoIndex(client, "gallery", NAME, top=top).nearest("p", TemplateKind.FACE, probe)
         with pytest.raises(ParamValidationError):
-            DynamoIndex(client, "gallery", NAME, top=0).nearest("p", Kind.FACE, np.ones(8))
+            DynamoIndex(client, "gallery", NAME, top=0).nearest("p", TemplateKind.FACE, np.ones(8))
 
     def test_a_throttle_is_raised_as_it_is(self, aws: tuple[Any, Any]) -> None:
         client = aws[0]
@@ -338,7 +338,7 @@ class TestRefusals:
                 raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "SearchVectors")
 
         with pytest.raises(ClientError, match="Throttling"):
-            DynamoIndex(Throttled(), "gallery", NAME).nearest("p", Kind.FACE, np.ones(8))
+            DynamoIndex(Throttled(), "gallery", NAME).nearest("p", TemplateKind.FACE, np.ones(8))
 
     def test_dynamodb_refuses_a_vector_of_another_length(
         self, search_of: Callable[..., Any], aws: Any

@@ -9,7 +9,7 @@ from PIL import Image
 
 from abeyance.console.pictures import Pictures, png
 from abeyance.embedding.npy import encode
-from abeyance.gallery.model import CollectionRef, Face, Source
+from abeyance.gallery.model import CollectionRef, Face, SourceObject
 from abeyance.pipeline.events import Upload
 from abeyance.pipeline.ports import ObjectGone
 from abeyance.pipeline.recognize import face_id
@@ -62,7 +62,7 @@ def face(row: int = 0, box: tuple[float, float, float, float] = (0.2, 0.3, 0.3, 
     return Face(
         id=face_id(UPLOAD, row),
         collection=CollectionRef("acme", "staff"),
-        source=Source(UPLOAD.bucket, UPLOAD.key, UPLOAD.version, UPLOAD.sequencer),
+        source=SourceObject(UPLOAD.bucket, UPLOAD.key, UPLOAD.version, UPLOAD.sequencer),
         box=box,
         model="m",
         seq=1,

@@ -17,7 +17,7 @@ from abeyance.aws.objects import Objects
 from abeyance.aws.table import Table
 from abeyance.gallery.errors import Superseded, UserExists
 from abeyance.gallery.facade import TableGallery
-from abeyance.gallery.model import CollectionRef, Kind, NewFace, Source, UserStatus
+from abeyance.gallery.model import CollectionRef, NewFace, SourceObject, TemplateKind, UserStatus
 from abeyance.gallery.search import Searcher
 
 MODEL = "test@000000000000"
@@ -144,7 +144,7 @@ class History(RuleBasedStateMachine):
     def upload(self, key: int, count: int, crashes: list[int], late: bool) -> None:
         self.tick += 2
         version = f"v{self.tick}"
-        source = Source("bucket", f"key {key}", version, f"{self.tick - 3 if late else self.tick:08x}")
+        source = SourceObject("bucket", f"key {key}", version, f"{self.tick - 3 if late else self.tick:08x}")
         faces = new_faces(f"{key}/{version}", count)
         try:
             self.change(crashes, lambda: self.gallery.index(STAFF, faces, source=source))
@@ -165,7 +165,7 @@ class History(RuleBasedStateMachine):
     @rule(key=st.integers(0, 2), crashes=crashes)
     def withdraw(self, key: int, crashes: list[int]) -> None:
         self.tick += 2
-        source = Source("bucket", f"key {key}", "", f"{self.tick:08x}")
+        source = SourceObject("bucket", f"key {key}", "", f"{self.tick:08x}")
         self.change(crashes, lambda: self.gallery.delete_source(STAFF, source))
         self.forget([i for i in self.sources.get(key, ("", []))[1] if i in self.faces])
         self.sources[key] = (source.sequencer, [])
@@ -224,7 +224,7 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def search_after_a_while(self) -> None:
-        for kind in Kind:
+        for kind in TemplateKind:
             found = self.seldom.search(STAFF, PROBES, limit=1000, kind=kind)
             assert found == self.warm.search(STAFF, PROBES, limit=1000, kind=kind)
 
@@ -237,7 +237,7 @@ class History(RuleBasedStateMachine):
             np.testing.assert_array_equal(
                 [c.cosine for row in found for c in row], [score for row in expected for _, score in row]
             )
-            users = searcher.search(STAFF, PROBES, limit=1000, kind=Kind.USER)
+            users = searcher.search(STAFF, PROBES, limit=1000, kind=TemplateKind.USER)
             assert {c.face_id for c in users[0]} == {user for user, faces in self.users.items() if faces}
             for candidate in users[0]:
                 mean = np.sum([_stored(i) for i in self.users[candidate.face_id]], axis=0)

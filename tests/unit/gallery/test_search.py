@@ -15,7 +15,7 @@ from abeyance.gallery.errors import InvalidInput, ModelMismatch
 from abeyance.gallery.kernels import Float32, Int8, Kernel, best_kernel
 from abeyance.gallery.matrix import Matrix
 from abeyance.gallery.memory import InMemoryGallery
-from abeyance.gallery.model import CollectionRef, Kind
+from abeyance.gallery.model import CollectionRef, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
 
@@ -27,7 +27,9 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
     return Float32() if request.param == "float32" else Int8()
 
 
-def some_block(n: int, d: int, seed: int = 0, first: int = 1, kind: Kind = Kind.FACE) -> Block:
+def some_block(
+    n: int, d: int, seed: int = 0, first: int = 1, kind: TemplateKind = TemplateKind.FACE
+) -> Block:
     rng = np.random.default_rng(seed)
     templates = rng.standard_normal((n, d)).astype(np.float32)
     templates /= np.linalg.norm(templates, axis=1, keepdims=True)
@@ -48,7 +50,7 @@ def test_search_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_c
     probes = np.random.default_rng(9).standard_normal((5, d)).astype(np.float32)
     probes[0] = block.templates[7]
     expected = exact.oracle([block], probes, limit, min_cosine)
-    found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, probes, limit, min_cosine)
+    found = exact.search(Matrix(kernel=kernel).updated([block]), TemplateKind.FACE, probes, limit, min_cosine)
     assert found == expected
 
 
@@ -88,13 +90,17 @@ def test_search_agrees_after_any_appends_and_removals(
     # What was taken before later changes still shows what it showed.
     for view, expected in views:
         assert len(view) == sum(len(block.seqs) for block in expected)
-        assert exact.search(view, Kind.FACE, probes, 7, -1.0) == exact.oracle(expected, probes, 7, -1.0)
+        assert exact.search(view, TemplateKind.FACE, probes, 7, -1.0) == exact.oracle(
+            expected, probes, 7, -1.0
+        )
 
 
 def test_ties_go_by_id(kernel: Kernel) -> None:
     block = some_block(1000, 8)
     block.templates[:] = block.templates[0]
-    found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, block.templates[:1], 5, -1.0)
+    found = exact.search(
+        Matrix(kernel=kernel).updated([block]), TemplateKind.FACE, block.templates[:1], 5, -1.0
+    )
     assert found == exact.oracle([block], block.templates[:1], 5, -1.0)
     assert [c.face_id for c in found[0]] == sorted(c.face_id for c in found[0])
     assert {c.cosine for c in found[0]} == {1.0}
@@ -107,7 +113,7 @@ def test_any_number_of_ties_goes_by_id(kernel: Kernel, monkeypatch: pytest.Monke
     block = some_block(20_000, 8)
     block.templates[::2] = block.templates[0]
     probes = np.concatenate([block.templates[:1], block.templates[1:2]]).astype(np.float32)
-    found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, probes, 7, -1.0)
+    found = exact.search(Matrix(kernel=kernel).updated([block]), TemplateKind.FACE, probes, 7, -1.0)
     assert found == exact.oracle([block], probes, 7, -1.0)
 
 
@@ -119,7 +125,7 @@ def test_large_blocks_are_not_copied(kernel: Kernel) -> None:
     assert held.nbytes >= 3010 * (8 + 16 + 2 * 8 + 8)
     left = [alive(block, np.array([5, 3001])) for block in (large, small)]
     probes = large.templates[4:5].astype(np.float32)
-    assert exact.search(held, Kind.FACE, probes, 20, -1.0) == exact.oracle(left, probes, 20, -1.0)
+    assert exact.search(held, TemplateKind.FACE, probes, 20, -1.0) == exact.oracle(left, probes, 20, -1.0)
 
 
 def test_segments_are_scanned_in_stripes(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +144,7 @@ def test_segments_are_scanned_in_stripes(kernel: Kernel, monkeypatch: pytest.Mon
     probes = np.concatenate([block.templates[-1:] for block in (*segments, recent)]).astype(np.float32)
     for view, gone in ((held, [2, 3001, 9000]), (later, [2, *range(3001, 4001), 9000])):
         left = [alive(block, np.array(gone)) for block in (*segments, recent)]
-        assert exact.search(view, Kind.FACE, probes, 10, -1.0) == exact.oracle(left, probes, 10, -1.0)
+        assert exact.search(view, TemplateKind.FACE, probes, 10, -1.0) == exact.oracle(left, probes, 10, -1.0)
 
 
 def test_a_template_of_zeros_has_cosine_zero(kernel: Kernel) -> None:
@@ -146,7 +152,7 @@ def test_a_template_of_zeros_has_cosine_zero(kernel: Kernel) -> None:
     block.templates[:600] = 0
     probes = block.templates[1000:1001].astype(np.float32)
     for blocks in ([block], [Block(block.kind, block.seqs[:9], block.ids[:9], block.templates[:9])]):
-        found = exact.search(Matrix(kernel=kernel).updated(blocks), Kind.FACE, probes, 3000, -1.0)
+        found = exact.search(Matrix(kernel=kernel).updated(blocks), TemplateKind.FACE, probes, 3000, -1.0)
         assert found == exact.oracle(blocks, probes, 3000, -1.0)
 
 
@@ -166,7 +172,7 @@ def test_the_error_of_the_fast_pass_is_within_its_bound(
     )
     templates = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
     probes /= np.linalg.norm(probes, axis=1, keepdims=True)
-    block = Block(Kind.FACE, np.arange(n), np.zeros((n, 16), dtype=np.uint8), templates)
+    block = Block(TemplateKind.FACE, np.arange(n), np.zeros((n, 16), dtype=np.uint8), templates)
     for kernel in (Float32(), best_kernel()):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(matrix, "ADOPTED_ROWS", int(rng.choice([1, 1000])))
@@ -214,7 +220,7 @@ class TestKernels:
         kernel = Int8()
         probes = some_block(5, 128, seed=3).templates.astype(np.float32)
         assert np.abs(kernel.packed(probes.astype(np.float64)).numbers).max() == 64
-        found = exact.search(Matrix(kernel=kernel).updated([block]), Kind.FACE, probes, 10, -1.0)
+        found = exact.search(Matrix(kernel=kernel).updated([block]), TemplateKind.FACE, probes, 10, -1.0)
         assert found == exact.oracle([block], probes, 10, -1.0)
 
     @pytest.mark.parametrize("why", ["not installed", "not exact"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from abeyance.gallery.memory import InMemoryGallery
-from abeyance.gallery.model import CollectionRef, Kind, NewFace, Source
+from abeyance.gallery.model import CollectionRef, NewFace, SourceObject, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.segments import SegmentCorrupt, SegmentHeader, decode, encode, without
@@ -30,9 +30,9 @@ def gallery() -> InMemoryGallery:
     return gallery
 
 
-def block(n: int, kind: Kind = Kind.FACE) -> Block:
+def block(n: int, kind: TemplateKind = TemplateKind.FACE) -> Block:
     rng = np.random.default_rng(n)
-    width = 16 if kind is Kind.FACE else 128
+    width = 16 if kind is TemplateKind.FACE else 128
     return Block(
         kind,
         np.arange(1, n + 1),
@@ -51,7 +51,7 @@ def found(gallery: InMemoryGallery, face: NewFace) -> list[str]:
 
 class TestFormat:
     def test_a_segment_comes_back_as_it_was(self) -> None:
-        blocks = (block(5), block(3, Kind.USER))
+        blocks = (block(5), block(3, TemplateKind.USER))
         for before, after in zip(blocks, decode(encode(HEADER, blocks), HEADER), strict=True):
             assert before.kind is after.kind
             for name in ("seqs", "ids", "templates"):
@@ -240,7 +240,7 @@ class TestCrashedIndex:
         self, gallery: InMemoryGallery, new_face: MakeFace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         faces = [new_face(f"{n}") for n in range(100)]
-        source = Source("bucket", "key", "v1", "01")
+        source = SourceObject("bucket", "key", "v1", "01")
         transact, calls = gallery.table.transact, iter([True, False])
 
         def transact_once(operations: Any) -> None:

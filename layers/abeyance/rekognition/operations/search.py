@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.gallery.model import Collection, Kind
+from abeyance.gallery.model import Collection, TemplateKind
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, ApiError, invalid
 from abeyance.rekognition.facedetail import face_detail
@@ -97,7 +97,9 @@ def face_matches(
 ) -> list[dict[str, Any]]:
     """Return the FaceMatches of a template, (d,) float32 of unit length; best first."""
     limit = call.params.get("MaxFaces", MAX_FACES)
-    found = _candidates(call, services, template, collection, Kind.FACE, limit, "FaceMatchThreshold", without)
+    found = _candidates(
+        call, services, template, collection, TemplateKind.FACE, limit, "FaceMatchThreshold", without
+    )
     with call.timings.measure("gallery"):
         faces = {
             face.id: face for face in services.gallery.get_faces(collection, [name for name, _ in found])
@@ -113,7 +115,9 @@ def _user_matches(
     call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
 ) -> list[dict[str, Any]]:
     limit = call.params.get("MaxUsers", MAX_USERS)
-    found = _candidates(call, services, template, collection, Kind.USER, limit, "UserMatchThreshold", without)
+    found = _candidates(
+        call, services, template, collection, TemplateKind.USER, limit, "UserMatchThreshold", without
+    )
     with call.timings.measure("gallery"):
         users = {
             user.id: user for user in services.gallery.get_users(collection, [name for name, _ in found])
@@ -130,7 +134,7 @@ def _candidates(
     services: Services,
     template: Template,
     collection: Collection,
-    kind: Kind,
+    kind: TemplateKind,
     limit: int,
     name: str,
     without: str,
