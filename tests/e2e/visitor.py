@@ -1,7 +1,7 @@
-"""Somebody at the deployed console: HTTPS through the emulator's HTTP API, with a session as the console signs them.
+"""A visitor of the deployed console: HTTPS through the emulator's HTTP API, with a session signed like the console's.
 
-Cognito's own pages are not the emulator's to show, and its addresses are AWS's. A session is therefore made here, with
-the key that the deployment has in Secrets Manager; what is behind the sign-in is the real thing.
+The emulator does not have Cognito's pages. The session is therefore made here, with the deployment's own key from
+Secrets Manager; everything behind the sign-in is the deployed console.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CSRF = "the-same-in-the-session-and-in-the-form"
 
 @dataclass
 class Answer:
-    """Status, headers (last of each name, in lower case) and body."""
+    """A response: status, headers (the last one of each name, in lower case) and body."""
 
     status: int
     headers: dict[str, str]
@@ -31,7 +31,7 @@ class Answer:
 
 
 class Visitor:
-    """``Visitor(deployment, "ada", Role.REVIEWER)``; without a name a stranger."""
+    """A person with roles: ``Visitor(deployment, "ada", Role.REVIEWER)``; without a name, nobody is signed in."""
 
     def __init__(self, deployment: Deployment, name: str = "", *roles: Role) -> None:
         self._deployment = deployment
@@ -39,11 +39,11 @@ class Visitor:
         self._cookie = f"abeyance_console={_session(deployment, name, roles)}" if name else ""
 
     def get(self, path: str, **headers: str) -> Answer:
-        """Ask for a page; redirects are answers too."""
+        """Request a page; redirects are not followed."""
         return self._ask("GET", path, None, headers)
 
     def post(self, path: str, *, headers: dict[str, str] | None = None, **form: str) -> Answer:
-        """Send a form of this session's."""
+        """Send a form of this session."""
         body = urlencode({"csrf": _CSRF, **form})
         return self._ask(
             "POST", path, body, {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}

@@ -1,4 +1,4 @@
-"""Between API Gateway and WSGI: an event of an HTTP API (payload format 2.0) goes in, its answer comes out."""
+"""The adapter from an HTTP API of API Gateway (payload format 2.0) to WSGI."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def answer(application: WSGIApplication, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a request. The body of the answer is base64 always, so that nothing depends on guessing what is text.
+    """Answer an event. The body of the answer is always base64, because it may be text or bytes.
 
-    Where a request came from and under which name is taken from what API Gateway says itself; of headers that a proxy
-    would set, and anybody can send, none is read.
+    The client address and the host name come from API Gateway's request context. Headers of a proxy, which anybody can
+    send, are not read.
     """
     context, headers = event["requestContext"], dict(event["headers"])
     http = context["http"]

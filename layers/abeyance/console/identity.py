@@ -30,7 +30,7 @@ class IdentityProvider(Protocol):
 
     @property
     def secure(self) -> bool:
-        """Whether the session cookie is sent over HTTPS only."""
+        """True if the session cookie is sent over HTTPS only."""
         ...
 
     def guard(self, address: str, host: str) -> None:

@@ -1,4 +1,4 @@
-"""The whole system with its console, and Debian's Chromium in front of it."""
+"""The whole local system with its console, and Debian's Chromium as the browser."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-#: Where to leave pictures of the pages; nowhere if it is not set.
+#: Folder for screenshots; none are made if it is empty.
 SCREENSHOTS = os.environ.get("ABEYANCE_SCREENSHOTS", "")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window; skips where there is none. While it runs, asyncio is its own in this process."""
+    """Start Chromium without a window; skip where it is not installed. It uses this process's asyncio loop."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     if CHROMIUM is None:
         pytest.skip("needs Debian's chromium: apt-get install chromium")
@@ -47,13 +47,13 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def portrait() -> bytes:
-    """A public-domain photo of one person."""
+    """Return a public-domain photo of one person."""
     prepare()
     return next(iter(fetch_samples("astronaut").values())).read_bytes()
 
 
 def flags() -> dict[str, Any]:
-    """The police halt, and two reviewers for every match of a commercial tenant."""
+    """Return the police halt, and two reviewers for every match of a commercial tenant."""
     document = new_deployment()
     document["flags"]["two_reviewers"] = definition("Two reviewers", "Two people look at every match.")
     document["values"]["two_reviewers"] = {
@@ -75,7 +75,7 @@ def flags() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def system(browser: Any, portrait: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
-    """A running system with local tenants, the flags above, and somebody in acme's gallery ``staff``."""
+    """Start a system with local tenants, the flags above, and one person in acme's collection ``staff``."""
     path = tmp_path_factory.mktemp("flags") / "flags.json"
     path.write_text(json.dumps(flags()))
     with LocalSystem(flags=path) as running:
@@ -87,14 +87,14 @@ def system(browser: Any, portrait: bytes, tmp_path_factory: pytest.TempPathFacto
 
 
 def put(system: LocalSystem, key: str, body: bytes) -> dict[str, Any]:
-    """Upload a photo, wait until all is quiet; its result."""
+    """Upload a photo, wait until the system is idle, and return the result."""
     system.client("s3").put_object(Bucket="uploads", Key=key, Body=body)
     system.drain(60)
     return result(system, key)
 
 
 def result(system: LocalSystem, key: str) -> dict[str, Any]:
-    """The result document of an upload."""
+    """Return the result document of an upload."""
     found: dict[str, Any] = json.loads(
         system.client("s3").get_object(Bucket="results", Key=f"{key}.json")["Body"].read()
     )
@@ -102,7 +102,7 @@ def result(system: LocalSystem, key: str) -> dict[str, Any]:
 
 
 class Visitor:
-    """A signed-in person's browser, which notes everything that a page complains about."""
+    """A signed-in person's browser, which collects the errors of its pages."""
 
     def __init__(self, browser: Any, system: LocalSystem, name: str = "", **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": 1100, "height": 800}, **context)
@@ -124,7 +124,7 @@ class Visitor:
             self.click(name)
 
     def click(self, name: str) -> None:
-        """Press the button or follow the link of that name."""
+        """Press the button or follow the link with this name."""
         control = self.page.get_by_role("button", name=name).or_(self.page.get_by_role("link", name=name))
         control.first.click()
 
@@ -133,7 +133,7 @@ class Visitor:
         return self.page.goto(f"{self.home}{path}")
 
     def text(self) -> str:
-        """What the page says."""
+        """Return the text of the page."""
         said: str = self.page.locator("main").inner_text()
         return said
 
@@ -143,23 +143,25 @@ class Visitor:
         In light and dark colours and on a phone, axe-core finds nothing and nothing is wider than the window.
         """
         axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-        for look, (scheme, width, height) in LOOKS.items():
+        for variant, (scheme, width, height) in VARIANTS.items():
             self.page.emulate_media(color_scheme=scheme)
             self.page.set_viewport_size({"width": width, "height": height})
             found = axe.run(self.page).response["violations"]
-            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], name + look
+            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], (
+                name + variant
+            )
             wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            assert wide <= 0, f"{name}{look} is {wide} pixels wider than the window"
+            assert wide <= 0, f"{name}{variant} is {wide} pixels wider than the window"
             if SCREENSHOTS:
                 Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-                self.page.screenshot(path=f"{SCREENSHOTS}/{name}{look}.png", full_page=True)
-        scheme, width, height = LOOKS[""]
+                self.page.screenshot(path=f"{SCREENSHOTS}/{name}{variant}.png", full_page=True)
+        scheme, width, height = VARIANTS[""]
         self.page.emulate_media(color_scheme=scheme)
         self.page.set_viewport_size({"width": width, "height": height})
         assert self.weight() < 100_000, name
 
     def weight(self) -> int:
-        """Bytes of the page and of all that it loaded, as they came over the wire."""
+        """Return the bytes of the page and of everything that it loaded, as transferred."""
         script = (
             "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
             ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
@@ -167,8 +169,8 @@ class Visitor:
         return int(self.page.evaluate(script))
 
 
-#: Colour scheme, width and height of each look; the first is the usual one.
-LOOKS: dict[str, tuple[Any, int, int]] = {
+#: Colour scheme, width and height in pixels of each variant; the first is the default.
+VARIANTS: dict[str, tuple[Any, int, int]] = {
     "": ("light", 1100, 800),
     "-dark": ("dark", 1100, 800),
     "-phone": ("light", 390, 780),
@@ -178,7 +180,7 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture
 def visit(browser: Any, system: LocalSystem) -> Iterator[Visit]:
-    """``visit("Ada")`` gives a browser of that person; every one is closed, and must have had nothing to say."""
+    """Return a function that opens a person's browser: ``visit("Ada")``. Afterwards no page may have an error."""
     opened: list[Visitor] = []
 
     def open_one(name: str = "", **context: Any) -> Visitor:
@@ -192,9 +194,9 @@ def visit(browser: Any, system: LocalSystem) -> Iterator[Visit]:
         assert visitor.complaints == []
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until something is so."""
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come about"
+    while not condition():
+        assert time.monotonic() < end, "the condition does not hold"
         time.sleep(0.1)
