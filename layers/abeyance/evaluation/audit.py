@@ -118,14 +118,11 @@ def audit(
     if not chosen:
         raise DataInvalid(f"{strangers.name} has no attributes to group by, such as race, gender or age")
     found = np.flatnonzero(templates.found)
-    if strangers.persons_given:
-        kept = found
-        persons = [strangers.persons[row] for row in kept]
-    else:
-        kept, persons = found[unique_people(templates.vectors[found], same_person)[0]], None
+    level = None if strangers.persons_given else same_person
+    kept = found[unique_people(templates.vectors[found], level)[0]]
     people = strangers.person_codes
-    level = min(cosine for _, cosine in thresholds)
-    measured = scan(templates.vectors[kept], persons_a=persons, level=level)
+    lowest = min(cosine for _, cosine in thresholds)
+    measured = scan(templates.vectors[kept], people=people[kept], level=lowest)
     if mated is None and strangers.persons_given:
         mated = strangers, templates
     pairs = MatedPairs.of(*mated, same_shot) if mated else None

@@ -6,12 +6,11 @@ does. The few pairs at and above a level are also kept one by one, for intervals
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from abeyance.evaluation.arrays import Float32Array, FloatArray, Int32Array, IntArray
 from abeyance.evaluation.errors import DataInvalid, TooFew
@@ -105,8 +104,7 @@ def scan(
     a: Float32Array,
     b: Float32Array | None = None,
     *,
-    persons_a: Sequence[str] | None = None,
-    persons_b: Sequence[str] | None = None,
+    people: IntArray | None = None,
     groups: IntArray | None = None,
     group_count: int = 0,
     level: float = 2.0,
@@ -118,8 +116,9 @@ def scan(
     ----------
     a, b
         (n, d) and (m, d) float32, unit length. Without ``b``, every row of ``a`` is compared with every other.
-    persons_a, persons_b
-        Person of each row; pairs of one person are left out. Without them, all rows are different people.
+    people
+        (n,) int: number of the person of each row of ``a``; pairs of one person are left out. Without it, all rows are
+        different people. Not available with ``b``.
     groups, group_count
         (n,) int: group of each row of ``a``, 0 to ``group_count`` - 1, for the histograms within groups. Not
         available with ``b``.
@@ -138,7 +137,8 @@ def scan(
     right = left if b is None else b
     columns_order = order if b is None else np.arange(len(b))
     sorted_groups = None if groups is None else groups[order]
-    codes_a, codes_b = _person_codes(persons_a, persons_b, order, symmetric=b is None)
+    several_photos = people is not None and len(np.unique(people)) < len(people)
+    owners = people[order] if people is not None and several_photos else None
     histogram = np.zeros(BINS, np.int64)
     within = np.zeros((group_count, BINS), np.int64)
     kept = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))]
@@ -148,8 +148,8 @@ def scan(
         block = left[start:stop] @ right[first:].T
         if b is None:
             block[:, : stop - start][np.tril_indices(stop - start)] = _NOT_A_PAIR
-        if codes_a is not None and codes_b is not None:
-            block[codes_a[start:stop, None] == codes_b[None, first:]] = _NOT_A_PAIR
+        if owners is not None:
+            block[owners[start:stop, None] == owners[None, first:]] = _NOT_A_PAIR
         if level <= 1:
             row, column = np.nonzero(block >= np.float32(level))
             kept_count += len(row)
@@ -187,25 +187,6 @@ def _count(block: Float32Array) -> IntArray:
     np.clip(bins, 0, BINS, out=bins)
     counts = np.bincount(bins, minlength=BINS + 1).astype(np.int64)
     return counts[1:]
-
-
-def _person_codes(
-    persons_a: Sequence[str] | None,
-    persons_b: Sequence[str] | None,
-    order: NDArray[np.intp],
-    *,
-    symmetric: bool,
-) -> tuple[Int32Array | None, Int32Array | None]:
-    """Return the persons as numbers, or None where no two rows can show one person."""
-    if persons_a is None or (persons_b is None and not symmetric):
-        return None, None
-    numbers: dict[str, int] = {}
-    codes_a = np.array([numbers.setdefault(p, len(numbers)) for p in persons_a], np.int32)[order]
-    if persons_b is None:
-        return (codes_a, codes_a) if len(numbers) < len(codes_a) else (None, None)
-    known = len(numbers)
-    codes_b = np.array([numbers.setdefault(p, len(numbers)) for p in persons_b], np.int32)
-    return (codes_a, codes_b) if (codes_b < known).any() else (None, None)
 
 
 def _row_blocks(groups: IntArray | None, rows: int, columns: int) -> Iterator[tuple[int, int, int]]:

@@ -154,17 +154,16 @@ def verify_photos(
     rows = np.flatnonzero(templates.found)
     people = photos.person_codes[rows]
     left, right, other_people = templates.vectors[rows], None, None
-    persons: list[str] | None = [photos.persons[row] for row in rows]
     if strangers is not None:
         other_rows = np.flatnonzero(strangers[1].found)
         right, other_people = strangers[1].vectors[other_rows], strangers[0].person_codes[other_rows]
-        persons = None
+    repeated = people if strangers is None else None
     # The lowest level that the largest FMR and the fixed thresholds need, so that few pairs are kept.
-    coarse = scan(left, right, persons_a=persons)
+    coarse = scan(left, right, people=repeated)
     levels = [cosine for _, cosine in similarities]
     measurable = coarse.total * max(FMRS) >= 1
     levels.append(threshold_at(coarse.histogram, min(0.5, 2 * max(FMRS))) if measurable else 0.2)
-    found = scan(left, right, persons_a=persons, level=max(min(levels), -1.0))
+    found = scan(left, right, people=repeated, level=max(min(levels), -1.0))
     measured, missing = operating_points(mated.scores, mated.people, found, people, other_people)
     return _verification_study(
         photos,

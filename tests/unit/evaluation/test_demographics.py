@@ -109,7 +109,7 @@ def test_within_rates_and_matrix_by_hand() -> None:
 def test_matrix_leaves_out_pairs_of_one_person() -> None:
     vectors = np.eye(4, dtype=np.float32)
     people = np.array([0, 0, 1, 2])
-    found = scan(vectors, persons_a=[str(p) for p in people], level=-1.0)
+    found = scan(vectors, people=people, level=-1.0)
     table = matrix(found, np.array([0, 1, 0, 1]), ["x", "y"], people, 0.5)
     assert table.pairs == ((1, 3), (3, 1))
     assert found.total == 5

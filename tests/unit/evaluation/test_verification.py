@@ -99,7 +99,7 @@ def mated_of(vectors: NDArray[np.float32], photos: int) -> NDArray[np.float64]:
 
 
 def point_of(vectors: NDArray[np.float32], owners: NDArray[np.int64], rate: float) -> OperatingPoint:
-    found = scan(vectors, persons_a=[str(o) for o in owners], level=-1.0)
+    found = scan(vectors, people=owners, level=-1.0)
     mated = mated_of(vectors, 2)
     measured, missing = operating_points(
         mated, np.arange(len(mated)), found, owners, fmrs=[rate, 1e-9], repeats=100
@@ -133,7 +133,7 @@ def test_fnmr_at_fmr_by_hand() -> None:
 def test_intervals_of_fnmr_at_fmr_cover() -> None:
     """The truth from many people, intervals from few."""
     vectors, owners = people(1500, 2, 99)
-    found = scan(vectors, persons_a=[str(o) for o in owners])
+    found = scan(vectors, people=owners)
     truth = float((mated_of(vectors, 2) < threshold_at(found.histogram, 0.01)).mean())
     covered = 0
     for seed in range(40):
