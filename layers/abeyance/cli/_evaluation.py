@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from abeyance.evaluation.datasets import PhotoSet
-    from abeyance.evaluation.report import Report, Section
+    from abeyance.evaluation.report import Section, StudyReport
     from abeyance.evaluation.templates import TemplateExtractor, TemplateSet
     from abeyance.vision.models.manifest import ModelEntry
 
@@ -220,7 +220,7 @@ def assignments(values: Sequence[str] | None, option: str, form: str) -> list[tu
 def emit(
     kind: str,
     result: msgspec.Struct,
-    content: Report,
+    content: StudyReport,
     output: OutputOptions,
     files: Mapping[str, Path | None] | None = None,
 ) -> None:
@@ -244,7 +244,7 @@ def emit(
     report(envelope(kind, result), as_json=output.as_json, show=lambda: render_terminal(content))
 
 
-def render_terminal(content: Report) -> None:
+def render_terminal(content: StudyReport) -> None:
     """Print title, text and tables of a report, without plots, pictures and details."""
     console.print(Text(content.title, style="bold"))
     _say(content.summary)

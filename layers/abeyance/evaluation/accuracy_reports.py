@@ -9,9 +9,9 @@ from abeyance.evaluation import plots
 from abeyance.evaluation.calibration import Anchor, CalibrationResult
 from abeyance.evaluation.report import (
     Plot,
-    Report,
+    ReportTable,
     Section,
-    Table,
+    StudyReport,
     count,
     interval,
     number,
@@ -24,7 +24,7 @@ from abeyance.evaluation.verification import FoldAccuracy
 _AT_SCALE = "At the model's similarity scale"
 
 
-def verification_report(found: VerificationStudy) -> Report:
+def verification_report(found: VerificationStudy) -> StudyReport:
     """Return accuracy over pairs, FNMR at FMR, and the DET curve."""
     tiles = [
         (percent(point.fnmr.value), f"of mated pairs missed at FMR {scientific(point.fmr)}")
@@ -36,7 +36,7 @@ def verification_report(found: VerificationStudy) -> Report:
             0, (percent(found.accuracy.mean), f"accuracy over {count(found.accuracy.pairs)} published pairs")
         )
         sections.insert(0, _fold_accuracy(found.accuracy))
-    return Report(
+    return StudyReport(
         "Verification: do two photos show one person?",
         "How often two people are taken for one (false match, FMR), and one for two (false non-match, FNMR).",
         tiles,
@@ -58,7 +58,7 @@ def _fold_accuracy(accuracy: FoldAccuracy) -> Section:
             "The threshold of each fold is the best one on the other folds."
         ],
         tables=[
-            Table.of(
+            ReportTable.of(
                 "By fold",
                 enumerate(zip(accuracy.folds, accuracy.thresholds, strict=True), 1),
                 {
@@ -73,7 +73,7 @@ def _fold_accuracy(accuracy: FoldAccuracy) -> Section:
 
 def _error_rates(found: VerificationStudy) -> Section:
     marks = [(f"FMR {scientific(p.fmr)}", p.fmr, p.fnmr.value) for p in found.operating]
-    fnmr_at_fmr = Table.of(
+    fnmr_at_fmr = ReportTable.of(
         "FNMR at FMR",
         found.operating,
         {
@@ -92,7 +92,7 @@ def _error_rates(found: VerificationStudy) -> Section:
             for u in found.unmeasurable
         ),
     )
-    at_scale = Table.of(
+    at_scale = ReportTable.of(
         _AT_SCALE,
         found.fixed,
         {
@@ -116,10 +116,10 @@ def _error_rates(found: VerificationStudy) -> Section:
     )
 
 
-def identification_report(found: IdentificationStudy) -> Report:
+def identification_report(found: IdentificationStudy) -> StudyReport:
     """Return identification rates by rank, and FNIR at FPIR."""
     result = found.result
-    ranks = Table.of(
+    ranks = ReportTable.of(
         "Found at rank, without a threshold",
         result.ranks,
         {
@@ -128,7 +128,7 @@ def identification_report(found: IdentificationStudy) -> Report:
             "of": lambda r: count(r.rate.trials),
         },
     )
-    open_set = Table.of(
+    open_set = ReportTable.of(
         "FNIR at FPIR",
         result.open_set,
         {
@@ -142,7 +142,7 @@ def identification_report(found: IdentificationStudy) -> Report:
             for fpir in result.unmeasurable
         ),
     )
-    at_scale = Table.of(
+    at_scale = ReportTable.of(
         _AT_SCALE,
         zip(found.similarities, result.fixed, strict=True),
         {
@@ -152,7 +152,7 @@ def identification_report(found: IdentificationStudy) -> Report:
             "FPIR (95 %)": lambda at: interval(at[1].fpir),
         },
     )
-    return Report(
+    return StudyReport(
         "Identification: whose photo is this?",
         f"{count(result.mated_probes)} probes with a mate and {count(result.non_mated_probes)} without, searched "
         f"among {count(result.gallery_people)} people ({count(result.gallery_photos)} photos).",
@@ -171,12 +171,12 @@ def identification_report(found: IdentificationStudy) -> Report:
     )
 
 
-def detection_report(found: DetectionStudy) -> Report:
+def detection_report(found: DetectionStudy) -> StudyReport:
     """Return recall by size, and false positives."""
     result = found.result
     confidence, recall, precision = zip(*found.by_confidence, strict=True)
     curves = [("recall", confidence, recall), ("precision", confidence, precision)]
-    sizes = Table.of(
+    sizes = ReportTable.of(
         f"Recall at confidence {result.min_confidence:g}",
         result.sizes,
         {
@@ -191,7 +191,7 @@ def detection_report(found: DetectionStudy) -> Report:
         f"{interval(result.precision)}, {result.false_positives} false positives, average precision "
         f"{result.average_precision:.3f}.",
     )
-    return Report(
+    return StudyReport(
         "Detection: which faces are found?",
         f"{count(result.images)} images, against boxes that people marked; a face counts as found if the boxes share "
         f"at least {percent(result.overlap, 0)} of their union.",
@@ -220,22 +220,22 @@ def detection_report(found: DetectionStudy) -> Report:
     )
 
 
-def throughput_report(found: ThroughputStudy) -> Report:
+def throughput_report(found: ThroughputStudy) -> StudyReport:
     """Return the time of each step."""
     steps = [(step, f"{getattr(found, step):.2f}") for step in ("decode", "detect", "align", "embed")]
-    return Report(
+    return StudyReport(
         "Throughput: how long does a photo take?",
         f"{count(found.photos)} photos, timed without the cache.",
         [(f"{found.photos_per_second:.1f}", f"photos per second on {found.workers} threads")],
-        [Section("Steps", tables=[Table("Median of one photo on one thread", ("Step", "ms"), steps)])],
+        [Section("Steps", tables=[ReportTable("Median of one photo on one thread", ("Step", "ms"), steps)])],
         [("Model", found.model)],
     )
 
 
-def calibration_report(found: CalibrationResult) -> Report:
+def calibration_report(found: CalibrationResult) -> StudyReport:
     """Return the scale, and the data that it comes from."""
     level = found.cleaning.level
-    return Report(
+    return StudyReport(
         "Calibration: the meaning of a similarity",
         f"Measured on {count(found.people)} strangers: {count(found.pairs)} pairs, of which "
         f"{count(found.pairs_within_groups)} within one group.",
@@ -259,7 +259,7 @@ def _calibration_sections(found: CalibrationResult) -> Iterator[Section]:
     keys = [f"{a.similarity:g}" for a in found.anchors]
     cosines, similarities = zip(*found.knots, strict=True)
     scale = [("similarity", cosines, similarities)]
-    anchors = Table.of(
+    anchors = ReportTable.of(
         "Anchors",
         found.anchors,
         {
@@ -271,7 +271,7 @@ def _calibration_sections(found: CalibrationResult) -> Iterator[Section]:
             "FMR of all pairs": lambda a: interval(a.overall),
         },
     )
-    costs = Table(
+    costs = ReportTable(
         "FNMR of mated pairs at the anchors",
         ("Source", "Pairs", *(f"at {key}" for key in keys)),
         [
@@ -294,7 +294,7 @@ def _calibration_sections(found: CalibrationResult) -> Iterator[Section]:
     )
     yield from map(_anchor, found.anchors)
     if found.sensitivity:
-        levels = Table(
+        levels = ReportTable(
             "The scale at other levels",
             ("Level", "Photos left out", *(f"cosine of {key}" for key in keys)),
             [
@@ -320,7 +320,7 @@ def _calibration_sections(found: CalibrationResult) -> Iterator[Section]:
 
 def _anchor(anchor: Anchor) -> Section:
     excluded = anchor.excluded_groups
-    groups = Table.of(
+    groups = ReportTable.of(
         f"False-match rate by group at cosine {anchor.threshold:.4f}",
         sorted(anchor.groups, key=lambda g: -g.fmr.value),
         {

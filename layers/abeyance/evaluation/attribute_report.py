@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from abeyance.evaluation.attribute_accuracy import AccuracyCard
 from abeyance.evaluation.intervals import Rate
 from abeyance.evaluation.plots import lines
-from abeyance.evaluation.report import Report, Section, Table
+from abeyance.evaluation.report import ReportTable, Section, StudyReport
 
 _SUMMARY = """Written by `abeyance attributes evaluate`; do not edit it by hand. Every rate has its interval at 95 % confidence
 (Wilson, over people). "Right" means: equal to the published label of the photo, or to its annotator's. The page
@@ -33,7 +33,7 @@ _COVERAGE = (
 )
 
 
-def attribute_report(card: AccuracyCard, diagram: str = "") -> Report:
+def attribute_report(card: AccuracyCard, diagram: str = "") -> StudyReport:
     """Return the card as a report, written for Markdown.
 
     Parameters
@@ -41,7 +41,7 @@ def attribute_report(card: AccuracyCard, diagram: str = "") -> Report:
     diagram
         Address of the reliability diagram, relative to the page.
     """
-    return Report(
+    return StudyReport(
         "Accuracy card: face attributes",
         _SUMMARY,
         sections=[
@@ -80,8 +80,8 @@ def reliability_diagram(card: AccuracyCard) -> str:
     return lines(series, "Confidence of the answer", "Right, %")
 
 
-def _inputs(card: AccuracyCard) -> Iterator[Table]:
-    yield Table.of(
+def _inputs(card: AccuracyCard) -> Iterator[ReportTable]:
+    yield ReportTable.of(
         "",
         card.models.items(),
         {
@@ -93,11 +93,11 @@ def _inputs(card: AccuracyCard) -> Iterator[Table]:
         },
     )
     rows = [(name, f"{count:,}", str(missed)) for name, (count, missed) in card.data.items()]
-    yield Table("", ("photos", "number", "without a face"), rows)
+    yield ReportTable("", ("photos", "number", "without a face"), rows)
 
 
-def _accuracy(card: AccuracyCard) -> Table:
-    return Table.of(
+def _accuracy(card: AccuracyCard) -> ReportTable:
+    return ReportTable.of(
         "",
         card.measured,
         {
@@ -121,8 +121,8 @@ def _details(card: AccuracyCard) -> Iterator[Section]:
             yield Section(f"More on {one.attribute}, {one.data}", items=items, detail=True)
 
 
-def _reliability(card: AccuracyCard) -> Table:
-    return Table.of(
+def _reliability(card: AccuracyCard) -> ReportTable:
+    return ReportTable.of(
         "",
         [(one, one.calibration) for one in card.measured if one.calibration is not None],
         {
@@ -138,11 +138,11 @@ def _reliability(card: AccuracyCard) -> Table:
     )
 
 
-def _groups(card: AccuracyCard) -> Iterator[Table]:
+def _groups(card: AccuracyCard) -> Iterator[ReportTable]:
     for one in card.measured:
         for grouping, rates in one.by.items():
             if len(rates) > 1:
-                yield Table(
+                yield ReportTable(
                     f"{one.attribute} by {grouping}, {one.data} (all answers)",
                     (grouping, "right", "photos"),
                     [(group, _rate(rate), f"{rate.trials:,}") for group, rate in rates.items()],

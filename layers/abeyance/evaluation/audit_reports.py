@@ -21,9 +21,9 @@ from abeyance.evaluation.prediction_accuracy import PredictionAccuracy
 from abeyance.evaluation.report import (
     FacePair,
     Plot,
-    Report,
+    ReportTable,
     Section,
-    Table,
+    StudyReport,
     count,
     interval,
     number,
@@ -39,7 +39,7 @@ _MEASURES = {
 _MAX_ROWS, _MAX_MATRIX = 60, 16
 
 
-def audit_report(found: Audit) -> Report:
+def audit_report(found: Audit) -> StudyReport:
     """Return the differentials at every threshold."""
     tiles = [
         (
@@ -53,7 +53,7 @@ def audit_report(found: Audit) -> Report:
     sections = [section for at in found.thresholds for section in _at_threshold(at)]
     sections += [_differential(one, "") for one in found.failure_to_detect]
     sections += map(_prediction, found.attribute_accuracy)
-    return Report(
+    return StudyReport(
         "Bias audit: error rates by group",
         f"{count(found.people)} strangers ({found.strangers}), {count(found.pairs)} pairs; "
         f"{count(found.mated_pairs)} mated pairs ({found.mated or 'none'}).",
@@ -72,7 +72,7 @@ def _prediction(one: PredictionAccuracy) -> Section:
     return Section(
         f"Accuracy of {one.attribute} by {' x '.join(one.grouping)}",
         [f"Overall {interval(one.overall)}; best less worst {percent(one.difference)}."],
-        tables=[Table(f"Accuracy of {one.attribute}", ("Group", "Accuracy (95 %)", "faces"), rows)],
+        tables=[ReportTable(f"Accuracy of {one.attribute}", ("Group", "Accuracy (95 %)", "faces"), rows)],
     )
 
 
@@ -116,7 +116,7 @@ def _differential(found: Differential, where: str) -> Section:
             f"Worst to best {found.max_over_min:.2f}, worst to geometric mean "
             f"{found.max_over_geometric_mean or 0:.2f}, Gini {found.gini:.3f}."
         )
-    table = Table.of(
+    table = ReportTable.of(
         title + where,
         rows[:_MAX_ROWS],
         {
@@ -144,7 +144,7 @@ def _needs(row: GroupRate) -> str:
     return f"{count(row.more_people_needed)} more people"
 
 
-def legislators_report(found: LegislatorsTest, face_pairs: Sequence[FacePair] = ()) -> Report:
+def legislators_report(found: LegislatorsTest, face_pairs: Sequence[FacePair] = ()) -> StudyReport:
     """Return the test, beside the published ones."""
     groups = [
         _shares(at, attribute, shares)
@@ -154,13 +154,13 @@ def legislators_report(found: LegislatorsTest, face_pairs: Sequence[FacePair] = 
     ]
     similarities, _, matched = zip(*found.curve, strict=True)
     tens = [f"{n} at {s:g}" for s, n in zip(similarities, matched, strict=True) if s % 10 == 0]
-    tests = Table(
+    tests = ReportTable(
         "False matches",
         ("Test", "Falsely matched", "Rate", "Gallery", "Similarity", "People of colour"),
         [*(_own(found, at) for at in found.thresholds), *map(_published, found.published)],
         "; ".join(test.source for test in found.published),
     )
-    review = Table.of(
+    review = ReportTable.of(
         "Faces to review",
         found.thresholds,
         {
@@ -174,7 +174,7 @@ def legislators_report(found: LegislatorsTest, face_pairs: Sequence[FacePair] = 
     curve = partial(
         plots.lines, [("officials", similarities, matched)], "Least similarity", "Officials falsely matched"
     )
-    return Report(
+    return StudyReport(
         "The legislators test",
         f"{count(found.probes)} public officials searched in a gallery of {count(found.gallery)} strangers. "
         "Nobody in the gallery is one of them, so every candidate is a false match.",
@@ -233,14 +233,14 @@ def _published(test: PublishedTest) -> tuple[str, ...]:
     )
 
 
-def _shares(at: SearchAtThreshold, attribute: str, shares: Sequence[GroupShare]) -> Table:
+def _shares(at: SearchAtThreshold, attribute: str, shares: Sequence[GroupShare]) -> ReportTable:
     note = ""
     if at.chance is not None and attribute == "race":
         note = (
             "The probability that people of colour get so large a part of the false matches by chance is "
             f"{at.chance:.2g}."
         )
-    return Table.of(
+    return ReportTable.of(
         f"By {attribute} at {at.name}",
         shares,
         {

@@ -8,11 +8,11 @@ class EvaluationError(Exception):
 
 
 class DataInvalid(EvaluationError):
-    """The photos, or the table that describes them, are not what the command needs."""
+    """Photos, or a table that describes them, that a command cannot use."""
 
 
 class TooFew(EvaluationError):
-    """There is not enough data for the number that was asked for.
+    """Too little data for the number that was asked for.
 
     Attributes
     ----------

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.evaluation.errors import EvaluationError
-from abeyance.evaluation.report import Report, encode
+from abeyance.evaluation.report import StudyReport, encode
 
 
-def render_html(report: Report, document: bytes, when: datetime) -> str:
+def render_html(report: StudyReport, document: bytes, when: datetime) -> str:
     """Return the report as HTML.
 
     Parameters
@@ -46,13 +46,13 @@ def render_html(report: Report, document: bytes, when: datetime) -> str:
     )
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: StudyReport) -> str:
     """Return title, summary, text and tables of the report as Markdown, without plots, pictures and provenance."""
     return "\n\n".join(_markdown_blocks(report)) + "\n"
 
 
 def write_html(
-    report: Report, kind: str, result: msgspec.Struct, path: Path, when: datetime
+    report: StudyReport, kind: str, result: msgspec.Struct, path: Path, when: datetime
 ) -> tuple[Path, Path]:
     """Write ``path`` (HTML) and the JSON beside it, and return both paths."""
     document = encode(kind, result)
@@ -73,7 +73,7 @@ def data_url(chip: NDArray[np.uint8] | None) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _markdown_blocks(report: Report) -> Iterator[str]:
+def _markdown_blocks(report: StudyReport) -> Iterator[str]:
     yield f"# {report.title}"
     yield report.summary
     for section in report.sections:

@@ -22,7 +22,7 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """A table of text cells."""
 
     caption: str
@@ -37,7 +37,7 @@ class Table:
         records: Iterable[Record],
         columns: Mapping[str, Callable[[Record], str]],
         note: str = "",
-    ) -> Table:
+    ) -> ReportTable:
         """Make a table with a row for each record.
 
         Parameters
@@ -76,14 +76,14 @@ class Section:
     paragraphs: Sequence[str] = ()
     items: Sequence[str] = ()
     plots: Sequence[Plot] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[ReportTable] = ()
     face_pairs: Sequence[FacePair] = ()
     #: A section with details is left out on a terminal.
     detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StudyReport:
     """Results of one study, ready to be rendered."""
 
     title: str

@@ -20,9 +20,9 @@ from abeyance.evaluation.render import data_url, render_html, write_html
 from abeyance.evaluation.report import (
     FacePair,
     Plot,
-    Report,
+    ReportTable,
     Section,
-    Table,
+    StudyReport,
     count,
     encode,
     interval,
@@ -36,7 +36,7 @@ NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>alert(1)</script> & 'co'"
 
 
-def example() -> Report:
+def example() -> StudyReport:
     rates = [clustered_rate(np.arange(200) < n, np.arange(200)) for n in (20, 60, 1)]
     found = differential("fnmr", ["race"], ["a & b", EVIL, "c"], rates)
     table = FmrMatrix(
@@ -46,7 +46,7 @@ def example() -> Report:
         pairs=((10_000, 10), (10, 0)),
     )
     chip = np.full((112, 112, 3), 90, np.uint8)
-    return Report(
+    return StudyReport(
         "A report",
         EVIL,
         [("99.5 %", EVIL)],
@@ -69,7 +69,7 @@ def example() -> Report:
                         lambda: plots.lines([("one", [0, 1], [2, 3]), ("two", [0, 1], [3, 2])], "x", "y"),
                     ),
                 ],
-                [Table(EVIL, ["group", "rate"], [[EVIL, interval(r)] for r in rates], EVIL)],
+                [ReportTable(EVIL, ["group", "rate"], [[EVIL, interval(r)] for r in rates], EVIL)],
                 [FacePair(data_url(chip), data_url(None), EVIL)],
             )
         ],
