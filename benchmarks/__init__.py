@@ -1,1 +1,1 @@
-"""How fast the parts are, beside what a user would pick instead: one module per question, one table of ratios."""
+"""The speed of the parts beside their alternatives: one module per question, one table of ratios."""

@@ -52,7 +52,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reached(self) -> bool:
-        """Whether the aim is reached, or there is none."""
+        """True if the aim is reached, or there is none."""
         return self.aim is None or self.ratio.median >= self.aim
 
 
@@ -70,7 +70,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reached(self) -> bool:
-        """Whether the aim is reached, or there is none."""
+        """True if the aim is reached, or there is none."""
         if self.aim is None:
             return True
         return self.value.median >= self.aim if self.more_is_better else self.value.median <= self.aim

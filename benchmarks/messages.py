@@ -108,7 +108,7 @@ class _RunningStation:
         self.start()
 
     def start(self) -> None:
-        """Hand out batches as long as there are messages and free servers."""
+        """Start batches as long as there are messages and free servers."""
         while self.queue and not self._blocked and self._busy < int(self._allowed):
             size = min(self.station.batch, len(self.queue))
             batch = [self.queue.popleft() for _ in range(size)]

@@ -112,7 +112,7 @@ class Child:
             raise self.error(f"ended with exit code {code}")
 
     def error(self, problem: str) -> BenchmarkError:
-        """The problem as an error, with the last lines of the process' error output."""
+        """Make an error of the problem, with the last lines of the process' error output."""
         if self._process.poll() is not None:
             self._reader.join(5)
         last = "".join(self._last_lines).strip()[-1000:]

@@ -110,7 +110,7 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def reached(self) -> bool:
-        """Whether the server reaches its goal with every size of request."""
+        """True if the server reaches its goal with every size of request."""
         return all(headline.share >= self.goal for headline in self.headlines)
 
     def part(self) -> Part:

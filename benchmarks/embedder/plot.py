@@ -16,7 +16,7 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def plot(report: Report) -> str:
-    """The report as an SVG document."""
+    """Draw the report as an SVG document."""
     loops: dict[str, list[tuple[float, float]]] = {}
     for run in report.bare:
         name = f"{run.callers} × {run.threads} threads"
@@ -46,7 +46,7 @@ def plot(report: Report) -> str:
 
 
 def _panel(axes: Axes, title: str, series: Series, levels: Mapping[str, float]) -> None:
-    """Lines from zero over powers of two, and dashed levels."""
+    """Draw lines from zero over powers of two, and dashed levels."""
     for name, points in series.items():
         axes.plot(*zip(*sorted(points), strict=True), label=name, marker="o", ms=4)
     for name, height in levels.items():

@@ -47,7 +47,7 @@ class Soak(msgspec.Struct, frozen=True):
 
     @property
     def reached(self) -> bool:
-        """Whether there was no error, and memory grew by less than a tenth."""
+        """True without errors, and with memory that grew by less than a tenth."""
         return not self.errors and self.growth < 0.1
 
     def part(self) -> Part:
@@ -77,7 +77,7 @@ _MIX = (1, 1, 2, 1, 3, 8, 1, 2, 16, 4, 1, 64)
 
 
 def soak(endpoint: Endpoint, minutes: float, load: float, progress: Progress = lambda _: None) -> Soak:
-    """Ask for ``load`` (0 to 1) of the endpoint's capacity, in requests of many sizes, and watch memory and errors.
+    """Request ``load`` (0 to 1) of the endpoint's capacity, in requests of many sizes, and watch memory and errors.
 
     The capacity is measured again every two minutes: on a shared machine it changes.
     """

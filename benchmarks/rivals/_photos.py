@@ -1,4 +1,4 @@
-"""What the scripts that make templates of photos have in common."""
+"""The common part of the scripts that make templates of photos."""
 
 from __future__ import annotations
 

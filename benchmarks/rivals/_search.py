@@ -1,4 +1,4 @@
-"""What the scripts that search have in common: the same templates and probes for all, and taking the time."""
+"""The common part of the scripts that search: the same templates and probes for all, and the clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from _serve import SETTINGS, serve
 
-#: Best of how many a search asks for.
+#: Results of a search.
 TOP = 10
 COUNT, DIMENSION = SETTINGS["count"], SETTINGS["dimension"]
 #: Templates of one person, and how far they lie from their mean: two of them have a cosine of about 0.6.
@@ -23,7 +23,7 @@ Probes = npt.NDArray[np.float32]
 
 
 def templates() -> Iterator[Templates]:
-    """All templates, a chunk at a time: (m, d), unit length, those of one person side by side."""
+    """Yield all templates in chunks: (m, d), unit length, those of one person side by side."""
     for number, first in enumerate(range(0, COUNT, _CHUNK)):
         count = min(_CHUNK, COUNT - first)
         random = np.random.Generator(np.random.SFC64([number, DIMENSION]))
@@ -33,7 +33,7 @@ def templates() -> Iterator[Templates]:
 
 
 def probes(count: int) -> Probes:
-    """(count, d) float32, unit length: every other one of somebody with templates, the first one too."""
+    """Return (count, d) float32, unit length: the first and every other one is of a person with templates."""
     random = np.random.Generator(np.random.SFC64([COUNT, DIMENSION, count]))
     found = _directions(random, count)
     known = next(templates())[:: 4 * _EACH][: len(found[::2])].astype(np.float32)
@@ -46,8 +46,8 @@ def serve_search(
 ) -> None:
     """Answer ``{"probes": n, "threads": t, "times": k}`` with the seconds of one search and what it finds.
 
-    ``search`` is given the probes and the threads that it may use, on as many cores; it returns what it finds in
-    what shape it likes, then a function that makes (n, TOP) numbers of templates of that, best first.
+    ``search`` is given the probes and the threads that it may use, on as many cores; it returns its result in
+    any form, and a function that makes (n, TOP) numbers of templates of that, best first.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     made: dict[int, Probes] = {}
@@ -76,7 +76,7 @@ def serve_search(
 
 
 def _directions(random: np.random.Generator, count: int) -> Probes:
-    # Far quicker than normal numbers, and in so many dimensions as good.
+    # Much quicker than normal numbers, and in so many dimensions as good.
     numbers = random.integers(0, 256, (count, DIMENSION), dtype=np.uint8).astype(np.float32)
     numbers -= np.float32(127.5)
     return _unit(numbers)

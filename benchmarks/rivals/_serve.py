@@ -1,4 +1,4 @@
-"""What every rival's script has in common. Imported first, because threads are counted when libraries are loaded."""
+"""The common part of all rivals' scripts. Imported first, because threads are counted when libraries are loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SETTINGS: dict[str, Any] = json.loads(sys.argv[1])
 
 if os.environ["ABEYANCE_RIVAL_CORES"]:
     os.sched_setaffinity(0, {int(core) for core in os.environ["ABEYANCE_RIVAL_CORES"].split(",")})
-# Libraries that print would break the conversation, in Python and in C.
+# Output of libraries would mix with the answers, from Python and from C.
 _answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""Abeyance itself, held to the same rules. The one script here that imports it, run by its own Python."""
+"""Abeyance itself under the same rules, run by its own Python."""
 
 from __future__ import annotations
 

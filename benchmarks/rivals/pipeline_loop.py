@@ -1,6 +1,6 @@
-"""What one would write without a pipeline: a loop over boto3, with the same models. Run by Abeyance's own Python.
+"""A loop over boto3 with the same models, as one would write it without a pipeline. Run by Abeyance's own Python.
 
-It keeps no record, asks nobody, writes no ledger, searches no gallery, and loses what it was at when it ends.
+It keeps no record, decides nothing, writes no ledger and searches no gallery.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _bodies = [path.read_bytes() for path in sorted(Path(SETTINGS["folder"]).iterdir
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Every photo once: with ``alone`` only its models, else from upload to result. Seconds, wall and processor."""
+    """Process every photo once: with ``alone`` by the models only, else from upload to result; return the seconds."""
     seconds = []
     processor = _processor()
     for number, body in enumerate(_bodies):

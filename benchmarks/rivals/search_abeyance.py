@@ -1,4 +1,4 @@
-"""Abeyance's own search, the float32 oracle that all are held to, and what the memory could do. Run by our Python."""
+"""Abeyance's own search, the float32 oracle of all searches, and the speed of the memory. Run by our own Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from abeyance.gallery.matrix import Matrix
 from abeyance.gallery.model import Candidate, TemplateKind
 from abeyance.gallery.port import Block
 
-#: Among so many of the best by float32, the best ten are looked for in float64.
+#: Candidates by float32 among which float64 chooses the best ten.
 _AMONG = 40
 
 
@@ -51,7 +51,7 @@ def _others(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _oracle(given: Probes) -> Any:
-    """(n, TOP) numbers: by float32 first, then, among the best of those, by float64."""
+    """Return (n, TOP) numbers: by float32 first, then, among the best of those, by float64."""
     best = np.empty((len(given), 0), dtype=np.int64)
     scores = np.empty((len(given), 0), dtype=np.float32)
     for start in range(0, COUNT, 16_384):
@@ -68,7 +68,7 @@ def _oracle(given: Probes) -> Any:
 
 
 def _read(threads: int) -> float:
-    """Seconds to read as many bytes as a search reads, and add them up, with so many threads."""
+    """Return the seconds to read and add up as many bytes as a search reads, with so many threads."""
     size = sum(rows.rounded.nbytes for rows in _matrix.blocks)
     parts = np.array_split(np.ones(size // 8, dtype=np.int64), threads)
     with ThreadPoolExecutor(threads) as pool:

@@ -91,7 +91,7 @@ class Day(msgspec.Struct, frozen=True):
 
     @property
     def queues_clear(self) -> bool:
-        """Whether each queue is empty again at the end of the day."""
+        """True if each queue is empty again at the end of the day."""
         return all(passed.waiting[DAY_S - 1] < 1000 for passed in self.stations.values())
 
 

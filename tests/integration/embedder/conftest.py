@@ -62,7 +62,7 @@ class Server:
         return self
 
     def wait_for(self, status: int, timeout: float = 60) -> None:
-        """Until /ping answers ``status``."""
+        """Wait until /ping answers ``status``."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             try:
@@ -96,7 +96,7 @@ class Server:
         return 0.0
 
     def kill(self) -> None:
-        """As a machine that loses power would."""
+        """Kill the process without a signal that it could handle."""
         assert self.process
         self.process.kill()
         self.process.wait()

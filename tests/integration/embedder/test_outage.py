@@ -36,7 +36,7 @@ def test_killed_in_mid_load_nothing_is_lost_or_doubled(
     lock = threading.Lock()
 
     def consumer() -> None:
-        """A queue's consumer: what cannot be embedded goes back, and comes again."""
+        """Consume a queue: chips that cannot be embedded go back, and come again."""
         while True:
             with lock:
                 if not waiting:

@@ -1,4 +1,4 @@
-"""Closed forms of queueing theory, which the simulation is held against."""
+"""Closed forms of queueing theory, the oracle of the simulation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """Probability that whoever comes has to wait, with Poisson arrivals and exponential service (M/M/c).
+    """Return the probability of waiting, with Poisson arrivals and exponential service (M/M/c).
 
     ``load`` is in erlangs: arrivals a second times seconds of service; it must be less than ``servers``. Source: A. K.
     Erlang, 1917; computed by the recursion of Erlang B, which does not overflow.
@@ -20,12 +20,12 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def mean_wait(servers: int, rate: float, service: float) -> float:
-    """Mean seconds in an M/M/c queue before service begins."""
+    """Return the mean seconds in an M/M/c queue before service begins."""
     return erlang_c(servers, rate * service) * service / (servers - rate * service)
 
 
 def mean_wait_constant(servers: int, rate: float, service: float) -> float:
-    """Mean seconds of waiting where every service takes the same time (M/D/c).
+    """Return the mean seconds of waiting where every service takes the same time (M/D/c).
 
     Exact for one server (Pollaczek and Khinchine). For several, Cosmetatos' approximation (1975), good to some per
     cent where servers are busy most of the time.

@@ -1,4 +1,4 @@
-"""What the photo benchmark makes and judges; the tools themselves are not installed for it."""
+"""The photos and judgements of the photo benchmark; its tools are not installed for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_portraits_are_of_so_many_people(tmp_path: Path) -> None:
 
 
 class Clock:
-    """A tool that takes so many seconds a photo, and finds what it is told to."""
+    """A tool that takes so many seconds a photo, and finds the given faces."""
 
     def __init__(self, seconds: float, faces: list[Any] | None = None) -> None:
         self.seconds, self.faces, self.asked = seconds, faces, 0

@@ -46,7 +46,7 @@ def test_what_comes_goes(embedder: str) -> None:
 
 
 def test_a_queue_that_overflows_waits_as_long_as_it_is_deep() -> None:
-    """The oldest message's age is the backlog over the rate: whoever comes last waits for all before."""
+    """The oldest message's age is the backlog over the rate: the last message waits for all before."""
     day = simulate(Plan(photos_a_day=2_000_000), DEMAND)
     ledger = day.stations["ledger"]
     at = int(ledger.waiting.argmax())
@@ -147,7 +147,7 @@ def test_the_largest_day_is_the_largest() -> None:
 
 
 def test_an_endpoint_that_is_wanted_stays() -> None:
-    """A queue that is served is empty whenever somebody looks; by what it received the instance stays."""
+    """A queue that is served is empty at every check; the instance stays because messages were received."""
     found = simulate(Plan(embedder="ecs", photos_a_day=SMALL), DEMAND)
     assert found.latency.p99 < 60
     assert found.gpu_hours == pytest.approx(24, abs=0.1)
@@ -161,7 +161,7 @@ def test_times_are_said_in_words(value: float, text: str) -> None:
     assert seconds(value) == text
 
 
-def test_a_quick_run_says_what_breaks_first_and_what_it_costs() -> None:
+def test_a_quick_run_names_the_first_limit_and_the_cost() -> None:
     part = scale.run(quick=True, progress=lambda _: None)
     keys = [one.key for one in (*part.comparisons, *part.figures)]
     assert len(keys) == len(set(keys))

@@ -48,7 +48,7 @@ def station(**given: Any) -> Station:
 
 
 def alone(one: Station, rate: float, seconds: float, *, vary: Vary = exponential, **other: Any) -> Outcome:
-    """The station by itself, with Poisson arrivals; nobody comes in the last tenth, so that most is done."""
+    """The station by itself, with Poisson arrivals; none in the last tenth, so that most is done."""
     flow = Flow({"only": one}, seed=7, vary=vary, routes={"only": ()}, way=("only",), **other)
     return flow.run(poisson(rate, 0.9 * seconds, 11), seconds)
 
@@ -113,7 +113,7 @@ def test_a_message_that_always_fails_is_set_aside() -> None:
 
 
 def test_a_failure_stops_a_fifo_queue_until_it_is_visible_again() -> None:
-    """The order is kept: whoever stands behind a failed batch waits for it."""
+    """The order is kept: messages behind a failed batch wait for it."""
     plain, ordered = (
         alone(station(fifo=fifo, visibility=20.0), rate=3, seconds=200, vary=constant, failing=0.01)
         for fifo in (False, True)

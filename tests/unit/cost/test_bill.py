@@ -69,7 +69,7 @@ def test_a_price_that_is_missing_is_named() -> None:
 
 
 def test_every_stage_and_every_call_is_known() -> None:
-    """What was measured has a duration for each of its calls."""
+    """Every measured call has a duration."""
     from abeyance.cost.stations import latencies
 
     assert {stage.name for stage in topology.STAGES} == DEMAND.stages.keys()
