@@ -126,12 +126,13 @@ _errors = _LastError()
 def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     """Start local AWS, and build every stage in this process."""
     from abeyance.aws.clients import client
+    from abeyance.aws.dynamodb import DynamoTable
     from abeyance.deployment import build
     from abeyance.deployment.settings import DeploymentSettings
     from abeyance.local.aws import LocalAws, environment
     from abeyance.local.tenants import TENANTS
     from abeyance.moratorium.presets import new_deployment
-    from abeyance.moratorium.tenants import DynamoTenants
+    from abeyance.moratorium.tenants import TenantTable
 
     before = dict(os.environ)
     logging.getLogger("abeyance").addHandler(_errors)
@@ -143,7 +144,7 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
         client.cache_clear()
         os.environ.update(environment(aws.endpoint) | aws.settings.to_environment())
         try:
-            registry = DynamoTenants(aws.client("dynamodb"), aws.settings.tenants_table)
+            registry = TenantTable(DynamoTable(aws.client("dynamodb"), aws.settings.tenants_table))
             for tenant in TENANTS:
                 registry.add(tenant)
             yield (

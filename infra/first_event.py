@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
+from abeyance.aws.dynamodb import encode
+from abeyance.aws.memory import MemoryTable
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.moratorium import decide
 from abeyance.moratorium.presets import new_deployment
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Box, DetectedFace, Quality, Upload
 from infra.loopback import HttpReply, HttpRequest
@@ -211,16 +213,9 @@ def _json(value: Any) -> HttpReply:
 
 def _tenant_items() -> dict[str, dict[str, Any]]:
     """Return the tenant's items by their partition key, as its registry writes them."""
-    items = {}
-
-    class Table:
-        def transact_write_items(self, TransactItems: list[dict[str, Any]]) -> None:  # noqa: N803 - boto's
-            items.update(
-                {action["Put"]["Item"]["pk"]["S"]: action["Put"]["Item"] for action in TransactItems}
-            )
-
-    DynamoTenants(Table(), "").add(_TENANT)
-    return items
+    table = MemoryTable()
+    TenantTable(table).add(_TENANT)
+    return {item["pk"]: encode(item) for item in table.scan({})}
 
 
 def _photo() -> bytes:

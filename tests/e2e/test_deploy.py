@@ -27,7 +27,7 @@ from abeyance.moratorium.document import parse
 from abeyance.moratorium.publish import AppConfigPublisher
 from abeyance.moratorium.schema import definition
 from abeyance.moratorium.source import AppConfigProfile, parse_setting
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.pipeline import topology
 from abeyance.pipeline.events import FacesDeleted, Upload
 from abeyance.pipeline.upload_records import KEY, UploadRecords
@@ -49,7 +49,7 @@ def test_listens_on_loopback_only(deployment: Deployment) -> None:
 
 
 def test_register_tenants(deployment: Deployment) -> None:
-    registry = DynamoTenants(deployment.client("dynamodb"), deployment.settings.tenants_table)
+    registry = TenantTable(DynamoTable(deployment.client("dynamodb"), deployment.settings.tenants_table))
     caller = deployment.client("sts").get_caller_identity()["Arn"]
     for name, sector, purpose, principal in (
         ("acme", "commercial", "access_control", caller),

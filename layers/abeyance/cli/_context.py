@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from abeyance.deployment.settings import DeploymentSettings
     from abeyance.moratorium.document import FlagSet
     from abeyance.moratorium.proposals import Proposals
-    from abeyance.moratorium.tenants import DynamoTenants
+    from abeyance.moratorium.tenants import TenantTable
 
 
 def settings() -> DeploymentSettings:
@@ -43,7 +43,7 @@ def principal() -> str:
     return str(boto3.client("sts").get_caller_identity()["Arn"])
 
 
-def tenants() -> DynamoTenants:
+def tenants() -> TenantTable:
     """Return the registry."""
     from abeyance.deployment.build import build_tenants
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from abeyance.moratorium.proposals import Proposals
     from abeyance.moratorium.publish import FlagPublisher
     from abeyance.moratorium.source import FlagSource
-    from abeyance.moratorium.tenants import DynamoTenants
+    from abeyance.moratorium.tenants import TenantTable
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.gate import Gate
     from abeyance.pipeline.outbox import Outbox
@@ -394,11 +394,11 @@ def build_publisher(settings: DecisionGroup, clients: Clients = client) -> FlagP
     return publisher_from(settings.flags, clients)
 
 
-def build_tenants(settings: DecisionGroup, clients: Clients = client) -> DynamoTenants:
+def build_tenants(settings: DecisionGroup, clients: Clients = client) -> TenantTable:
     """Return the registry of tenants."""
-    from abeyance.moratorium.tenants import DynamoTenants
+    from abeyance.moratorium.tenants import TenantTable
 
-    return DynamoTenants(clients("dynamodb"), settings.tenants_table)
+    return TenantTable(DynamoTable(clients("dynamodb"), settings.tenants_table))
 
 
 def build_outbox(stage: str, settings: OutcomeGroup, clients: Clients = client) -> Outbox:

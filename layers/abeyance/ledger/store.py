@@ -55,19 +55,6 @@ _RETRYABLE: Final = {
 }
 
 
-def table_definition(name: str) -> dict[str, Any]:
-    """Keyword arguments of ``create_table`` for the ledger table, for tests and the local runtime."""
-    return {
-        "TableName": name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-        "KeySchema": [
-            {"AttributeName": "pk", "KeyType": "HASH"},
-            {"AttributeName": "sk", "KeyType": "RANGE"},
-        ],
-    }
-
-
 class LedgerStore:
     """The ledger in a DynamoDB table.
 
@@ -76,7 +63,7 @@ class LedgerStore:
     client
         A boto3 ``dynamodb`` client.
     table
-        Name of the table; see :func:`table_definition`.
+        Name of the table, with string keys ``pk`` and ``sk``.
     chain
         Id of the chain if the table is still empty; a random one by default. Ignored once there is a chain.
     clock

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.local.system import LocalSystem
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 
 ACTIONS = ("detect", "analyze", "compare", "index", "search")
 
@@ -40,6 +41,6 @@ TENANTS = (
 
 def register(system: LocalSystem, tenants: Iterable[Tenant]) -> None:
     """Add ``tenants`` to the registry of a running system."""
-    registry = DynamoTenants(system.client("dynamodb"), system.settings.tenants_table)
+    registry = TenantTable(DynamoTable(system.client("dynamodb"), system.settings.tenants_table))
     for tenant in tenants:
         registry.add(tenant)

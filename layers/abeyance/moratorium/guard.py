@@ -30,7 +30,7 @@ class Guard:
 
     Examples
     --------
-    >>> guard = Guard(FileSource("flags.json"), DynamoTenants(client, "abeyance-tenants"))  # doctest: +SKIP
+    >>> guard = Guard(FileSource("flags.json"), TenantTable(DynamoTable(client, "abeyance-tenants")))  # doctest: +SKIP
     >>> guard.decide("springfield-police", "search", "missing_children").permitted  # doctest: +SKIP
     False
     """

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import secrets
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -33,15 +33,13 @@ from abeyance.moratorium.document import document_digest, instant_text, parse, w
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.publish import FlagPublisher
 from abeyance.moratorium.source import Clock
-from abeyance.moratorium.tenants import TENANTS_TABLE, canonical_principal
+from abeyance.moratorium.tenants import canonical_principal
 from abeyance.moratorium.validate import check
 
 #: Puts a step on the ledger, or raises.
 Record = Callable[[str, dict[str, Any]], None]
 State = Literal["proposed", "approved", "published", "withdrawn"]
 
-#: Arguments of ``create_table``, less the name.
-PROPOSALS_TABLE: Final[Mapping[str, Any]] = TENANTS_TABLE
 PROPOSED: Final = "moratorium.proposed"
 APPROVED: Final = "moratorium.approved"
 PUBLISHED: Final = "moratorium.published"
@@ -82,7 +80,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
 
 class Proposals:
-    """The rules, over a DynamoDB table of ``PROPOSALS_TABLE``'s shape.
+    """The rules, over a DynamoDB table with string keys ``pk`` and ``sk``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Who may ask: the registry of tenants, in DynamoDB and in memory.
+"""The registry of tenants, in a table.
 
 Table design
 ------------
@@ -21,13 +21,13 @@ hand and claim and registration disagree, the answer is an error.
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Iterator
+from typing import Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from abeyance.aws.table import PARTITION, PRESENT, SORT, Conflict, Item, Put, Table, Update
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
 from abeyance.moratorium.vocabulary import (
     ACTIONS,
@@ -37,21 +37,9 @@ from abeyance.moratorium.vocabulary import (
     is_tenant_id,
 )
 
-#: Arguments of ``create_table``, less the name: for the infrastructure, the local runtime and the tests
-#: alike.
-TENANTS_TABLE: Final[Mapping[str, Any]] = {
-    "AttributeDefinitions": [
-        {"AttributeName": "pk", "AttributeType": "S"},
-        {"AttributeName": "sk", "AttributeType": "S"},
-    ],
-    "KeySchema": [
-        {"AttributeName": "pk", "KeyType": "HASH"},
-        {"AttributeName": "sk", "KeyType": "RANGE"},
-    ],
-    "BillingMode": "PAY_PER_REQUEST",
-}
-
 Status = Literal["active", "suspended"]
+_REGISTRATION: Final = "registration"
+_CLAIM: Final = "claim"
 _arn = re.compile(r"arn:(aws[a-z-]*):(iam|sts)::([0-9]{12}):(.+)")
 _name = re.compile(r"[A-Za-z0-9_+=,.@/:-]{1,256}")
 
@@ -108,42 +96,24 @@ class Tenant(Struct, frozen=True, kw_only=True):
             raise ValueError("status must be active or suspended")
 
     def place(self, jurisdiction: str) -> Tenant:
-        """The same tenant as if it were registered in another place."""
+        """Return the tenant as if it were registered in another place."""
         return msgspec.structs.replace(self, jurisdiction=jurisdiction)
 
 
 class TenantRegistry(Protocol):
-    """What a decision asks. Both answer from what is written now, never from a cache or an eventually
-    consistent copy."""
+    """The registry as a decision reads it: what is written now, never a cache or an eventually consistent copy."""
 
     def get(self, tenant_id: str, /) -> Tenant | None:
-        """The tenant, or ``None`` if there is none. Raises ``TenantUnreadable``, or whatever the store
-        raises."""
+        """Return the tenant, or ``None``. Raises ``TenantUnreadable``, or whatever the table raises."""
         ...
 
     def by_principal(self, principal: str, /) -> Tenant | None:
-        """The one tenant of an IAM ARN or access key id, or ``None``. Raises ``PrincipalAmbiguous``."""
-        ...
-
-
-class TenantStore(TenantRegistry, Protocol):
-    """A registry that can be written."""
-
-    def add(self, tenant: Tenant, /) -> None:
-        """Register a new tenant. Raises ``TenantExists`` if its id or one of its principals is taken."""
-        ...
-
-    def set_status(self, tenant_id: str, status: Status, /) -> Tenant:
-        """Suspend or resume. Raises ``TenantUnknown``."""
-        ...
-
-    def all(self) -> Iterator[Tenant]:
-        """Every tenant, by id."""
+        """Return the one tenant of an IAM ARN or access key id, or ``None``. Raises ``PrincipalAmbiguous``."""
         ...
 
 
 def canonical_principal(principal: str) -> str:
-    """One spelling for each caller.
+    """Return the one spelling of a caller.
 
     The ARN that STS reports for an assumed role (``arn:aws:sts::123456789012:assumed-role/Gate/session``)
     becomes that of its role, ``arn:aws:iam::123456789012:role/Gate``. A session ARN does not show the
@@ -179,156 +149,101 @@ def canonical_principal(principal: str) -> str:
     return principal
 
 
-class InMemoryTenants:
-    """The registry without AWS: for tests and for asking what-if."""
+class TenantTable:
+    """The registry in a table, which the module describes.
 
-    def __init__(self, *tenants: Tenant) -> None:
-        self._tenants: dict[str, Tenant] = {}
-        self._claims: dict[str, str] = {}
-        self._lock = threading.Lock()
-        for tenant in tenants:
-            self.add(tenant)
+    Parameters
+    ----------
+    table : Table
+        :class:`~abeyance.aws.dynamodb.DynamoTable`, or a fake.
+    """
 
-    def get(self, tenant_id: str, /) -> Tenant | None:
-        return self._tenants.get(tenant_id)
-
-    def by_principal(self, principal: str, /) -> Tenant | None:
-        principal = canonical_principal(principal)
-        owner = self._claims.get(principal)
-        return None if owner is None else _agreed(self.get(owner), principal)
-
-    def add(self, tenant: Tenant, /) -> None:
-        with self._lock:
-            if tenant.id in self._tenants or any(claim in self._claims for claim in tenant.principals):
-                raise TenantExists("this tenant id, or one of its principals, is already registered")
-            self._tenants[tenant.id] = tenant
-            self._claims.update(dict.fromkeys(tenant.principals, tenant.id))
-
-    def set_status(self, tenant_id: str, status: Status, /) -> Tenant:
-        with self._lock:
-            if tenant_id not in self._tenants:
-                raise TenantUnknown("no tenant of this id is registered")
-            self._tenants[tenant_id] = msgspec.structs.replace(self._tenants[tenant_id], status=status)
-            return self._tenants[tenant_id]
-
-    def all(self) -> Iterator[Tenant]:
-        return iter(sorted(self._tenants.values(), key=lambda tenant: tenant.id))
-
-
-class DynamoTenants:
-    """The registry in a DynamoDB table of ``TENANTS_TABLE``'s shape; ``client`` is a low-level boto3
-    client."""
-
-    def __init__(self, client: Any, table: str) -> None:
-        self._client = client
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     def get(self, tenant_id: str, /) -> Tenant | None:
+        """Return the tenant, or ``None``; see :class:`TenantRegistry`."""
         if not is_tenant_id(tenant_id):
             return None
-        item = self._item(tenant_id, "registration")
+        item = self._item(tenant_id, _REGISTRATION)
         return None if item is None else _tenant(item)
 
     def by_principal(self, principal: str, /) -> Tenant | None:
+        """Return the tenant of a principal, or ``None``; see :class:`TenantRegistry`."""
         principal = canonical_principal(principal)
-        claim = self._item(f"principal#{principal}", "claim")
+        claim = self._item(f"principal#{principal}", _CLAIM)
         if claim is None:
             return None
-        return _agreed(self.get(claim.get("tenant", {}).get("S", "")), principal)
+        tenant = self.get(claim.get("tenant", ""))
+        if tenant is None or principal not in tenant.principals:
+            raise PrincipalAmbiguous(
+                "a principal's claim and its tenant's registration disagree; register the tenant anew"
+            )
+        return tenant
 
     def add(self, tenant: Tenant, /) -> None:
-        vacant = "attribute_not_exists(pk)"
-        items = [_to_item(tenant)]
-        items += [
-            {"pk": {"S": f"principal#{principal}"}, "sk": {"S": "claim"}, "tenant": {"S": tenant.id}}
+        """Register a new tenant. Raises ``TenantExists`` if its id or one of its principals is taken."""
+        claims = [
+            {PARTITION: f"principal#{principal}", SORT: _CLAIM, "tenant": tenant.id}
             for principal in tenant.principals
         ]
         try:
-            self._client.transact_write_items(
-                TransactItems=[
-                    {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": vacant}}
-                    for item in items
-                ]
-            )
-        except self._client.exceptions.TransactionCanceledException as error:
-            reasons = error.response.get("CancellationReasons", [])
-            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+            self._table.transact([Put(item, absent=True) for item in (_to_item(tenant), *claims)])
+        except Conflict as error:
+            if any(error.failed):
                 raise TenantExists(
                     "this tenant id, or one of its principals, is already registered"
                 ) from None
             raise
 
     def set_status(self, tenant_id: str, status: Status, /) -> Tenant:
+        """Suspend or resume a tenant, and return it. Raises ``TenantUnknown``."""
         if status not in ("active", "suspended"):
             raise ValueError("status must be active or suspended")
         try:
-            answer = self._client.update_item(
-                TableName=self._table,
-                Key={"pk": {"S": tenant_id}, "sk": {"S": "registration"}},
-                UpdateExpression="SET #status = :status",
-                ConditionExpression="attribute_exists(pk)",
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues={":status": {"S": status}},
-                ReturnValues="ALL_NEW",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise TenantUnknown("no tenant of this id is registered") from None
-        return _tenant(answer["Attributes"])
+            change = Update((tenant_id, _REGISTRATION), set={"status": status}, expect={PARTITION: PRESENT})
+            self._table.transact([change])
+        except Conflict as error:
+            if any(error.failed):
+                raise TenantUnknown("no tenant of this id is registered") from None
+            raise
+        changed = self.get(tenant_id)
+        if changed is None:
+            raise TenantUnknown("no tenant of this id is registered")
+        return changed
 
     def all(self) -> Iterator[Tenant]:
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=self._table,
-            ConsistentRead=True,
-            FilterExpression="sk = :registration",
-            ExpressionAttributeValues={":registration": {"S": "registration"}},
-        )
-        found = [_tenant(item) for page in pages for item in page["Items"]]
+        """Yield every tenant, by id."""
+        found = [_tenant(item) for item in self._table.scan({SORT: _REGISTRATION})]
         return iter(sorted(found, key=lambda tenant: tenant.id))
 
-    def _item(self, pk: str, sk: str) -> dict[str, Any] | None:
-        answer = self._client.get_item(
-            TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
-        )
-        item: dict[str, Any] | None = answer.get("Item")
-        return item
+    def _item(self, pk: str, sk: str) -> Item | None:
+        try:
+            return self._table.get((pk, sk))
+        except (ValueError, TypeError, AttributeError):  # an attribute of a type that we never write
+            raise TenantUnreadable(_UNREADABLE) from None
 
 
-def _agreed(tenant: Tenant | None, principal: str) -> Tenant:
-    if tenant is None or principal not in tenant.principals:
-        raise PrincipalAmbiguous(
-            "a principal's claim and its tenant's registration disagree; register the tenant anew"
-        )
-    return tenant
+_UNREADABLE: Final = "a registration in the tenants table is not well-formed; register it anew"
 
 
-def _to_item(tenant: Tenant) -> dict[str, Any]:
-    return {
-        "pk": {"S": tenant.id},
-        "sk": {"S": "registration"},
-        "sector": {"S": str(tenant.sector)},
-        "jurisdiction": {"S": tenant.jurisdiction},
-        "status": {"S": tenant.status},
-        **{
-            name: {"L": [{"S": str(entry)} for entry in getattr(tenant, name)]}
-            for name in ("actions", "purposes", "principals")
-        },
+def _to_item(tenant: Tenant) -> Item:
+    fields = {
+        name: list(field) if isinstance(field, tuple) else str(field)
+        for name, field in msgspec.structs.asdict(tenant).items()
     }
+    return {PARTITION: fields.pop("id"), SORT: _REGISTRATION, **fields}
 
 
-def _tenant(item: dict[str, Any]) -> Tenant:
+def _tenant(item: Item) -> Tenant:
+    fields = dict(item)
     try:
-        if set(item) != {"pk", "sk", "sector", "jurisdiction", "status", "actions", "purposes", "principals"}:
-            raise ValueError("attributes")
-        return Tenant(
-            id=item["pk"]["S"],
-            sector=item["sector"]["S"],
-            jurisdiction=item["jurisdiction"]["S"],
-            status=item["status"]["S"],
-            actions=tuple(entry["S"] for entry in item["actions"]["L"]),
-            purposes=tuple(entry["S"] for entry in item["purposes"]["L"]),
-            principals=tuple(entry["S"] for entry in item["principals"]["L"]),
-        )
+        if fields.pop(SORT) != _REGISTRATION:
+            raise ValueError("sort key")
+        for name in ("actions", "purposes", "principals"):
+            if not isinstance(fields[name], list):
+                raise ValueError(name)
+            fields[name] = tuple(fields[name])
+        return Tenant(id=fields.pop(PARTITION), status=fields.pop("status"), **fields)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise TenantUnreadable(
-            "a registration in the tenants table is not well-formed; register it anew"
-        ) from None
+        raise TenantUnreadable(_UNREADABLE) from None

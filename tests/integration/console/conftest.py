@@ -35,7 +35,7 @@ from abeyance.local.tenants import TENANTS
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.schema import definition
-from abeyance.moratorium.tenants import DynamoTenants
+from abeyance.moratorium.tenants import TenantTable
 from abeyance.pipeline import events
 from abeyance.pipeline.batch import Batch, Message, answer
 from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, SearchedFace, Upload
@@ -81,7 +81,7 @@ class World:
         self.write_flags(restrict())
         client = local.client
         for tenant in TENANTS:
-            DynamoTenants(client("dynamodb"), self.settings.tenants_table).add(tenant)
+            TenantTable(DynamoTable(client("dynamodb"), self.settings.tenants_table)).add(tenant)
         self.gallery = DynamoGallery(
             client("dynamodb"), self.settings.gallery_table, client("s3"), self.settings.gallery_bucket
         )

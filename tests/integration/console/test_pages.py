@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import utc_now
 from abeyance.console import ledger
 from abeyance.ledger.chain import Record
@@ -17,14 +18,16 @@ from abeyance.ledger.proofs import check_proof
 from abeyance.moratorium.decide import Request, decide
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
-from abeyance.moratorium.tenants import DynamoTenants
+from abeyance.moratorium.tenants import TenantTable
 
 from .conftest import World, restrict
 
 
 def decided(world: World, tenant: str, number: int = 1) -> None:
     """Write decisions of this moment to the ledger."""
-    registered = DynamoTenants(world.local.client("dynamodb"), world.settings.tenants_table).get(tenant)
+    registered = TenantTable(DynamoTable(world.local.client("dynamodb"), world.settings.tenants_table)).get(
+        tenant
+    )
     request = Request(tenant=registered, tenant_id=tenant, action="search", purpose="unspecified")
     decision = decide(request, world.flags.read_bytes(), utc_now())
     body = msgspec.to_builtins(decision)

@@ -10,10 +10,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto import mock_aws
+from tests.tables import create_table
 
 from abeyance.aws.clients import DECISION_TIMEOUTS_S
 from abeyance.ledger.chain import Record
-from abeyance.ledger.store import LedgerStore, table_definition
+from abeyance.ledger.store import LedgerStore
 from abeyance.local.moto import patch_moto
 
 from ..one_at_a_time import OneAtATime
@@ -46,7 +47,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def dynamodb(aws: None) -> Any:
     client = boto3.client("dynamodb", region_name=REGION)
-    client.create_table(**table_definition(TABLE))
+    create_table(client, TABLE)
     return client
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from tests.tables import create_table
 
-from abeyance.moratorium.proposals import PROPOSALS_TABLE
 from abeyance.moratorium.schema import definition
-from abeyance.moratorium.tenants import TENANTS_TABLE
 
 
 def value(**attributes: Any) -> dict[str, Any]:
@@ -50,6 +49,6 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def dynamodb(aws: None) -> Any:
     client = boto3.client("dynamodb")
-    client.create_table(TableName="abeyance-tenants", **TENANTS_TABLE)
-    client.create_table(TableName="abeyance-proposals", **PROPOSALS_TABLE)
+    create_table(client, "abeyance-tenants")
+    create_table(client, "abeyance-proposals")
     return client

@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.build import build_flags
 from abeyance.deployment.settings import FlagsSettings
 from abeyance.moratorium.boundaries import SchedulerSchedule, synchronize
@@ -23,7 +24,7 @@ from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.proposals import Proposals
 from abeyance.moratorium.publish import AppConfigPublisher, PublishConflict
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 
 from .appconfig import AppConfig
 from .conftest import hosted, value
@@ -200,7 +201,7 @@ def test_the_validator_knows_places_where_tenants_are(handler, appconfig: AppCon
     local = hosted(halt=value(), local=value(jurisdictions=["US-CA-PALO_ALTO"]))
     with pytest.raises(ValueError, match="PALO_ALTO"):
         handler(local)
-    DynamoTenants(dynamodb, "abeyance-tenants").add(
+    TenantTable(DynamoTable(dynamodb, "abeyance-tenants")).add(
         Tenant(
             id="palo-alto-library",
             sector="city_department",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.tables import registry_of
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
-from abeyance.moratorium.tenants import DynamoTenants, InMemoryTenants, Tenant, TenantStore
+from abeyance.moratorium.tenants import Tenant, TenantTable
 
 ROLE = "arn:aws:iam::123456789012:role/Police"
 SESSION = "arn:aws:sts::123456789012:assumed-role/Police/jane"
@@ -25,13 +27,13 @@ def tenant(tenant_id: str, *principals: str) -> Tenant:
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
-def registry(request: pytest.FixtureRequest) -> TenantStore:
+def registry(request: pytest.FixtureRequest) -> TenantTable:
     if request.param == "memory":
-        return InMemoryTenants()
-    return DynamoTenants(request.getfixturevalue("dynamodb"), "abeyance-tenants")
+        return registry_of()
+    return TenantTable(DynamoTable(request.getfixturevalue("dynamodb"), "abeyance-tenants"))
 
 
-def test_what_is_added_is_found(registry: TenantStore) -> None:
+def test_what_is_added_is_found(registry: TenantTable) -> None:
     police = tenant("oakland-police", ROLE, "oakland-police")
     registry.add(police)
     assert registry.get("oakland-police") == police
@@ -40,7 +42,7 @@ def test_what_is_added_is_found(registry: TenantStore) -> None:
     assert registry.get("principal#" + ROLE) is None
 
 
-def test_principals_lead_to_their_tenant(registry: TenantStore) -> None:
+def test_principals_lead_to_their_tenant(registry: TenantTable) -> None:
     police = tenant("oakland-police", ROLE, "oakland-police")
     registry.add(police)
     for principal in (ROLE, SESSION, "arn:aws:iam::123456789012:role/some/path/Police", "oakland-police"):
@@ -51,14 +53,14 @@ def test_principals_lead_to_their_tenant(registry: TenantStore) -> None:
         registry.by_principal("arn:aws:s3:::bucket")
 
 
-def test_nobody_registers_twice(registry: TenantStore) -> None:
+def test_nobody_registers_twice(registry: TenantTable) -> None:
     registry.add(tenant("oakland-police"))
     with pytest.raises(TenantExists):
         registry.add(tenant("oakland-police", "other"))
     assert registry.by_principal("other") is None
 
 
-def test_two_tenants_cannot_claim_one_principal(registry: TenantStore) -> None:
+def test_two_tenants_cannot_claim_one_principal(registry: TenantTable) -> None:
     registry.add(tenant("oakland-police", ROLE))
     with pytest.raises(TenantExists):
         registry.add(tenant("acme", "acme", ROLE))
@@ -69,7 +71,7 @@ def test_two_tenants_cannot_claim_one_principal(registry: TenantStore) -> None:
     assert found.id == "oakland-police"
 
 
-def test_suspending_and_resuming(registry: TenantStore) -> None:
+def test_suspending_and_resuming(registry: TenantTable) -> None:
     registry.add(tenant("oakland-police", ROLE))
     assert registry.set_status("oakland-police", "suspended").status == "suspended"
     found = registry.by_principal(SESSION)
@@ -82,7 +84,7 @@ def test_suspending_and_resuming(registry: TenantStore) -> None:
     assert registry.get("nobody") is None
 
 
-def test_all_lists_registrations_by_id(registry: TenantStore) -> None:
+def test_all_lists_registrations_by_id(registry: TenantTable) -> None:
     for name in ("gamma", "alpha", "beta"):
         registry.add(tenant(name, name))
     assert [found.id for found in registry.all()] == ["alpha", "beta", "gamma"]
@@ -124,11 +126,11 @@ def damage(dynamodb: Any, **attributes: Any) -> None:
 def test_a_damaged_registration_is_an_error_not_a_guess(dynamodb: Any, attributes: dict[str, Any]) -> None:
     damage(dynamodb, **attributes)
     with pytest.raises(TenantUnreadable):
-        DynamoTenants(dynamodb, "abeyance-tenants").get("oakland-police")
+        TenantTable(DynamoTable(dynamodb, "abeyance-tenants")).get("oakland-police")
 
 
 def test_a_claim_and_a_registration_that_disagree_are_an_error(dynamodb: Any) -> None:
-    registry = DynamoTenants(dynamodb, "abeyance-tenants")
+    registry = TenantTable(DynamoTable(dynamodb, "abeyance-tenants"))
     registry.add(tenant("oakland-police", ROLE))
     damage(dynamodb, principals={"L": []})
     with pytest.raises(PrincipalAmbiguous):
@@ -142,10 +144,10 @@ def test_a_claim_and_a_registration_that_disagree_are_an_error(dynamodb: Any) ->
 
 def test_a_principal_that_was_written_into_a_registration_by_hand_leads_nowhere(dynamodb: Any) -> None:
     damage(dynamodb)
-    assert DynamoTenants(dynamodb, "abeyance-tenants").by_principal(ROLE) is None
+    assert TenantTable(DynamoTable(dynamodb, "abeyance-tenants")).by_principal(ROLE) is None
 
 
 def test_a_tenant_s_items_have_its_id_as_leading_key(dynamodb: Any) -> None:
-    DynamoTenants(dynamodb, "abeyance-tenants").add(tenant("oakland-police", ROLE))
+    TenantTable(DynamoTable(dynamodb, "abeyance-tenants")).add(tenant("oakland-police", ROLE))
     items = dynamodb.scan(TableName="abeyance-tenants")["Items"]
     assert {item["pk"]["S"] for item in items} == {"oakland-police", f"principal#{ROLE}"}

@@ -22,7 +22,7 @@ from abeyance.local.aws import LocalAws
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.source import FileSource, Snapshot
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.aws import EventBridgeBus, S3Objects
 from abeyance.pipeline.batch import answer
@@ -78,7 +78,7 @@ class World:
         )
         self.sqs = aws.client("sqs")
         settings = aws.settings
-        self.tenants = DynamoTenants(self.dynamodb, settings.tenants_table)
+        self.tenants = TenantTable(DynamoTable(self.dynamodb, settings.tenants_table))
         self.source: Any = FileSource(self.flags)
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.objects = S3Objects(self.s3)

@@ -12,12 +12,13 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from PIL import Image
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.build import build_api
 from abeyance.deployment.settings import ApiSettings, DeploymentSettings
 from abeyance.local.aws import LocalAws
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.presets import new_deployment
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.rekognition.client import client as rekognition_client
 from abeyance.vision.errors import PackageUnavailable
 from abeyance.vision.models.manifest import Manifest
@@ -140,7 +141,7 @@ def deployment(photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     aws = LocalAws(settings=DeploymentSettings())
     aws.start()
     try:
-        registry = DynamoTenants(aws.client("dynamodb"), aws.settings.tenants_table)
+        registry = TenantTable(DynamoTable(aws.client("dynamodb"), aws.settings.tenants_table))
         for one in TENANTS:
             registry.add(one)
         yield Deployment(aws, tmp_path_factory.mktemp("flags"))

@@ -13,13 +13,14 @@ from botocore.config import Config
 from botocore.session import Session
 from botocore.validate import ParamValidator
 
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.aws import LocalAws
 from abeyance.local.gateway import mount_api
 from abeyance.local.moto import REGION
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.presets import new_deployment
-from abeyance.moratorium.tenants import DynamoTenants, Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.rekognition import wire
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch
@@ -142,7 +143,7 @@ def api(photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     aws.start()
     served = mount_api(aws)
     try:
-        registry = DynamoTenants(aws.client("dynamodb"), aws.settings.tenants_table)
+        registry = TenantTable(DynamoTable(aws.client("dynamodb"), aws.settings.tenants_table))
         for one in TENANTS:
             registry.add(one)
         yield running

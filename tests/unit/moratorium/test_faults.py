@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tables import registry_of
 
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.errors import Fault, FlagsError, PrincipalAmbiguous, TenantUnreadable
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import AppConfigSource, Fetched, FileSource, Snapshot
-from abeyance.moratorium.tenants import InMemoryTenants, Tenant
+from abeyance.moratorium.tenants import Tenant
 
 from .conftest import tenant, value
 
@@ -34,7 +35,7 @@ class World:
     """Everything that a decision depends on, in order; each row of the matrix breaks one part."""
 
     answers: list[Any] = field(default_factory=lambda: [Fetched(raw=FINE)])
-    registry: Any = field(default_factory=lambda: InMemoryTenants(ACME))
+    registry: Any = field(default_factory=lambda: registry_of(ACME))
     now: datetime = NOW
     tick: float = 0.0
     source: Any = None
@@ -273,19 +274,19 @@ MATRIX: dict[str, tuple[World, Clause, str]] = {
         Fault.REQUEST_MALFORMED,
     ),
     "tenant suspended": (
-        World(registry=InMemoryTenants(tenant("acme", "commercial", status="suspended"))),
+        World(registry=registry_of(tenant("acme", "commercial", status="suspended"))),
         Clause.SUSPENDED_TENANT,
         "",
     ),
     "tenant registered for nothing": (
-        World(registry=InMemoryTenants(tenant("acme", "commercial", actions=(), purposes=()))),
+        World(registry=registry_of(tenant("acme", "commercial", actions=(), purposes=()))),
         Clause.ACTION_NOT_REGISTERED,
         "",
     ),
     # the request
     "tenant id is a path": (World(tenant="../acme"), Clause.FAULT, Fault.REQUEST_MALFORMED),
     "tenant id is empty": (World(tenant=""), Clause.FAULT, Fault.REQUEST_MALFORMED),
-    "tenant id is a list": (World(tenant=["acme"]), Clause.FAULT, Fault.TENANTS_UNAVAILABLE),
+    "tenant id is a list": (World(tenant=["acme"]), Clause.FAULT, Fault.REQUEST_MALFORMED),
     "action unknown": (World(action="fly"), Clause.FAULT, Fault.REQUEST_MALFORMED),
     "action is all": (World(action="all"), Clause.FAULT, Fault.REQUEST_MALFORMED),
     "action missing": (World(action=None), Clause.FAULT, Fault.REQUEST_MALFORMED),
@@ -353,7 +354,7 @@ def test_a_suspension_holds_from_the_next_decision() -> None:
 
 
 def test_decides_for_principals() -> None:
-    guard = Guard(Fixed(snapshot()), InMemoryTenants(ACME), lambda: NOW)
+    guard = Guard(Fixed(snapshot()), registry_of(ACME), lambda: NOW)
     session = "arn:aws:sts::123456789012:assumed-role/Acme/anybody"
     decision = guard.decide_for(session, "search", "access_control")
     assert (decision.permitted, decision.tenant) == (True, "acme")

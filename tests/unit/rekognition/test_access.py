@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.tables import registry_of
 
 from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.search import Searcher
@@ -18,7 +19,7 @@ from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import Snapshot
-from abeyance.moratorium.tenants import InMemoryTenants, Tenant
+from abeyance.moratorium.tenants import Tenant
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import NO_LEDGER, Access
 from abeyance.rekognition.call import ApiRequest, ApiResponse
@@ -100,7 +101,7 @@ class World:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.values: dict[str, Any] = {}
-        self.registry = InMemoryTenants(
+        self.registry = registry_of(
             tenant("acme"),
             tenant("plain", actions=ACTIONS[:5]),
             tenant("paused", status="suspended"),
