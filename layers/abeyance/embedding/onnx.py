@@ -39,7 +39,7 @@ class OnnxEmbedder:
     session
         An open session of the converted model.
     entry
-        Its entry in the manifest.
+        Its entry in the manifest; kept as an attribute, with licence and calibration.
     batch
         Most chips of one call of the model. On a CPU four are best: they share the reading of the last layer's
         weights, and what lies between the layers still fits into the cache, which sixteen do not.
@@ -52,8 +52,9 @@ class OnnxEmbedder:
 
     def __init__(self, session: Any, entry: ModelEntry, *, batch: int = 4) -> None:
         self._session = session
-        self._entry = entry
-        self._identity = entry.identity
+        self.entry = entry
+        self.identity = entry.identity
+        self.dimension = entry.dimension
         model_input, model_output = session.get_inputs()[0], session.get_outputs()[0]
         self._input = model_input.name
         self._output = model_output.name
@@ -73,24 +74,9 @@ class OnnxEmbedder:
         self._factor = (1 / np.array(pre.std, np.float64)).astype(np.float32)
         self._is_normalised = not self._mean.any() and bool((self._factor == 1).all())
 
-    @property
-    def identity(self) -> str:
-        """``<name>@<12 hex digits>`` of the model."""
-        return self._identity
-
-    @property
-    def dimension(self) -> int:
-        """Length of a template."""
-        return self._entry.dimension
-
-    @property
-    def entry(self) -> ModelEntry:
-        """The model's entry in the manifest: licence, calibration."""
-        return self._entry
-
     def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Make the templates of aligned faces; see :meth:`abeyance.embedding.port.Embedder.embed`."""
-        pre = self._entry.preprocessing
+        pre = self.entry.preprocessing
         if chips.ndim != 4 or chips.shape[1:] != (pre.height, pre.width, 3) or chips.dtype != np.uint8:
             raise ValueError(
                 f"expected (n, {pre.height}, {pre.width}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
@@ -109,7 +95,7 @@ class OnnxEmbedder:
             values = (values - self._mean) * self._factor
         return (
             values
-            if self._entry.preprocessing.layout == "NHWC"
+            if self.entry.preprocessing.layout == "NHWC"
             else np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         )
 

@@ -93,22 +93,12 @@ class RemoteEmbedder:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._identity = entry.identity
-        self._dimension = entry.dimension
+        self.identity = entry.identity
+        self.dimension = entry.dimension
         self._transport = transport
         self._policy = policy or RetryPolicy()
         self._clock = clock
         self._sleep = sleep
-
-    @property
-    def identity(self) -> str:
-        """``<name>@<12 hex digits>`` of the model that this deployment expects."""
-        return self._identity
-
-    @property
-    def dimension(self) -> int:
-        """Length of a template."""
-        return self._dimension
 
     def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Make the templates of aligned faces; see :meth:`abeyance.embedding.port.Embedder.embed`.
@@ -127,7 +117,7 @@ class RemoteEmbedder:
         if chips.ndim != 4 or chips.shape[1:] != npy.CHIP or chips.dtype != np.uint8:
             raise ValueError(f"expected (n, 112, 112, 3) uint8 chips, not {chips.shape} {chips.dtype}")
         deadline = self._clock() + self._policy.budget_s
-        templates: NDArray[np.float32] = np.empty((len(chips), self._dimension), np.float32)
+        templates: NDArray[np.float32] = np.empty((len(chips), self.dimension), np.float32)
         for start in range(0, len(chips), self._policy.chips_per_request):
             part = slice(start, start + self._policy.chips_per_request)
             response = self._request(npy.encode(chips[part]), deadline)
@@ -135,14 +125,14 @@ class RemoteEmbedder:
         return templates
 
     def _templates_of(self, response: EndpointResponse, count: int) -> NDArray[np.float32]:
-        if response.model != self._identity:
+        if response.model != self.identity:
             raise WrongModel(
                 f"the endpoint serves {response.model or 'a model that it does not name'}, this deployment expects "
-                f"{self._identity}; deploy the same ABEYANCE_EMBEDDER_MODEL on both sides",
+                f"{self.identity}; deploy the same ABEYANCE_EMBEDDER_MODEL on both sides",
                 retry_after=60.0,
             )
         try:
-            return npy.decode_templates(response.body, count, self._dimension)
+            return npy.decode_templates(response.body, count, self.dimension)
         except npy.BadBody as error:
             raise EmbedderUnavailable(f"the endpoint's answer is unreadable: {error}") from error
 

@@ -14,9 +14,9 @@ import msgspec
 from botocore.exceptions import ClientError
 from PIL import Image, ImageFilter, PngImagePlugin
 
+from abeyance.deployment.build import build_ledger_store
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.ledger.findings import Report
-from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
 from abeyance.local.moto import object_exists
 from abeyance.local.samples import as_png, fetch_samples
@@ -122,8 +122,7 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     _upload(system, second, "Searching", steps)
     seconds = time.perf_counter() - start
     found = _outcomes(system, probes)
-    store = LedgerStore(system.client("dynamodb"), system.settings.ledger_table)
-    ledger = verify_store(store)
+    ledger = verify_store(build_ledger_store(system.settings.ledger, system.client))
     assert ledger is not None, "nothing was written to the ledger"
     return Demonstration(
         accuracy=accuracy(found),

@@ -44,7 +44,8 @@ class Poller:
         """Wait for running invocations, then stop."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         for worker in self.workers:
             worker.stop()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from abeyance.deployment.settings import DeploymentSettings
@@ -39,59 +39,47 @@ class LocalSystem:
         self._folder = tempfile.TemporaryDirectory(prefix="abeyance-")
         self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
         settings = (settings or DeploymentSettings()).replace(flags=f"file:{self.flags}")
+        self.settings = settings
         self.aws = LocalAws(port, settings)
+        self.endpoint = self.aws.endpoint
         self.pollers: dict[str, Poller] = {}
         self.services: list[FunctionGateway] = []
-        self._timekeeper: Timekeeper | None = None
-
-    @property
-    def endpoint(self) -> str:
-        return self.aws.endpoint
-
-    @property
-    def settings(self) -> DeploymentSettings:
-        return self.aws.settings
+        self._running = contextlib.ExitStack()
 
     def client(self, service: str, principal: str = "local") -> Any:
         """Return a boto3 client for this system."""
         return self.aws.client(service, principal)
 
     def __enter__(self) -> Self:
-        if not self.flags.exists():
-            self.flags.write_text(json.dumps(new_deployment(), indent=2) + "\n")
-        self.aws.start()
-        try:
+        with self._running as starting:
+            starting.callback(self._folder.cleanup)
+            if not self.flags.exists():
+                self.flags.write_text(json.dumps(new_deployment(), indent=2) + "\n")
+            self.aws.start()
+            starting.callback(self.aws.stop)
             for stage in topology.STAGES:
                 self.pollers[stage.name] = Poller(self.aws, stage)
+                starting.callback(self.pollers[stage.name].stop)
             for poller in self.pollers.values():
                 for worker in poller.workers:
                     worker.ready()
-            self.services = [mount_api(self.aws)]
-            self._timekeeper = Timekeeper(
-                self.client("events"),
-                self.settings.event_bus,
-                self.flags,
-                self.pollers[topology.LEDGER.name].workers[0],
-            )
+            starting.callback(self._stop_services)
+            self.services.append(mount_api(self.aws))
+            ledger = self.pollers[topology.LEDGER.name].workers[0]
+            timekeeper = Timekeeper(self.client("events"), self.settings.event_bus, self.flags, ledger)
+            starting.callback(timekeeper.stop)
             for poller in self.pollers.values():
                 poller.start()
-            self._timekeeper.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            timekeeper.start()
+            self._running = starting.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timekeeper:
-            self._timekeeper.stop()
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def _stop_services(self) -> None:
         for service in self.services:
             service.stop()
-        for poller in self.pollers.values():
-            poller.stop()
-        self.aws.stop()
-        self._folder.cleanup()
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages in each queue, those in flight included, and in each dead-letter queue.

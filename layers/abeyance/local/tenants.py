@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from abeyance.aws.dynamodb import DynamoTable
+from abeyance.deployment.build import build_tenants
 from abeyance.local.system import LocalSystem
-from abeyance.moratorium.tenants import Tenant, TenantTable
+from abeyance.moratorium.tenants import Tenant
 
 ACTIONS = ("detect", "analyze", "compare", "index", "search")
 
@@ -40,7 +40,7 @@ TENANTS = (
 
 
 def register(system: LocalSystem, tenants: Iterable[Tenant]) -> None:
-    """Add ``tenants`` to the registry of a running system."""
-    registry = TenantTable(DynamoTable(system.client("dynamodb"), system.settings.tenants_table))
+    """Add tenants to the registry of a running system."""
+    registry = build_tenants(system.settings.decisions, system.client)
     for tenant in tenants:
         registry.add(tenant)
