@@ -123,7 +123,8 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     seconds = time.perf_counter() - start
     found = _outcomes(system, probes)
     ledger = verify_store(build_ledger_store(system.settings.ledger, system.client))
-    assert ledger is not None, "nothing was written to the ledger"
+    if ledger is None:
+        raise RuntimeError("nothing was written to the ledger")
     return Demonstration(
         accuracy=accuracy(found),
         scrapshots=found,
