@@ -104,22 +104,20 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
     """Replace each parameter of a command that is a dataclass of options by the options themselves."""
     hints = get_type_hints(command, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        group = groups.get(parameter.name)
-        if group is None:
-            parameters.append(parameter.replace(annotation=hints[parameter.name]))
-            continue
-        types = get_type_hints(group, include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                option.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=option.default,
-                annotation=types[option.name],
-            )
-            for option in fields(group)
-        ]
+    shared = [
+        (option.name, option.default, get_type_hints(group, include_extras=True)[option.name])
+        for group in groups.values()
+        for option in fields(group)
+    ]
+    own = [
+        (name, parameter.default, hints[name])
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name not in groups
+    ]
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, default, annotation in (*own, *shared)
+    ]
 
     @functools.wraps(command)
     def run(**values: Any) -> Result:
@@ -127,9 +125,8 @@ def with_options(command: Callable[..., Result]) -> Callable[..., Result]:
             values[name] = group(**{option.name: values.pop(option.name) for option in fields(group)})
         return command(**values)
 
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in keyword_only}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 

@@ -145,7 +145,7 @@ def detection(
     """Detect faces in labelled images: recall by size, and false positives."""
     from abeyance.evaluation.accuracy_reports import detection_report
     from abeyance.evaluation.datasets import read_boxes
-    from abeyance.evaluation.study import detect_images
+    from abeyance.evaluation.detection import detect_images
 
     with exit_on_error():
         loaded = models.load(RunOptions(cache=False))
@@ -176,7 +176,7 @@ def throughput(
     """Time each step of a photo, without the cache."""
     from abeyance.evaluation.accuracy_reports import throughput_report
     from abeyance.evaluation.datasets import read_photos
-    from abeyance.evaluation.study import measure_throughput
+    from abeyance.evaluation.throughput import measure_throughput
 
     with exit_on_error():
         loaded = models.load(RunOptions(workers=workers, cache=False))

@@ -7,6 +7,7 @@ from functools import partial
 
 from abeyance.evaluation import plots
 from abeyance.evaluation.calibration import Anchor, CalibrationResult
+from abeyance.evaluation.detection import DetectionStudy
 from abeyance.evaluation.report import (
     Plot,
     ReportTable,
@@ -18,7 +19,8 @@ from abeyance.evaluation.report import (
     percent,
     scientific,
 )
-from abeyance.evaluation.study import DetectionStudy, IdentificationStudy, ThroughputStudy, VerificationStudy
+from abeyance.evaluation.study import IdentificationStudy, VerificationStudy
+from abeyance.evaluation.throughput import ThroughputStudy
 from abeyance.evaluation.verification import FoldAccuracy
 
 _AT_SCALE = "At the model's similarity scale"

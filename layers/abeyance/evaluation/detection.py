@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from abeyance.evaluation.arrays import IntArray
+from abeyance.evaluation.datasets import LabelledImage
 from abeyance.evaluation.intervals import Rate, clustered_rate
+from abeyance.evaluation.templates import TemplateExtractor, Tick
 from abeyance.vision.boxes import iou
 
 Box = tuple[float, float, float, float]
@@ -143,3 +146,66 @@ def average_precision(correct: Sequence[bool], confidence: Sequence[float], face
     true = np.asarray(correct)[order]
     precision = np.cumsum(true) / np.arange(1, len(true) + 1)
     return float(precision[true].sum() / faces)
+
+
+class DetectionStudy(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of ``abeyance evaluate detection``."""
+
+    model: str
+    source: str
+    milliseconds_per_image: float
+    result: DetectionResult
+    #: (least confidence, recall, precision).
+    by_confidence: tuple[tuple[float, float, float], ...]
+
+
+def detect_images(
+    images: Sequence[LabelledImage],
+    extractor: TemplateExtractor,
+    *,
+    name: str,
+    model: str,
+    min_size: float,
+    overlap: float,
+    tick: Tick | None = None,
+) -> DetectionStudy:
+    """Detect faces in labelled images once, at a low confidence, and compare at all higher confidences.
+
+    Parameters
+    ----------
+    min_size
+        Least height of a face in pixels.
+    overlap
+        Least intersection over union of a detection and a marked face.
+    """
+    from abeyance.vision.image import open_photo
+
+    lowest = min(0.3, extractor.min_confidence)
+    found, times = [], []
+    for image in images:
+        photo = open_photo(image.path.read_bytes())
+        started = time.perf_counter()
+        found.append(extractor.detector.detect(photo, min_confidence=lowest, max_faces=5000))
+        times.append(time.perf_counter() - started)
+        if tick:
+            tick()
+
+    def at(confidence: float) -> DetectionResult:
+        kept = [[face for face in faces if face.confidence >= confidence] for faces in found]
+        return evaluate_detection(
+            [image.boxes for image in images],
+            [[face.box for face in faces] for faces in kept],
+            [[face.confidence for face in faces] for faces in kept],
+            min_size=min_size,
+            overlap=overlap,
+            min_confidence=confidence,
+        )
+
+    steps = [at(round(float(c), 2)) for c in np.arange(lowest, 0.96, 0.05)]
+    return DetectionStudy(
+        model=model,
+        source=name,
+        milliseconds_per_image=float(np.median(times) * 1e3) if times else 0.0,
+        result=at(extractor.min_confidence),
+        by_confidence=tuple((s.min_confidence, s.recall.value, s.precision.value) for s in steps),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,19 @@ import numpy as np
 
 from abeyance.evaluation.arrays import IntArray
 from abeyance.evaluation.datasets import (
-    LabelledImage,
     LabelledPhoto,
     PhotoPair,
     PhotoSet,
-    codes_of,
     person_of,
 )
 from abeyance.evaluation.demographics import overall_rate
-from abeyance.evaluation.detection import DetectionResult, evaluate_detection
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.identification import Identification, identify
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.pairs import at_or_above, histogram_of, scan, threshold_at
 from abeyance.evaluation.templates import (
     MatedPairs,
-    TemplateExtractor,
     TemplateSet,
-    Tick,
-    select_central,
     templates_cosine,
 )
 from abeyance.evaluation.verification import (
@@ -94,30 +87,6 @@ class IdentificationStudy(msgspec.Struct, frozen=True, kw_only=True):
     #: Similarity of each of the fixed thresholds.
     similarities: tuple[float, ...]
     result: Identification
-
-
-class DetectionStudy(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of ``abeyance evaluate detection``."""
-
-    model: str
-    source: str
-    milliseconds_per_image: float
-    result: DetectionResult
-    #: (least confidence, recall, precision).
-    by_confidence: tuple[tuple[float, float, float], ...]
-
-
-class ThroughputStudy(msgspec.Struct, frozen=True, kw_only=True):
-    """Median milliseconds of each step of one photo on one thread, and photos per second on all threads."""
-
-    model: str
-    photos: int
-    workers: int
-    decode: float
-    detect: float
-    align: float
-    embed: float
-    photos_per_second: float
 
 
 def verify_photos(
@@ -287,21 +256,19 @@ def identify_photos(
         Strangers to search for, who are not enrolled. Without them, the people of ``photos`` with one photo.
     """
     persons = photos.persons
-    codes = codes_of(persons)
-    has_several = np.bincount(codes)[codes] > 1
-    first: dict[str, int] = {}
-    for row in np.flatnonzero(templates.found).tolist():
-        first.setdefault(persons[row], row)
-    enrolled = [row for row in first.values() if has_several[row]]
-    taken = set(enrolled)
-    probes = []
-    for row, person in enumerate(persons):
-        if row in taken or (not has_several[row] and unknown is not None):
-            continue
-        mate = first.get(person)
-        repeated = mate is not None and float(templates.vectors[row] @ templates.vectors[mate]) >= same_shot
-        if not (repeated and templates.found[row] and has_several[row]):
-            probes.append(row)
+    codes = photos.person_codes
+    several = np.bincount(codes)[codes] > 1
+    # Row of the first photo with a face of each photo's person; -1 if there is none.
+    first = np.full(len(codes), -1)
+    for row in np.flatnonzero(templates.found)[::-1]:
+        first[codes[row]] = row
+    mates = first[codes]
+    is_enrolled = several & (mates == np.arange(len(codes)))
+    cosines = np.einsum("ij,ij->i", templates.vectors, templates.vectors[mates])
+    repeated = several & templates.found & (mates >= 0) & (cosines >= same_shot)
+    searched_for = several if unknown is not None else np.ones(len(codes), bool)
+    enrolled = np.flatnonzero(is_enrolled)
+    probes = np.flatnonzero(searched_for & ~is_enrolled & ~repeated)
     gallery = [templates.vectors[enrolled]]
     gallery_people = [persons[row] for row in enrolled]
     searched, found = [templates.vectors[probes]], [templates.found[probes]]
@@ -329,105 +296,4 @@ def identify_photos(
             np.concatenate(found),
             thresholds=[cosine for _, cosine in similarities],
         ),
-    )
-
-
-def detect_images(
-    images: Sequence[LabelledImage],
-    extractor: TemplateExtractor,
-    *,
-    name: str,
-    model: str,
-    min_size: float,
-    overlap: float,
-    tick: Tick | None = None,
-) -> DetectionStudy:
-    """Detect faces in labelled images once, at a low confidence, and compare at all higher confidences.
-
-    Parameters
-    ----------
-    min_size
-        Least height of a face in pixels.
-    overlap
-        Least intersection over union of a detection and a marked face.
-    """
-    from abeyance.vision.image import open_photo
-
-    lowest = min(0.3, extractor.min_confidence)
-    found, times = [], []
-    for image in images:
-        photo = open_photo(image.path.read_bytes())
-        started = time.perf_counter()
-        found.append(extractor.detector.detect(photo, min_confidence=lowest, max_faces=5000))
-        times.append(time.perf_counter() - started)
-        if tick:
-            tick()
-
-    def at(confidence: float) -> DetectionResult:
-        kept = [[face for face in faces if face.confidence >= confidence] for faces in found]
-        return evaluate_detection(
-            [image.boxes for image in images],
-            [[face.box for face in faces] for faces in kept],
-            [[face.confidence for face in faces] for faces in kept],
-            min_size=min_size,
-            overlap=overlap,
-            min_confidence=confidence,
-        )
-
-    steps = [at(round(float(c), 2)) for c in np.arange(lowest, 0.96, 0.05)]
-    return DetectionStudy(
-        model=model,
-        source=name,
-        milliseconds_per_image=float(np.median(times) * 1e3) if times else 0.0,
-        result=at(extractor.min_confidence),
-        by_confidence=tuple((s.min_confidence, s.recall.value, s.precision.value) for s in steps),
-    )
-
-
-def measure_throughput(
-    paths: Sequence[Path], extractor: TemplateExtractor, *, model: str, tick: Tick | None = None
-) -> ThroughputStudy:
-    """Time each step photo by photo on one thread, then all photos on all threads of the extractor.
-
-    The extractor must have no cache.
-
-    Raises
-    ------
-    DataInvalid
-        If no face is found in any of the photos.
-    """
-    from abeyance.vision.alignment import align
-    from abeyance.vision.image import open_photo
-
-    laps: list[list[float]] = []
-    for path in paths:
-        data = path.read_bytes()
-        marks = [time.perf_counter()]
-        photo = open_photo(data)
-        marks.append(time.perf_counter())
-        faces = extractor.detector.detect(photo, min_confidence=extractor.min_confidence)
-        central = select_central(faces, photo.shape)
-        marks.append(time.perf_counter())
-        if central:
-            chip = align(photo, central[0].landmarks)
-            marks.append(time.perf_counter())
-            extractor.embedder.embed(chip)
-            marks.append(time.perf_counter())
-            laps.append(np.diff(marks).tolist())
-        if tick:
-            tick()
-    if not laps:
-        raise DataInvalid("no face was found in any of the photos")
-    decode, detect, aligned, embed = (np.median(np.array(laps), axis=0) * 1e3).tolist()
-    started = time.perf_counter()
-    extractor(paths)
-    return ThroughputStudy(
-        model=model,
-        photos=len(laps),
-        workers=extractor.workers,
-        decode=decode,
-        detect=detect,
-        align=aligned,
-        embed=embed,
-        photos_per_second=len(paths) / (time.perf_counter() - started),
     )

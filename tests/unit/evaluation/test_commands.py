@@ -272,3 +272,21 @@ def test_wrong_command_lines(tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     photo(alone / "a" / "1.png", 1, 1, 1)
     run("evaluate", "verification", "--photos", alone, code=Exit.USAGE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "verification"),
+        ("evaluate", "identification"),
+        ("audit", "demographics"),
+        ("audit", "legislators"),
+        ("calibrate",),
+    ],
+)
+def test_commands_share_the_options_of_models_and_output(command: tuple[str, ...]) -> None:
+    root = typer.main.get_command(app)
+    for name in command:
+        root = root.commands[name]  # type: ignore[attr-defined]
+    options = {option.name for option in root.params}
+    assert {"model", "models", "detector", "confidence", "workers", "cache", "html", "as_json"} <= options
