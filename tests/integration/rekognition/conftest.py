@@ -87,7 +87,7 @@ class Api:
         self._flags.write_text(json.dumps(document))
 
     def decisions(self) -> list[dict[str, Any]]:
-        """What went to the ledger since the last time that this was asked."""
+        """Take the records that were queued for the ledger."""
         sqs = self.aws.client("sqs")
         url = sqs.get_queue_url(QueueName=self.aws.settings.ledger_queue)["QueueUrl"]
         found = []

@@ -24,7 +24,7 @@ MODEL_PARTS = ("decode", "detect", "describe", "embed")
 
 @dataclass
 class Tally:
-    """What the clients saw."""
+    """The answers that the clients saw."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     seconds: dict[str, list[float]] = field(default_factory=dict)

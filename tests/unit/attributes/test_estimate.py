@@ -1,4 +1,4 @@
-"""From what models say to what may be said."""
+"""Calibration of attribute scores."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def entry_of(files: dict[str, bytes]) -> ModelEntry:
 
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What the registry hands out, whatever the package."""
+    """The files that the registry hands out for any package."""
     files: dict[str, bytes] = {}
 
     def handed_out(*head: Any, **others: Any) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Who may: decided and recorded before anything is touched, and closed where anything fails."""
+"""Access: decided and recorded before anything is read, and denied where anything fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/rekognition.md says what is so: its tables are held against the code, row by row."""
+"""docs/rekognition.md is true: its tables are held against the code, row by row."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from abeyance.gallery.model import UserStatus
-from abeyance.rekognition import extract, gateway, photos, wire
+from abeyance.rekognition import gateway, photos, wire
 from abeyance.rekognition.call import Timings
 from abeyance.rekognition.errors import FAULTS, IMAGES, NAMES, ApiError
 from abeyance.rekognition.facedetail import LANDMARKS, beyond_default, face_detail
 from abeyance.rekognition.operations import OPERATIONS, collections, faces, search, users
 from abeyance.rekognition.operations.services import version_number
 from abeyance.vision.models.manifest import Manifest
+
+from .service_model import published
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rekognition.md").read_text(encoding="utf-8")
 MODEL = wire.model()
@@ -62,7 +64,7 @@ def test_missing_operations() -> None:
     """The page says why an operation is missing, and an answer names the operation and the page."""
     rows = table("group")
     named = {name for cells in rows.values() for name in re.findall(r"`(\w+)`", cells[0])}
-    assert named <= set(extract.published()["operations"]) - set(OPERATIONS)
+    assert named <= set(published()["operations"]) - set(OPERATIONS)
     with pytest.raises(ApiError, match=r"^DetectLabels .*docs/rekognition\.md") as caught:
         MODEL.operation("RekognitionService.DetectLabels")
     assert (caught.value.status, caught.value.name) == (400, "UnknownOperationException")
@@ -74,7 +76,7 @@ def test_missing_operations() -> None:
 
 
 def operations(ours: str) -> None:
-    everything = extract.published()["operations"]
+    everything = published()["operations"]
     assert len(everything) >= 75
     assert f"the {len(set(OPERATIONS) & set(everything))} on faces" in ours
 
@@ -108,7 +110,7 @@ DEFAULT = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
 
 
 def everything_of_a_face() -> dict[str, Any]:
-    """What the models of attributes say of the astronaut."""
+    """The FaceDetail of the astronaut, with all attributes."""
     from abeyance.local.samples import fetch_samples
     from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
     from abeyance.vision.attributes.estimator import load_attributes
@@ -188,9 +190,7 @@ def page_size(ours: str) -> None:
 
 
 def templates(ours: str) -> None:
-    assert set(OPERATIONS) - set(extract.published()["operations"]) == set(
-        re.findall(r"[A-Z]\w+Template", ours)
-    )
+    assert set(OPERATIONS) - set(published()["operations"]) == set(re.findall(r"[A-Z]\w+Template", ours))
 
 
 def user_status(ours: str) -> None:

@@ -1,4 +1,4 @@
-"""What API Gateway hands over, and what it gets back; whatever is odd in an event is the caller's error, not ours."""
+"""API Gateway's events and responses; an odd event is the caller's error, not ours."""
 
 from __future__ import annotations
 

@@ -12,21 +12,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from abeyance.rekognition import extract, wire
+from abeyance.rekognition import wire
 from abeyance.rekognition.errors import ApiError
 from abeyance.rekognition.operations import OPERATIONS
+
+from . import service_model
 
 MODEL = wire.model()
 
 
 def test_stored_model_is_botocores() -> None:
-    """Run ``python -m abeyance.rekognition.extract`` after an upgrade of botocore, and read the difference."""
-    assert wire.MODEL_FILE.read_text() == extract.text(extract.extract(extract.published()))
+    """Run ``python tests/unit/rekognition/service_model.py`` after an upgrade of botocore, and read the difference."""
+    assert wire.MODEL_FILE.read_text() == service_model.text(service_model.extract(service_model.published()))
 
 
 def test_every_operation_is_answered() -> None:
     assert set(MODEL.operations) == set(OPERATIONS)
-    published = set(extract.published()["operations"])
+    published = set(service_model.published()["operations"])
     assert len(set(OPERATIONS) & published) == 18
     assert set(OPERATIONS) - published == {"SearchFacesByTemplate", "GetFaceTemplate"}
 

@@ -63,7 +63,7 @@ def portraits(photo_files: Mapping[str, Path]) -> Mapping[str, NDArray[np.uint8]
 
 @pytest.fixture
 def own_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a test may write a manifest of its own, which is then found through the environment."""
+    """Path for a manifest of a test's own, which is found through the environment."""
     path = tmp_path / "own" / "manifest.json"
     path.parent.mkdir()
     monkeypatch.setenv("ABEYANCE_MANIFEST", str(path))

@@ -71,7 +71,7 @@ def test_other_chips_are_refused(embedder: OnnxEmbedder, wrong: NDArray[np.uint8
 
 
 def reference(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the network of :func:`arcface_like` does, in numpy: means of 28 x 28 blocks, then a matrix."""
+    """Compute the network of :func:`arcface_like` in numpy: means of 28 x 28 blocks, then a matrix."""
     n = len(values)
     pooled = values.reshape(n, 3, 4, 28, 4, 28).mean(axis=(3, 5)).reshape(n, -1)
     slope = np.float32(0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from abeyance.rekognition.call import Call
-from abeyance.rekognition.operations.services import Services
+from abeyance.rekognition.operations.services import Services, wire_refusal
 
 #: Default for the least similarity of a face to the user.
 THRESHOLD: Final = 75.0
@@ -25,12 +25,8 @@ def associate_faces(call: Call, services: Services) -> dict[str, Any]:
     return {
         "AssociatedFaces": [{"FaceId": face_id} for face_id in outcome.done],
         "UnsuccessfulFaceAssociations": [
-            {
-                "FaceId": refusal.face_id,
-                "UserId": refusal.user_id or None,
-                "Confidence": None if refusal.cosine is None else services.similarity(refusal.cosine),
-                "Reasons": [str(refusal.reason)],
-            }
+            wire_refusal(refusal)
+            | {"Confidence": None if refusal.cosine is None else services.similarity(refusal.cosine)}
             for refusal in outcome.refused
         ],
         "UserStatus": str(outcome.status) if outcome.status else None,
@@ -45,9 +41,6 @@ def disassociate_faces(call: Call, services: Services) -> dict[str, Any]:
     )
     return {
         "DisassociatedFaces": [{"FaceId": face_id} for face_id in outcome.done],
-        "UnsuccessfulFaceDisassociations": [
-            {"FaceId": refusal.face_id, "UserId": refusal.user_id or None, "Reasons": [str(refusal.reason)]}
-            for refusal in outcome.refused
-        ],
+        "UnsuccessfulFaceDisassociations": [wire_refusal(refusal) for refusal in outcome.refused],
         "UserStatus": str(outcome.status) if outcome.status else None,
     }

@@ -10,7 +10,7 @@ from abeyance.gallery.model import Face, NewFace
 from abeyance.gallery.paging import page_start, page_token
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.facedetail import attribute_roles, face_detail
-from abeyance.rekognition.operations.services import Services, deployed_model, wire_face
+from abeyance.rekognition.operations.services import Services, deployed_model, wire_face, wire_refusal
 from abeyance.vision.quality import QualityFilter, UnindexedReason
 
 #: Default for the faces of a page.
@@ -93,10 +93,7 @@ def delete_faces(call: Call, services: Services) -> dict[str, Any]:
         outcome = services.gallery.delete_faces(call.ref, call.params["FaceIds"])
     return {
         "DeletedFaces": list(outcome.done),
-        "UnsuccessfulFaceDeletions": [
-            {"FaceId": refusal.face_id, "UserId": refusal.user_id or None, "Reasons": [str(refusal.reason)]}
-            for refusal in outcome.refused
-        ],
+        "UnsuccessfulFaceDeletions": [wire_refusal(refusal) for refusal in outcome.refused],
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.gallery.model import Collection, TemplateKind
+from abeyance.gallery.model import Collection, Face, TemplateKind, User
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, ApiError, invalid
 from abeyance.rekognition.facedetail import face_detail
@@ -21,6 +22,7 @@ MAX_FACES: Final = 80
 MAX_USERS: Final = 80
 
 Template = NDArray[np.float32]
+Match = TypeVar("Match", Face, User)
 
 
 def search_faces(call: Call, services: Services) -> dict[str, Any]:
@@ -96,37 +98,30 @@ def face_matches(
     call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
 ) -> list[dict[str, Any]]:
     """Return the FaceMatches of a template, (d,) float32 of unit length; best first."""
-    limit = call.params.get("MaxFaces", MAX_FACES)
-    found = _candidates(
-        call, services, template, collection, TemplateKind.FACE, limit, "FaceMatchThreshold", without
-    )
+    limit, threshold = call.params.get("MaxFaces", MAX_FACES), call.threshold("FaceMatchThreshold", THRESHOLD)
+    found = _candidates(call, services, template, collection, TemplateKind.FACE, limit, threshold, without)
     with call.timings.measure("gallery"):
-        faces = {
-            face.id: face for face in services.gallery.get_faces(collection, [name for name, _ in found])
-        }
-    return [
-        {"Similarity": similarity, "Face": wire_face(faces[face_id])}
-        for face_id, similarity in found
-        if face_id in faces
-    ]
+        faces = services.gallery.get_faces(collection, list(found))
+    return [{"Similarity": found[face.id], "Face": wire_face(face)} for face in _ranked(faces, found)]
 
 
 def _user_matches(
     call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
 ) -> list[dict[str, Any]]:
-    limit = call.params.get("MaxUsers", MAX_USERS)
-    found = _candidates(
-        call, services, template, collection, TemplateKind.USER, limit, "UserMatchThreshold", without
-    )
+    limit, threshold = call.params.get("MaxUsers", MAX_USERS), call.threshold("UserMatchThreshold", THRESHOLD)
+    found = _candidates(call, services, template, collection, TemplateKind.USER, limit, threshold, without)
     with call.timings.measure("gallery"):
-        users = {
-            user.id: user for user in services.gallery.get_users(collection, [name for name, _ in found])
-        }
+        users = services.gallery.get_users(collection, list(found))
     return [
-        {"Similarity": similarity, "User": {"UserId": user_id, "UserStatus": str(users[user_id].status)}}
-        for user_id, similarity in found
-        if user_id in users
+        {"Similarity": found[user.id], "User": {"UserId": user.id, "UserStatus": str(user.status)}}
+        for user in _ranked(users, found)
     ]
+
+
+def _ranked(things: Iterable[Match], found: Mapping[str, float]) -> list[Match]:
+    """Return faces or users in the order of the candidates."""
+    rank = {name: number for number, name in enumerate(found)}
+    return sorted(things, key=lambda thing: rank[thing.id])
 
 
 def _candidates(
@@ -136,11 +131,10 @@ def _candidates(
     collection: Collection,
     kind: TemplateKind,
     limit: int,
-    name: str,
+    threshold: float,
     without: str,
-) -> list[tuple[str, float]]:
-    """Return ids and similarities at or above the threshold, best first."""
-    threshold = call.threshold(name, THRESHOLD)
+) -> dict[str, float]:
+    """Return the similarities of candidates at or above the threshold by their id, best first."""
     with call.timings.measure("search"):
         (found,) = services.searcher.search(
             collection,
@@ -151,7 +145,7 @@ def _candidates(
             model=collection.model,
         )
     scored = [(c.face_id, services.similarity(c.cosine)) for c in found if c.face_id != without]
-    return [pair for pair in scored if pair[1] >= threshold][:limit]
+    return dict([pair for pair in scored if pair[1] >= threshold][:limit])
 
 
 def _faces(call: Call, services: Services) -> tuple[AnalyzedFace, ...]:

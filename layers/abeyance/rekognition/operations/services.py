@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from abeyance.embedding.port import Embedder
 from abeyance.gallery.errors import ModelMismatch
-from abeyance.gallery.model import Collection, Face
+from abeyance.gallery.model import Collection, Face, Refusal
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.rekognition.call import Call
@@ -110,6 +110,15 @@ def wire_face(face: Face) -> dict[str, Any]:
         "Confidence": percent(face.confidence),
         "IndexFacesModelVersion": version_number(face.model),
         "UserId": face.user_id or None,
+    }
+
+
+def wire_refusal(refusal: Refusal) -> dict[str, Any]:
+    """Return the members that every unsuccessful deletion or association of a face has."""
+    return {
+        "FaceId": refusal.face_id,
+        "UserId": refusal.user_id or None,
+        "Reasons": [str(refusal.reason)],
     }
 
 

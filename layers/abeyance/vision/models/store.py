@@ -22,8 +22,6 @@ from abeyance.vision.models.manifest import Conversion, Manifest, ModelEntry, Mo
 from abeyance.vision.models.registry import locked, package_files, replace_with, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from abeyance.vision.detector import Detector
 
 #: Called with the model's name and the step that begins.
@@ -192,7 +190,6 @@ def load_detector(
     *,
     manifest: Manifest | None = None,
     threads: int = 1,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
     verify: bool = True,
     straighten: bool = True,
 ) -> Detector:
@@ -202,7 +199,7 @@ def load_detector(
 
     entry = entry_for(name, ModelRole.DETECTOR, manifest)
     path = locate(entry, directory, verify=verify)
-    return Detector(open_session(path, threads=threads, providers=providers), straighten=straighten)
+    return Detector(open_session(path, threads=threads), straighten=straighten)
 
 
 def entry_for(name: str, role: ModelRole, manifest: Manifest | None = None) -> ModelEntry:

@@ -1,6 +1,7 @@
 """A development tool: extract the shapes of our operations from botocore's own service model.
 
-``python -m abeyance.rekognition.extract`` writes ``model.json``; a test holds that file against the installed botocore.
+``python tests/unit/rekognition/service_model.py`` writes ``model.json``; a test holds that file against the installed
+botocore.
 A function reads the small file, 27 KB in a quarter of a millisecond, where botocore's loader takes 10 to 30 ms for the
 whole service; and the deployed contract is the tested one, whichever botocore the runtime brings.
 """
