@@ -1,4 +1,4 @@
-"""Every deployed function in one table: its folder, layers, memory, time limit and environment.
+"""Every deployed function in one table: its folder, layers, memory, time limit and settings.
 
 What each may do is in :mod:`infra.permissions`. The layers are built by :mod:`infra.layers`:
 
@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from abeyance.deployment.settings import UNITS, Settings
 from abeyance.pipeline import topology
 from infra import trim
 from infra.config import ROOT
@@ -45,6 +46,11 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The folder of the handler."""
         return ROOT / "functions" / self.name
+
+    @property
+    def settings(self) -> type[Settings]:
+        """The settings that it reads from its environment."""
+        return UNITS[self.name]
 
 
 STAGES = tuple(

@@ -29,6 +29,8 @@ LIMIT_MB = 250
 #: Layers made of wheels, from a pinned list.
 WHEEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "web")
 
+#: Glob patterns, one a line, of files that layers are built without.
+_EXCLUDED = ROOT / "layers" / "runtime" / "excluded.txt"
 #: The newest C library that the Lambda runtime's wheels may ask for, by Lambda's name of the architecture.
 _PLATFORM = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 _DECISION_ROOMS = ("aws", "moratorium", "ledger", "pipeline", "deployment")
@@ -36,41 +38,6 @@ _ROOMS = {
     "decide": _DECISION_ROOMS,
     "abeyance": (*_DECISION_ROOMS, "vision", "embedding", "gallery", "rekognition", "console"),
 }
-#: Not needed for inference: training and conversion tools and their imports, tests, type stubs, C headers.
-_DISPENSABLE = (
-    ".lock",
-    "**/__pycache__",
-    "bin",
-    "**/tests",
-    "**/*.pyi",
-    "numpy/f2py",
-    "numpy/_core/include",
-    "numpy/_core/lib",
-    "numpy/fft",
-    "numpy/polynomial",
-    "numpy/random",
-    "flatbuffers*",
-    "google",
-    "packaging*",
-    "protobuf*",
-    "onnxruntime/quantization",
-    "onnxruntime/transformers",
-    "onnxruntime/tools",
-    "onnxruntime/backend",
-    "onnxruntime/datasets",
-    # The C library; Python's module has the same code in itself.
-    "onnxruntime/capi/libonnxruntime.so*",
-    "PIL/_avif*.so",
-    "pillow.libs/libavif*",
-    "PIL/_imagingtk*.so",
-    "PIL/_imagingcms*.so",
-    "PIL/_imagingft*.so",
-    "pillow.libs/libfreetype*",
-    "pillow.libs/libharfbuzz*",
-    "pillow.libs/liblcms2*",
-    "PIL/ImageQt.py",
-    "PIL/ImageTk.py",
-)
 
 
 class LayerBuildFailed(RuntimeError):
@@ -112,7 +79,7 @@ def build_once(target: Path, fill: Callable[[Path], None], python: str) -> Path:
 
 def digest_of(layer: LayerName, config: Config, python: str = PYTHON) -> str:
     """Return the SHA-256 of everything that a layer is made from: the name under which the CDK publishes it."""
-    digest = hashlib.sha256(f"{layer} {python} {_DISPENSABLE}".encode() + trim.recipe(python))
+    digest = hashlib.sha256(f"{layer} {python}".encode() + _EXCLUDED.read_bytes() + trim.recipe(python))
     if layer in WHEEL_LAYERS:
         digest.update(config.lambda_architecture.encode() + lock_of(layer).read_bytes())
     for path, place in _files(layer, config).items():
@@ -195,8 +162,8 @@ def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _trim(packages: Path, python: str) -> None:
     """Remove from a layer's packages what is not needed, and compile the rest."""
-    for pattern in _DISPENSABLE:
-        for found in list(packages.glob(pattern)):
+    for pattern in _EXCLUDED.read_text().splitlines():
+        for found in [] if pattern.startswith("#") else list(packages.glob(pattern)):
             shutil.rmtree(found) if found.is_dir() else found.unlink()
     trim.aws_client(packages)
     trim.bytecode(packages, python)

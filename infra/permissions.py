@@ -13,42 +13,36 @@ Read it beside docs/operations.md, "Who may do what". It keeps four promises, wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from aws_cdk import Stack
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_lambda as lambda_
 
+from infra.constructs.bus import Announcements
+from infra.constructs.console import Console
+from infra.constructs.moratoria import Moratoria
+from infra.constructs.stage import StageQueue
 from infra.constructs.storage import key_of
+from infra.stacks.state import StateStack
+
+if TYPE_CHECKING:
+    from infra.stacks.embedding import EmbeddingStack
 
 Statements = Iterator[iam.PolicyStatement]
 
-#: To find the flags in force.
-_FIND_FLAGS = (
-    "appconfig:ListEnvironments",
-    "appconfig:ListConfigurationProfiles",
-    "appconfig:ListDeployments",
-    "appconfig:GetHostedConfigurationVersion",
-)
-#: To find the flags in force and to deploy others.
-_DEPLOY_FLAGS = (
-    *_FIND_FLAGS,
-    "appconfig:ListHostedConfigurationVersions",
-    "appconfig:CreateHostedConfigurationVersion",
-    "appconfig:StartDeployment",
-    "appconfig:StopDeployment",
-)
-#: What people need beside that, in AppConfig's console and command line.
-_INSPECT_FLAGS = (
-    "appconfig:GetApplication",
-    "appconfig:GetConfigurationProfile",
-    "appconfig:GetDeployment",
-    "appconfig:GetEnvironment",
-    "appconfig:ValidateConfiguration",
+#: Actions of AppConfig that find the flags in force, that deploy others, and that show more to people.
+_FIND = ("ListEnvironments", "ListConfigurationProfiles", "ListDeployments", "GetHostedConfigurationVersion")
+_VERSIONS = ("ListHostedConfigurationVersions", "CreateHostedConfigurationVersion")
+_DEPLOY = (*_FIND, *_VERSIONS, "StartDeployment", "StopDeployment")
+_INSPECT = (
+    "GetApplication",
+    "GetConfigurationProfile",
+    "GetDeployment",
+    "GetEnvironment",
+    "ValidateConfiguration",
 )
 
 #: Actions of DynamoDB on the records of uploads.
@@ -59,33 +53,18 @@ _WRITE = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "ConditionChe
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """The resources that policies name; buckets and tables by the setting that holds their name."""
+    """The parts of a deployment that policies name."""
 
     stack: Stack
-    keys: Mapping[str, kms.IKey]
-    buckets: Mapping[str, s3.IBucket]
-    tables: Mapping[str, dynamodb.ITable]
-    #: ARN of the secret.
-    pseudonym_key: str
+    state: StateStack
     bus: events.IEventBus
-    ledger_queue: sqs.IQueue
-    recognize_queue: sqs.IQueue
-    #: ARN of the flags in AppConfig's data plane.
-    flags: str
-    #: ARNs of what flags are deployed to, and of the strategies.
-    control_plane: Sequence[str]
-    strategies: Sequence[str]
-    #: ARN of the function flags.
-    flags_function: str
-    #: ARN of every schedule in the group of announcements, and of the role that they use.
-    announcements: str
-    announcer: str
-    #: ARNs of the SageMaker endpoint and its component; empty for none.
-    endpoint: Sequence[str] = ()
-    vector_index: str = ""
-    #: ARNs of the console's secrets and of its user pool; empty for none.
-    console_secrets: Sequence[str] = ()
-    user_pool: str = ""
+    #: The queues of the stages, by the stage's name.
+    queues: Mapping[str, StageQueue]
+    moratoria: Moratoria
+    announcements: Announcements
+    flags_function: lambda_.IFunction
+    embedding: EmbeddingStack | None
+    console: Console | None
 
 
 def of(function: str, resources: Resources) -> list[iam.PolicyStatement]:
@@ -96,12 +75,12 @@ def of(function: str, resources: Resources) -> list[iam.PolicyStatement]:
 def of_flag_pipeline(resources: Resources) -> list[iam.PolicyStatement]:
     """Return the statements of the policy by which people propose, approve and deploy flags."""
     statements = [
-        _allow("DeployFlags", [*_DEPLOY_FLAGS, *_INSPECT_FLAGS], _control_plane(resources)),
+        _deploy_flags(resources, *_DEPLOY, *_INSPECT),
         _find_by_name("ListApplications", "ListDeploymentStrategies"),
         _read_flags(resources),
         *_items(resources, "proposals_table", "GetItem", "PutItem", "Scan"),
         *_items(resources, "tenants_table", "GetItem", "Scan"),
-        _send(resources.ledger_queue, "RecordOnLedger"),
+        _send(resources, "ledger", "RecordOnLedger"),
     ]
     return _distinct(statements)
 
@@ -112,7 +91,7 @@ def _gate(resources: Resources) -> Statements:
         sid="NeverReadsPhotos",
         effect=iam.Effect.DENY,
         actions=["kms:Decrypt"],
-        resources=[resources.keys["photos"].key_arn],
+        resources=[resources.state.keys.by_name["photos"].key_arn],
     )
     yield from _photo_stage(resources, "PutItem")
 
@@ -127,8 +106,10 @@ def _recognize(resources: Resources) -> Statements:
     yield from _read_objects(resources, "chips_bucket")
     yield from _replace_objects(resources, "chips_bucket")
     yield from _photo_stage(resources)
-    yield _allow("ScanTenants", ["dynamodb:Scan"], [resources.tables["tenants_table"].table_arn])
-    yield _send(resources.recognize_queue, "WaitForTheEmbedder")
+    yield _allow(
+        "ScanTenants", ["dynamodb:Scan"], [resources.state.tables.by_setting["tenants_table"].table_arn]
+    )
+    yield _send(resources, "recognize", "WaitForTheEmbedder")
     yield from _gallery(resources)
 
 
@@ -149,7 +130,7 @@ def _api(resources: Resources) -> Statements:
     yield from _read_objects(resources, "uploads_bucket")
     yield from _items(resources, "tenants_table", "GetItem")
     yield from _gallery(resources)
-    yield _send(resources.ledger_queue, "RecordDecisions")
+    yield _send(resources, "ledger", "RecordDecisions")
     yield _read_flags(resources)
     yield from _secrets(resources)
 
@@ -158,13 +139,13 @@ def _flags(resources: Resources) -> Statements:
     yield from _items(resources, "proposals_table", "GetItem")
     yield from _items(resources, "tenants_table", "GetItem", "Scan")
     yield _read_flags(resources)
-    yield _allow("DeployFlags", _DEPLOY_FLAGS, _control_plane(resources))
+    yield _deploy_flags(resources, *_DEPLOY)
     yield _find_by_name("ListApplications", "ListDeploymentStrategies")
     schedules = [f"scheduler:{verb}Schedule" for verb in ("Create", "Delete", "Get")]
-    yield _allow("Announce", schedules, [resources.announcements])
+    yield _allow("Announce", schedules, [resources.announcements.schedules_arn])
     yield _allow("ListAnnouncements", ["scheduler:ListSchedules"], ["*"])
     passed_to = {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
-    yield _allow("AnnounceAs", ["iam:PassRole"], [resources.announcer], passed_to)
+    yield _allow("AnnounceAs", ["iam:PassRole"], [resources.announcements.role.role_arn], passed_to)
 
 
 def _console(resources: Resources) -> Statements:
@@ -182,16 +163,17 @@ def _console(resources: Resources) -> Statements:
     yield from _items(resources, "proposals_table", "GetItem", "PutItem", "Scan")
     yield from _items(resources, "tenants_table", "GetItem", "Scan")
     yield _read_flags(resources)
-    yield _allow("SeeFlags", _FIND_FLAGS, resources.control_plane)
+    yield _allow("SeeFlags", _appconfig(*_FIND), resources.moratoria.control_plane())
     yield _find_by_name("ListApplications")
-    yield _allow("HandOver", ["lambda:InvokeFunction"], [resources.flags_function])
+    yield _allow("HandOver", ["lambda:InvokeFunction"], [resources.flags_function.function_arn])
     # The console reads the ledger; what happens at the console is put on it by its writer.
     yield from _items(resources, "ledger_table", *_READ)
     yield from _read_objects(resources, "ledger_bucket")
-    yield _send(resources.ledger_queue, "RecordDecisions")
-    yield from _secrets(resources, *resources.console_secrets)
-    if resources.user_pool:
-        yield _allow("ClientSecret", ["cognito-idp:DescribeUserPoolClient"], [resources.user_pool])
+    yield _send(resources, "ledger", "RecordDecisions")
+    console = resources.console
+    yield from _secrets(resources, *(console.secrets if console else ()))
+    if console and console.user_pool:
+        yield _allow("ClientSecret", ["cognito-idp:DescribeUserPoolClient"], [console.user_pool])
 
 
 def _photo_stage(resources: Resources, *record_actions: str) -> Statements:
@@ -205,10 +187,10 @@ def _photo_stage(resources: Resources, *record_actions: str) -> Statements:
 
 def _gallery(resources: Resources) -> Statements:
     yield from _gallery_store(resources)
-    if resources.vector_index:
-        yield _allow("SearchVectors", ["dynamodb:SearchVectors"], [resources.vector_index])
-    if resources.endpoint:
-        yield _allow("Embed", ["sagemaker:InvokeEndpoint"], resources.endpoint)
+    if resources.state.vector_index:
+        yield _allow("SearchVectors", ["dynamodb:SearchVectors"], [resources.state.vector_index])
+    if resources.embedding and resources.embedding.sagemaker:
+        yield _allow("Embed", ["sagemaker:InvokeEndpoint"], resources.embedding.sagemaker.arns)
 
 
 def _gallery_store(resources: Resources) -> Statements:
@@ -219,7 +201,7 @@ def _gallery_store(resources: Resources) -> Statements:
 
 def _head(resources: Resources, setting: str) -> Statements:
     """Yield what heads of objects need. Without ListBucket a missing object would be a 403 and look like our fault."""
-    bucket = resources.buckets[setting]
+    bucket = resources.state.buckets.by_setting[setting]
     actions = ["s3:GetObject", "s3:GetObjectVersion"]
     yield _allow(f"Head{_name(setting)}", actions, [bucket.arn_for_objects("*")])
     yield _allow(f"List{_name(setting)}", ["s3:ListBucket"], [bucket.bucket_arn])
@@ -231,7 +213,7 @@ def _read_objects(resources: Resources, setting: str) -> Statements:
 
 
 def _put_objects(resources: Resources, setting: str) -> Statements:
-    objects = resources.buckets[setting].arn_for_objects("*")
+    objects = resources.state.buckets.by_setting[setting].arn_for_objects("*")
     yield _allow(f"Put{_name(setting)}", ["s3:PutObject"], [objects])
     yield _use_key(resources, setting, "s3", "Write", "kms:GenerateDataKey")
 
@@ -239,12 +221,12 @@ def _put_objects(resources: Resources, setting: str) -> Statements:
 def _replace_objects(resources: Resources, setting: str) -> Statements:
     """Yield what putting and deleting objects needs."""
     yield from _put_objects(resources, setting)
-    objects = resources.buckets[setting].arn_for_objects("*")
+    objects = resources.state.buckets.by_setting[setting].arn_for_objects("*")
     yield _allow(f"Delete{_name(setting)}", ["s3:DeleteObject"], [objects])
 
 
 def _items(resources: Resources, setting: str, *actions: str) -> Statements:
-    table = resources.tables[setting].table_arn
+    table = resources.state.tables.by_setting[setting].table_arn
     yield _allow(f"Items{_name(setting)}", [f"dynamodb:{action}" for action in actions], [table])
     # DynamoDB decrypts the table's key in the caller's name, for writing too.
     yield _use_key(resources, setting, "dynamodb", "Items", "kms:Decrypt", "kms:DescribeKey")
@@ -257,11 +239,11 @@ def _use_key(
     through = {"StringEquals": {"kms:ViaService": f"{service}.{resources.stack.region}.amazonaws.com"}}
     key = key_of(setting)
     sid = f"{purpose}{service.capitalize()}Key{key.capitalize()}"
-    return _allow(sid, actions, [resources.keys[key].key_arn], through)
+    return _allow(sid, actions, [resources.state.keys.by_name[key].key_arn], through)
 
 
 def _secrets(resources: Resources, *others: str) -> Statements:
-    yield _allow("Secrets", ["secretsmanager:GetSecretValue"], [resources.pseudonym_key, *others])
+    yield _allow("Secrets", ["secretsmanager:GetSecretValue"], [resources.state.pseudonym_key, *others])
     yield _use_key(resources, "pseudonym_key", "secretsmanager", "Read", "kms:Decrypt")
 
 
@@ -269,21 +251,26 @@ def _emit(resources: Resources) -> iam.PolicyStatement:
     return _allow("Emit", ["events:PutEvents"], [resources.bus.event_bus_arn])
 
 
-def _send(queue: sqs.IQueue, sid: str) -> iam.PolicyStatement:
-    return _allow(sid, ["sqs:SendMessage"], [queue.queue_arn])
+def _send(resources: Resources, stage: str, sid: str) -> iam.PolicyStatement:
+    return _allow(sid, ["sqs:SendMessage"], [resources.queues[stage].queue.queue_arn])
 
 
 def _read_flags(resources: Resources) -> iam.PolicyStatement:
-    actions = ["appconfig:StartConfigurationSession", "appconfig:GetLatestConfiguration"]
-    return _allow("ReadFlags", actions, [resources.flags])
+    actions = _appconfig("StartConfigurationSession", "GetLatestConfiguration")
+    return _allow("ReadFlags", actions, [resources.moratoria.flags_arn()])
 
 
 def _find_by_name(*actions: str) -> iam.PolicyStatement:
-    return _allow("FindByName", [f"appconfig:{action}" for action in actions], ["*"])
+    return _allow("FindByName", _appconfig(*actions), ["*"])
 
 
-def _control_plane(resources: Resources) -> list[str]:
-    return [*resources.control_plane, *resources.strategies]
+def _deploy_flags(resources: Resources, *actions: str) -> iam.PolicyStatement:
+    targets = [*resources.moratoria.control_plane(), *resources.moratoria.strategies()]
+    return _allow("DeployFlags", _appconfig(*actions), targets)
+
+
+def _appconfig(*actions: str) -> list[str]:
+    return [f"appconfig:{action}" for action in actions]
 
 
 def _allow(

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from abeyance.deployment.settings import UNITS, DeploymentSettings
+from abeyance.deployment.settings import DeploymentSettings
 from infra import functions, layers, loopback
 from infra.config import ROOT, Config
 from infra.loopback import HttpReply, HttpRequest
@@ -186,7 +186,7 @@ def _variables(spec: functions.FunctionSpec, *path: Path | str) -> dict[str, str
     )
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))},
-        **settings.environment_of(UNITS[spec.name]),
+        **settings.environment_of(spec.settings),
         "PYTHONPATH": os.pathsep.join(str(part) for part in path),
         # A function cannot write into its layers on Lambda.
         "PYTHONDONTWRITEBYTECODE": "1",

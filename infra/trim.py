@@ -1,4 +1,4 @@
-"""What makes a layer smaller and quicker to start from: bytecode, and an AWS client without what nobody calls.
+"""Make a layer smaller and quicker to start from: add bytecode, and trim the AWS client to the operations called.
 
 Lambda cannot write beside a layer's files, so without bytecode in the layer every cold start compiles every module
 again. Milliseconds below are of one core of a desktop machine, see docs/operations.md.
@@ -60,7 +60,7 @@ _STARFIELD = "Starfield Services Root Certificate Authority - G2"
 
 
 def aws_client(packages: Path) -> None:
-    """Take out of botocore what only describes what no function calls, or describes it to people.
+    """Remove from botocore the descriptions of operations that no function calls, and all documentation.
 
     22 MB become 4, and four clients take 35 ms to make where they took 135: most of that was reading JSON.
     """
@@ -85,7 +85,7 @@ def aws_client(packages: Path) -> None:
 
 
 def _trim_service(folder: Path, calls: tuple[str, ...]) -> None:
-    """Leave of a service's description what these calls need, as plain JSON: reading is quicker than unpacking."""
+    """Reduce a service's description to these calls, as plain JSON: reading it is quicker than unpacking."""
     for path in list(folder.iterdir()):
         content = json.loads(
             gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -104,7 +104,7 @@ def _trim_service(folder: Path, calls: tuple[str, ...]) -> None:
 
 
 def _reachable(shapes: dict[str, Any], operations: dict[str, Any]) -> dict[str, Any]:
-    """The shapes that the operations are made of."""
+    """Return the shapes that the operations refer to."""
     found: dict[str, Any] = {}
     waiting: list[Any] = [operations]
     while waiting:
@@ -122,8 +122,8 @@ def _reachable(shapes: dict[str, Any], operations: dict[str, Any]) -> dict[str, 
 
 def _without_prose(value: Any) -> Any:
     if isinstance(value, dict):
-        # The name has to stay, botocore looks for it here and there. A member of a shape may have it too; then it is
-        # no text.
+        # The key has to stay, because botocore reads it in places. It may also be a member of a shape, and then its
+        # value is no text.
         return {
             name: "" if name == "documentation" and isinstance(item, str) else _without_prose(item)
             for name, item in value.items()
@@ -136,7 +136,7 @@ def _compact(value: Any) -> str:
 
 
 def _authorities(everybody: Path, amazon: Path) -> None:
-    """The few certificates of botocore's list that AWS's endpoints are signed with.
+    """Copy the few certificates of botocore's list that sign AWS's endpoints.
 
     Every new connection reads the list again: 17 ms for all 126, 1 ms for these, on a whole core; the gate opens four
     connections for its first photo, on a seventh of one.
@@ -150,9 +150,10 @@ def _authorities(everybody: Path, amazon: Path) -> None:
 
 
 def bytecode(packages: Path, python: str) -> None:
-    """Compile every module for a Python ``3.x``, if this machine has one; checked against nothing when it is read.
+    """Compile every module for a Python ``3.x``, if this machine has one.
 
-    The time of a file, which Python would look at otherwise, is not the same in a layer.
+    Bytecode is not compared with its source, because modification times, which Python would compare, change in a
+    layer.
     """
     command = interpreter(python)
     if not command or not packages.is_dir():
@@ -170,7 +171,7 @@ def bytecode(packages: Path, python: str) -> None:
 
 @functools.cache
 def interpreter(python: str) -> str:
-    """A Python of that version on this machine, or an empty string: then functions start more slowly."""
+    """Return a Python of that version on this machine, or an empty string: then functions start more slowly."""
     home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     candidates = [
         sys.executable,
@@ -191,5 +192,5 @@ def interpreter(python: str) -> str:
 
 
 def recipe(python: str) -> bytes:
-    """What the work of this module depends on, beside what it is done to."""
+    """Return what the result of this module depends on, besides the packages."""
     return Path(__file__).read_bytes() + (b"compiled" if interpreter(python) else b"")

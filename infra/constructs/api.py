@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 
 from constructs import Construct
 from infra.config import Config
-from infra.constructs.logs import retention
+from infra.constructs.logs import log_group
 
 
 class Api(Construct):
-    """``POST /`` with JSON 1.1, which is all that the protocol has.
+    """The protocol's one route, ``POST /`` with JSON 1.1.
 
     API Gateway verifies signatures made for ``execute-api``; docs/deploy.md shows the one line by which an AWS SDK
     signs its Rekognition requests so.
@@ -23,9 +21,7 @@ class Api(Construct):
         self, scope: Construct, construct_id: str, config: Config, function: lambda_.IFunction
     ) -> None:
         super().__init__(scope, construct_id)
-        access = logs.LogGroup(
-            self, "Access", retention=retention(config.log_days), removal_policy=RemovalPolicy.DESTROY
-        )
+        access = log_group(self, "Access", config)
         self.rest = apigateway.RestApi(
             self,
             "Rest",
@@ -36,7 +32,7 @@ class Api(Construct):
             deploy_options=apigateway.StageOptions(
                 stage_name="live",
                 access_log_destination=apigateway.LogGroupLogDestination(access),
-                # Neither who nor from where: what was decided for whom is on the ledger.
+                # Without caller and address: the ledger has the decisions and for whom they were.
                 access_log_format=apigateway.AccessLogFormat.custom(
                     '{"request":"$context.requestId","time":"$context.requestTimeEpoch",'
                     '"status":"$context.status","latency":"$context.responseLatency",'

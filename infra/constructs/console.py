@@ -1,4 +1,4 @@
-"""The console: a user pool for its people, an HTTP API for its pages, the key of its sessions.
+"""The console: a user pool for its users, an HTTP API for its pages, the key of its sessions.
 
 ::
 
@@ -19,14 +19,13 @@ from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
-from aws_cdk import aws_secretsmanager as secretsmanager
 
 from abeyance.console.roles import Role
 from constructs import Construct
 from infra import functions
 from infra.config import ROOT, Config
-from infra.constructs.logs import retention
+from infra.constructs.logs import log_group
+from infra.constructs.secret import generated_secret
 
 _ABOUT = {
     Role.REVIEWER: "Judges comparisons",
@@ -38,7 +37,7 @@ _ABOUT = {
 class People(Construct):
     """A Cognito user pool with a group for each role. Nobody signs up; an administrator invites.
 
-    It outlives deployments: who somebody is to the rule of two and to the ledger is their subject here.
+    It outlives deployments, because its subjects identify people in the rule of two and on the ledger.
     """
 
     def __init__(self, scope: Construct, construct_id: str, config: Config, removal: RemovalPolicy) -> None:
@@ -52,7 +51,7 @@ class People(Construct):
             sign_in_case_sensitive=False,
             standard_attributes=cognito.StandardAttributes(
                 email=cognito.StandardAttribute(required=True, mutable=True),
-                # What stands at the head of their pages.
+                # Shown at the head of their pages.
                 fullname=cognito.StandardAttribute(required=True, mutable=True),
             ),
             password_policy=cognito.PasswordPolicy(
@@ -64,10 +63,10 @@ class People(Construct):
                 temp_password_validity=Duration.days(3),
             ),
             mfa=cognito.Mfa.REQUIRED,
-            # No SMS: numbers are taken over, and a role to send them would be one more.
+            # No SMS: numbers can be taken over, and sending needs one more role.
             mfa_second_factor=cognito.MfaSecondFactor(otp=True, sms=False),
             account_recovery=cognito.AccountRecovery.EMAIL_ONLY,
-            # What refuses passwords that are known to be stolen, and sign-ins that look like somebody else's.
+            # Refuses passwords that are known to be stolen, and suspicious sign-ins.
             feature_plan=cognito.FeaturePlan.PLUS,
             standard_threat_protection_mode=cognito.StandardThreatProtectionMode.FULL_FUNCTION,
             deletion_protection=removal is RemovalPolicy.RETAIN,
@@ -83,7 +82,7 @@ class People(Construct):
             )
         self.pool.add_domain(
             "SignIn",
-            # Unique among everybody's in the region.
+            # Must be unique in the region.
             cognito_domain=cognito.CognitoDomainOptions(
                 domain_prefix=f"{config.name}-{Stack.of(self).account}"
             ),
@@ -91,12 +90,12 @@ class People(Construct):
 
     @property
     def issuer(self) -> str:
-        """As its tokens and its discovery document name it."""
+        """The issuer in its tokens and its discovery document."""
         return f"https://{self.pool.user_pool_provider_name}"
 
 
 class Console(Construct):
-    """The API first, because the function must be told its address; :meth:`serve` puts the function behind it."""
+    """The console's HTTP API, made first because the function needs its address; :meth:`serve` adds the function."""
 
     def __init__(
         self, scope: Construct, construct_id: str, config: Config, *, people: People | None, key: kms.IKey
@@ -112,22 +111,12 @@ class Console(Construct):
         )
         self._stage()
         self.url = f"{self._api.api_endpoint}/console"
-        made = secretsmanager.Secret(
-            self,
-            "SessionKey",
-            description="Signs the console's sessions. Another value ends them all",
-            encryption_key=key,
-            generate_secret_string=secretsmanager.SecretStringGenerator(
-                password_length=64, exclude_punctuation=True
-            ),
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        resource = made.node.default_child
-        assert isinstance(resource, secretsmanager.CfnSecret)
+        about = "Signs the console's sessions. Another value ends them all"
+        session_key = generated_secret(self, "SessionKey", about, key, RemovalPolicy.DESTROY)
         #: ARNs of what the function reads; the user pool is asked for its client's secret.
-        self.secrets = [resource.attr_id]
+        self.secrets = [session_key]
         self.user_pool = ""
-        self.environment = {"ABEYANCE_CONSOLE_KEY": f"secret:{resource.attr_id}"}
+        self.environment = {"ABEYANCE_CONSOLE_KEY": f"secret:{session_key}"}
         if people:
             client = self._client(people)
             self.user_pool = people.pool.user_pool_arn
@@ -145,35 +134,35 @@ class Console(Construct):
             self.environment["ABEYANCE_ACCURACY_REPORT"] = "/var/task/accuracy.html"
 
     def serve(self, function: lambda_.IFunction) -> None:
-        """Put the function behind the console's paths, and nothing behind any other."""
+        """Route the console's paths to the function, and no others."""
         integration = integrations.HttpLambdaIntegration(
             "Function", function, payload_format_version=apigateway.PayloadFormatVersion.VERSION_2_0
         )
         for path in ("/console", "/console/{page+}"):
             self._api.add_routes(
                 path=path,
-                # The pages know which; what they do not know is refused there.
+                # The application refuses the methods that a page does not have.
                 methods=[apigateway.HttpMethod.ANY],
                 integration=integration,
             )
 
     def _stage(self) -> None:
-        access = logs.LogGroup(
-            self, "Access", retention=retention(self._config.log_days), removal_policy=RemovalPolicy.DESTROY
-        )
+        access = log_group(self, "Access", self._config)
         apigateway.CfnStage(
             self,
             "Live",
             api_id=self._api.api_id,
             stage_name="$default",
             auto_deploy=True,
-            # People read and click; more than this is a script.
-            default_route_settings=apigateway.CfnStage.RouteSettingsProperty(
-                throttling_rate_limit=20, throttling_burst_limit=50, detailed_metrics_enabled=True
-            ),
+            # More than people can click.
+            default_route_settings={
+                "throttlingRateLimit": 20,
+                "throttlingBurstLimit": 50,
+                "detailedMetricsEnabled": True,
+            },
             access_log_settings=apigateway.CfnStage.AccessLogSettingsProperty(
                 destination_arn=access.log_group_arn,
-                # Neither who nor from where, and no path, which names collections.
+                # Without caller, address and path, which names collections.
                 format='{"request":"$context.requestId","time":"$context.requestTimeEpoch",'
                 '"method":"$context.httpMethod","status":"$context.status",'
                 '"latency":"$context.responseLatency","bytes":"$context.responseLength",'
@@ -182,7 +171,7 @@ class Console(Construct):
         )
 
     def _client(self, people: People) -> cognito.UserPoolClient:
-        """The console as Cognito knows it. Tokens are looked at once, when somebody comes back, and not kept."""
+        """Return the console's registration with Cognito. Tokens are verified once, at sign-in, and not kept."""
         return cognito.UserPoolClient(
             self,
             "Client",
@@ -203,7 +192,7 @@ class Console(Construct):
 
 
 def code(config: Config) -> Path:
-    """The function's folder: ``functions/console``, with the accuracy report beside the handler if there is one."""
+    """Return the function's folder: ``functions/console``, with the accuracy report beside the handler if given."""
     own = functions.CONSOLE.folder
     if not config.accuracy_report:
         return own

@@ -1,4 +1,4 @@
-"""The embedder on ECS: GPU instances of one's own, as many as the queue in front is deep, down to none."""
+"""The embedder on ECS: GPU instances of the account's own, which scale with the queue in front, down to none."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from infra.constructs.image import EmbedderImage
 from infra.constructs.logs import retention
 
 PORT = 8080
+_SUBNETS = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
 #: Minutes without a message after which no instance is kept.
 _QUIET_MINUTES = 15
-#: Services that functions and instances call; nothing here has a way to the internet.
+#: Services that functions and instances call; the network has no way to the internet.
 _INTERFACES = {
     "Events": ec2.InterfaceVpcEndpointAwsService.EVENTBRIDGE,
     "Flags": ec2.InterfaceVpcEndpointAwsService.APPCONFIGDATA,
@@ -44,7 +45,7 @@ class EcsEmbedder(Construct):
         super().__init__(scope, construct_id)
         self._config = config
         self.vpc = self._network()
-        #: The group of the functions that may call.
+        #: The security group of the functions that may call.
         self.callers = ec2.SecurityGroup(
             self,
             "Callers",
@@ -58,7 +59,7 @@ class EcsEmbedder(Construct):
             "Balancer",
             vpc=self.vpc,
             internet_facing=False,
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            vpc_subnets=_SUBNETS,
             drop_invalid_header_fields=True,
             deletion_protection=config.removal == "retain",
         )
@@ -111,7 +112,7 @@ class EcsEmbedder(Construct):
             role=iam.Role(
                 self,
                 "InstanceRole",
-                description="What a GPU instance may do: join its cluster",
+                description="Permissions of a GPU instance: join its cluster",
                 assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
             ),
             security_group=ec2.SecurityGroup(
@@ -125,7 +126,7 @@ class EcsEmbedder(Construct):
             self,
             "Group",
             vpc=self.vpc,
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            vpc_subnets=_SUBNETS,
             launch_template=template,
             min_capacity=0,
             max_capacity=self._config.max_gpus,
@@ -167,17 +168,17 @@ class EcsEmbedder(Construct):
                 ecs.CapacityProviderStrategy(capacity_provider=provider.capacity_provider_name, weight=1)
             ],
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            vpc_subnets=_SUBNETS,
             enable_execute_command=False,
         )
 
     def _scale(self, service: ecs.Ec2Service) -> None:
-        """By the queue, which is what the photos' owners wait for: out at once, and to nothing after a quiet while.
+        """Scale by the queue: out at once, and to no instance after :data:`_QUIET_MINUTES`.
 
-        A queue whose consumers keep up has nothing visible whenever it is sampled, so what was received counts as
-        well; and what is put back while nothing serves is in flight.
+        A queue whose consumers keep up has no visible messages when it is sampled, so received messages count as
+        well; messages that were returned while nothing serves are in flight.
         """
-        seen = {
+        metrics = {
             "visible": ("ApproximateNumberOfMessagesVisible", "Maximum"),
             "flying": ("ApproximateNumberOfMessagesNotVisible", "Maximum"),
             "received": ("NumberOfMessagesReceived", "Sum"),
@@ -192,10 +193,10 @@ class EcsEmbedder(Construct):
                     statistic=statistic,
                     region=Stack.of(self).region,
                 )
-                for name, (metric, statistic) in seen.items()
+                for name, (metric, statistic) in metrics.items()
             },
             period=Duration.minutes(1),
-            label="Messages that want templates",
+            label="Messages that wait for templates",
         )
         most = self._config.max_gpus
         tasks = service.auto_scale_task_count(min_capacity=0, max_capacity=most)
@@ -220,12 +221,12 @@ class EcsEmbedder(Construct):
         quiet = cloudwatch.Alarm(
             self,
             "Quiet",
-            alarm_description="Nothing wants templates: the service goes to rest",
+            alarm_description="No message waits for templates: scale to no instance",
             metric=wanted,
             comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             threshold=1,
             evaluation_periods=_QUIET_MINUTES,
-            # SQS says nothing of a queue that was not used for hours.
+            # SQS reports no metrics for a queue that was not used for hours.
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
         quiet.add_alarm_action(actions.ApplicationScalingAction(rest))

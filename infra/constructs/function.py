@@ -1,4 +1,4 @@
-"""A Lambda function with a role, a policy and a log group of its own."""
+"""A Lambda function with its own role, policy and log group."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.layers import Layers
-from infra.constructs.logs import retention
+from infra.constructs.logs import log_group
 from infra.functions import FunctionSpec
 
 if TYPE_CHECKING:
@@ -38,15 +37,8 @@ class Function(Construct):
         network: EcsEmbedder | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.spec = spec
         name = function_name(config, spec.name)
-        self.logs = logs.LogGroup(
-            self,
-            "Logs",
-            log_group_name=f"/aws/lambda/{name}",
-            retention=retention(config.log_days),
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        self.logs = log_group(self, "Logs", config, f"/aws/lambda/{name}")
         self.role = iam.Role(
             self,
             "Role",

@@ -6,7 +6,6 @@ from aws_cdk import Stack
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as assets
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_iam as iam
 
 from constructs import Construct
 from infra.config import ROOT, Config
@@ -44,18 +43,3 @@ class EmbedderImage(Construct):
             self.repository = built.repository
             self.uri = built.image_uri
             self.container = ecs.ContainerImage.from_docker_image_asset(built)
-
-    def pull_statements(self) -> list[iam.PolicyStatement]:
-        """Return what pulling the image needs; the token is for the registry as a whole."""
-        return [
-            iam.PolicyStatement(sid="RegistryToken", actions=["ecr:GetAuthorizationToken"], resources=["*"]),
-            iam.PolicyStatement(
-                sid="Pull",
-                actions=[
-                    "ecr:BatchGetImage",
-                    "ecr:GetDownloadUrlForLayer",
-                    "ecr:BatchCheckLayerAvailability",
-                ],
-                resources=[self.repository.repository_arn],
-            ),
-        ]

@@ -163,7 +163,7 @@ class FlagPipeline(Construct):
         self, scope: Construct, construct_id: str, config: Config, statements: Sequence[iam.PolicyStatement]
     ) -> None:
         super().__init__(scope, construct_id)
-        self.policy = iam.ManagedPolicy(
+        iam.ManagedPolicy(
             self,
             "Policy",
             managed_policy_name=f"{config.name}-flag-pipeline-{Stack.of(self).region}",

@@ -9,12 +9,12 @@ from aws_cdk import aws_sqs as sqs
 
 from constructs import Construct
 
-#: Long enough for somebody to come back from a long weekend and a holiday.
+#: SQS's maximum.
 DEAD_LETTER_DAYS = 14
 
 
 def queue(scope: Construct, construct_id: str, name: str, **properties: Any) -> sqs.Queue:
-    """A queue that is FIFO if its name says so; whoever puts the same FIFO message twice has put it once."""
+    """Add a queue, FIFO if its name ends so; a FIFO queue takes the same message only once."""
     fifo = name.endswith(".fifo")
     return sqs.Queue(
         scope,
@@ -29,5 +29,5 @@ def queue(scope: Construct, construct_id: str, name: str, **properties: Any) -> 
 
 
 def dead_letter_queue(scope: Construct, construct_id: str, name: str, **properties: Any) -> sqs.Queue:
-    """A queue where messages wait for a person."""
+    """Add a queue where messages wait for a person."""
     return queue(scope, construct_id, name, retention_period=Duration.days(DEAD_LETTER_DAYS), **properties)

@@ -42,7 +42,8 @@ class SageMakerEmbedder(Construct):
             actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
             resources=[log_group],
         )
-        policy = iam.Policy(self, "Policy", statements=[*image.pull_statements(), write_log], roles=[role])
+        policy = iam.Policy(self, "Policy", statements=[write_log], roles=[role])
+        pull = image.repository.grant_pull(role)
         model = sagemaker.CfnModel(
             self,
             "Model",
@@ -73,6 +74,7 @@ class SageMakerEmbedder(Construct):
             ],
         )
         endpoint_config.node.add_dependency(policy)
+        pull.apply_before(model, endpoint_config)
         endpoint = sagemaker.CfnEndpoint(
             self,
             "Endpoint",

@@ -17,16 +17,16 @@ from constructs import Construct, IDependable
 from infra.constructs.function import Function
 from infra.constructs.queue import DEAD_LETTER_DAYS, dead_letter_queue, queue
 
-#: All decisions are one group, so that there is one order.
+#: Message group of every decision, so that they have one order.
 _GROUP = "ledger"
 
-#: Days that a message may wait, by whether its queue is FIFO. A dead letter keeps the age that it had, so its queue has
-#: to keep it for longer; in a FIFO queue its days begin anew, and there a message is a decision not yet recorded.
+#: Days that a message may wait, by whether its queue is FIFO. A dead letter of a standard queue keeps its age, so its
+#: queue keeps it for longer; in a FIFO queue its days begin anew, and there a message is a decision not yet recorded.
 _WAITING_DAYS = {False: 4, True: DEAD_LETTER_DAYS}
 
 
 class StageQueue(Construct):
-    """Where a stage's events wait. It is made before the functions, because one of them puts into the ledger's."""
+    """The queue of a stage, made before the functions, because some of them send to the ledger's."""
 
     def __init__(self, scope: Construct, construct_id: str, stage: topology.Stage) -> None:
         super().__init__(scope, construct_id)
@@ -42,14 +42,14 @@ class StageQueue(Construct):
         )
 
     def subscribe(self, bus: events.IEventBus, settings: DeploymentSettings, undelivered: sqs.IQueue) -> None:
-        """One rule for each subscription, with this queue as its target."""
+        """Add a rule for each subscription, with this queue as its target."""
         for number, subscription in enumerate(self.stage.consumes):
             pattern: dict[str, Any] = subscription.pattern(settings)
             rule = events.Rule(
                 self,
                 f"Rule{number}",
                 description=f"To {self.stage.name}: {', '.join(subscription.detail_types) or 'everything'}",
-                # None is the account's own bus, where S3 publishes.
+                # None: the account's default bus, where S3 publishes.
                 event_bus=None if subscription.default_bus else bus,
                 event_pattern=events.EventPattern(
                     source=pattern["source"],
@@ -66,7 +66,7 @@ class StageQueue(Construct):
             )
 
     def feed(self, function: Function, policy: IDependable) -> None:
-        """Let the function have what waits, in batches, as many at a time as the topology says."""
+        """Feed the function in batches, with as many invocations at a time as the topology allows."""
         mapping = lambda_.EventSourceMapping(
             self,
             "Mapping",
@@ -79,11 +79,11 @@ class StageQueue(Construct):
             max_concurrency=self.stage.max_concurrency,
             report_batch_item_failures=True,
         )
-        # Lambda looks whether the role may receive when the mapping is made.
+        # Lambda checks the role's permission when the mapping is made.
         mapping.node.add_dependency(policy)
 
     def receive_statement(self) -> iam.PolicyStatement:
-        """What the function behind the queue must be allowed."""
+        """Return the permission of the function behind the queue."""
         return iam.PolicyStatement(
             sid="Receive",
             actions=["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],

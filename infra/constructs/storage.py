@@ -71,7 +71,6 @@ class Buckets(Construct):
             lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(config.log_days))],
             removal_policy=removal,
         )
-        self.access_logs = logs
         self.by_setting: dict[str, s3.Bucket] = {}
         for bucket in topology.BUCKETS:
             key = keys.by_name[key_of(bucket.setting)]

@@ -1,4 +1,4 @@
-"""What functions do now and then, from the topology's schedules."""
+"""The scheduled tasks of functions, from :mod:`abeyance.pipeline.topology`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Tasks(Construct):
                 targets.LambdaFunction(
                     functions[schedule.function].function,
                     event=events.RuleTargetInput.from_object({"task": schedule.task}),
-                    # The next one comes soon enough.
+                    # The next run comes soon enough.
                     retry_attempts=0,
                 )
             )

@@ -1,4 +1,4 @@
-"""The GPU: an endpoint of its own lifetime, which is hours where the rest's is months."""
+"""The stack of the GPU, whose endpoint is replaced more often than the rest."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from infra.constructs.sagemaker import SageMakerEmbedder
 
 
 class EmbeddingStack(Stack):
-    """Only where ``embedder`` is not ``local``."""
+    """The endpoint that makes templates, where ``embedder`` is not ``local``."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config, **properties: Any) -> None:
         super().__init__(scope, construct_id, description="Abeyance: templates on a GPU", **properties)
-        # W3005: the library says twice what a service waits for.
+        # W3005: the library states some dependencies of a service twice.
         self.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W3005"]}})
         image = EmbedderImage(self, "Image", config)
         self.ecs: EcsEmbedder | None = None
@@ -30,7 +30,7 @@ class EmbeddingStack(Stack):
 
     @property
     def setting(self) -> str:
-        """How functions find the endpoint: ``Settings.embedder``."""
+        """The setting ``embedder``, by which functions find the endpoint."""
         made = self.ecs or self.sagemaker
         assert made is not None
         return made.setting

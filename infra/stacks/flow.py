@@ -1,4 +1,4 @@
-"""What a deployment replaces: bus, queues, functions, flags, API, alarms."""
+"""The stack that a deployment replaces: bus, queues, functions, flags, API, alarms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_cdk import CfnOutput, Stack
 
-from abeyance.deployment.settings import UNITS, DeploymentSettings
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.pipeline import topology
 from constructs import Construct
 from infra import functions, permissions
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class FlowStack(Stack):
-    """The way of a photo, from the topology."""
+    """The way of a photo, built from :mod:`abeyance.pipeline.topology`."""
 
     def __init__(
         self,
@@ -44,15 +44,13 @@ class FlowStack(Stack):
         bus = EventBus(self, "Events", config)
         queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
         moratoria = Moratoria(self, "Moratoria", config)
-        ledger_queue = queues[topology.LEDGER.name].queue
-        names: dict[str, Any] = {
-            **{name: made.bucket_name for name, made in state.buckets.by_setting.items()},
-            **{name: made.table_name for name, made in state.tables.by_setting.items()},
-        }
+        buckets = {name: made.bucket_name for name, made in state.buckets.by_setting.items()}
+        tables = {name: made.table_name for name, made in state.tables.by_setting.items()}
         settings = DeploymentSettings.of(
-            **names,
+            **buckets,
+            **tables,
             event_bus=bus.bus.event_bus_name,
-            ledger_queue=ledger_queue.queue_url,
+            ledger_queue=queues[topology.LEDGER.name].queue.queue_url,
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
             pseudonym_key=f"secret:{state.pseudonym_key}",
             flags=moratoria.setting,
@@ -70,16 +68,17 @@ class FlowStack(Stack):
         self._config, self._embedding = config, embedding
         self._layers = Layers(self, "Layers", config)
         announcements = Announcements(self, "Announcements", config, bus.bus)
-        self._announcing = {
-            "ABEYANCE_ANNOUNCEMENT_GROUP": announcements.group_name,
-            "ABEYANCE_ANNOUNCEMENT_ROLE": announcements.role.role_arn,
-        }
         console = (
             Console(self, "Console", config, people=state.people, key=state.keys.by_name["records"])
             if config.console
             else None
         )
-        own = {"flags": self._announcing}
+        own = {
+            "flags": {
+                "ABEYANCE_ANNOUNCEMENT_GROUP": announcements.group_name,
+                "ABEYANCE_ANNOUNCEMENT_ROLE": announcements.role.role_arn,
+            }
+        }
         if console:
             own["console"] = {
                 **console.environment,
@@ -92,32 +91,23 @@ class FlowStack(Stack):
         }
 
         alarms = Alarms(self, "Alarms", config, queues=queues, functions=made, undelivered=bus.undelivered)
-        # The flags function's policy names the profile, the profile the function; hence the order.
+        # The policy of the function flags names the profile, and the profile names the function; hence the order.
         policies = {}
         moratoria.complete(made["flags"].function, alarms.for_rollback)
         resources = permissions.Resources(
             stack=self,
-            keys=state.keys.by_name,
-            buckets=state.buckets.by_setting,
-            tables=state.tables.by_setting,
-            pseudonym_key=state.pseudonym_key,
+            state=state,
             bus=bus.bus,
-            ledger_queue=ledger_queue,
-            recognize_queue=queues[topology.RECOGNIZE.name].queue,
-            flags=moratoria.flags_arn(),
-            control_plane=moratoria.control_plane(),
-            strategies=moratoria.strategies(),
-            flags_function=made["flags"].function.function_arn,
-            announcements=announcements.schedules_arn,
-            announcer=announcements.role.role_arn,
-            endpoint=embedding.sagemaker.arns if embedding and embedding.sagemaker else [],
-            vector_index=state.vector_index,
-            console_secrets=console.secrets if console else [],
-            user_pool=console.user_pool if console else "",
+            queues=queues,
+            moratoria=moratoria,
+            announcements=announcements,
+            flags_function=made["flags"].function,
+            embedding=embedding,
+            console=console,
         )
         for name, function in made.items():
-            own = [queues[name].receive_statement()] if name in queues else []
-            policies[name] = function.allow([*own, *permissions.of(name, resources)])
+            receive = [queues[name].receive_statement()] if name in queues else []
+            policies[name] = function.allow([*receive, *permissions.of(name, resources)])
         moratoria.first_deployment.node.add_dependency(policies["flags"])
         for name, queue in queues.items():
             queue.subscribe(bus.bus, settings, bus.undelivered)
@@ -133,9 +123,9 @@ class FlowStack(Stack):
         FlagPipeline(self, "FlagPipeline", config, permissions.of_flag_pipeline(resources))
         alarms.watch_api(api.rest)
         Dashboard(self, "Dashboard", config, queues=queues, functions=made)
-        # W6001: an output made of imports is what this one is for.
+        # W6001: the output consists of imports on purpose.
         self.add_metadata("cfn-lint", {"config": {"ignore_checks": ["W6001"]}})
-        #: What ``abeyance`` on an operator's machine must be told; ``make env`` prints it for a shell.
+        # The settings of ``abeyance`` on an operator's machine; ``make env`` prints them for a shell.
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
         CfnOutput(self, "RekognitionUrl", value=api.rest.url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
@@ -148,15 +138,15 @@ class FlowStack(Stack):
             self._config,
             spec,
             layers=self._layers,
-            environment={**self._settings.environment_of(UNITS[spec.name]), **self._runtime, **own},
+            environment={**self._settings.environment_of(spec.settings), **self._runtime, **own},
             code=code(self._config) if spec is functions.CONSOLE else spec.folder,
             network=self._embedding.ecs if self._embedding and spec.name in ("recognize", "api") else None,
         )
 
 
 def _runtime(config: Config) -> dict[str, str]:
-    """What is the runtime's affair and not ours."""
+    """Return the variables that depend on where functions run."""
     if config.emulator:
-        # An emulator's functions run on this Python, which has what the runtime layers would bring.
+        # An emulator's functions run on this Python, which has the packages of the runtime layers.
         return {"PYTHONPATH": sysconfig.get_path("purelib")}
     return functions.runtime_environment()

@@ -1,21 +1,21 @@
-"""What outlives every deployment: keys, buckets, tables, the secret."""
+"""The stack that outlives every deployment: keys, buckets, tables, the secret."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from aws_cdk import RemovalPolicy, Stack
-from aws_cdk import aws_secretsmanager as secretsmanager
 
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.console import People
 from infra.constructs.function import role_name
+from infra.constructs.secret import generated_secret
 from infra.constructs.storage import Buckets, Keys, Tables, add_vector_index
 
 
 class StateStack(Stack):
-    """Destroying it destroys evidence, so by default everything in it is retained."""
+    """Keys, buckets, tables and users. Destroying them destroys evidence, so by default everything is retained."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config, **properties: Any) -> None:
         super().__init__(
@@ -35,21 +35,15 @@ class StateStack(Stack):
         self.vector_index = ""
         if config.vector_index:
             self.vector_index = add_vector_index(self.tables.by_setting["gallery_table"], config)
-        pseudonym_key = secretsmanager.Secret(
+        #: ARN of the secret.
+        self.pseudonym_key = generated_secret(
             self,
             "PseudonymKey",
-            description="Hides object keys in the ledger. Never rotate it: old entries would be lost to search",
-            encryption_key=self.keys.by_name["records"],
-            generate_secret_string=secretsmanager.SecretStringGenerator(
-                password_length=64, exclude_punctuation=True
-            ),
-            removal_policy=removal,
+            "Hides object keys in the ledger. Never rotate it: old entries would be lost to search",
+            self.keys.by_name["records"],
+            removal,
         )
-        resource = pseudonym_key.node.default_child
-        assert isinstance(resource, secretsmanager.CfnSecret)
-        #: Its ARN; ``Ref`` is the same in AWS, but only the name on an emulator.
-        self.pseudonym_key = resource.attr_id
-        #: Who signs in at the console, unless another provider says so.
+        #: The console's users, unless another identity provider has them.
         self.people = (
             People(self, "People", config, removal) if config.console and not config.console_issuer else None
         )
