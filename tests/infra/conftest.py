@@ -1,4 +1,4 @@
-"""Synthesised templates, made once a run, without bundling layers."""
+"""Synthesised templates, made once a run, without building layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Synthesise = Callable[..., Templates]
 
 @pytest.fixture(scope="session")
 def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Synthesise:
-    """``synthesise(embedder="local", …)`` gives templates by stack name; the same choices are made once."""
+    """Return a function: ``synthesise(embedder="local", …)`` returns templates by stack name, cached by choices."""
     pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
     from infra import nodejs
 

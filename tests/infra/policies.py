@@ -44,7 +44,7 @@ class Statement(NamedTuple):
 
 
 def statements(templates: Templates) -> Iterator[Statement]:
-    """Every statement of every identity policy; the owner is the role's logical id, or the policy's own."""
+    """Yield every statement of every identity policy; its owner is the role's logical id, or the policy's own."""
     for template in templates.values():
         for name, resource in template["Resources"].items():
             properties = resource.get("Properties", {})
@@ -57,7 +57,7 @@ def statements(templates: Templates) -> Iterator[Statement]:
 
 
 def roles(templates: Templates) -> dict[str, str]:
-    """Role of each function, by the function's folder."""
+    """Return the role of each function, by the function's folder."""
     found = {}
     for template in templates.values():
         for resource in template["Resources"].values():
@@ -68,7 +68,7 @@ def roles(templates: Templates) -> dict[str, str]:
 
 
 def may(owner: str, action: str, resource: str, templates: Templates) -> bool:
-    """Whether the owner's policies allow an action on a resource, whatever the conditions of an allow."""
+    """Return True if the owner's policies allow an action on a resource, under whatever conditions."""
     own = [found for found in statements(templates) if found.owner == owner]
     applies = [
         found for found in own if _matches(found.actions, action) and _matches(found.resources, resource)
@@ -79,12 +79,12 @@ def may(owner: str, action: str, resource: str, templates: Templates) -> bool:
 
 
 def owners_of(action: str, resource: str, templates: Templates) -> set[str]:
-    """Every owner that may."""
+    """Return every owner whose policies allow the action."""
     return {found.owner for found in statements(templates) if may(found.owner, action, resource, templates)}
 
 
 def text(value: Any, templates: Templates) -> str:
-    """A value of a template with its functions written out."""
+    """Return a value of a template with its functions written out."""
     if isinstance(value, str):
         return value
     ((function, argument),) = value.items()

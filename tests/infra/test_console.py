@@ -1,4 +1,4 @@
-"""The console as it is deployed: who signs in, by which door, and what stands in no environment variable."""
+"""The console as it is deployed: its users, its API, and no secret in an environment variable."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_people_are_invited_and_have_a_second_factor(templates: Templates) -> No
     assert groups == {str(role) for role in Role}
 
 
-def test_the_console_is_a_confidential_client_with_one_way_back(templates: Templates) -> None:
+def test_the_console_is_a_confidential_client_with_one_callback(templates: Templates) -> None:
     (client,) = _all(templates, "AWS::Cognito::UserPoolClient")
     assert client["GenerateSecret"] is True
     assert client["AllowedOAuthFlows"] == ["code"]
@@ -74,7 +74,7 @@ def test_no_secret_stands_in_an_environment_variable(templates: Templates, synth
                 assert not text(value, synthesise(**choices)).startswith("text:"), name
 
 
-def test_one_door_with_a_limit_and_a_log_that_names_nobody(templates: Templates) -> None:
+def test_one_api_with_a_rate_limit_and_an_anonymous_log(templates: Templates) -> None:
     (api,) = _all(templates, "AWS::ApiGatewayV2::Api")
     assert api["ProtocolType"] == "HTTP"
     assert "CorsConfiguration" not in api
@@ -91,7 +91,7 @@ def test_one_door_with_a_limit_and_a_log_that_names_nobody(templates: Templates)
     ]
 
 
-def test_another_provider_in_place_of_cognito(synthesise: Synthesise) -> None:
+def test_another_identity_provider_replaces_cognito(synthesise: Synthesise) -> None:
     templates = synthesise(**ELSEWHERE)
     assert not _all(templates, "AWS::Cognito::UserPool") + _all(templates, "AWS::Cognito::UserPoolClient")
     variables = _variables(templates)
@@ -105,7 +105,7 @@ def test_another_provider_in_place_of_cognito(synthesise: Synthesise) -> None:
     assert not any(action.startswith("cognito") for found in own for action in found.actions)
 
 
-def test_no_console_at_all(synthesise: Synthesise) -> None:
+def test_deployment_without_a_console(synthesise: Synthesise) -> None:
     templates = synthesise(console="false")
     assert "console" not in roles(templates)
     kinds = {
@@ -115,7 +115,7 @@ def test_no_console_at_all(synthesise: Synthesise) -> None:
     assert "ConsoleUrl" not in templates["AbeyanceFlow"]["Outputs"]
 
 
-def test_a_report_lies_beside_the_handler(tmp_path: Path) -> None:
+def test_the_report_is_packed_beside_the_handler(tmp_path: Path) -> None:
     from infra.constructs.console import code
 
     (tmp_path / "audit.html").write_text("<h1>Report</h1>")
@@ -133,6 +133,6 @@ def test_a_report_lies_beside_the_handler(tmp_path: Path) -> None:
         ({"console": "perhaps"}, "console"),
     ],
 )
-def test_choices_that_say_nothing_are_refused(given: dict[str, str], message: str) -> None:
+def test_inconsistent_choices_are_refused(given: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Config.from_context(given.get)

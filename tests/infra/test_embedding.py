@@ -1,12 +1,13 @@
-"""The embedding endpoint scales to nothing, and only those that embed reach it."""
+"""The embedding endpoint scales to zero instances, and only the functions that embed reach it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.infra.conftest import Synthesise
+from tests.infra.conftest import ROOT, Synthesise
 from tests.infra.policies import Templates, roles, statements
 from tests.infra.test_snapshot import CHOICES
 
@@ -78,3 +79,30 @@ def test_ecs_network_has_no_way_out(synthesise: Synthesise) -> None:
         if resource["Type"] == "AWS::Lambda::Function" and "VpcConfig" in resource["Properties"]
     }
     assert inside == {"abeyance-recognize", "abeyance-api"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind", "container"),
+    [
+        ("sagemaker", "AWS::SageMaker::Model", lambda found: found["PrimaryContainer"]["Environment"].keys()),
+        (
+            "ecs",
+            "AWS::ECS::TaskDefinition",
+            lambda found: {pair["Name"] for pair in found["ContainerDefinitions"][0]["Environment"]},
+        ),
+    ],
+)
+def test_the_container_has_settings_that_the_endpoint_reads(
+    synthesise: Synthesise,
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str,
+    kind: str,
+    container: Callable[[dict[str, Any]], set[str]],
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "functions")
+    from embedder.settings import Settings as EndpointSettings
+
+    given = container(_only(synthesise(**CHOICES[choice]), "AbeyanceEmbedding", kind))
+    own = {name for name in given if name.startswith("ABEYANCE_")}
+    assert own == {"ABEYANCE_EMBEDDER_MODEL"}
+    assert own <= {f"ABEYANCE_EMBEDDER_{name.upper()}" for name in EndpointSettings.__struct_fields__}

@@ -1,4 +1,4 @@
-"""What the policies promise: docs/operations.md, "Who may do what"."""
+"""The promises of the policies: docs/operations.md, "Who may do what"."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def logical(templates: Templates, kind: str, start: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(templates: Templates) -> dict[str, str]:
+def resources(templates: Templates) -> dict[str, str]:
     found = {
         name: logical(templates, "AWS::DynamoDB::Table", f"Tables{name}") for name in ("Gallery", "Ledger")
     }
@@ -50,27 +50,27 @@ def of(templates: Templates, *functions: str) -> set[str]:
     return {roles(templates)[function] for function in functions}
 
 
-def test_gate_sees_heads_and_cannot_decrypt(templates: Templates, world: dict[str, str]) -> None:
+def test_gate_reads_heads_and_cannot_decrypt(templates: Templates, resources: dict[str, str]) -> None:
     (gate,) = of(templates, "gate")
-    assert may(gate, "s3:GetObject", f"{world['UploadsBucket']}/acme/index/staff/a.jpg", templates)
-    assert not may(gate, "kms:Decrypt", world["Photos"], templates)
+    assert may(gate, "s3:GetObject", f"{resources['UploadsBucket']}/acme/index/staff/a.jpg", templates)
+    assert not may(gate, "kms:Decrypt", resources["Photos"], templates)
     denied = [found for found in statements(templates) if found.owner == gate and found.effect == "Deny"]
     assert [(found.actions, found.resources, found.conditions) for found in denied] == [
-        (("kms:Decrypt",), (world["Photos"],), {})
+        (("kms:Decrypt",), (resources["Photos"],), {})
     ]
-    assert owners_of("kms:Decrypt", world["Photos"], templates) == of(
+    assert owners_of("kms:Decrypt", resources["Photos"], templates) == of(
         templates, "detect", "recognize", "api", "console"
     )
 
 
-def test_uploads_cannot_choose_another_key(templates: Templates, world: dict[str, str]) -> None:
-    """Else an uploader could hand the gate a photo that it can read."""
+def test_uploads_cannot_choose_another_key(templates: Templates, resources: dict[str, str]) -> None:
+    """Otherwise an uploader could give the gate a photo that it can read."""
     state = templates["AbeyanceState"]["Resources"]
     (policy,) = [
         resource["Properties"]["PolicyDocument"]["Statement"]
         for resource in state.values()
         if resource["Type"] == "AWS::S3::BucketPolicy"
-        and text(resource["Properties"]["Bucket"], templates) == world["UploadsBucket"]
+        and text(resource["Properties"]["Bucket"], templates) == resources["UploadsBucket"]
     ]
     refused = {
         found["Sid"]: found["Condition"] for found in policy if found["Effect"] == "Deny" and "Sid" in found
@@ -79,13 +79,13 @@ def test_uploads_cannot_choose_another_key(templates: Templates, world: dict[str
     assert refused["OnlyKms"] == {"StringNotEquals": {header: "aws:kms"}, "Null": {header: "false"}}
     assert (
         text(refused["OnlyOurKey"]["StringNotEquals"][f"{header}-aws-kms-key-id"], templates)
-        == world["Photos"]
+        == resources["Photos"]
     )
     assert refused["NoKeyOfTheirOwn"] == {"Null": {f"{header}-customer-algorithm": "false"}}
 
 
 def test_head_needs_no_decryption() -> None:
-    """The API's own words: only with checksum mode does HEAD need the key, and botocore turns it on for GET only."""
+    """By the API's description, HEAD needs the key only in checksum mode, which botocore turns on for GET only."""
     import botocore.session
 
     s3 = botocore.session.get_session().get_service_model("s3")
@@ -104,16 +104,16 @@ def test_head_needs_no_decryption() -> None:
     ],
 )
 def test_only_recognize_api_and_the_console_read_templates(
-    templates: Templates, world: dict[str, str], action: str, what: str
+    templates: Templates, resources: dict[str, str], action: str, what: str
 ) -> None:
     """The console, because it erases."""
     readers = of(templates, "recognize", "api", "console")
-    assert owners_of(action, world[what], templates) <= readers
-    assert owners_of("s3:GetObject", f"{world['GalleryBucket']}/x", templates) == readers
+    assert owners_of(action, resources[what], templates) <= readers
+    assert owners_of("s3:GetObject", f"{resources['GalleryBucket']}/x", templates) == readers
 
 
-def test_only_the_ledger_writes_the_ledger(templates: Templates, world: dict[str, str]) -> None:
-    assert owners_of("dynamodb:PutItem", world["Ledger"], templates) == of(templates, "ledger")
+def test_only_the_ledger_writes_the_ledger(templates: Templates, resources: dict[str, str]) -> None:
+    assert owners_of("dynamodb:PutItem", resources["Ledger"], templates) == of(templates, "ledger")
     for action in (
         "UpdateItem",
         "DeleteItem",
@@ -122,10 +122,10 @@ def test_only_the_ledger_writes_the_ledger(templates: Templates, world: dict[str
         "UpdateTable",
         "PartiQLDelete",
     ):
-        assert owners_of(f"dynamodb:{action}", world["Ledger"], templates) == set(), action
+        assert owners_of(f"dynamodb:{action}", resources["Ledger"], templates) == set(), action
 
 
-def test_nobody_at_all_changes_the_ledger(templates: Templates) -> None:
+def test_nobody_changes_the_ledger(templates: Templates) -> None:
     """The table's own policy, which also binds roles that are not in these templates."""
     (table,) = [
         resource["Properties"]
@@ -144,7 +144,7 @@ def test_nobody_at_all_changes_the_ledger(templates: Templates) -> None:
 
 
 def test_only_the_flag_pipeline_deploys_configuration(templates: Templates) -> None:
-    """People with its policy, and flags, which judges every document as AppConfig's validator does."""
+    """People with its policy, and flags, which checks every document as AppConfig's validator does."""
     allowed = {
         found.owner
         for found in statements(templates)
@@ -177,9 +177,11 @@ def test_only_the_console_hands_documents_to_flags(templates: Templates) -> None
     assert services == {"appconfig.amazonaws.com", "events.amazonaws.com"}
 
 
-def test_the_console_tells_the_ledger_and_reads_it(templates: Templates, world: dict[str, str]) -> None:
+def test_the_console_sends_to_the_ledger_and_reads_it(
+    templates: Templates, resources: dict[str, str]
+) -> None:
     (console,) = of(templates, "console")
-    assert may(console, "dynamodb:Query", world["Ledger"], templates)
+    assert may(console, "dynamodb:Query", resources["Ledger"], templates)
     queue = logical(templates, "AWS::SQS::Queue", "LedgerQueue")
     assert owners_of("sqs:SendMessage", queue, templates) >= {console}
     for action in ("s3:PutObject", "s3:DeleteObject"):
@@ -191,7 +193,7 @@ def test_the_console_tells_the_ledger_and_reads_it(templates: Templates, world: 
         assert not may(console, f"dynamodb:{action}", tenants, templates)
 
 
-def test_no_wildcards_but_those_with_a_reason(templates: Templates) -> None:
+def test_wildcards_only_where_listed(templates: Templates) -> None:
     for found in statements(templates):
         for action in found.actions:
             assert "*" not in action, found
@@ -218,14 +220,14 @@ def test_keys_are_used_through_one_service_only(templates: Templates) -> None:
 
 
 def test_buckets_are_private_encrypted_and_tls_only(templates: Templates) -> None:
-    resources: dict[str, Any] = templates["AbeyanceState"]["Resources"]
-    buckets = {name: found for name, found in resources.items() if found["Type"] == "AWS::S3::Bucket"}
+    state: dict[str, Any] = templates["AbeyanceState"]["Resources"]
+    buckets = {name: found for name, found in state.items() if found["Type"] == "AWS::S3::Bucket"}
     assert len(buckets) == 6
     for name, bucket in buckets.items():
         assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}, name
         (policy,) = [
             found["Properties"]["PolicyDocument"]["Statement"]
-            for found in resources.values()
+            for found in state.values()
             if found["Type"] == "AWS::S3::BucketPolicy" and found["Properties"]["Bucket"] == {"Ref": name}
         ]
         assert any(

@@ -1,4 +1,4 @@
-"""The log line that metrics are counted from is the line that the filters look for."""
+"""The metric filters match the line that the ledger logs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _filters(templates: Templates) -> dict[str, str]:
     }
 
 
-def test_filters_find_what_the_ledger_logs(templates: Templates, caplog: pytest.LogCaptureFixture) -> None:
+def test_filters_match_the_ledgers_log_line(templates: Templates, caplog: pytest.LogCaptureFixture) -> None:
     denied = msgspec.to_builtins(
         Decision(outcome="deny", clause="moratorium", reason="", fault="flags_stale")
     )
@@ -53,12 +53,12 @@ def test_filters_find_what_the_ledger_logs(templates: Templates, caplog: pytest.
     assert line["lag_ms"] > 0
 
 
-def test_a_halt_has_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_halt_is_logged_without_a_fault(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = _lines(caplog, {"outcome": "deny", "clause": "moratorium", "fault": ""})
     assert line["fault"] == "none"
 
 
-def test_line_holds_nothing_but_kinds_and_numbers(caplog: pytest.LogCaptureFixture) -> None:
+def test_line_has_only_kinds_and_numbers(caplog: pytest.LogCaptureFixture) -> None:
     usual = set(vars(logging.makeLogRecord({})))
     (line,) = _lines(
         caplog, {"outcome": "permit", "clause": "none", "fault": "", "reason": "secret", "tenant": "acme"}

@@ -1,4 +1,4 @@
-"""The templates say what the topology says."""
+"""The templates agree with :mod:`abeyance.pipeline.topology` and with the settings of each function."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from tests.infra.policies import Templates, text
 
-from abeyance.deployment.settings import UNITS, DeploymentSettings
+from abeyance.deployment.settings import DeploymentSettings
 from abeyance.gallery.items import vector_attribute
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from infra import functions
+
+FLAGS = "appconfig:abeyance/live/moratoria"
+#: Set only where a report is given.
+OPTIONAL = "ABEYANCE_ACCURACY_REPORT"
 
 
 @pytest.fixture(scope="module")
@@ -120,34 +124,33 @@ def test_bucket(bucket: topology.BucketShape, templates: Templates) -> None:
 def test_a_function_has_the_settings_that_it_reads_and_no_others(flow: dict[str, dict[str, Any]]) -> None:
     for spec in functions.FUNCTIONS:
         _, function = _function(flow, spec.name)
-        variables = {name for name in function["Environment"]["Variables"] if name.startswith("ABEYANCE_")}
-        read = UNITS[spec.name].variables().keys()
-        assert variables <= read, spec.name
-        # What only a console or only announcements need is set where they are deployed.
-        assert read & DeploymentSettings.variables().keys() <= variables, spec.name
-        if "ABEYANCE_FLAGS" in read:
-            assert (
-                function["Environment"]["Variables"]["ABEYANCE_FLAGS"] == "appconfig:abeyance/live/moratoria"
-            )
+        variables = function["Environment"]["Variables"]
+        given = {name for name in variables if name.startswith("ABEYANCE_")}
+        read = spec.settings.variables().keys()
+        assert given <= read, spec.name
+        assert read - {OPTIONAL} <= given, spec.name
+        assert variables.get("ABEYANCE_FLAGS", FLAGS) == FLAGS
         assert function["LoggingConfig"]["LogFormat"] == "JSON"
         assert function["Architectures"] == ["arm64"]
 
 
-def test_blind_functions_carry_nothing_that_sees(flow: dict[str, dict[str, Any]]) -> None:
-    seeing = {
+def test_decision_functions_carry_no_pixel_layer(flow: dict[str, dict[str, Any]]) -> None:
+    pixel_layers = {
         name
         for name in _of(flow, "AWS::Lambda::LayerVersion")
         if "Vision" in name or "Models" in name or "Abeyance" in name
     }
-    assert len(seeing) == 3
+    assert len(pixel_layers) == 3
     for spec in functions.FUNCTIONS:
         _, function = _function(flow, spec.name)
         carried = {layer["Ref"] for layer in function["Layers"] if "Ref" in layer}
-        assert bool(carried & seeing) == (spec.name in ("detect", "recognize", "api", "console")), spec.name
+        assert bool(carried & pixel_layers) == (spec.name in ("detect", "recognize", "api", "console")), (
+            spec.name
+        )
 
 
 def test_first_flags_are_the_presets(flow: dict[str, dict[str, Any]]) -> None:
-    """A change here is deployed over an operator's flags when a stack is updated. Think before you accept it."""
+    """An update of the stack deploys a change here over an operator's flags: consider that before accepting one."""
     (version,) = _of(flow, "AWS::AppConfig::HostedConfigurationVersion").values()
     assert json.loads(version["Content"]) == new_deployment()
     (profile,) = _of(flow, "AWS::AppConfig::ConfigurationProfile").values()
@@ -187,11 +190,11 @@ def test_vector_index(synthesise: Any) -> None:
     searched = {element["AttributeName"] for element in index["SearchSchema"]}
     assert searched == {"pk", "k"} <= {made["AttributeName"] for made in table["AttributeDefinitions"]}
     flow = templates["AbeyanceFlow"]["Resources"]
-    told = [
+    indexes = [
         found["Environment"]["Variables"]["ABEYANCE_VECTOR_INDEX"]
         for found in _of(flow, "AWS::Lambda::Function").values()
         if "ABEYANCE_VECTOR_INDEX" in found.get("Environment", {}).get("Variables", {})
     ]
-    assert set(told) == {index["IndexName"]}
+    assert set(indexes) == {index["IndexName"]}
     policies = json.dumps(templates["AbeyanceFlow"])
     assert policies.count("dynamodb:SearchVectors") == 2
