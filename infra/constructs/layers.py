@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from aws_cdk import AssetHashType, Stack
 from aws_cdk import aws_lambda as lambda_
 
 from constructs import Construct
 from infra import layers
-from infra.config import ROOT, Config
-from infra.functions import LayerName
+from infra.config import Config
+from infra.functions import FLAGS, LayerName
 
 _DESCRIPTIONS: dict[LayerName, str] = {
     "base": "wire types and canonical JSON",
@@ -42,16 +40,21 @@ class Layers(Construct):
             self,
             name.capitalize(),
             description=f"{self._config.name}: {_DESCRIPTIONS[name]}",
-            code=lambda_.Code.from_asset(
-                str(self._content(name)),
-                asset_hash_type=AssetHashType.CUSTOM,
-                asset_hash=layers.digest_of(name, self._config),
-            ),
+            code=self._code(name),
             compatible_architectures=[lambda_.Architecture.custom(self._config.lambda_architecture)],
             compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
         )
         return self._made[name]
 
-    def _content(self, name: LayerName) -> Path:
-        """Return the layer's folder, or one of ours that is there where the CDK does not bundle, as in tests."""
-        return layers.folder(name, self._config) if Stack.of(self).bundling_required else ROOT / "functions"
+    def _code(self, name: LayerName) -> lambda_.Code:
+        """Return the layer's folder, or another one where the CDK publishes nothing: in tests, and to bootstrap.
+
+        The other has a hash of its own, because the CDK does not copy a hash twice into its output.
+        """
+        if not Stack.of(self).bundling_required:
+            return lambda_.Code.from_asset(str(FLAGS.folder))
+        return lambda_.Code.from_asset(
+            str(layers.folder(name, self._config)),
+            asset_hash_type=AssetHashType.CUSTOM,
+            asset_hash=layers.digest_of(name, self._config),
+        )
