@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-quick lint format lock clean bench bench-quick bench-embedder synth deploy destroy env e2e browser layers audit-infra coldstart
+.PHONY: help demo serve test test-fast test-integration lint format lock clean bench bench-quick bench-embedder synth deploy destroy env e2e browser layers audit-infra coldstart
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -21,11 +21,29 @@ serve: $(VENV)/run ## Serve S3, SQS, DynamoDB and EventBridge at one local URL
 	$(BIN)/abeyance serve
 
 ##@ Work on it
-test: $(VENV)/dev lint ## Run every check and every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
-test-quick: $(VENV)/dev ## Run the unit tests alone
-	$(BIN)/python -m pytest tests/unit -m "not slow"
+test: $(VENV)/dev lint chromium ## Run every check and every test, on all cores
+	$(PYTEST)
+
+test-fast: $(VENV)/dev ## Run the unit tests, the properties and the template tests
+	$(PYTEST) tests/unit tests/infra -m "not slow"
+
+test-integration: $(VENV)/dev ## Run the tests over moto and with real models
+	$(PYTEST) tests/integration
+
+e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
+	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_vector_index.py
+
+browser: $(VENV)/dev chromium ## Drive the console in Chromium
+	$(BIN)/python -m pytest tests/e2e/console
+
+.PHONY: chromium
+chromium: # Debian's, where this user may install it; without it the browser tests are skipped and say so
+	@command -v chromium chromium-browser >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "No Chromium here: the browser tests are skipped. Install your system's package chromium to run them."
 
 lint: $(VENV)/dev ## Check style, types and import contracts
 	$(BIN)/ruff check .
@@ -64,12 +82,6 @@ destroy: $(VENV)/dev ## Take the deployment away again, all but its state
 
 env: $(VENV)/dev ## Print the deployment's settings for your shell: eval "$$(make -s env)"
 	@$(BIN)/python -m infra.outputs
-
-e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
-	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_vector_index.py
-
-browser: $(VENV)/dev ## Drive the console with Debian's Chromium (apt-get install chromium), as `make test` does
-	$(BIN)/python -m pytest tests/e2e/console
 
 layers: $(VENV)/dev ## Build the Lambda layers, without Docker
 	$(BIN)/python -m infra.layers

@@ -32,7 +32,7 @@ class DecisionGroup(Group, frozen=True, kw_only=True):
 
 
 class OutcomeGroup(Group, frozen=True, kw_only=True):
-    """Where a stage records, announces and publishes the outcome of an upload."""
+    """The records, the bus and the results of a stage."""
 
     uploads_table: str = "abeyance-uploads"
     results_bucket: str = "results"
@@ -62,7 +62,7 @@ class EmbeddingGroup(Group, frozen=True, kw_only=True):
 
 
 class GalleryGroup(Group, frozen=True, kw_only=True):
-    """Where templates lie, and how they are searched."""
+    """The store of templates, and the ways to search it."""
 
     gallery_table: str = "abeyance-gallery"
     gallery_bucket: str = "abeyance-gallery"
@@ -73,7 +73,7 @@ class GalleryGroup(Group, frozen=True, kw_only=True):
 
 
 class SearchGroup(Group, frozen=True, kw_only=True):
-    """What a search returns where neither the caller nor a flag asks for less."""
+    """The defaults of a search, where neither the caller nor a flag asks for less."""
 
     #: Lowest similarity of a candidate, 0–100.
     search_threshold: float = 80.0
@@ -95,32 +95,32 @@ class PseudonymGroup(Group, frozen=True, kw_only=True):
 
 
 class LedgerGroup(Group, frozen=True, kw_only=True):
-    """Where the ledger lies."""
+    """The stores of the ledger."""
 
     ledger_table: str = "abeyance-ledger"
     ledger_bucket: str = "abeyance-ledger"
 
 
 class ChipsGroup(Group, frozen=True, kw_only=True):
-    """Where aligned faces wait between detection and recognition."""
+    """The bucket of aligned faces between detection and recognition."""
 
     chips_bucket: str = "abeyance-chips"
 
 
 class UploadsGroup(Group, frozen=True, kw_only=True):
-    """Where people upload photos."""
+    """The bucket that people upload photos to."""
 
     uploads_bucket: str = "uploads"
 
 
 class ReviewsGroup(Group, frozen=True, kw_only=True):
-    """Where matches wait for people."""
+    """The table of matches that wait for people."""
 
     reviews_table: str = "abeyance-reviews"
 
 
 class ProposalsGroup(Group, frozen=True, kw_only=True):
-    """Where changes of moratoria wait for a second person."""
+    """The table of changes of moratoria that wait for a second person."""
 
     proposals_table: str = "abeyance-proposals"
 
@@ -141,7 +141,7 @@ class AnnouncementGroup(Group, frozen=True, kw_only=True):
 
 
 class SignInGroup(Group, frozen=True, kw_only=True):
-    """Who may use the console, and what it hands on."""
+    """Sign-in to the console, and what the console hands on."""
 
     #: ``nobody``, ``loopback`` (a choice of roles on this machine), or ``oidc:<issuer> <client id> <console URL>``.
     console_identity: str = "nobody"
@@ -214,14 +214,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateSettings(Settings, frozen=True, kw_only=True):
-    """The gate's: nothing about pixels."""
+    """The settings of the gate: nothing about pixels."""
 
     decisions: DecisionGroup = DecisionGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
 
 
 class DetectSettings(Settings, frozen=True, kw_only=True):
-    """The detection stage's."""
+    """The settings of the detection stage."""
 
     decisions: DecisionGroup = DecisionGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
@@ -230,7 +230,7 @@ class DetectSettings(Settings, frozen=True, kw_only=True):
 
 
 class RecognizeSettings(Settings, frozen=True, kw_only=True):
-    """The recognition stage's."""
+    """The settings of the recognition stage."""
 
     decisions: DecisionGroup = DecisionGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
@@ -243,21 +243,21 @@ class RecognizeSettings(Settings, frozen=True, kw_only=True):
 
 
 class ReviewSettings(Settings, frozen=True, kw_only=True):
-    """The review stage's."""
+    """The settings of the review stage."""
 
     reviews: ReviewsGroup = ReviewsGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
 
 
 class LedgerSettings(Settings, frozen=True, kw_only=True):
-    """The ledger stage's."""
+    """The settings of the ledger stage."""
 
     ledger: LedgerGroup = LedgerGroup()
     pseudonyms: PseudonymGroup = PseudonymGroup()
 
 
 class ApiSettings(Settings, frozen=True, kw_only=True):
-    """The Rekognition API's."""
+    """The settings of the Rekognition API."""
 
     decisions: DecisionGroup = DecisionGroup()
     uploads: UploadsGroup = UploadsGroup()
@@ -278,7 +278,7 @@ class FlagsSettings(Settings, frozen=True, kw_only=True):
 
 
 class ConsoleSettings(Settings, frozen=True, kw_only=True):
-    """The console's."""
+    """The settings of the console."""
 
     decisions: DecisionGroup = DecisionGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
