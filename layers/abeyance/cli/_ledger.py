@@ -16,7 +16,7 @@ from abeyance.cli.output import Exit, console, fail, progress, table
 if TYPE_CHECKING:
     from abeyance.ledger.chain import Entry, Head
     from abeyance.ledger.checkpoints import Checkpointer
-    from abeyance.ledger.findings import Report
+    from abeyance.ledger.findings import VerificationReport
     from abeyance.ledger.note import Checkpoint
     from abeyance.ledger.signatures import SignerKey, VerifierKey
     from abeyance.ledger.store import LedgerStore
@@ -86,7 +86,7 @@ def read_head(text: str | None) -> tuple[int, str] | None:
     return int(match[1]), match[2]
 
 
-def verify_file(export: Path, **options: Any) -> Report:
+def verify_file(export: Path, **options: Any) -> VerificationReport:
     """Verify an export with a progress bar; see :func:`abeyance.ledger.verify.verify_export`."""
     from abeyance.ledger.verify import verify_export
 
@@ -94,7 +94,7 @@ def verify_file(export: Path, **options: Any) -> Report:
         return verify_export(file, progress=advance, **options)
 
 
-def verify_table(store: LedgerStore, chain: Head, through: int, **options: Any) -> Report:
+def verify_table(store: LedgerStore, chain: Head, through: int, **options: Any) -> VerificationReport:
     """Verify the table up to entry ``through`` with a progress bar; see ``verify_lines``."""
     from abeyance.ledger.verify import verify_lines
 
@@ -173,7 +173,7 @@ def show_entries(entries: list[Entry]) -> None:
     console.print(table(f"{len(rows)} entries", columns, rows))
 
 
-def show_report(found: Report) -> None:
+def show_report(found: VerificationReport) -> None:
     """Print the result of a verification, and its findings."""
     show_verdict(found.ok, "the chain holds" if found.ok else f"the chain is broken: {found.found} findings")
     rows: list[tuple[str, object]] = [

@@ -236,13 +236,13 @@ def propose(
     as_json: Json = False,
 ) -> None:
     """Bring a document into force at once if it loosens nothing; otherwise propose it to another principal."""
-    from abeyance.moratorium.changes import Kind, classify
+    from abeyance.moratorium.changes import ChangeKind, classify
     from abeyance.moratorium.document import parse
 
     given = context.read_document(document)
     caller, rules = context.principal(), context.proposals()
     kind = classify(context.flags(None), parse(given), since=context.moment(None)).kind
-    if kind is not Kind.LOOSENING and not wait:
+    if kind is not ChangeKind.LOOSENING and not wait:
         version = rules.tighten(given, caller, note=note)
         report(
             {"state": "published", "kind": kind, "version": version},

@@ -14,7 +14,7 @@ from abeyance.console.errors import NotFound
 from abeyance.ledger.chain import Entry
 from abeyance.ledger.checkpoints import Checkpointer
 from abeyance.ledger.export import write_export
-from abeyance.ledger.findings import Report
+from abeyance.ledger.findings import VerificationReport
 from abeyance.ledger.merkle import CompactRange, leaf_hash
 from abeyance.ledger.note import Checkpoint
 from abeyance.ledger.proofs import Proof, prove_inclusion
@@ -42,7 +42,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """A verification report and when it was made (RFC 3339 UTC)."""
 
     at: str
-    report: Report
+    report: VerificationReport
 
 
 class VerificationStore:

@@ -1,4 +1,4 @@
-"""What may stand in the body of a ledger entry: JSON that is small, lossless, and says nothing about a face.
+"""The rules for the body of a ledger entry: JSON that is small, lossless, and holds nothing about a face.
 
 A ledger is kept for years, shown to auditors, and never edited, so what must not be kept must not get in.
 This is a guard against a careless producer; it cannot stop one that hides data on purpose.
@@ -94,7 +94,7 @@ def check_body(body: Any) -> None:
 
 
 def named(collection: str) -> dict[str, str]:
-    """A collection as a body names it; by its digest where the name itself is nothing that a body may hold."""
+    """Return a collection as a body names it; by its digest where the name itself is nothing that a body may hold."""
     if not collection:
         return {}
     try:

@@ -23,7 +23,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import rfc8785
@@ -61,7 +61,7 @@ _RFC3339: Final = re.compile(
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a producer wants to have on the ledger.
+    """A record that a producer sends to the ledger.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """Where a chain ends: ``seq`` 0 and the genesis hash while it is empty."""
+    """The end of a chain: ``seq`` 0 and the genesis hash while it is empty."""
 
     chain: str
     created: str
@@ -137,11 +137,19 @@ class Head(msgspec.Struct, frozen=True):
         return Header(self.chain, self.created)
 
 
+class EntrySource(Protocol):
+    """The part of :class:`abeyance.ledger.store.LedgerStore` that verification and checkpoints read."""
+
+    def head(self) -> Head | None: ...
+
+    def lines(self, after: int = 0, through: int | None = None) -> Iterator[bytes]: ...
+
+
 _entry_decoder: Final = msgspec.json.Decoder(Entry)
 
 
 def new_header(chain: str, created: datetime) -> Header:
-    """Header of a new chain.
+    """Return the header of a new chain.
 
     Raises
     ------
@@ -156,7 +164,7 @@ def new_header(chain: str, created: datetime) -> Header:
 
 
 def normalise(record: Record) -> Record:
-    """The record as it will stand on the ledger: checked, its time in UTC, its body with canonical numbers.
+    """Return the record as it will stand on the ledger: checked, its time in UTC, its body with canonical numbers.
 
     Idempotent. ``1.0`` becomes ``1`` and ``-0.0`` becomes ``0``, as RFC 8785 writes them.
 
@@ -181,22 +189,21 @@ def normalise(record: Record) -> Record:
 
 
 def content_digest(record: Record) -> str:
-    """Hex SHA-256 over type and body of a normalised record: what must be equal for a redelivery to be one.
+    """Return the hex SHA-256 over type and body of a normalised record: equal for a redelivery.
 
-    The time is left out: a stage that runs again after a crash says the same thing by a later clock.
+    The time is left out: a stage that runs again after a crash sends the same record with a later time.
     """
     return hashlib.sha256(rfc8785.dumps({"body": record.body, "type": record.type})).hexdigest()
 
 
 def entry_hash(*, seq: int, time: str, id: str, type: str, body: dict[str, Any], prev: str) -> str:
-    """Hex SHA-256 over the canonical JSON of an entry without its ``hash``."""
+    """Return the hex SHA-256 over the canonical JSON of an entry without its ``hash``."""
     without: dict[str, Any] = {"body": body, "id": id, "prev": prev, "seq": seq, "time": time, "type": type}
     return hashlib.sha256(rfc8785.dumps(without)).hexdigest()
 
 
 def follow(seq: int, prev: str, record: Record) -> Entry:
-    """The entry that binds a normalised record to entry ``seq`` with hash ``prev``; 0 and genesis for the
-    first."""
+    """Return the entry that follows entry ``seq`` with hash ``prev``; the first follows 0 and the genesis."""
     fields: dict[str, Any] = {
         "seq": seq + 1,
         "time": record.time,
@@ -209,7 +216,7 @@ def follow(seq: int, prev: str, record: Record) -> Entry:
 
 
 def chain(header: Header, records: Iterable[Record]) -> Iterator[Entry]:
-    """The entries of a new chain that holds ``records`` in order; ids must differ."""
+    """Yield the entries of a new chain that holds ``records`` in order; ids must differ."""
     seq, prev = 0, header.genesis
     for record in records:
         entry = follow(seq, prev, normalise(record))
@@ -218,7 +225,7 @@ def chain(header: Header, records: Iterable[Record]) -> Iterator[Entry]:
 
 
 def conflict(record: Record, seq: int) -> Record:
-    """What is written when the id of ``record`` stands on the ledger, at ``seq``, with other content.
+    """Return the record to write when the id of ``record`` is on the ledger, at ``seq``, with other content.
 
     Neither dropping nor overwriting would be honest, and an error would block the queue behind it for ever.
     So the first entry stays, and the second becomes evidence: an entry of type ``conflict`` with the whole
@@ -234,12 +241,12 @@ def conflict(record: Record, seq: int) -> Record:
 
 
 def conflict_id(record: Record) -> str:
-    """Id of the conflict entry that this record would become."""
+    """Return the id of the conflict entry that this record would become."""
     return f"{CONFLICT}:{content_digest(record)[:32]}:{record.id}"
 
 
 def refusal(record: Record, error: Inadmissible) -> Record:
-    """What a consumer may write in place of an inadmissible record: that it came, and why it was refused.
+    """Return the record to write in place of an inadmissible one: that it came, and why it was refused.
 
     Nothing of the body and no free text is kept. The id is derived from the record's, so a redelivery is
     written once. The time is the record's if it is a time; otherwise the Unix epoch, which sorts it before

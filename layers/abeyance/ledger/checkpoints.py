@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from abeyance.encoding import decode_base64, encode_base64
-from abeyance.ledger.chain import Head
+from abeyance.ledger.chain import EntrySource, Head
 from abeyance.ledger.errors import CheckpointConflict, LedgerCorrupt
 from abeyance.ledger.findings import BadLine
 from abeyance.ledger.lines import read_entry
@@ -29,16 +29,8 @@ _BLOCK: Final = 4096
 _DIGITS: Final = 20
 
 
-class Source(Protocol):
-    """What a checkpointer needs of :class:`abeyance.ledger.store.LedgerStore`."""
-
-    def head(self) -> Head | None: ...
-
-    def lines(self, after: int = 0, through: int | None = None) -> Iterator[bytes]: ...
-
-
 class Checkpointer:
-    """Writes and reads checkpoints.
+    """The checkpoints of a ledger in a bucket.
 
     Parameters
     ----------
@@ -73,7 +65,9 @@ class Checkpointer:
         self._sign = sign
         self._clock = clock
 
-    def checkpoint(self, store: Source, progress: Callable[[int], None] | None = None) -> Checkpoint | None:
+    def checkpoint(
+        self, store: EntrySource, progress: Callable[[int], None] | None = None
+    ) -> Checkpoint | None:
         """Write the checkpoint of the present head; the last one if nothing was appended since; ``None`` if empty.
 
         The entries since the last checkpoint are verified on the way, so a checkpoint never covers a broken chain up.
@@ -103,12 +97,12 @@ class Checkpointer:
         return self._put_checkpoint(checkpoint, tree)
 
     def latest(self, origin: str, near: int = 0) -> Checkpoint | None:
-        """The largest checkpoint; ``near`` is the size of the chain, which saves listing all of them."""
+        """Return the largest checkpoint; ``near`` is the size of the chain, which saves listing all of them."""
         size = self._largest(origin, near)
         return None if size is None else self.get(origin, size)
 
     def get(self, origin: str, size: int) -> Checkpoint:
-        """One checkpoint with its countersignatures.
+        """Return one checkpoint with its countersignatures.
 
         Raises
         ------
@@ -118,7 +112,7 @@ class Checkpointer:
         return self._countersigned(self._get(origin, size)[0])
 
     def all(self, origin: str) -> Iterator[Checkpoint]:
-        """Every checkpoint with its countersignatures, sizes ascending."""
+        """Yield every checkpoint with its countersignatures, sizes ascending."""
         for key in self._keys(f"checkpoints/{origin}/"):
             yield self.get(origin, _size(key))
 
@@ -131,7 +125,7 @@ class Checkpointer:
     def _extend(
         self,
         tree: CompactRange,
-        store: Source,
+        store: EntrySource,
         head: Head,
         last: Checkpoint | None,
         progress: Callable[[int], None] | None,
@@ -162,7 +156,7 @@ class Checkpointer:
             raise _corrupt(tree.size + 1, f"the head says that the chain ends with entry {head.seq}")
 
     def _last(self, origin: str, head: Head) -> tuple[Checkpoint | None, CompactRange]:
-        """The largest checkpoint and its tree, which is empty where the compact range is not usable."""
+        """Return the largest checkpoint and its tree, which is empty where the compact range is not usable."""
         size = self._largest(origin, head.seq)
         if size is None:
             return None, CompactRange()

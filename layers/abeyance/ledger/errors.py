@@ -1,4 +1,4 @@
-"""What can go wrong in the ledger: few errors, each of which says what to do."""
+"""The errors of the ledger. Each says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Inadmissible(LedgerError, ValueError):
 
 
 class LedgerUnavailable(LedgerError):
-    """The ledger did not confirm. Whoever was about to act on the record must not: deny, or try again."""
+    """The ledger did not confirm. Do not act on the record: deny, or try again."""
 
 
 class LedgerBusy(LedgerUnavailable):
@@ -23,7 +23,7 @@ class LedgerBusy(LedgerUnavailable):
 
 
 class LedgerCorrupt(LedgerError):
-    """What is stored contradicts itself. Stop, keep everything, and run ``abeyance ledger verify``."""
+    """The stored chain contradicts itself. Stop, keep everything, and run ``abeyance ledger verify``."""
 
 
 class CheckpointConflict(LedgerCorrupt):

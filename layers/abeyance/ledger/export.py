@@ -91,12 +91,12 @@ class ExportFile:
         self._path = path
 
     def header(self) -> Header:
-        """The first line."""
+        """Return the header, which is the first line."""
         with self._path.open("rb") as file:
             return read_header(file.readline().removesuffix(b"\n"))
 
     def lines(self) -> Iterator[bytes]:
-        """The entries as canonical JSON, as they stand."""
+        """Yield the entries as canonical JSON, as they stand."""
         with self._path.open("rb", buffering=1 << 20) as file:
             next(file, None)
             for line in file:
@@ -104,13 +104,13 @@ class ExportFile:
                     yield line.removesuffix(b"\n")
 
     def entries(self) -> Iterator[Entry]:
-        """The entries, decoded."""
+        """Yield the entries, decoded."""
         for line in self.lines():
             read_entry(line)
             yield decode_entry(line)
 
     def find(self, name: str) -> bytes | None:
-        """The line of the entry with this sequence number or id."""
+        """Return the line of the entry with this sequence number or id."""
         for line in self.lines():
             entry = read_entry(line)
             if name in (str(entry.seq), entry.id.decode()):
@@ -118,7 +118,7 @@ class ExportFile:
         return None
 
     def checkpoint(self) -> Checkpoint | None:
-        """The last checkpoint."""
+        """Return the last checkpoint."""
         final = None
         with self._path.open("rb", buffering=1 << 20) as file:
             for line in file:
@@ -128,6 +128,6 @@ class ExportFile:
 
 
 def _with_start(lines: Iterable[bytes]) -> Iterator[bytes | None]:
-    """``None`` before the first line: the place of a checkpoint of the empty chain."""
+    """Yield ``None`` before the first line: the place of a checkpoint of the empty chain."""
     yield None
     yield from lines

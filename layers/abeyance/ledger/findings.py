@@ -1,4 +1,4 @@
-"""What verification can find, and how it says so."""
+"""The findings of verification, and its report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from abeyance.ledger.errors import LedgerError
 MAX_FINDINGS: Final = 100
 
 
-class Kind(StrEnum):
-    """What verification can find."""
+class FindingKind(StrEnum):
+    """The kind of a finding."""
 
     HEADER = "header"  # the first line is missing, damaged, or of another format
     MALFORMED = "malformed"  # a line is neither an entry nor a checkpoint
@@ -36,7 +36,7 @@ class BadLine(LedgerError):
     """A line that is not what it should be; ``offset`` is the first wrong byte in it, as far as that is
     known."""
 
-    def __init__(self, kind: Kind, what: str, offset: int = 0) -> None:
+    def __init__(self, kind: FindingKind, what: str, offset: int = 0) -> None:
         super().__init__(what)
         self.kind = kind
         self.what = what
@@ -49,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True):
     Attributes
     ----------
     kind
-        See :class:`Kind`.
+        See :class:`FindingKind`.
     what
         In words.
     seq
@@ -60,14 +60,14 @@ class Finding(msgspec.Struct, frozen=True):
         Byte of the export where the damage is, or where the damaged line begins if that is all that is known.
     """
 
-    kind: Kind
+    kind: FindingKind
     what: str
     seq: int | None = None
     line: int | None = None
     offset: int | None = None
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a verification.
 
     Attributes

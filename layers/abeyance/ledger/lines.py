@@ -26,12 +26,12 @@ from abeyance.ledger.chain import (
     TYPE_PATTERN,
     Header,
 )
-from abeyance.ledger.findings import BadLine, Kind
+from abeyance.ledger.findings import BadLine, FindingKind
 from abeyance.ledger.note import Checkpoint, NoteError, parse_checkpoint
 
 
 class EntryLine(NamedTuple):
-    """What verification needs of an entry. ``computed`` is what its hash is, ``stated`` what it says."""
+    """An entry as verification needs it: ``computed`` is its recomputed hash, ``stated`` the hash on the line."""
 
     seq: int
     computed: bytes
@@ -81,7 +81,7 @@ _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def read_entry(line: bytes) -> EntryLine:
-    """An entry from one line without its newline, its hash recomputed from the bytes.
+    """Return an entry from one line without its newline, its hash recomputed from the bytes.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def read_entry(line: bytes) -> EntryLine:
 
 
 def is_canonical(text: bytes) -> bool:
-    """Whether ``text`` is one JSON value in the form of RFC 8785, its integers exact in a double.
+    """Return whether ``text`` is one JSON value in the form of RFC 8785, its integers exact in a double.
 
     msgspec writes strings and integers as RFC 8785 does and sorts keys by UTF-8; what it does otherwise is
     left to :func:`is_canonical_slowly`: characters beyond the basic plane, and integers of 16 digits and
@@ -119,7 +119,7 @@ def is_canonical(text: bytes) -> bool:
 
 
 def is_canonical_slowly(text: bytes) -> bool:
-    """The obvious form of :func:`is_canonical`: decode, write as RFC 8785, compare."""
+    """Return the same as :func:`is_canonical`, by the obvious way: decode, write as RFC 8785, compare."""
     try:
         return rfc8785.dumps(json.loads(text.decode())) == text
     except (ValueError, RecursionError):
@@ -127,12 +127,12 @@ def is_canonical_slowly(text: bytes) -> bool:
 
 
 def header_line(header: Header) -> bytes:
-    """First line of an export, without newline: the header and its hash."""
+    """Return the first line of an export, without newline: the header and its hash."""
     return rfc8785.dumps({**msgspec.structs.asdict(header), "genesis": header.genesis})
 
 
 def read_header(line: bytes) -> Header:
-    """The header from the first line of an export, without newline.
+    """Return the header from the first line of an export, without newline.
 
     Raises
     ------
@@ -141,29 +141,29 @@ def read_header(line: bytes) -> Header:
     """
     match = _HEADER.fullmatch(line.decode("utf-8", "replace"))
     if match is None:
-        raise BadLine(Kind.HEADER, "the first line is not the header of a ledger export")
+        raise BadLine(FindingKind.HEADER, "the first line is not the header of a ledger export")
     chain, created, version, genesis = match.groups()
     if version != FORMAT:
-        raise BadLine(Kind.HEADER, f"the header names another format than {FORMAT}")
+        raise BadLine(FindingKind.HEADER, f"the header names another format than {FORMAT}")
     header = Header(chain, created, version)
     if header.genesis != genesis:
-        raise BadLine(Kind.HEADER, "the header was changed: it does not have the hash that it states")
+        raise BadLine(FindingKind.HEADER, "the header was changed: it does not have the hash that it states")
     return header
 
 
 def checkpoint_line(checkpoint: Checkpoint) -> bytes:
-    """A checkpoint as a line of an export, without newline; the digest covers the signatures too."""
+    """Return a checkpoint as a line of an export, without newline; the digest covers the signatures too."""
     text = str(checkpoint)
     return rfc8785.dumps({"checkpoint": text, "sha256": sha256(text.encode()).hexdigest()})
 
 
 def is_checkpoint_line(line: bytes) -> bool:
-    """Whether a line is meant to be a checkpoint."""
+    """Return whether a line is meant to be a checkpoint."""
     return line.startswith(b'{"checkpoint":')
 
 
 def read_checkpoint(line: bytes) -> Checkpoint:
-    """The checkpoint from a line of an export, its signatures unverified.
+    """Return the checkpoint from a line of an export, its signatures unverified.
 
     Raises
     ------
@@ -174,35 +174,39 @@ def read_checkpoint(line: bytes) -> Checkpoint:
         fields = json.loads(line.decode())
         checkpoint = parse_checkpoint(fields["checkpoint"])
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError, NoteError) as error:
-        raise BadLine(Kind.WRONG_CHECKPOINT, f"a damaged checkpoint ({type(error).__name__})") from None
+        raise BadLine(
+            FindingKind.WRONG_CHECKPOINT, f"a damaged checkpoint ({type(error).__name__})"
+        ) from None
     if checkpoint_line(checkpoint) != line:
         raise BadLine(
-            Kind.WRONG_CHECKPOINT, "a damaged checkpoint: it does not have the digest that it states"
+            FindingKind.WRONG_CHECKPOINT, "a damaged checkpoint: it does not have the digest that it states"
         )
     return checkpoint
 
 
 def _diagnosis(line: bytes) -> BadLine:
-    """Why a line is no canonical entry; runs only for lines that are none."""
+    """Return the reason for which a line is no canonical entry; runs only for such lines."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        return BadLine(Kind.MALFORMED, "the line is not UTF-8", error.start)
+        return BadLine(FindingKind.MALFORMED, "the line is not UTF-8", error.start)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        return BadLine(Kind.MALFORMED, f"the line is not JSON: {error.msg}", len(text[: error.pos].encode()))
+        return BadLine(
+            FindingKind.MALFORMED, f"the line is not JSON: {error.msg}", len(text[: error.pos].encode())
+        )
     except (ValueError, RecursionError):
-        return BadLine(Kind.MALFORMED, "the line is JSON beyond all limits")
+        return BadLine(FindingKind.MALFORMED, "the line is JSON beyond all limits")
     if problem := _field_problem(value):
-        return BadLine(Kind.MALFORMED, problem)
+        return BadLine(FindingKind.MALFORMED, problem)
     try:
         canonical = rfc8785.dumps(value)
     except (ValueError, RecursionError):
-        return BadLine(Kind.NOT_CANONICAL, "the body has no canonical form")
+        return BadLine(FindingKind.NOT_CANONICAL, "the body has no canonical form")
     first = next((at for at, (a, b) in enumerate(zip(line, canonical, strict=False)) if a != b), None)
     return BadLine(
-        Kind.NOT_CANONICAL,
+        FindingKind.NOT_CANONICAL,
         "the entry is not in canonical form (RFC 8785)",
         min(len(line), len(canonical)) if first is None else first,
     )

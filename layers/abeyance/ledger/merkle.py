@@ -169,7 +169,7 @@ def range_roots(leaves: Iterable[bytes], ranges: Sequence[tuple[int, int]]) -> l
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether ``path`` proves that leaf hash ``leaf`` is at ``index`` of the tree with this size and root.
+    """Return whether ``path`` proves that leaf hash ``leaf`` is at ``index`` of the tree with this size and root.
 
     RFC 9162, section 2.1.3.2.
     """
@@ -190,7 +190,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
 
 
 def verify_consistency(first: int, second: int, old: bytes, new: bytes, path: Sequence[bytes]) -> bool:
-    """Whether ``path`` proves that the tree of size ``first`` and root ``old`` begins that of ``second`` and
+    """Return whether ``path`` proves that the tree of size ``first`` and root ``old`` begins that of ``second`` and
     ``new``.
 
     RFC 9162, section 2.1.4.2.

@@ -35,7 +35,7 @@ class NoteError(LedgerError, ValueError):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """One signature line: who says that they signed, with which key, and the bytes that show it."""
+    """One signature line: the signer's name, the id of the key, and the signature itself."""
 
     name: str
     key_id: bytes
@@ -70,7 +70,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What is signed: the lines above the blank one."""
+        """The signed text: the lines above the blank one."""
         return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\nhead {self.head}\n"
 
     def __str__(self) -> str:
@@ -79,12 +79,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return self.text + "\n" + "".join(f"{signature}\n" for signature in self.signatures)
 
     def signed(self, *signatures: Signature) -> Checkpoint:
-        """The same checkpoint with more signatures; one that is there already is not repeated."""
+        """Return the same checkpoint with more signatures; one that is there already is not repeated."""
         return msgspec.structs.replace(self, signatures=tuple(dict.fromkeys((*self.signatures, *signatures))))
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """A checkpoint from its text, with or without signatures; only the exact form is accepted.
+    """Return a checkpoint from its text, with or without signatures; only the exact form is accepted.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 
 def parse_signature(line: str) -> Signature:
-    """A signature from its line, without newline.
+    """Return a signature from its line, without newline.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Proofs that need neither the ledger nor trust in who keeps it: that an entry, or an older ledger, is part of it."""
+"""Proofs that an entry, or an older ledger, is part of the ledger, without the ledger and without trust."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rfc8785
 
 from abeyance.encoding import decode_base64, encode_base64
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
-from abeyance.ledger.findings import BadLine, Kind
+from abeyance.ledger.findings import BadLine, FindingKind
 from abeyance.ledger.lines import read_entry
 from abeyance.ledger.merkle import (
     consistency_ranges,
@@ -52,7 +52,7 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbi
 
 
 class ProofReport(msgspec.Struct, frozen=True):
-    """Whether a proof holds, of what, and by whom the checkpoint is signed."""
+    """The result of checking a proof: whether it holds, its subject, and the signers of the checkpoint."""
 
     ok: bool
     kind: str
@@ -65,7 +65,7 @@ class ProofReport(msgspec.Struct, frozen=True):
 
 
 def prove_inclusion(lines: Iterable[bytes], entry: bytes, checkpoint: Checkpoint) -> Proof:
-    """Proof that an entry is among the first ``checkpoint.size``.
+    """Return a proof that an entry is among the first ``checkpoint.size``.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def prove_inclusion(lines: Iterable[bytes], entry: bytes, checkpoint: Checkpoint
 
 
 def prove_consistency(lines: Iterable[bytes], since: Checkpoint, checkpoint: Checkpoint) -> Proof:
-    """Proof that the ledger of ``checkpoint`` begins with that of ``since``; parameters and errors as above."""
+    """Return a proof that the ledger of ``checkpoint`` begins with that of ``since``; see :func:`prove_inclusion`."""
     if not 0 < since.size <= checkpoint.size or since.origin != checkpoint.origin:
         raise LedgerError("the older checkpoint is not of this chain, is empty, or is larger than the other")
     path = range_roots(_leaves(lines), consistency_ranges(since.size, checkpoint.size))
@@ -172,7 +172,7 @@ def _check(
 
 
 def _sound(proof: Proof) -> Proof:
-    """Hand out no proof that does not hold."""
+    """Return a proof that holds; raise :class:`LedgerCorrupt` for any other."""
     report = check_proof(msgspec.json.encode(proof))
     if not report.ok:
         raise LedgerCorrupt(
@@ -184,7 +184,7 @@ def _sound(proof: Proof) -> Proof:
 def _leaf(line: bytes) -> tuple[int, bytes]:
     entry = read_entry(line)
     if entry.computed != entry.stated:
-        raise BadLine(Kind.ALTERED, "the entry does not have the hash that it states")
+        raise BadLine(FindingKind.ALTERED, "the entry does not have the hash that it states")
     return entry.seq, leaf_hash(entry.computed)
 
 

@@ -1,4 +1,4 @@
-"""Finding entries by what they say: for people who look through the ledger, not for anything that decides."""
+"""Queries over entries, for people who read the ledger; no decision uses them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from abeyance.ledger.chain import Entry
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What an entry has to be; ``None`` does not matter.
+    """The entries to find; ``None`` matches every entry.
 
     Attributes
     ----------
@@ -33,23 +33,23 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     flag: str | None = None
 
     def fits(self, entry: Entry) -> bool:
-        """Whether the entry is one of those asked for."""
-        said = decision(entry)
+        """Return whether the entry matches."""
+        decided = decision(entry)
         return (
             (self.day is None or entry.time.startswith(self.day))
-            and (self.tenant is None or self.tenant in (entry.body.get("tenant"), said.get("tenant")))
+            and (self.tenant is None or self.tenant in (entry.body.get("tenant"), decided.get("tenant")))
             and (self.type is None or entry.type.lower() == self.type.lower())
-            and (self.outcome is None or said.get("outcome") == self.outcome)
-            and (self.flag is None or self.flag in _flags(said))
+            and (self.outcome is None or decided.get("outcome") == self.outcome)
+            and (self.flag is None or self.flag in _flags(decided))
         )
 
 
 def decision(entry: Entry) -> dict[str, Any]:
-    """The decision in an entry: the member ``decision`` of its body, or else the body."""
+    """Return the decision in an entry: the member ``decision`` of its body, or else the body."""
     inner = entry.body.get("decision")
     return inner if isinstance(inner, dict) else entry.body
 
 
-def _flags(said: dict[str, Any]) -> list[Any]:
-    flags = said.get("flags")
+def _flags(decided: dict[str, Any]) -> list[Any]:
+    flags = decided.get("flags")
     return [part.get("key") for part in flags if isinstance(part, dict)] if isinstance(flags, list) else []

@@ -3,10 +3,9 @@ tlog-cosignature).
 
 Needs the package ``cryptography``, which deployed functions do not carry; it is imported when first used.
 
-- A *signature* (algorithm 0x01) is the ledger's own: this is what we say the ledger is.
-- A *countersignature* (0x04, cosignature/v1) is somebody else's: at this time I verified that this checkpoint
-extends
-  the one before. With one of them, nobody can rewrite the ledger and show two people two versions of it.
+- A *signature* (algorithm 0x01) is the operator's statement of what the ledger is.
+- A *countersignature* (0x04, cosignature/v1) is a witness's statement that it verified, at this time, that this
+  checkpoint extends the one before. With one of them, nobody can show two people two versions of the ledger.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _PRIVATE: Final = "PRIVATE+KEY+"
 
 
 class VerifierKey(msgspec.Struct, frozen=True):
-    """A public key and what it is for; ``str`` is the text to hand out: ``<name>+<key id>+<base64>``."""
+    """A public key and its algorithm; ``str`` is the text to hand out: ``<name>+<key id>+<base64>``."""
 
     name: str
     algorithm: int
@@ -39,7 +38,7 @@ class VerifierKey(msgspec.Struct, frozen=True):
 
     @property
     def key_id(self) -> bytes:
-        """4 bytes that say which key a signature is by."""
+        """4 bytes that identify the key of a signature."""
         return hashlib.sha256(f"{self.name}\n".encode() + bytes([self.algorithm]) + self.public).digest()[:4]
 
     def __str__(self) -> str:
@@ -63,17 +62,16 @@ class SignerKey(msgspec.Struct, frozen=True):
         return f"{_PRIVATE}{self.name}+{self.verifier(SIGN).key_id.hex()}+{_encode(SIGN, self.seed)}"
 
     def verifier(self, algorithm: int) -> VerifierKey:
-        """The public key for signatures (:data:`SIGN`) or countersignatures (:data:`COSIGN`)."""
+        """Return the public key for signatures (:data:`SIGN`) or countersignatures (:data:`COSIGN`)."""
         return VerifierKey(self.name, algorithm, self._private().public_key().public_bytes_raw())
 
     def sign(self, checkpoint: Checkpoint) -> Signature:
-        """The ledger's own signature of a checkpoint."""
+        """Return the ledger's own signature of a checkpoint."""
         key_id = self.verifier(SIGN).key_id
         return Signature(self.name, key_id, self._private().sign(checkpoint.text.encode()))
 
     def countersign(self, checkpoint: Checkpoint, time: datetime) -> Signature:
-        """A countersignature: at ``time`` the checkpoint had been verified. The caller has to have done
-        so."""
+        """Return a countersignature: the caller had verified the checkpoint at ``time``."""
         seconds = int(time.timestamp())
         value = self._private().sign(_cosigned(checkpoint, seconds))
         return Signature(self.name, self.verifier(COSIGN).key_id, struct.pack(">Q", seconds) + value)
@@ -87,7 +85,7 @@ class SignerKey(msgspec.Struct, frozen=True):
 
 
 def generate(name: str, seed: bytes) -> SignerKey:
-    """A private key from 32 random bytes.
+    """Return a private key from 32 random bytes.
 
     Raises
     ------
@@ -102,7 +100,7 @@ def generate(name: str, seed: bytes) -> SignerKey:
 
 
 def parse_signer(text: str) -> SignerKey:
-    """A private key from its text.
+    """Return a private key from its text.
 
     Raises
     ------
@@ -123,7 +121,7 @@ def parse_signer(text: str) -> SignerKey:
 
 
 def parse_verifier(text: str) -> VerifierKey:
-    """A public key from its text.
+    """Return a public key from its text.
 
     Raises
     ------
@@ -138,7 +136,7 @@ def parse_verifier(text: str) -> VerifierKey:
 
 
 def verify(checkpoint: Checkpoint, signature: Signature, key: VerifierKey) -> bool:
-    """Whether this signature of the checkpoint is by this key."""
+    """Return whether this signature of the checkpoint is by this key."""
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -159,7 +157,7 @@ def verify(checkpoint: Checkpoint, signature: Signature, key: VerifierKey) -> bo
 
 
 def check(checkpoint: Checkpoint, trusted: Iterable[VerifierKey]) -> tuple[list[str], list[str]]:
-    """Names of the trusted keys with a good signature, and of those with a bad one. Others are ignored."""
+    """Return the names of the trusted keys with a good signature, and of those with a bad one; ignore others."""
     keys = {(key.name, key.key_id): key for key in trusted}
     good: list[str] = []
     bad: list[str] = []
@@ -171,7 +169,7 @@ def check(checkpoint: Checkpoint, trusted: Iterable[VerifierKey]) -> tuple[list[
 
 
 def signed_at(signature: Signature) -> datetime | None:
-    """When a countersignature was made, in UTC; ``None`` for anything else."""
+    """Return the time of a countersignature, in UTC; ``None`` for anything else."""
     if len(signature.value) != 72:
         return None
     return datetime.fromtimestamp(struct.unpack(">Q", signature.value[:8])[0], UTC)

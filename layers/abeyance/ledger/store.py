@@ -1,4 +1,4 @@
-"""The chain in DynamoDB: it grows by conditional puts in transactions, and nothing here changes or deletes.
+"""The chain in DynamoDB: it grows by conditional puts in transactions; nothing is changed or deleted.
 
 One table, string keys ``pk`` and ``sk``:
 

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import IO, Final, Protocol
+from typing import IO, Final
 
 from abeyance.encoding import encode_base64
-from abeyance.ledger.chain import CONFLICT, REFUSED, Head, Header
-from abeyance.ledger.findings import MAX_FINDINGS, BadLine, Finding, Kind, Report
+from abeyance.ledger.chain import CONFLICT, REFUSED, EntrySource, Header
+from abeyance.ledger.findings import MAX_FINDINGS, BadLine, Finding, FindingKind, VerificationReport
+from abeyance.ledger.id_index import IdIndex
 from abeyance.ledger.lines import (
     EntryLine,
     is_checkpoint_line,
@@ -34,7 +35,6 @@ from abeyance.ledger.lines import (
 )
 from abeyance.ledger.merkle import CompactRange
 from abeyance.ledger.note import Checkpoint
-from abeyance.ledger.seen import SeenIds
 from abeyance.ledger.signatures import VerifierKey
 from abeyance.ledger.signatures import check as check_signatures
 
@@ -50,7 +50,7 @@ def verify_export(
     head: tuple[int, str] | None = None,
     trusted: Sequence[VerifierKey] = (),
     progress: Callable[[int], None] | None = None,
-) -> Report:
+) -> VerificationReport:
     """Verify an export, in one pass and in bounded memory.
 
     Parameters
@@ -68,10 +68,10 @@ def verify_export(
 
     Returns
     -------
-    Report
+    VerificationReport
         Total: whatever bytes the file holds, they end in a report.
     """
-    with SeenIds() as seen:
+    with IdIndex() as seen:
         walk = _Walk(seen, checkpoints, head, trusted)
         line = 0
         for line, (offset, text, whole) in enumerate(_lines(export), 1):
@@ -81,7 +81,7 @@ def verify_export(
             elif not whole:
                 walk.cut_off()
             elif len(text) >= MAX_LINE:
-                walk.find(Kind.MALFORMED, f"a line of more than {MAX_LINE} bytes", walk.expected)
+                walk.find(FindingKind.MALFORMED, f"a line of more than {MAX_LINE} bytes", walk.expected)
                 walk.damaged()
             elif is_checkpoint_line(text):
                 walk.checkpoint(text)
@@ -90,7 +90,7 @@ def verify_export(
             if progress and not line & 0x1FFF:
                 progress(offset)
         if line == 0:
-            walk.find(Kind.HEADER, "the export is empty", 0)
+            walk.find(FindingKind.HEADER, "the export is empty", 0)
         return walk.report(sealed=True)
 
 
@@ -102,13 +102,13 @@ def verify_lines(
     head: tuple[int, str] | None = None,
     trusted: Sequence[VerifierKey] = (),
     progress: Callable[[int], None] | None = None,
-) -> Report:
+) -> VerificationReport:
     """Verify the entries of a store, as :func:`verify_export` does those of a file.
 
     ``lines`` are the stored entries in order, ``head`` is what the store says its head is, and ``progress``
     gets the number of entries.
     """
-    with SeenIds() as seen:
+    with IdIndex() as seen:
         walk = _Walk(seen, checkpoints, head, trusted)
         walk.start(header)
         for number, text in enumerate(lines, 1):
@@ -119,21 +119,13 @@ def verify_lines(
         return walk.report(sealed=False)
 
 
-class Source(Protocol):
-    """What verification needs of :class:`abeyance.ledger.store.LedgerStore`."""
-
-    def head(self) -> Head | None: ...
-
-    def lines(self, after: int = 0, through: int | None = None) -> Iterator[bytes]: ...
-
-
 def verify_store(
-    store: Source,
+    store: EntrySource,
     *,
     checkpoints: Iterable[Checkpoint] = (),
     trusted: Sequence[VerifierKey] = (),
     progress: Callable[[int], None] | None = None,
-) -> Report | None:
+) -> VerificationReport | None:
     """Verify what a store holds, up to its present head; ``None`` if nothing was ever written."""
     # Read before the head: a checkpoint that is larger than a later head means that entries were lost.
     known = list(checkpoints)
@@ -155,7 +147,7 @@ class _Walk:
 
     def __init__(
         self,
-        seen: SeenIds,
+        seen: IdIndex,
         checkpoints: Iterable[Checkpoint],
         head: tuple[int, str] | None,
         trusted: Sequence[VerifierKey],
@@ -194,20 +186,22 @@ class _Walk:
     def at(self, line: int, offset: int | None) -> None:
         self.line, self.offset = line, offset
 
-    def find(self, kind: Kind, what: str, seq: int | None = None, within: int = 0) -> None:
+    def find(self, kind: FindingKind, what: str, seq: int | None = None, within: int = 0) -> None:
         self.found += 1
         if len(self.findings) < MAX_FINDINGS:
             offset = None if self.offset is None else self.offset + within
             self.findings.append(Finding(kind, what, seq, self.line, offset))
 
     def damaged(self) -> None:
-        """A line that should have been an entry is not."""
+        """Record a line that should have been an entry and is not."""
         self.damage += 1
         self.intact = self.sealed = False
 
     def cut_off(self) -> None:
-        """The last line has no newline."""
-        self.find(Kind.TRUNCATED, "the export was cut off within this line, which has no end", self.expected)
+        """Record that the last line has no newline."""
+        self.find(
+            FindingKind.TRUNCATED, "the export was cut off within this line, which has no end", self.expected
+        )
         self.damaged()
         self.sealed = True  # said once is enough
 
@@ -246,34 +240,34 @@ class _Walk:
             return
         if self.intact and checkpoint.size != self.expected - 1:
             what = f"a checkpoint of {checkpoint.size} entries stands behind entry {self.expected - 1}"
-            self.find(Kind.WRONG_CHECKPOINT, what, self.expected - 1)
+            self.find(FindingKind.WRONG_CHECKPOINT, what, self.expected - 1)
         else:
             self._compare(checkpoint, "the checkpoint on this line")
 
-    def report(self, *, sealed: bool) -> Report:
-        """The result, after the last line; ``sealed``: the end has to be a checkpoint."""
+    def report(self, *, sealed: bool) -> VerificationReport:
+        """Return the result, after the last line; with ``sealed``, the end has to be a checkpoint."""
         last = self.expected - 1
         self._flush()
         if sealed and not self.sealed and self.given_header:
-            self.find(Kind.TRUNCATED, "the export does not end with a checkpoint", self.expected)
+            self.find(FindingKind.TRUNCATED, "the export does not end with a checkpoint", self.expected)
         sizes = [size for size in self.given if size > last]
         if self.given_head and self.given_head[0] > last:
             sizes.append(self.given_head[0])
         if sizes:
             what = f"the last entry is {last}, and elsewhere {max(sizes)} are known"
-            self.find(Kind.TRUNCATED, what, self.expected)
+            self.find(FindingKind.TRUNCATED, what, self.expected)
         if self.given_head and self.given_head[0] == 0 and self.given_header:
             self._check_head(self.given_header.genesis)
         for line, seq, first_line, first_seq in self.seen.repeated():
             self.line, self.offset = line, None
             what = f"the id of entry {seq} is also that of entry {first_seq} on line {first_line}"
-            self.find(Kind.DUPLICATE_ID, what, seq)
-        bad = any(finding.kind is Kind.BAD_SIGNATURE for finding in self.findings)
+            self.find(FindingKind.DUPLICATE_ID, what, seq)
+        bad = any(finding.kind is FindingKind.BAD_SIGNATURE for finding in self.findings)
         if self.trusted and not self.signed and not bad:
             self.line = self.offset = None
-            self.find(Kind.UNSIGNED, "no checkpoint that agrees is signed by a trusted key")
+            self.find(FindingKind.UNSIGNED, "no checkpoint that agrees is signed by a trusted key")
         header = self.given_header
-        return Report(
+        return VerificationReport(
             ok=not self.found,
             chain=header.chain if header else "",
             created=header.created if header else "",
@@ -290,26 +284,32 @@ class _Walk:
         )
 
     def _odd(self, entry: EntryLine) -> None:
-        """An entry with which something is wrong: say what, once, and find the way back to the chain."""
+        """Record, once, what is wrong with an entry, and find the way back to the chain."""
         altered = entry.computed != entry.stated
         bound = self.link is None or entry.prev == self.link or entry.prev in self.also
         if altered:
-            self.find(Kind.ALTERED, "the entry does not have the hash that it states", entry.seq)
+            self.find(FindingKind.ALTERED, "the entry does not have the hash that it states", entry.seq)
         if entry.seq == self.expected or (altered and bound and self.link is not None):
             # An altered entry that is bound to the one before is in its place, whatever number it now shows.
             if not bound:
                 before = f"entry {self.expected - 1}" if self.expected > 1 else "the header"
-                self.find(Kind.BROKEN_LINK, f"the entry is not bound to {before}", entry.seq)
+                self.find(FindingKind.BROKEN_LINK, f"the entry is not bound to {before}", entry.seq)
             clean = bound and not altered
         elif entry.seq > self.expected:
             if entry.seq - self.expected > self.damage:
                 self.gaps.append((self.expected, entry.seq))
-                self.find(Kind.GAP, f"entries {self.expected} to {entry.seq - 1} are missing", self.expected)
+                self.find(
+                    FindingKind.GAP, f"entries {self.expected} to {entry.seq - 1} are missing", self.expected
+                )
             self.expected, clean = entry.seq, False
         else:
             missed = any(low <= entry.seq < high for low, high in self.gaps)
             what = "stands behind its place" if missed else "comes again"
-            self.find(Kind.MISPLACED if missed else Kind.REPEATED, f"entry {entry.seq} {what}", entry.seq)
+            self.find(
+                FindingKind.MISPLACED if missed else FindingKind.REPEATED,
+                f"entry {entry.seq} {what}",
+                entry.seq,
+            )
             self.intact = False
             if entry.seq == self.expected - 1:
                 self.also = (*self.also, entry.computed, entry.stated)[-8:]
@@ -346,13 +346,15 @@ class _Walk:
 
     def _check_head(self, computed: str) -> None:
         if self.given_head and self.given_head[1] != computed:
-            self.find(Kind.WRONG_HEAD, "the entry is not the one that the head names", self.given_head[0])
+            self.find(
+                FindingKind.WRONG_HEAD, "the entry is not the one that the head names", self.given_head[0]
+            )
 
     def _compare(self, checkpoint: Checkpoint, which: str) -> None:
         size = checkpoint.size
         agrees = False
         if self.given_header and checkpoint.origin != self.given_header.origin:
-            self.find(Kind.WRONG_CHECKPOINT, f"{which} is of another chain", size)
+            self.find(FindingKind.WRONG_CHECKPOINT, f"{which} is of another chain", size)
         elif self.intact:
             self._flush()
             agrees = (self.tree.root(), self.last.hex()) == (checkpoint.root, checkpoint.head)
@@ -365,11 +367,13 @@ class _Walk:
                 self.contradicted = True
                 first = self.checkpointed + 1
                 what = f"{which} is not of these entries: one of {first} to {size} differs"
-                self.find(Kind.WRONG_CHECKPOINT, what, size)
+                self.find(FindingKind.WRONG_CHECKPOINT, what, size)
         if self.trusted:
             good, bad = check_signatures(checkpoint, self.trusted)
             for name in bad:
-                self.find(Kind.BAD_SIGNATURE, f"{which} has a signature by {name} that is not good", size)
+                self.find(
+                    FindingKind.BAD_SIGNATURE, f"{which} has a signature by {name} that is not good", size
+                )
             if good and agrees:
                 self.signed = max(self.signed, size)
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter, PngImagePlugin
 
 from abeyance.deployment.build import build_ledger_store
 from abeyance.deployment.settings import DeploymentSettings
-from abeyance.ledger.findings import Report
+from abeyance.ledger.findings import VerificationReport
 from abeyance.ledger.verify import verify_store
 from abeyance.local.moto import object_exists
 from abeyance.local.samples import as_png, fetch_samples
@@ -83,7 +83,7 @@ class Demonstration(msgspec.Struct, frozen=True, kw_only=True):
     bad: list[SampleOutcome]
     police: list[SampleOutcome]
     missing_children: list[SampleOutcome]
-    ledger: Report
+    ledger: VerificationReport
     uploads: int
     seconds: float
     indexed: dict[str, SamplePhoto]

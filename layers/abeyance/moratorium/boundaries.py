@@ -1,4 +1,4 @@
-"""The edges of moratoria as events, so that the last day is never a surprise.
+"""The starts and ends of moratoria as events that are announced in advance.
 
 For every ``starts`` and ``ends`` there is an event at the edge itself and one each at the lead times before
 it. The set is a pure function of the document and a window, and each event's id of what it announces;
@@ -67,7 +67,7 @@ class Boundary(Struct, frozen=True, kw_only=True):
 def boundaries(
     flags: FlagSet, after: datetime, until: datetime, *, leads: Iterable[timedelta] = LEAD_TIMES
 ) -> list[Boundary]:
-    """Every announcement due in ``after`` < at <= ``until`` (aware), by time and then by id.
+    """Return every announcement due in ``after`` < at <= ``until`` (aware), by time and then by id.
 
     Half open on that side, so that windows laid end to end announce everything once.
     """
@@ -109,18 +109,18 @@ def _boundary(flag: Flag, kind: BoundaryType, edge: datetime, lead: timedelta) -
 
 
 class BoundarySchedule(Protocol):
-    """Where announcements wait for their time."""
+    """The port of a schedule in which announcements wait for their time."""
 
     def ids(self) -> set[str]:
-        """Ids of all that wait."""
+        """Return the ids of all that wait."""
         ...
 
     def put(self, boundary: Boundary, /) -> None:
-        """Let one wait; one that waits already stays as it is."""
+        """Add one; one that waits already stays as it is."""
         ...
 
     def remove(self, boundary_id: str, /) -> None:
-        """Let one wait no longer; none of that id is no error."""
+        """Remove one; none of that id is no error."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Does a new document loosen? Compared by what the attributes mean, flag by flag, and never generously.
+"""Classification of changes: whether a new document loosens, compared flag by flag and never generously.
 
 One flag *covers* another if, whatever the request and the moment, it is at least as strict. A document is
 no looser than another if every flag of the other is covered by one of its own: a flag more can only take
@@ -19,8 +19,8 @@ from abeyance.moratorium.model import Effect
 from abeyance.moratorium.vocabulary import within
 
 
-class Kind(StrEnum):
-    """What a change of document does to what is permitted."""
+class ChangeKind(StrEnum):
+    """The effect of a change of document on what is permitted."""
 
     NEUTRAL = "neutral"
     TIGHTENING = "tightening"
@@ -29,12 +29,11 @@ class Kind(StrEnum):
 
 
 class FlagChange(Struct, frozen=True, kw_only=True):
-    """What happens to one flag: ``what`` is added, removed or changed; ``attributes`` are those that
-    differ."""
+    """The change of one flag: ``what`` is added, removed or changed; ``attributes`` are those that differ."""
 
     key: str
     what: str
-    kind: Kind
+    kind: ChangeKind
     attributes: tuple[str, ...] = ()
 
 
@@ -42,7 +41,7 @@ class Change(Struct, frozen=True, kw_only=True):
     """The change as a whole, and flag by flag. A flag that loosens may be made good by another, so ``kind``
     decides."""
 
-    kind: Kind
+    kind: ChangeKind
     flags: tuple[FlagChange, ...] = ()
 
 
@@ -65,13 +64,12 @@ def classify(old: FlagSet, new: FlagSet, *, since: datetime | None = None) -> Ch
     """
     looser = [flag for flag in old.flags if not _covered(flag, new, since)]
     tighter = [flag for flag in new.flags if not _covered(flag, old, since)]
-    kind = Kind.LOOSENING if looser else Kind.TIGHTENING if tighter else Kind.NEUTRAL
+    kind = ChangeKind.LOOSENING if looser else ChangeKind.TIGHTENING if tighter else ChangeKind.NEUTRAL
     return Change(kind=kind, flags=_details(old, new, since))
 
 
 def covers(new: Flag, old: Flag, since: datetime | None = None) -> bool:
-    """Whether ``new`` is at least as strict as ``old`` for every request at every moment (from ``since``
-    on)."""
+    """Return whether ``new`` is at least as strict as ``old`` for every request at every moment (from ``since``)."""
     return (
         _effect(new, old)
         and (new.actions is None or (old.actions is not None and old.actions <= new.actions))
@@ -142,14 +140,18 @@ def _details(old: FlagSet, new: FlagSet, since: datetime | None) -> tuple[FlagCh
         was, becomes = before.get(key), after.get(key)
         if was is None:
             what = "enabled" if key in old.disabled else "added"
-            changes.append(FlagChange(key=key, what=what, kind=Kind.TIGHTENING))
+            changes.append(FlagChange(key=key, what=what, kind=ChangeKind.TIGHTENING))
         elif becomes is None:
             over = since is not None and _until(was) <= since
             what = "disabled" if key in new.disabled else "removed"
-            changes.append(FlagChange(key=key, what=what, kind=Kind.NEUTRAL if over else Kind.LOOSENING))
+            changes.append(
+                FlagChange(key=key, what=what, kind=ChangeKind.NEUTRAL if over else ChangeKind.LOOSENING)
+            )
         elif was.version != becomes.version:
             loosens, tightens = not covers(becomes, was, since), not covers(was, becomes, since)
-            kind = Kind.LOOSENING if loosens else Kind.TIGHTENING if tightens else Kind.NEUTRAL
+            kind = (
+                ChangeKind.LOOSENING if loosens else ChangeKind.TIGHTENING if tightens else ChangeKind.NEUTRAL
+            )
             attributes = tuple(
                 name
                 for name in was.value.__struct_fields__

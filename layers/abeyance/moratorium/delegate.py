@@ -1,4 +1,4 @@
-"""Publishing by somebody who may not deploy: they hand a document to the one function that may.
+"""Publishing without the right to deploy: the document goes to the one function that has it.
 
 ::
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from abeyance.aws.timestamps import utc_now
 from abeyance.encoding import decode_base64
-from abeyance.moratorium.changes import Kind, classify
+from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import MoratoriumError, NothingDeployed
 from abeyance.moratorium.presets import new_deployment
@@ -79,7 +79,7 @@ def deploy(
     as_of: datetime,
     places: Iterable[str],
 ) -> dict[str, str]:
-    """What the function does with an event of :class:`DelegatedPublisher`.
+    """Judge and deploy the document of an event of :class:`DelegatedPublisher`.
 
     Returns ``version``, or why not: ``refused`` (by the rules that the validator has) or ``conflict``.
     """
@@ -89,7 +89,7 @@ def deploy(
         findings = check_change(document, in_force, approved=approved, as_of=as_of, places=places)
         if findings:
             return {"refused": "; ".join(f"{one.flag}: {one.message}".removeprefix(": ") for one in findings)}
-        loosens = classify(in_force, parse(document), since=as_of).kind is Kind.LOOSENING
+        loosens = classify(in_force, parse(document), since=as_of).kind is ChangeKind.LOOSENING
         note = str(event.get("note", ""))
         return {"version": publisher.publish(document, base=base, gradual=loosens, note=note)}
     except PublishConflict as error:
@@ -98,7 +98,7 @@ def deploy(
         return {"refused": str(error)}
 
 
-class Refused(ValueError):
+class DocumentRefused(ValueError):
     """A document that may not be deployed; AppConfig shows the text to whoever started the deployment."""
 
 
@@ -132,8 +132,8 @@ class FlagDeployer:
     def __call__(self, event: Mapping[str, Any]) -> dict[str, str] | None:
         """Check ``event["content"]`` (base64) against the flags in force, or deploy ``event["document"]``.
 
-        Returns None for a sound content, and :func:`deploy`'s answer for a document. Raises :class:`Refused` with all
-        that is wrong with a content, and ``ValueError`` if it is not base64.
+        Returns None for a sound content, and :func:`deploy`'s answer for a document. Raises
+        :class:`DocumentRefused` with all that is wrong with a content, and ``ValueError`` if it is not base64.
         """
         as_of, places = utc_now(), self._places()
         if event.get("task") == PUBLISH:
@@ -145,7 +145,7 @@ class FlagDeployer:
             in_force = parse(new_deployment())
         findings = check_change(content, in_force, approved=self._approved, as_of=as_of, places=places)
         if findings:
-            raise Refused(
+            raise DocumentRefused(
                 "\n".join(f"{finding.flag or 'document'}: {finding.message}" for finding in findings)
             )
         return None

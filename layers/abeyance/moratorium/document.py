@@ -264,12 +264,12 @@ def load(raw: bytes | str | dict[str, Any]) -> dict[str, Any]:
 
 
 def is_hosted(document: dict[str, Any]) -> bool:
-    """Whether a decoded document is hosted (has a schema version), rather than values only."""
+    """Return whether a decoded document is hosted (has a schema version), rather than values only."""
     return "version" in document and not isinstance(document["version"], dict)
 
 
 def without_metadata(document: dict[str, Any]) -> dict[str, Any]:
-    """A hosted document without the dates that AppConfig writes into it."""
+    """Return a hosted document without the dates that AppConfig writes into it."""
     return {
         part: {key: {k: v for k, v in item.items() if k not in METADATA} for key, item in content.items()}
         if part in ("flags", "values")
@@ -279,7 +279,7 @@ def without_metadata(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def document_digest(document: dict[str, Any]) -> str:
-    """SHA-256 (64 hex digits) of a hosted document's canonical JSON (RFC 8785), less AppConfig's own dates.
+    """Return the SHA-256 (64 hex digits) of a hosted document's canonical JSON, less AppConfig's dates (RFC 8785).
 
     This is what an approver approves.
     """
@@ -289,7 +289,7 @@ def document_digest(document: dict[str, Any]) -> str:
 
 
 def instant(text: str) -> datetime:
-    """An aware UTC datetime of ``2020-06-10T00:00:00Z``; raises ``ValueError`` on anything else."""
+    """Return the aware UTC datetime of ``2020-06-10T00:00:00Z``; raises ``ValueError`` on anything else."""
     if not _instant_pattern.fullmatch(text):
         raise ValueError("an instant is written 2020-06-10T00:00:00Z")
     return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,5 +1,4 @@
-"""What can go wrong with flags, tenants and proposals. Each says what to do; ``fault`` is what a denial
-carries."""
+"""The errors of flags, tenants and proposals. Each says what to do; a denial carries its ``fault``."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """Why a decision could not be made, machine-readable. Every one of them is a denial."""
+    """The reason for which no decision could be made, machine-readable. Each is a denial."""
 
     REQUEST_MALFORMED = "request_malformed"
     TIME_INVALID = "time_invalid"

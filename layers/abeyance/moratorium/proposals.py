@@ -28,7 +28,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct, structs
 
 from abeyance.aws.timestamps import utc_now
-from abeyance.moratorium.changes import Change, Kind, classify
+from abeyance.moratorium.changes import Change, ChangeKind, classify
 from abeyance.moratorium.document import document_digest, instant_text, parse, without_metadata
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.publish import FlagPublisher
@@ -70,7 +70,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     document: dict[str, Any]
     document_digest: str
     base: str
-    kind: Kind
+    kind: ChangeKind
     proposer: str
     approver: str = ""
     note: str = ""
@@ -119,7 +119,7 @@ class Proposals:
         """
         principal = canonical_principal(principal)
         base, change = self._compare(document)
-        if change.kind is Kind.LOOSENING:
+        if change.kind is ChangeKind.LOOSENING:
             raise ProposalRefused("this loosens; propose it, and have another principal approve it")
         body = {
             "principal": principal,
@@ -210,7 +210,7 @@ class Proposals:
         return withdrawn
 
     def get(self, proposal_id: str) -> Proposal:
-        """One proposal; raises ``ProposalRefused`` if there is none of that id."""
+        """Return one proposal; raises ``ProposalRefused`` if there is none of that id."""
         answer = self._client.get_item(
             TableName=self._table,
             Key={"pk": {"S": f"proposal#{proposal_id}"}, "sk": {"S": "proposal"}},
@@ -221,7 +221,7 @@ class Proposals:
         return _proposal(answer["Item"])
 
     def all(self) -> list[Proposal]:
-        """Every proposal, oldest first."""
+        """Return every proposal, oldest first."""
         pages = self._client.get_paginator("scan").paginate(
             TableName=self._table,
             ConsistentRead=True,
@@ -248,7 +248,7 @@ class Proposals:
             approved.document,
             approved.base,
             _body(approved),
-            gradual=approved.kind is Kind.LOOSENING,
+            gradual=approved.kind is ChangeKind.LOOSENING,
             note=f"{approved.kind}, proposal {approved.id}. {approved.note}",
         )
         published = structs.replace(approved, state="published", version=version)
@@ -266,7 +266,7 @@ class Proposals:
             raise
 
     def _store_approval(self, approved: Proposal) -> None:
-        """The proposal moves on and the approval appears in one transaction, or neither."""
+        """Store the approved proposal and its approval in one transaction."""
         approval = {
             "pk": {"S": f"approval#{approved.document_digest}"},
             "sk": {"S": approved.base},
@@ -310,8 +310,7 @@ class Proposals:
 
 
 def is_approved(client: Any, table: str, digest: str, base: str) -> bool:
-    """Whether two different principals proposed and approved a document against a base: for the validator
-    Lambda."""
+    """Return whether two different principals proposed and approved a document against a base."""
     answer = client.get_item(
         TableName=table, Key={"pk": {"S": f"approval#{digest}"}, "sk": {"S": base}}, ConsistentRead=True
     )
@@ -323,7 +322,7 @@ def is_approved(client: Any, table: str, digest: str, base: str) -> bool:
 
 
 def _body(proposal: Proposal) -> dict[str, Any]:
-    """What the ledger is told: digests, not the document."""
+    """Return the body for the ledger: digests, not the document."""
     return {
         "proposal": proposal.id,
         "document": proposal.document_digest,
@@ -351,5 +350,5 @@ def _item(proposal: Proposal) -> dict[str, Any]:
 
 def _proposal(item: dict[str, Any]) -> Proposal:
     texts: dict[str, Any] = {name: item[name]["S"] for name in _TEXTS}
-    texts["kind"] = Kind(texts["kind"])
+    texts["kind"] = ChangeKind(texts["kind"])
     return Proposal(document=json.loads(zlib.decompress(item["document"]["B"])), **texts)

@@ -39,10 +39,10 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class FlagPublisher(Protocol):
-    """Where documents come into force."""
+    """The port through which documents come into force."""
 
     def current(self) -> Published:
-        """The hosted document in force. Raises ``FlagsError`` when there is none that can be read."""
+        """Return the hosted document in force. Raises ``FlagsError`` when there is none that can be read."""
         ...
 
     def publish(self, document: dict[str, Any], /, *, base: str, gradual: bool, note: str) -> str:

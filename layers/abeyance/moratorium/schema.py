@@ -27,7 +27,7 @@ from abeyance.moratorium.vocabulary import FLAG_KEY, INSTANT, JURISDICTION_OR_AL
 
 
 def attribute_definitions() -> dict[str, Any]:
-    """The ``attributes`` of every flag definition: what the AppConfig console shows, demands and checks."""
+    """Return the ``attributes`` of every flag definition: what the AppConfig console shows, demands and checks."""
 
     def words(*options: str) -> dict[str, Any]:
         return {"type": "string", "enum": list(options)}
@@ -69,12 +69,12 @@ def attribute_definitions() -> dict[str, Any]:
 
 
 def definition(name: str, description: str) -> dict[str, Any]:
-    """The definition of one flag, for the ``flags`` part of a hosted document."""
+    """Return the definition of one flag, for the ``flags`` part of a hosted document."""
     return {"name": name, "description": description, "attributes": attribute_definitions()}
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the hosted flags document."""
+    """Return the JSON Schema (2020-12) of the hosted flags document."""
     _, components = msgspec.json.schema_components(
         (FlagValue, DisabledValue, FlagDefinition), ref_template="#/$defs/{name}"
     )

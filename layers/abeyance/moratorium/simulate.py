@@ -1,4 +1,4 @@
-"""What would another document have decided? Recorded decisions, decided again."""
+"""Simulation: recorded decisions, decided again with another document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENTRY_TYPE = "decision"
 
 
 class Direction(StrEnum):
-    """Which way a decision would have changed."""
+    """The direction in which a decision would have changed."""
 
     NEWLY_DENIED = "newly_denied"
     NEWLY_PERMITTED = "newly_permitted"
@@ -63,7 +63,7 @@ class Simulation(Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...]
 
     def count(self, direction: Direction) -> int:
-        """How many differences go one way."""
+        """Return the number of differences of one direction."""
         return sum(1 for difference in self.differences if difference.direction is direction)
 
 

@@ -1,4 +1,4 @@
-"""Moratoria over time: which flag binds from when to when, as data and as a picture."""
+"""Moratoria over time: the spans in which each flag binds, as data and as a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from abeyance.moratorium.document import FlagSet, instant, instant_text
 
 
 class Phase(StrEnum):
-    """What a flag does during a span."""
+    """The phase of a flag during a span."""
 
     IN_FORCE = "in_force"
     #: Past its end, and in force until somebody acts.
@@ -33,7 +33,7 @@ class Span(Struct, frozen=True, kw_only=True):
 
 
 def spans(flags: FlagSet) -> tuple[Span, ...]:
-    """Every stretch in which a flag binds, by key and then by time; stretches of a flag do not overlap."""
+    """Return every stretch in which a flag binds, by key and then by time; stretches of a flag do not overlap."""
     found: list[Span] = []
     for flag in flags.flags:
         edges = {flag.starts}
@@ -64,7 +64,7 @@ def spans(flags: FlagSet) -> tuple[Span, ...]:
 
 
 def window(found: Sequence[Span], now: datetime) -> tuple[datetime, datetime]:
-    """A stretch of time, in whole years UTC, that shows every edge and the present."""
+    """Return a stretch of time, in whole years UTC, that shows every edge and the present."""
     edges = [instant(text) for span in found for text in (span.starts, span.ends) if text] + [now]
     first, last = min(edges).astimezone(UTC), max(edges).astimezone(UTC)
     return datetime(first.year, 1, 1, tzinfo=UTC), datetime(min(last.year + 2, 9999), 1, 1, tzinfo=UTC)
@@ -152,7 +152,7 @@ def _bar(span: Span, left: float, right: float, y: int) -> str:
 
 
 def bar_text(found: Sequence[Span], key: str, starts: datetime, ends: datetime, width: int) -> str:
-    """One flag as ``width`` characters from ``starts`` to ``ends``.
+    """Return one flag as ``width`` characters from ``starts`` to ``ends``.
 
     ``█`` in force, ``▓`` in force with exemptions, ``▒`` held past its end, ``·`` not in force. A column
     shows the strictest phase that touches it, so that nothing short is lost.

@@ -1,7 +1,7 @@
-"""May this document be deployed? What the AppConfig validator asks before a document goes anywhere.
+"""The checks of the AppConfig validator before a document is deployed.
 
-The types and the contradictions are ``parse``'s affair. Here come the questions that need to know the
-world: does a place exist, and was a loosening approved by a second principal. A document is compared with
+``parse`` checks the types and the contradictions. The checks here need more than the document: whether a
+place exists, and whether a second principal approved a loosening. A document is compared with
 what is *deployed now*, not with what some record says was deployed last, so that a change made past the
 proposals, in the AppConfig console, counts too.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from abeyance.moratorium.changes import Kind, classify
+from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, document_digest, is_hosted, load, parse
 from abeyance.moratorium.errors import FlagsError
 from abeyance.moratorium.schema import attribute_definitions
@@ -24,15 +24,15 @@ from abeyance.moratorium.vocabulary import is_known_place
 Approved = Callable[[str, str], bool]
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class DocumentFinding(Struct, frozen=True, kw_only=True):
     """One thing wrong with a document: the flag ("" for the document as a whole) and what to do."""
 
     flag: str
     message: str
 
 
-def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> list[Finding]:
-    """What is wrong with a hosted document by itself. Empty means nothing.
+def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> list[DocumentFinding]:
+    """Return what is wrong with a hosted document by itself; an empty list if nothing is.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> l
     try:
         document = load(raw)
         if not is_hosted(document):
-            return [Finding(flag="", message="a document to deploy has version, flags and values")]
+            return [DocumentFinding(flag="", message="a document to deploy has version, flags and values")]
         flags = parse(document)
     except FlagsError as error:
-        return [Finding(flag="", message=str(error))]
+        return [DocumentFinding(flag="", message=str(error))]
     known = frozenset(places)
     findings = [
-        Finding(
+        DocumentFinding(
             flag=flag.key,
             message=f"place {place!r} is not known: correct its spelling, or register a tenant there first",
         )
@@ -63,7 +63,9 @@ def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> l
         missing = names - set(definition.get("attributes", {}))
         if missing:
             findings.append(
-                Finding(flag=key, message=f"its definition lacks the attributes {', '.join(sorted(missing))}")
+                DocumentFinding(
+                    flag=key, message=f"its definition lacks the attributes {', '.join(sorted(missing))}"
+                )
             )
     return findings
 
@@ -75,9 +77,8 @@ def check_change(
     approved: Approved,
     as_of: datetime,
     places: Iterable[str] = (),
-) -> list[Finding]:
-    """What is wrong with replacing the flags in force by a document: ``check``, and a loosening that nobody
-    approved.
+) -> list[DocumentFinding]:
+    """Return what is wrong with replacing the flags in force: :func:`check`, and a loosening that nobody approved.
 
     Parameters
     ----------
@@ -93,10 +94,10 @@ def check_change(
         return findings
     document = load(raw)
     change = classify(base, parse(document), since=as_of)
-    if change.kind is Kind.LOOSENING and not approved(document_digest(document), base.digest):
-        loosened = ", ".join(entry.key for entry in change.flags if entry.kind is Kind.LOOSENING)
+    if change.kind is ChangeKind.LOOSENING and not approved(document_digest(document), base.digest):
+        loosened = ", ".join(entry.key for entry in change.flags if entry.kind is ChangeKind.LOOSENING)
         return [
-            Finding(
+            DocumentFinding(
                 flag="",
                 message=f"this loosens {loosened or 'the flags together'}, and no second principal approved "
                 "exactly this document against the flags now in force: propose it, and have it approved",

@@ -10,7 +10,7 @@ from abeyance.moratorium.model import Effect, Part
 
 
 def explain(decision: Decision, flags: FlagSet) -> list[str]:
-    """A decision as sentences: the answer, what it rests on flag by flag, and when that might change.
+    """Return a decision as sentences: the answer, what it rests on flag by flag, and when that might change.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def explain(decision: Decision, flags: FlagSet) -> list[str]:
 
 
 def binds(flag: Flag) -> str:
-    """Whom and what a flag binds, where."""
+    """Return the actions, sectors and places that a flag binds, in words."""
     actions = "everything" if flag.actions is None else ", ".join(sorted(flag.actions))
     sectors = (
         "everyone" if flag.sectors is None else ", ".join(_spoken(word) for word in sorted(flag.sectors))
@@ -69,7 +69,7 @@ def _answer(decision: Decision) -> str:
 
 def _grounds(decision: Decision, flags: FlagSet) -> list[str]:
     if decision.clause is Clause.FAULT:
-        return [f"Nothing could be decided ({decision.fault}), and what cannot be decided is denied."]
+        return [f"No decision could be made ({decision.fault}); that is a denial."]
     if decision.clause is Clause.PERMITTED:
         return ["No moratorium that binds this tenant there is in force."]
     by_key = {flag.key: flag for flag in flags.flags}
@@ -104,7 +104,7 @@ def _did(part: Part, flag: Flag) -> str:
 
 
 def _outlook(decision: Decision, flags: FlagSet) -> list[str]:
-    """When a halt could end by itself: only if every flag that halts has an end and is not held."""
+    """Return when a halt ends by itself: only if every flag that halts has an end and is not held."""
     if decision.clause not in (Clause.HALTED, Clause.HELD):
         return []
     halting = {part.key for part in decision.flags if part.clause in (Part.HALTS, Part.HOLDS)}

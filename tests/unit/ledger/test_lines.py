@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from abeyance.ledger.chain import ID_PATTERN, MAX_SEQ, TIME_PATTERN, TYPE_PATTERN, Entry
-from abeyance.ledger.findings import BadLine, Kind
+from abeyance.ledger.findings import BadLine, FindingKind
 from abeyance.ledger.lines import is_canonical, is_canonical_slowly, read_entry
 
 numbers = (
@@ -174,19 +174,19 @@ def test_every_single_bit_of_a_line_matters(entries: list[Entry]) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind", "what"),
     [
-        (b'"seq":3', b'"seq":03', Kind.MALFORMED, "not JSON"),
-        (b'"seq":3', b'"seq":0', Kind.MALFORMED, "seq"),
-        (b'"seq":3', b'"seq": 3', Kind.NOT_CANONICAL, "canonical"),
-        (b'"seq":3', b'"seq":3,"x":1', Kind.MALFORMED, "no entry"),
-        (b'"type":"decision"', b'"type":"dec\\u0069sion"', Kind.NOT_CANONICAL, "canonical"),
-        (b'"outcome":"deny"', b'"outcome":"de\xffny"', Kind.MALFORMED, "UTF-8"),
-        (b'"version":"3"', b'"version":1e400', Kind.NOT_CANONICAL, "no canonical form"),
-        (b'"id":"d3"', b'"id":"d 3"', Kind.MALFORMED, "id"),
-        (b'{"body":{', b'{"body":[{', Kind.MALFORMED, "not JSON"),
+        (b'"seq":3', b'"seq":03', FindingKind.MALFORMED, "not JSON"),
+        (b'"seq":3', b'"seq":0', FindingKind.MALFORMED, "seq"),
+        (b'"seq":3', b'"seq": 3', FindingKind.NOT_CANONICAL, "canonical"),
+        (b'"seq":3', b'"seq":3,"x":1', FindingKind.MALFORMED, "no entry"),
+        (b'"type":"decision"', b'"type":"dec\\u0069sion"', FindingKind.NOT_CANONICAL, "canonical"),
+        (b'"outcome":"deny"', b'"outcome":"de\xffny"', FindingKind.MALFORMED, "UTF-8"),
+        (b'"version":"3"', b'"version":1e400', FindingKind.NOT_CANONICAL, "no canonical form"),
+        (b'"id":"d3"', b'"id":"d 3"', FindingKind.MALFORMED, "id"),
+        (b'{"body":{', b'{"body":[{', FindingKind.MALFORMED, "not JSON"),
     ],
 )
 def test_a_bad_line_is_diagnosed_at_the_byte(
-    entries: list[Entry], old: bytes, new: bytes, kind: Kind, what: str
+    entries: list[Entry], old: bytes, new: bytes, kind: FindingKind, what: str
 ) -> None:
     line = entries[2].canonical
     assert old in line
@@ -194,6 +194,6 @@ def test_a_bad_line_is_diagnosed_at_the_byte(
     with pytest.raises(BadLine, match=what) as bad:
         read_entry(edited)
     assert bad.value.kind is kind
-    if kind is Kind.NOT_CANONICAL and what == "canonical":
+    if kind is FindingKind.NOT_CANONICAL and what == "canonical":
         first = next(at for at, (a, b) in enumerate(zip(line, edited, strict=False)) if a != b)
         assert abs(bad.value.offset - first) <= 1

@@ -92,5 +92,5 @@ def test_a_million_entries_are_verified_in_constant_memory(tmp_path: Path) -> No
         done = subprocess.run(command, capture_output=True, check=True)
         ok, entries, peak_mib[count] = json.loads(done.stdout)
         assert (ok, entries) == (True, count)
-    # The buffers of SeenIds grow, up to a limit.
+    # The buffers of IdIndex grow, up to a limit.
     assert peak_mib[MILLION] < peak_mib[10_000] + 24

@@ -12,10 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from abeyance.ledger.chain import Entry, Header, Record, chain, entry_hash, follow, new_header, normalise
-from abeyance.ledger.findings import MAX_FINDINGS, Kind, Report
+from abeyance.ledger.findings import MAX_FINDINGS, FindingKind, VerificationReport
+from abeyance.ledger.id_index import IdIndex
 from abeyance.ledger.lines import checkpoint_line, header_line
 from abeyance.ledger.note import Checkpoint
-from abeyance.ledger.seen import SeenIds
 from abeyance.ledger.signatures import COSIGN, SIGN, generate
 from abeyance.ledger.verify import verify_export, verify_lines
 
@@ -23,7 +23,7 @@ Make = Callable[..., bytes]
 At = Callable[..., Checkpoint]
 
 
-def check(data: bytes, **known: Any) -> Report:
+def check(data: bytes, **known: Any) -> VerificationReport:
     return verify_export(io.BytesIO(data), **known)
 
 
@@ -115,9 +115,9 @@ def test_deleted_entries_are_found_where_they_were(exported: bytes, data: st.Dat
     assert not report.ok
     found = report.findings[0]
     seq = first if first < 6 else first - 1
-    assert found.seq == seq or found.kind in (Kind.WRONG_CHECKPOINT, Kind.TRUNCATED)
+    assert found.seq == seq or found.kind in (FindingKind.WRONG_CHECKPOINT, FindingKind.TRUNCATED)
     assert found.line == first + 1
-    assert found.kind in (Kind.GAP, Kind.WRONG_CHECKPOINT)
+    assert found.kind in (FindingKind.GAP, FindingKind.WRONG_CHECKPOINT)
 
 
 @given(st.permutations(range(1, 6)))
@@ -127,16 +127,16 @@ def test_reordered_entries_are_found_where_the_order_breaks(exported: bytes, ord
     edited = [lines[0], *(lines[n] for n in order), *lines[6:]]
     report = check(b"".join(edited))
     first = next(n for n, place in enumerate(order, 1) if n != place)
-    assert report.findings[0].kind is Kind.GAP
+    assert report.findings[0].kind is FindingKind.GAP
     assert (report.findings[0].seq, report.findings[0].line) == (first, first + 1)
-    assert Kind.MISPLACED in {found.kind for found in report.findings}
+    assert FindingKind.MISPLACED in {found.kind for found in report.findings}
 
 
 def test_a_swap_of_two_neighbours_is_two_findings(exported: bytes) -> None:
     lines = lines_of(exported)
     lines[2], lines[3] = lines[3], lines[2]
     found = check(b"".join(lines)).findings
-    assert [(one.kind, one.line) for one in found] == [(Kind.GAP, 3), (Kind.MISPLACED, 4)]
+    assert [(one.kind, one.line) for one in found] == [(FindingKind.GAP, 3), (FindingKind.MISPLACED, 4)]
 
 
 @given(st.integers(1, 12), st.integers(1, 13))
@@ -153,15 +153,17 @@ def test_a_forged_entry_between_two_is_found(header: Header, entries: list[Entry
     forged = rehashed(entries[4], id="forged", body={"outcome": "permit"})
     report = check(make(header, [*entries[:4], forged, *entries[4:]]))
     assert [
-        (found.kind, found.seq, found.line) for found in report.findings if found.kind is not Kind.TRUNCATED
-    ] == [(Kind.REPEATED, 5, 7)]
+        (found.kind, found.seq, found.line)
+        for found in report.findings
+        if found.kind is not FindingKind.TRUNCATED
+    ] == [(FindingKind.REPEATED, 5, 7)]
 
 
 def test_an_altered_entry_is_one_finding(exported: bytes) -> None:
     report = check(exported.replace(b'"outcome":"deny","reason"', b'"outcome":"perm","reason"', 2))
     assert [(one.kind, one.seq, one.line) for one in report.findings] == [
-        (Kind.ALTERED, 1, 2),
-        (Kind.ALTERED, 3, 4),
+        (FindingKind.ALTERED, 1, 2),
+        (FindingKind.ALTERED, 3, 4),
     ]
     assert exported[report.findings[0].offset :].startswith(b'{"body"')
     assert report.root == ""
@@ -172,7 +174,7 @@ def test_an_altered_entry_with_a_fitting_hash_breaks_the_link(
 ) -> None:
     forged = rehashed(entries[4], body={"outcome": "permit"})
     report = check(make(header, [*entries[:4], forged, *entries[5:]]))
-    assert (report.findings[0].kind, report.findings[0].seq) == (Kind.BROKEN_LINK, 6)
+    assert (report.findings[0].kind, report.findings[0].seq) == (FindingKind.BROKEN_LINK, 6)
 
 
 @given(st.integers(1, 12), st.data())
@@ -188,13 +190,13 @@ def test_a_chain_rewritten_to_its_end_needs_a_checkpoint_from_elsewhere(
     report = check(export, checkpoints=known)
     after = [size for size in sorted(sizes) if size >= which]
     if after:
-        assert report.findings[0].kind is Kind.WRONG_CHECKPOINT
+        assert report.findings[0].kind is FindingKind.WRONG_CHECKPOINT
         assert report.findings[0].seq == after[0]
         assert report.checkpointed == max((size for size in sizes if size < which), default=0)
     else:
         assert report.ok
     found = check(export, head=(12, entries[-1].hash)).findings
-    assert [one.kind for one in found] == [Kind.WRONG_HEAD]
+    assert [one.kind for one in found] == [FindingKind.WRONG_HEAD]
 
 
 @given(st.integers(0, 13))
@@ -205,7 +207,7 @@ def test_a_truncated_export_shows_it(exported: bytes, entries: list[Entry], kept
         # It ends with a checkpoint of its five entries, so only knowledge from elsewhere can tell.
         assert report.ok
         report = check(b"".join(lines[: kept + 1]), head=(12, entries[-1].hash))
-    assert [found.kind for found in report.findings] == [Kind.TRUNCATED]
+    assert [found.kind for found in report.findings] == [FindingKind.TRUNCATED]
     assert (report.findings[0].line, report.findings[0].seq) == (kept + 1, report.entries + 1)
 
 
@@ -217,7 +219,7 @@ def test_a_ledger_cut_short_and_sealed_again_needs_knowledge_from_elsewhere(
     assert check(short).ok
     for known in ({"checkpoints": [at(header, entries)]}, {"head": (12, entries[-1].hash)}):
         report = check(short, **known)
-        assert [(found.kind, found.seq) for found in report.findings] == [(Kind.TRUNCATED, size + 1)]
+        assert [(found.kind, found.seq) for found in report.findings] == [(FindingKind.TRUNCATED, size + 1)]
 
 
 @given(st.integers(0))
@@ -228,7 +230,7 @@ def test_a_cut_within_a_line_is_found_there(exported: bytes, at: int) -> None:
     ends = cut == 0 or exported[cut - 1] == 10
     lines = exported.count(b"\n", 0, cut)
     if not ends and lines:
-        assert (report.findings[0].kind, report.findings[0].line) == (Kind.TRUNCATED, lines + 1)
+        assert (report.findings[0].kind, report.findings[0].line) == (FindingKind.TRUNCATED, lines + 1)
 
 
 def test_what_was_added_behind_the_end_is_found(
@@ -237,9 +239,9 @@ def test_what_was_added_behind_the_end_is_found(
     record = normalise(Record("d13", "decision", "2020-06-10T00:00:00Z", {}))
     added = follow(12, entries[-1].hash, record)
     report = check(exported + added.canonical + b"\n")
-    assert [found.kind for found in report.findings] == [Kind.TRUNCATED]
+    assert [found.kind for found in report.findings] == [FindingKind.TRUNCATED]
     report = check(exported + b"\n")
-    assert (report.findings[0].kind, report.findings[0].line) == (Kind.MALFORMED, 16)
+    assert (report.findings[0].kind, report.findings[0].line) == (FindingKind.MALFORMED, 16)
 
 
 def test_duplicate_ids_and_conflicts(header: Header, make: Make) -> None:
@@ -249,7 +251,7 @@ def test_duplicate_ids_and_conflicts(header: Header, make: Make) -> None:
         for n, body in enumerate(bodies)
     ]
     report = check(make(header, chain(header, records)))
-    assert [(one.kind, one.seq, one.line) for one in report.findings] == [(Kind.DUPLICATE_ID, 4, 5)]
+    assert [(one.kind, one.seq, one.line) for one in report.findings] == [(FindingKind.DUPLICATE_ID, 4, 5)]
     assert "entry 2 on line 3" in report.findings[0].what
     kinds = ["decision", "conflict", "refused", "refused"]
     seq, prev, out = 0, header.genesis, []
@@ -261,7 +263,7 @@ def test_duplicate_ids_and_conflicts(header: Header, make: Make) -> None:
 
 
 def test_many_ids_spill_to_disk_and_are_still_found() -> None:
-    with SeenIds() as seen:
+    with IdIndex() as seen:
         for number in range(400_000):
             seen.add(b"%d" % number, number + 2, number + 1)
         seen.add(b"123", 7, 6)
@@ -276,26 +278,26 @@ def test_wrong_checkpoints(header: Header, entries: list[Entry], make: Make, at:
     for checkpoint in (wrong, head, other):
         report = check(make(header, entries, [checkpoint]))
         assert [(found.kind, found.seq, found.line) for found in report.findings] == [
-            (Kind.WRONG_CHECKPOINT, 5, 7)
+            (FindingKind.WRONG_CHECKPOINT, 5, 7)
         ]
         report = check(make(header, entries), checkpoints=[checkpoint])
-        assert [(found.kind, found.seq) for found in report.findings] == [(Kind.WRONG_CHECKPOINT, 5)]
+        assert [(found.kind, found.seq) for found in report.findings] == [(FindingKind.WRONG_CHECKPOINT, 5)]
     lines = lines_of(make(header, entries))
     lines.insert(3, checkpoint_line(right) + b"\n")
     found = check(b"".join(lines)).findings
-    assert [(one.kind, one.line) for one in found] == [(Kind.WRONG_CHECKPOINT, 4)]
+    assert [(one.kind, one.line) for one in found] == [(FindingKind.WRONG_CHECKPOINT, 4)]
 
 
 def test_another_header(header: Header, entries: list[Entry], exported: bytes) -> None:
     lines = lines_of(exported)
     other = new_header("unit-test", datetime(2021, 6, 10, tzinfo=UTC))
     found = check(b"".join([header_line(other) + b"\n", *lines[1:]])).findings
-    assert (found[0].kind, found[0].seq, found[0].line) == (Kind.BROKEN_LINK, 1, 2)
+    assert (found[0].kind, found[0].seq, found[0].line) == (FindingKind.BROKEN_LINK, 1, 2)
     found = check(b"".join(lines[1:])).findings
-    assert (found[0].kind, found[0].line) == (Kind.HEADER, 1)
+    assert (found[0].kind, found[0].line) == (FindingKind.HEADER, 1)
     found = check(exported.replace(b"abeyance-ledger-1", b"abeyance-ledger-2", 1)).findings
-    assert (found[0].kind, "format" in found[0].what) == (Kind.HEADER, True)
-    assert check(b"").findings[0].kind is Kind.HEADER
+    assert (found[0].kind, "format" in found[0].what) == (FindingKind.HEADER, True)
+    assert check(b"").findings[0].kind is FindingKind.HEADER
 
 
 def test_signatures(header: Header, entries: list[Entry], make: Make, at: At) -> None:
@@ -308,25 +310,25 @@ def test_signatures(header: Header, entries: list[Entry], make: Make, at: At) ->
         assert (report.ok, report.signed) == (True, 12)
     stranger = generate("acme.example/ledger", b"c" * 32).verifier(SIGN)
     report = check(export, trusted=[stranger])
-    assert [found.kind for found in report.findings] == [Kind.UNSIGNED]
+    assert [found.kind for found in report.findings] == [FindingKind.UNSIGNED]
     forged = msgspec.structs.replace(signed.signatures[0], value=bytes(64))
     report = check(make(header, entries, [whole.signed(forged)]), trusted=[ours.verifier(SIGN)])
     assert [(found.kind, found.seq, found.line) for found in report.findings] == [
-        (Kind.BAD_SIGNATURE, 12, 14)
+        (FindingKind.BAD_SIGNATURE, 12, 14)
     ]
     # A good signature under a checkpoint of other entries signs nothing here.
     forgery = rechained(header, [rehashed(entries[0], body={}), *entries[1:]])
     report = check(make(header, forgery), checkpoints=[signed], trusted=[ours.verifier(SIGN)])
-    assert {found.kind for found in report.findings} == {Kind.WRONG_CHECKPOINT, Kind.UNSIGNED}
+    assert {found.kind for found in report.findings} == {FindingKind.WRONG_CHECKPOINT, FindingKind.UNSIGNED}
 
 
 def test_a_store_that_lost_an_entry(header: Header, entries: list[Entry]) -> None:
     lines = [entry.canonical for entry in entries]
     assert verify_lines(header, lines, head=(12, entries[-1].hash)).ok
     found = verify_lines(header, lines[:6] + lines[7:], head=(12, entries[-1].hash)).findings
-    assert [(one.kind, one.seq, one.line) for one in found] == [(Kind.GAP, 7, 7)]
+    assert [(one.kind, one.seq, one.line) for one in found] == [(FindingKind.GAP, 7, 7)]
     found = verify_lines(header, lines[:-1], head=(12, entries[-1].hash)).findings
-    assert [(one.kind, one.seq) for one in found] == [(Kind.TRUNCATED, 12)]
+    assert [(one.kind, one.seq) for one in found] == [(FindingKind.TRUNCATED, 12)]
 
 
 @settings(max_examples=300)
@@ -344,7 +346,7 @@ def test_many_findings_are_counted_and_a_few_kept(header: Header, exported: byte
 def test_a_line_without_end_is_read_in_bounded_memory(header: Header, exported: bytes) -> None:
     lines = lines_of(exported)
     report = check(b"".join([*lines[:3], b"x" * (3 << 20) + b"\n", *lines[3:]]))
-    assert [(one.kind, one.line) for one in report.findings] == [(Kind.MALFORMED, 4)]
+    assert [(one.kind, one.line) for one in report.findings] == [(FindingKind.MALFORMED, 4)]
     assert report.entries == 12
 
 

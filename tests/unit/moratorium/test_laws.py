@@ -1,4 +1,4 @@
-"""What holds for every document, request and moment."""
+"""The laws that hold for every document, request and moment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abeyance.moratorium.changes import Kind, classify
+from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.decide import Clause, Decision, Request, decide, rebuild
 from abeyance.moratorium.document import FlagSet, instant, parse
 from abeyance.moratorium.errors import FlagsError
@@ -23,7 +23,7 @@ from .conftest import value
 
 
 def strictness(decision: Decision) -> tuple[float, float]:
-    """How much a decision takes away: similarity and reviewers, and all of both for a denial."""
+    """Return how much a decision takes away: similarity and reviewers, and all of both for a denial."""
     if not decision.permitted:
         return math.inf, math.inf
     similarity = -1.0 if decision.min_similarity is None else decision.min_similarity
@@ -180,7 +180,7 @@ def test_a_flag_with_a_missing_extra_or_ill_typed_attribute_denies_everything(fl
 
 
 def _plausible(name: str, thing: object) -> bool:
-    """Whether junk happens to be a value that the attribute may have."""
+    """Return whether junk happens to be a value that the attribute may have."""
     if name == "enabled":
         return isinstance(thing, bool)
     if name in ("reason", "source"):
@@ -236,7 +236,7 @@ def test_what_is_called_no_loosening_loosens_nothing(old, new, questions) -> Non
     before, after = parse(old), parse(new)
     for since in (None, s.day(5)):
         kind = classify(before, after, since=since).kind
-        if kind is Kind.LOOSENING:
+        if kind is ChangeKind.LOOSENING:
             continue
         for request_, moment in questions:
             if since is None or moment >= since:
@@ -282,13 +282,13 @@ def test_an_edit_is_classified_soundly_for_every_request_there_is(flag, name, ta
     except FlagsError:
         return  # an edit of one attribute may contradict another
     kind = classify(before, after).kind
-    if kind is Kind.LOOSENING:
+    if kind is ChangeKind.LOOSENING:
         return
     for number in range(0, 22):
         for request_ in EVERYTHING:
             was, becomes = (decide(request_, flags, s.day(number)) for flags in (before, after))
             assert at_least_as_strict(becomes, was)
-            if kind is Kind.NEUTRAL:
+            if kind is ChangeKind.NEUTRAL:
                 assert at_least_as_strict(was, becomes)
 
 
@@ -296,9 +296,9 @@ def test_an_edit_is_classified_soundly_for_every_request_there_is(flag, name, ta
 @given(s.value_documents())
 def test_classification_is_reflexive_and_adding_tightens(document) -> None:
     flags = parse(document)
-    assert classify(flags, flags).kind is Kind.NEUTRAL
+    assert classify(flags, flags).kind is ChangeKind.NEUTRAL
     more = parse(document | {"more": value()})
-    assert classify(flags, more).kind in (Kind.TIGHTENING, Kind.NEUTRAL)
+    assert classify(flags, more).kind in (ChangeKind.TIGHTENING, ChangeKind.NEUTRAL)
     assert isinstance(more, FlagSet)
 
 
@@ -324,45 +324,45 @@ def test_the_ends_of_an_exemption_and_of_a_flag_are_not_in_it() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        ({"jurisdictions": ["US-CA"]}, {"jurisdictions": ["US"]}, Kind.TIGHTENING),
-        ({"jurisdictions": ["US"]}, {"jurisdictions": ["US-CA"]}, Kind.LOOSENING),
-        ({"jurisdictions": ["US-CA", "DE"]}, {"jurisdictions": ["US"]}, Kind.LOOSENING),
+        ({"jurisdictions": ["US-CA"]}, {"jurisdictions": ["US"]}, ChangeKind.TIGHTENING),
+        ({"jurisdictions": ["US"]}, {"jurisdictions": ["US-CA"]}, ChangeKind.LOOSENING),
+        ({"jurisdictions": ["US-CA", "DE"]}, {"jurisdictions": ["US"]}, ChangeKind.LOOSENING),
         (
             {"exempt_purposes": ["a1"], "exempt_tenants": ["alpha"]},
             {"exempt_purposes": ["a1"]},
-            Kind.LOOSENING,
+            ChangeKind.LOOSENING,
         ),
         (
             {"exempt_purposes": ["a1"]},
             {"exempt_purposes": ["a1"], "exempt_tenants": ["alpha"]},
-            Kind.TIGHTENING,
+            ChangeKind.TIGHTENING,
         ),
-        ({"exempt_purposes": ["a1"]}, {"exempt_purposes": ["a1"], "reason": "Because."}, Kind.NEUTRAL),
+        ({"exempt_purposes": ["a1"]}, {"exempt_purposes": ["a1"], "reason": "Because."}, ChangeKind.NEUTRAL),
         (
             {"effect": "restrict", "min_similarity": 90, "human_review": 2},
             {"effect": "restrict", "min_similarity": 99, "human_review": 1},
-            Kind.LOOSENING,
+            ChangeKind.LOOSENING,
         ),
         (
             {"effect": "restrict", "min_similarity": 90},
             {"effect": "restrict", "min_similarity": 90, "human_review": 1},
-            Kind.TIGHTENING,
+            ChangeKind.TIGHTENING,
         ),
-        ({"effect": "restrict", "human_review": 3}, {}, Kind.TIGHTENING),
-        ({}, {"effect": "restrict", "min_similarity": 100, "human_review": 10}, Kind.LOOSENING),
+        ({"effect": "restrict", "human_review": 3}, {}, ChangeKind.TIGHTENING),
+        ({}, {"effect": "restrict", "min_similarity": 100, "human_review": 10}, ChangeKind.LOOSENING),
         (
             {"ends": "2021-01-01T00:00:00Z"},
             {"ends": "2021-01-01T00:00:00Z", "on_expiry": "hold"},
-            Kind.TIGHTENING,
+            ChangeKind.TIGHTENING,
         ),
-        ({"on_expiry": "hold"}, {"on_expiry": "lift"}, Kind.NEUTRAL),
+        ({"on_expiry": "hold"}, {"on_expiry": "lift"}, ChangeKind.NEUTRAL),
     ],
 )
-def test_what_kind_of_change_it_is(old: dict[str, Any], new: dict[str, Any], kind: Kind) -> None:
+def test_what_kind_of_change_it_is(old: dict[str, Any], new: dict[str, Any], kind: ChangeKind) -> None:
     assert classify(parse({"a": value(**old)}), parse({"a": value(**new)})).kind is kind
 
 
 def test_a_flag_by_another_name_keeps_what_it_forbids() -> None:
     change = classify(parse({"a": value()}), parse({"b": value()}))
-    assert change.kind is Kind.NEUTRAL
+    assert change.kind is ChangeKind.NEUTRAL
     assert [(entry.key, entry.what) for entry in change.flags] == [("a", "removed"), ("b", "added")]

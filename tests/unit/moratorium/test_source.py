@@ -1,4 +1,4 @@
-"""Where flags come from: fresh, or not at all."""
+"""Sources of flags: fresh, or none."""
 
 from __future__ import annotations
 

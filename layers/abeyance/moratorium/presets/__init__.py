@@ -1,4 +1,4 @@
-"""Moratoria that were: announcements and laws as data, one JSON file each, with their dates and sources.
+"""Past moratoria: announcements and laws as data, one JSON file each, with their dates and sources.
 
 A preset records what was announced, not what anybody ought to do; two presets may contradict each other.
 Dates are those of the announcement, at midnight UTC, which in the places concerned is some hours early.
@@ -54,7 +54,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @cache
 def presets() -> tuple[Preset, ...]:
-    """Every preset, by date of announcement."""
+    """Return every preset, by date of announcement."""
     found = [
         msgspec.json.decode(entry.read_bytes(), type=Preset)
         for entry in resources.files(__name__).iterdir()
@@ -64,7 +64,7 @@ def presets() -> tuple[Preset, ...]:
 
 
 def preset(preset_id: str) -> Preset:
-    """One preset; raises ``KeyError`` naming those that there are."""
+    """Return one preset; raises ``KeyError`` naming those that there are."""
     for found in presets():
         if found.id == preset_id:
             return found
@@ -72,7 +72,7 @@ def preset(preset_id: str) -> Preset:
 
 
 def document(preset_ids: Iterable[str]) -> dict[str, Any]:
-    """A hosted flags document of several presets together; the same flag may not come from two.
+    """Return a hosted flags document of several presets together; the same flag may not come from two.
 
     Raises ``KeyError`` for an unknown preset and ``ValueError`` for a flag that occurs twice.
     """
@@ -88,5 +88,5 @@ def document(preset_ids: Iterable[str]) -> dict[str, Any]:
 
 
 def new_deployment() -> dict[str, Any]:
-    """The flags of a new deployment: the police halt is on, until further notice."""
+    """Return the flags of a new deployment: the police halt is on, until further notice."""
     return document([INITIAL])

@@ -1,4 +1,4 @@
-"""Finds ids that come twice among any number of them, in bounded memory."""
+"""Duplicate ids among any number of entries, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _RECORD: Final = struct.Struct(">16sQQ")
 _FLUSH: Final = _RECORD.size * 1024
 
 
-class SeenIds:
+class IdIndex:
     """A 128-bit digest of every id with its place, spread over 256 buckets by its first byte.
 
     A bucket that is full goes to a temporary file (32 bytes an id), so at most 8 MiB are held in memory; at
-    the end one bucket at a time is looked through. 128 bits make a false alarm about as likely as a broken
+    the end one bucket at a time is searched. 128 bits make a false alarm about as likely as a broken
     SHA-256.
     """
 
@@ -27,7 +27,7 @@ class SeenIds:
         self._chunks: defaultdict[int, list[int]] = defaultdict(list)
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> SeenIds:
+    def __enter__(self) -> IdIndex:
         return self
 
     def __exit__(
@@ -37,7 +37,7 @@ class SeenIds:
             self._file.close()
 
     def add(self, name: bytes, line: int, seq: int) -> None:
-        """Note that an id stands on this line, in the entry with this sequence number."""
+        """Record that an id stands on this line, in the entry with this sequence number."""
         digest = blake2b(name, digest_size=16).digest()
         bucket = self._buckets[digest[0]]
         bucket += _RECORD.pack(digest, line, seq)
@@ -45,7 +45,7 @@ class SeenIds:
             self._spill(digest[0])
 
     def repeated(self) -> Iterator[tuple[int, int, int, int]]:
-        """Every id that came again: line and seq of the repetition, line and seq of the first."""
+        """Yield every id that came again: line and seq of the repetition, line and seq of the first."""
         for number, bucket in self._buckets.items():
             first: dict[bytes, tuple[int, int]] = {}
             for chunk in (*self._read(number), bytes(bucket)):
