@@ -13,15 +13,7 @@ from abeyance.aws.dynamodb import batches
 from abeyance.aws.table import Put
 from abeyance.gallery.draft import ERASE_COST, FACE_COST, ROOM, USER_COST, ChangeDraft
 from abeyance.gallery.errors import FaceTaken, InvalidInput, ModelMismatch, Superseded
-from abeyance.gallery.items import (
-    Meta,
-    SourceRecord,
-    details_of,
-    face_item,
-    face_of,
-    is_later,
-    source_key,
-)
+from abeyance.gallery.items import Meta, SourceRecord, details_of, face_item, face_of, is_later, source_key
 from abeyance.gallery.model import (
     Collection,
     CollectionRef,

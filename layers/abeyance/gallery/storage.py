@@ -51,11 +51,7 @@ class Storage:
     """
 
     def __init__(
-        self,
-        table: Table,
-        objects: Objects,
-        clock: Callable[[], datetime],
-        pause: Callable[[int], None],
+        self, table: Table, objects: Objects, clock: Callable[[], datetime], pause: Callable[[int], None]
     ) -> None:
         self.table = table
         self.objects = objects
