@@ -63,7 +63,7 @@ def attribute_definitions() -> dict[str, Any]:
             "Independent reviewers of each match, with restrict",
             {"type": "number", "minimum": 1, "maximum": 10},
         ),
-        "reason": attribute("What the denied caller is told", text(), required=True),
+        "reason": attribute("The reason that a denied caller reads", text(), required=True),
         "source": attribute("The law, announcement or order behind it", text(), required=True),
     }
 

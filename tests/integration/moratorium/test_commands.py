@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +228,40 @@ def test_who_is_asking(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _context.principal().startswith("arn:aws:sts::")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert _context.principal() == "officer-one"
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        (None, 3, "there is no file flags.json; set ABEYANCE_FLAGS to file:<path> or appconfig:"),
+        ("file:/none/flags.json", 3, "there is no file /none/flags.json; set ABEYANCE_FLAGS to file:<path>"),
+        ("flags.json", 2, "ABEYANCE_FLAGS names no flags; set ABEYANCE_FLAGS to file:<path>"),
+    ],
+)
+def test_without_flags_it_names_the_setting_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None, code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ABEYANCE_FLAGS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("ABEYANCE_FLAGS", setting)
+    result = CliRunner().invoke(app, ["moratoria", "list"])
+    assert (result.exit_code, result.output.count("\n")) == (code, 1)
+    assert words in result.output
+
+
+def test_without_a_region_it_names_the_variable(tmp_path: Path) -> None:
+    environment = {
+        name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "abeyance", "tenants", "list"],
+        env={**environment, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr.startswith("error: no AWS region is set: set AWS_DEFAULT_REGION")
+    assert ended.stderr.count("\n") == 1
