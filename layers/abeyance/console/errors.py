@@ -7,7 +7,7 @@ class ConsoleError(Exception):
     """A request that cannot be done; the message says what to do."""
 
 
-class Refused(ConsoleError):
+class RequestRefused(ConsoleError):
     """A request that the rules do not allow."""
 
 

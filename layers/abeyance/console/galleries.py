@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from abeyance.aws.timestamps import timestamp
-from abeyance.console.errors import NotFound, Refused, Unavailable
+from abeyance.console.errors import NotFound, RequestRefused, Unavailable
 from abeyance.console.pictures import Pictures
 from abeyance.console.reviews import RecordQueue, ReviewService
 from abeyance.console.roles import Person
@@ -91,7 +91,7 @@ class GalleryService:
         Raises :class:`NotFound` if no face and no user has the name.
         """
         if named_by not in NAMED_BY or not name:
-            raise Refused("Name a user, an external image id, or a face.")
+            raise RequestRefused("Name a user, an external image id, or a face.")
         self.describe(ref)
         users = {name} if named_by == "user_id" else set()
         named = {

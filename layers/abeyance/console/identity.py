@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
-from abeyance.console.errors import Refused
+from abeyance.console.errors import RequestRefused
 from abeyance.console.roles import Person, Role
 
 #: People to choose from on one machine: two reviewers and two policy officers, because some things take two.
@@ -34,7 +34,7 @@ class IdentityProvider(Protocol):
         ...
 
     def guard(self, address: str, host: str) -> None:
-        """Check the client address and host name of every request. Raises :class:`Refused`."""
+        """Check the client address and host name of every request. Raises :class:`RequestRefused`."""
         ...
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
@@ -42,7 +42,7 @@ class IdentityProvider(Protocol):
         ...
 
     def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
-        """Return the person, from the browser's answer and the session's memory. Raises :class:`Refused`."""
+        """Return the person, from the browser's answer and the session's memory. Raises :class:`RequestRefused`."""
         ...
 
 
@@ -56,10 +56,10 @@ class SignInDisabled:
         """Accept every request: anybody may read that sign-in is disabled."""
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
-        raise Refused("No identity provider is set up for this console.")
+        raise RequestRefused("No identity provider is set up for this console.")
 
     def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
-        raise Refused("No identity provider is set up for this console.")
+        raise RequestRefused("No identity provider is set up for this console.")
 
 
 class LoopbackPicker:
@@ -75,16 +75,16 @@ class LoopbackPicker:
     def guard(self, address: str, host: str) -> None:
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
         if address not in _LOOPBACK or name.lower() not in _LOOPBACK_NAMES:
-            raise Refused("This console accepts requests from its own machine only.")
+            raise RequestRefused("This console accepts requests from its own machine only.")
 
     def begin(self) -> tuple[str, Mapping[str, str]]:
-        raise Refused("Choose a person on the sign-in page.")
+        raise RequestRefused("Choose a person on the sign-in page.")
 
     def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
         for person in LOCAL_PEOPLE:
             if person.principal == returned.get("person"):
                 return person
-        raise Refused("There is no person with this name.")
+        raise RequestRefused("There is no person with this name.")
 
 
 def identity_provider(setting: str, client_secret: Callable[[], str]) -> IdentityProvider:

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from abeyance.console.errors import Refused, Unavailable
+from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.console.roles import Person, Role
 from abeyance.encoding import decode_base64, encode_base64
 
@@ -106,13 +106,13 @@ class OpenIdConnect:
     def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
         """Exchange the code for an ID token, verify it, and return the person.
 
-        Raises :class:`Refused`, and :class:`Unavailable` if the provider does not answer.
+        Raises :class:`RequestRefused`, and :class:`Unavailable` if the provider does not answer.
         """
         state = remembered.get("state", "")
         if not state or not secrets.compare_digest(state.encode(), returned.get("state", "").encode()):
-            raise Refused("This sign-in was not started here, or it took too long. Sign in again.")
+            raise RequestRefused("This sign-in was not started here, or it took too long. Sign in again.")
         if not returned.get("code"):
-            raise Refused("The identity provider did not let you in.")
+            raise RequestRefused("The identity provider did not let you in.")
         form = {
             "grant_type": "authorization_code",
             "code": returned["code"],
@@ -125,7 +125,7 @@ class OpenIdConnect:
         answer = self._fetch(self._endpoint("token_endpoint"), form)
         token = answer.get("id_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
-            raise Refused("The identity provider sent no ID token. Sign in again.")
+            raise RequestRefused("The identity provider sent no ID token. Sign in again.")
         return self._person(self._verified_claims(token, remembered.get("nonce", "")))
 
     def _verified_claims(self, token: str, nonce: str) -> Mapping[str, Any]:
@@ -146,7 +146,7 @@ class OpenIdConnect:
         except (jwt.PyJWKClientConnectionError, OSError):
             raise Unavailable(_NO_ANSWER) from None
         except (jwt.PyJWTError, ValueError):
-            raise Refused(_NOT_FOR_THIS_SIGN_IN) from None
+            raise RequestRefused(_NOT_FOR_THIS_SIGN_IN) from None
         audience_is_ours = claims["aud"] in (self._client_id, [self._client_id])
         if (
             not nonce
@@ -154,13 +154,15 @@ class OpenIdConnect:
             or not (audience_is_ours or claims.get("azp") == self._client_id)
             or not claims["sub"]
         ):
-            raise Refused(_NOT_FOR_THIS_SIGN_IN)
+            raise RequestRefused(_NOT_FOR_THIS_SIGN_IN)
         return claims
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         roles = roles_of(claims)
         if not roles:
-            raise Refused("You have no role at this console. Ask for reviewer, policy_officer or auditor.")
+            raise RequestRefused(
+                "You have no role at this console. Ask for reviewer, policy_officer or auditor."
+            )
         host = urllib.parse.urlsplit(self._issuer).netloc
         name = claims.get("name")
         return Person(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from abeyance.console.errors import Refused, Unavailable
+from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.moratorium import words
 from abeyance.moratorium.changes import Change, classify
 from abeyance.moratorium.decide import Decision, Request, decide
@@ -169,17 +169,17 @@ class PolicyService:
             raise Unavailable(f"The deployed document cannot be read: {error}") from None
 
     def switched(self, key: str, on: bool) -> dict[str, Any]:
-        """Return the deployed document with one flag switched. Raises :class:`Refused` for an unknown key."""
+        """Return the deployed document with one flag switched. Raises :class:`RequestRefused` for an unknown key."""
         document = self.document()
         if key not in document["values"]:
-            raise Refused("There is no moratorium with this name.")
+            raise RequestRefused("There is no moratorium with this name.")
         document["values"][key]["enabled"] = on
         return document
 
     def with_preset(self, preset_id: str) -> dict[str, Any]:
-        """Return the deployed document with a preset's flags in it. Raises :class:`Refused` for an unknown preset."""
+        """Return the deployed document with the flags of a preset. Raises :class:`RequestRefused`."""
         if preset_id not in {preset.id for preset in presets()}:
-            raise Refused("There is no preset with this name.")
+            raise RequestRefused("There is no preset with this name.")
         document, added = self.document(), of_presets([preset_id])
         for part in ("flags", "values"):
             document[part].update(added[part])

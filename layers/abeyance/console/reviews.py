@@ -20,7 +20,7 @@ import msgspec
 
 from abeyance.aws.table import Conflict
 from abeyance.aws.timestamps import timestamp
-from abeyance.console.errors import NotFound, Refused, Unavailable
+from abeyance.console.errors import NotFound, RequestRefused, Unavailable
 from abeyance.console.outcome import cases_of, result_event
 from abeyance.console.roles import Person
 from abeyance.gallery.errors import CollectionNotFound
@@ -38,7 +38,7 @@ from abeyance.pipeline.review_cases import (
     Case,
     CaseNotFree,
     Ground,
-    Judgement,
+    ReviewerJudgement,
     Verdict,
 )
 from abeyance.pipeline.review_store import Review, ReviewStore
@@ -60,7 +60,7 @@ class RecordQueue(Protocol):
         ...
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimedComparison(msgspec.Struct, frozen=True, kw_only=True):
     """A case that a reviewer has claimed until ``until`` (epoch seconds), and its review."""
 
     review: Review
@@ -113,42 +113,43 @@ class ReviewService:
         self._pseudonym = pseudonym
         self._now = now
 
-    def next_comparison(self, person: Person) -> Comparison | None:
-        """Claim a comparison: the one that the person holds, else the oldest free one. Raises :class:`Refused`."""
+    def next_comparison(self, person: Person) -> ClaimedComparison | None:
+        """Claim the comparison that the person holds, else the oldest free one. Raises :class:`RequestRefused`."""
         reviewer, now = self.alias(person), self._now()
         free: tuple[Review, Case] | None = None
         for review, case in self._open_cases():
             if not case.closed and (until := case.claimed_until(reviewer)) > now:
-                return Comparison(review=review, case=case, until=until)
+                return ClaimedComparison(review=review, case=case, until=until)
             if free is None and case.free_for(reviewer, now):
                 free = review, case
         if free is None:
             return None
         review, case = free
         case = self._change(review.identity, case.number, lambda case: case.claim(reviewer, self._now()))
-        return Comparison(review=review, case=case, until=case.claimed_until(reviewer))
+        return ClaimedComparison(review=review, case=case, until=case.claimed_until(reviewer))
 
-    def comparison(self, person: Person, identity: str, number: int) -> Comparison:
+    def comparison(self, person: Person, identity: str, number: int) -> ClaimedComparison:
         """Return the comparison if this person holds it; raises :class:`NotFound` otherwise."""
         found, review = self._store.case(identity, number), self._store.get(identity)
         until = found.case.claimed_until(self.alias(person)) if found else 0.0
         if found is None or review is None or review.outcome or until <= self._now():
             raise NotFound("You do not hold this comparison any more. Take the next one.")
-        return Comparison(review=review, case=found.case, until=until)
+        return ClaimedComparison(review=review, case=found.case, until=until)
 
     def judge(
         self, person: Person, identity: str, number: int, verdict: Verdict, ground: Ground, note: str = ""
     ) -> None:
         """Take a judgement.
 
-        Raises :class:`Refused`, :class:`NotFound`, and :class:`Unavailable` if it is saved but not yet on the ledger.
+        Raises :class:`RequestRefused`, :class:`NotFound`, and :class:`Unavailable` if it is saved but not yet on the
+        ledger.
         """
         if len(note) > MAX_NOTE_CHARACTERS:
-            raise Refused(f"The note has more than {MAX_NOTE_CHARACTERS} characters.")
+            raise RequestRefused(f"The note has more than {MAX_NOTE_CHARACTERS} characters.")
         review = self._store.get(identity)
         if review is None or review.outcome:
             raise NotFound("This review is closed. Take the next comparison.")
-        judgement = Judgement(
+        judgement = ReviewerJudgement(
             reviewer=self.alias(person), verdict=verdict, ground=ground, note=note, at=timestamp()
         )
         case = self._change(identity, number, lambda case: case.judge(judgement, self._now()))
@@ -307,13 +308,13 @@ class ReviewService:
                 changed = change(found.case)
                 self._store.replace_case(identity, changed, found.version)
             except CaseNotFree as error:
-                raise Refused(str(error)) from None
+                raise RequestRefused(str(error)) from None
             except Conflict:
                 continue
             return changed
         raise Unavailable("Others are changing this comparison. Try again.")
 
-    def _record(self, review: Review, case: Case, judgement: Judgement) -> Record:
+    def _record(self, review: Review, case: Case, judgement: ReviewerJudgement) -> Record:
         upload = review.waiting.upload
         return Record(
             id=f"review:{review.identity}:{case.number}:{judgement.reviewer[:16]}",

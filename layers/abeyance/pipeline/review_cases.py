@@ -49,7 +49,7 @@ class Ground(StrEnum):
     OTHER = "other"
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class ReviewerJudgement(msgspec.Struct, frozen=True, kw_only=True):
     """One reviewer's verdict. ``reviewer`` is a pseudonym; ``note`` is never on the ledger; ``at`` is RFC 3339 UTC."""
 
     reviewer: str
@@ -92,7 +92,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     similarity: float
     required: int
     claims: tuple[Claim, ...] = ()
-    judgements: tuple[Judgement, ...] = ()
+    judgements: tuple[ReviewerJudgement, ...] = ()
     void: bool = False
 
     @property
@@ -130,7 +130,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """Return the case without the reviewer's claim."""
         return msgspec.structs.replace(self, claims=self._other_claims(reviewer, now))
 
-    def judge(self, judgement: Judgement, now: float) -> Case:
+    def judge(self, judgement: ReviewerJudgement, now: float) -> Case:
         """Return the case with one more judgement; raises :class:`CaseNotFree`.
 
         An expired claim does not matter while the place is still free: a slow judgement is not thrown away.

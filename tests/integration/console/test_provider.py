@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from werkzeug.test import Client, TestResponse
 
-from abeyance.console.errors import ConsoleError, Refused, Unavailable
+from abeyance.console.errors import ConsoleError, RequestRefused, Unavailable
 from abeyance.console.oidc import OpenIdConnect
 from abeyance.console.roles import Role
 from abeyance.console.web.app import create_app
@@ -204,7 +204,7 @@ def test_a_new_signing_key_is_accepted_at_once(provider: CertifiedProvider) -> N
 def test_a_person_without_a_role_or_consent_is_refused(provider: CertifiedProvider, login: str) -> None:
     identity = provider.client()
     address, remembered = identity.begin()
-    with pytest.raises(Refused, match="no role" if login else "did not let you in"):
+    with pytest.raises(RequestRefused, match="no role" if login else "did not let you in"):
         identity.finish(provider.visit(address, login), remembered)
 
 

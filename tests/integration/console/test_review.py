@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from abeyance.console.errors import NotFound, Refused, Unavailable
+from abeyance.console.errors import NotFound, RequestRefused, Unavailable
 from abeyance.console.identity import LOCAL_PEOPLE
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.pipeline import review_cases
@@ -160,7 +160,7 @@ def test_a_reviewer_gets_the_same_comparison_again_until_the_claim_expires(
     assert world.services.reviews.next_comparison(BEN) is not None
     with pytest.raises(NotFound):
         world.services.reviews.comparison(ADA, first.review.identity, 0)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         world.services.reviews.judge(ADA, first.review.identity, 0, Verdict.SAME, Ground.FEATURES)
 
 

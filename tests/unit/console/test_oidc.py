@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from abeyance.console.errors import Refused, Unavailable
+from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.console.oidc import OpenIdConnect, roles_of
 from abeyance.console.roles import Person, Role
 from abeyance.moratorium.tenants import canonical_principal
@@ -157,7 +157,7 @@ def test_elliptic_curve_keys_are_accepted(provider: Provider, algorithm: str) ->
 
 def test_a_token_of_another_key_is_refused(provider: Provider) -> None:
     provider.sign = lambda algorithm, data: OTHER_KEY.sign(data, padding.PKCS1v15(), SHA256())
-    with pytest.raises(Refused, match="not for this sign-in"):
+    with pytest.raises(RequestRefused, match="not for this sign-in"):
         sign_in(provider)
 
 
@@ -165,7 +165,7 @@ def test_a_token_of_another_key_is_refused(provider: Provider) -> None:
 def test_a_token_without_a_signature_is_refused(provider: Provider, algorithm: str) -> None:
     provider.header["alg"] = algorithm
     provider.sign = lambda algorithm, data: b""
-    with pytest.raises(Refused, match="not for this sign-in"):
+    with pytest.raises(RequestRefused, match="not for this sign-in"):
         sign_in(provider)
 
 
@@ -181,14 +181,14 @@ def test_a_token_without_a_signature_is_refused(provider: Provider, algorithm: s
 def test_hs256_with_the_public_key_or_the_client_secret_is_refused(provider: Provider, secret: bytes) -> None:
     provider.header["alg"] = "HS256"
     provider.sign = lambda algorithm, data: hmac.digest(secret, data, "sha256")
-    with pytest.raises(Refused, match="not for this sign-in"):
+    with pytest.raises(RequestRefused, match="not for this sign-in"):
         sign_in(provider)
 
 
 def test_a_key_inside_the_token_is_not_believed(provider: Provider) -> None:
     provider.header |= {"jwk": rsa_jwk(OTHER_KEY, "k1"), "jku": "https://evil.example/keys"}
     provider.sign = lambda algorithm, data: OTHER_KEY.sign(data, padding.PKCS1v15(), SHA256())
-    with pytest.raises(Refused, match="not for this sign-in"):
+    with pytest.raises(RequestRefused, match="not for this sign-in"):
         sign_in(provider)
     assert not any("evil" in address for address in provider.asked)
 
@@ -217,7 +217,7 @@ def test_a_key_inside_the_token_is_not_believed(provider: Provider) -> None:
     ],
 )
 def test_a_token_for_somebody_else_is_refused(provider: Provider, claims: dict[str, Any]) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         sign_in(provider, **claims)
 
 
@@ -239,7 +239,7 @@ def test_keys_are_cached_and_a_new_key_is_fetched(provider: Provider) -> None:
     sign_in(provider, identity)
     assert provider.asked.count("https://id.example/keys") == 2
     provider.header["kid"] = "unknown"
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         sign_in(provider, identity)
 
 
@@ -256,11 +256,11 @@ def test_subjects_of_any_form_become_different_principals(provider: Provider) ->
 def test_a_callback_of_another_sign_in_is_refused(provider: Provider, returned: dict[str, str]) -> None:
     identity = client()
     _, remembered = identity.begin()
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         identity.finish(returned, remembered)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         identity.finish({"state": remembered["state"]}, remembered)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         identity.finish({"state": "", "code": "c"}, {})
 
 
@@ -269,7 +269,7 @@ def test_a_callback_of_another_sign_in_is_refused(provider: Provider, returned: 
 )
 def test_an_answer_without_a_token_is_refused(provider: Provider, answer: Any) -> None:
     provider.answer = answer
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         sign_in(provider)
 
 
@@ -281,7 +281,7 @@ def test_an_id_token_has_one_spelling(provider: Provider, ending: str) -> None:
     head, payload, signature = provider.token().split(".")
     for token in (f"{head}.{payload}{ending}.{signature}", f"{head}.{payload}.{signature}{ending}"):
         provider.answer = {"id_token": token}
-        with pytest.raises(Refused, match="not for this sign-in"):
+        with pytest.raises(RequestRefused, match="not for this sign-in"):
             identity.finish({"state": remembered["state"], "code": "c"}, remembered)
     provider.answer = None
     assert identity.finish({"state": remembered["state"], "code": "c"}, remembered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from abeyance.console.errors import Refused
+from abeyance.console.errors import RequestRefused
 from abeyance.console.identity import LOCAL_PEOPLE, LoopbackPicker, SignInDisabled, identity_provider
 from abeyance.console.roles import RIGHTS, Person, Right, Role
 
@@ -46,15 +46,15 @@ def test_the_picker_accepts_this_machine_under_its_own_name_only(address: str, h
     if good:
         LoopbackPicker().guard(address, host)
     else:
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             LoopbackPicker().guard(address, host)
 
 
 def test_the_picker_knows_the_local_people_and_a_disabled_sign_in_nobody() -> None:
     assert LoopbackPicker().finish({"person": "ada@local"}, {}).roles == (Role.REVIEWER,)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         LoopbackPicker().finish({"person": "root@local"}, {})
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         SignInDisabled().finish({"person": "ada@local"}, {})
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abeyance.pipeline.review_cases import CLAIM_S, Case, CaseNotFree, Ground, Judgement, Verdict
+from abeyance.pipeline.review_cases import CLAIM_S, Case, CaseNotFree, Ground, ReviewerJudgement, Verdict
 
 NOW = 1_000_000.0
 
@@ -16,8 +16,8 @@ def case(required: int = 2) -> Case:
     return Case(number=0, face=0, chip=0, face_id="f", similarity=91.0, required=required)
 
 
-def judgement(reviewer: str, verdict: Verdict = Verdict.SAME) -> Judgement:
-    return Judgement(
+def judgement(reviewer: str, verdict: Verdict = Verdict.SAME) -> ReviewerJudgement:
+    return ReviewerJudgement(
         reviewer=reviewer, verdict=verdict, ground=Ground.FEATURES, note="", at="2026-01-01T00:00:00Z"
     )
 

@@ -23,7 +23,7 @@ from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 
 from abeyance.console import error_rates
-from abeyance.console.errors import ConsoleError, NotFound, Refused, Unavailable
+from abeyance.console.errors import ConsoleError, NotFound, RequestRefused, Unavailable
 from abeyance.console.roles import Right
 from abeyance.console.web import galleries, ledger, moratoria, proposals, review, signin
 from abeyance.console.web.context import ConsoleServices, services, session_person, signed_in
@@ -58,7 +58,7 @@ SECTIONS: Final = (
     ("Galleries", "galleries.overview", (Right.READ_GALLERIES,)),
     ("Accuracy", "galleries.accuracy", (Right.READ_GALLERIES,)),
 )
-_STATUS: Final[dict[type[Exception], int]] = {Refused: 409, NotFound: 404, Unavailable: 503}
+_STATUS: Final[dict[type[Exception], int]] = {RequestRefused: 409, NotFound: 404, Unavailable: 503}
 _TITLES: Final = {403: "Not allowed", 404: "Not found", 405: "Not allowed", 413: "Too large"}
 _MESSAGES: Final = {
     404: "There is no such page.",

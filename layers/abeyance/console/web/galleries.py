@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from abeyance.console.errors import NotFound, Refused
+from abeyance.console.errors import NotFound, RequestRefused
 from abeyance.console.galleries import NAMED_BY
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
@@ -48,7 +48,7 @@ def find(tenant: str, name: str) -> str:
 def erase(tenant: str, name: str) -> str:
     """Erase the person and show the receipt."""
     if request.form.get("sure") != "yes":
-        raise Refused("Tick the box to confirm.")
+        raise RequestRefused("Tick the box to confirm.")
     ref = _ref(tenant, name)
     receipt = services().galleries.erase(signed_in(), ref, *_named())
     return render_template("erased.html", ref=ref, receipt=receipt)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from abeyance.console.errors import Refused, Unavailable
+from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.console.policy import summarize
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services
@@ -61,7 +61,7 @@ def explain() -> str:
     try:
         at = datetime.fromisoformat(given["at"]) if given["at"] else services().policy.now()
     except ValueError:
-        raise Refused("Write a date like this: 2020-06-10.") from None
+        raise RequestRefused("Write a date like this: 2020-06-10.") from None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     decision, sentences = services().policy.explain(
         given["tenant"], given["action"], given["purpose"] or "unspecified", given["place"], at

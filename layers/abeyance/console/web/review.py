@@ -8,7 +8,7 @@ from flask import Blueprint, Response, abort, make_response, redirect, render_te
 from werkzeug.wrappers import Response as Redirect
 
 from abeyance.console import error_rates
-from abeyance.console.errors import Refused
+from abeyance.console.errors import RequestRefused
 from abeyance.console.pictures import png
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
@@ -40,7 +40,7 @@ def take() -> Redirect:
     for _ in range(3):
         try:
             found = services().reviews.next_comparison(signed_in())
-        except Refused:  # Another reviewer claimed it first; there may be another one.
+        except RequestRefused:  # Another reviewer claimed it first; there may be another one.
             continue
         if found is None:
             break
@@ -90,7 +90,7 @@ def judge(identity: str, number: int) -> Redirect:
     try:
         verdict, ground = Verdict(request.form.get("verdict", "")), Ground(request.form.get("ground", ""))
     except ValueError:
-        raise Refused("Choose same, different or cannot tell, and choose a reason.") from None
+        raise RequestRefused("Choose same, different or cannot tell, and choose a reason.") from None
     services().reviews.judge(
         signed_in(), identity, number, verdict, ground, request.form.get("note", "").strip()
     )

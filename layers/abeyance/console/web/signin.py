@@ -7,7 +7,7 @@ from secrets import token_urlsafe
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
-from abeyance.console.errors import Refused
+from abeyance.console.errors import RequestRefused
 from abeyance.console.identity import LOCAL_PEOPLE
 from abeyance.console.web.context import services, start_session
 
@@ -27,7 +27,7 @@ def choose() -> Response:
     """Sign in as the chosen person, on one machine."""
     identity = services().identity
     if identity.kind != "picker":
-        raise Refused("Sign in with the identity provider.")
+        raise RequestRefused("Sign in with the identity provider.")
     start_session(identity.finish(request.form, {}))
     return redirect(url_for("start"), code=303)
 
