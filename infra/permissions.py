@@ -149,7 +149,7 @@ def _flags(resources: Resources) -> Statements:
 
 
 def _console(resources: Resources) -> Statements:
-    yield from _items(resources, "reviews_table", "GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem")
+    yield from _items(resources, "reviews_table", *_READ, "PutItem", "UpdateItem", "DeleteItem")
     # Judging: the two pictures, of which one may have to be cut anew from its photo, and the result.
     yield from _read_objects(resources, "uploads_bucket")
     yield from _read_objects(resources, "chips_bucket")

@@ -233,7 +233,7 @@ def test_each_role_finds_its_pages_and_no_others(deployment: Deployment) -> None
         for path, roles in pages.items():
             assert visitor.get(path).status == (200 if role in roles else 403), (role, path)
     auditor = Visitor(deployment, "edda", Role.AUDITOR)
-    assert "The chain is whole" in auditor.get("/console/ledger").text
+    assert "The chain is intact" in auditor.get("/console/ledger").text
 
 
 def test_match_waits_for_people_and_is_released(deployment: Deployment, photos: dict[str, bytes]) -> None:
