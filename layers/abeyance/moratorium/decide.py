@@ -23,7 +23,7 @@ from msgspec import Struct, structs
 
 from abeyance.moratorium.document import NEVER, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
-from abeyance.moratorium.model import FlagPart, Part
+from abeyance.moratorium.model import Effect, FlagPart, Part
 from abeyance.moratorium.tenants import Status, Tenant
 from abeyance.moratorium.vocabulary import ACTIONS, is_jurisdiction, is_purpose, is_tenant_id, within
 
@@ -48,7 +48,7 @@ class Clause(StrEnum):
     FAULT = "fault"
 
 
-_PERMITTING: Final = frozenset({Clause.PERMITTED, Clause.EXEMPTED, Clause.RESTRICTED})
+_PERMITTING: Final = (Clause.PERMITTED, Clause.EXEMPTED, Clause.RESTRICTED)
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -135,7 +135,7 @@ class Decision(Struct, frozen=True, kw_only=True):
         return self.outcome == "permit"
 
 
-class _Ruling(Struct, frozen=True, gc=False):
+class _Ruling(Struct, gc=False):
     """The clause that applies to a well-formed request, and the flags' part in it."""
 
     clause: Clause
@@ -287,14 +287,16 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
         if not flag.starts <= moment < flag.until:
             continue
         part = flag.part(tenant.id, request.purpose, moment)
-        parts.append(flag.parts[part])
-        if part is Part.RESTRICTS:
+        parts.append(part)
+        if part is flag.exempting:
+            continue
+        if flag.effect is Effect.RESTRICT:
             restricted = True
             human_review = max(human_review, flag.human_review)
             if flag.min_similarity is not None:
                 similarities.append(flag.min_similarity)
-        elif part is not Part.EXEMPTS and halt is None:
-            halt = flag.parts[part]
+        elif halt is None:
+            halt = part
 
     if halt is not None:
         clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED

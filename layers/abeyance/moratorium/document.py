@@ -56,17 +56,19 @@ class Flag:
 
     __slots__ = (
         "actions",
+        "binding",
         "effect",
         "ends",
         "exempt_purposes",
         "exempt_tenants",
         "exempt_until",
+        "exempting",
         "hold",
+        "holding",
         "human_review",
         "jurisdictions",
         "key",
         "min_similarity",
-        "parts",
         "reason",
         "sectors",
         "source",
@@ -111,8 +113,8 @@ class Flag:
         self.reason = value.reason
         self.source = value.source
         self.version = hashlib.sha256(_stable(_plain(value))).hexdigest()[:12]
-        self.parts = {
-            part: FlagPart(
+        self.binding, self.holding, self.exempting = (
+            FlagPart(
                 key=key,
                 version=self.version,
                 effect=str(self.effect),
@@ -120,20 +122,23 @@ class Flag:
                 reason=self.reason,
                 source=self.source,
             )
-            for part in Part
-        }
+            for part in (
+                Part.RESTRICTS if self.effect is Effect.RESTRICT else Part.HALTS,
+                Part.HOLDS,
+                Part.EXEMPTS,
+            )
+        )
 
     def in_force(self, as_of: datetime) -> bool:
         """Return whether the flag binds at ``as_of`` (aware): in [starts, ends), or past ``ends`` and held."""
         return self.starts <= as_of < self.until
 
-    def part(self, tenant_id: str, purpose: str, as_of: datetime) -> Part:
+    def part(self, tenant_id: str, purpose: str, as_of: datetime) -> FlagPart:
         """Return the flag's part in a decision at a moment at which it binds."""
         if self.exempt_purposes and self.exempts(tenant_id, purpose, as_of):
-            return Part.EXEMPTS
-        if self.effect is Effect.RESTRICT:
-            return Part.RESTRICTS
-        return Part.HOLDS if self.ends is not None and self.ends <= as_of else Part.HALTS
+            return self.exempting
+        held = self.ends is not None and self.ends <= as_of and self.effect is Effect.HALT
+        return self.holding if held else self.binding
 
     def exempts(self, tenant_id: str, purpose: str, as_of: datetime) -> bool:
         """Return whether this flag's own exemption covers a tenant and purpose at ``as_of``."""
