@@ -12,7 +12,7 @@ import typer
 
 from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 from benchmarks import suite
-from benchmarks.comparison import Comparison, Figure, Part
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure
 from benchmarks.page import aim, number, page, plot, ratio
 from benchmarks.parts import PARTS, run
 from benchmarks.process import BenchmarkError
@@ -125,13 +125,13 @@ def embedder(
     the model in a bare loop on a processor, 85 % on a GPU), or a soak sees an error or memory that grows by a tenth.
     """
     from abeyance.vision.errors import ModelError
-    from benchmarks.embedder.endpoint import Endpoint
-    from benchmarks.embedder.measure import Plan, Report, measure
+    from benchmarks.embedder.endpoint import MeasuredEndpoint
+    from benchmarks.embedder.measure import MeasurementPlan, Report, measure
     from benchmarks.embedder.plot import plot as plot_report
     from benchmarks.embedder.soak import Soak
     from benchmarks.embedder.soak import soak as run_soak
 
-    plan = Plan(
+    plan = MeasurementPlan(
         batches=_numbers(batches),
         clients=_numbers(clients),
         chips=_numbers(chips),
@@ -141,7 +141,7 @@ def embedder(
     settings = {"providers": providers, "precision": precision, **dict(map(_setting, setting or []))}
     try:
         name, environment, flops = _prepare(model, random)
-        endpoint = Endpoint(name, environment, settings)
+        endpoint = MeasuredEndpoint(name, environment, settings)
         with errors.status("Starting …") as status:
             found: Report | Soak = (
                 run_soak(endpoint, soak, load, status.update)
@@ -204,7 +204,7 @@ def _setting(text: str) -> tuple[str, str]:
     return name.lower(), value
 
 
-def _show(parts: Iterable[Part]) -> None:
+def _show(parts: Iterable[BenchmarkPart]) -> None:
     """Print two tables a part that can be read in a terminal of 80 columns, the most important column first."""
 
     def row(one: Comparison | Figure) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import msgspec
 
-from benchmarks.comparison import Comparison, Figure, Part, Progress, by_time, figure
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, by_time, figure
 from benchmarks.process import ROOT, BenchmarkError
 
 #: How many times as long as the plain function each took when this part was first written, with its models, both from
@@ -28,7 +28,7 @@ AIMS_MS = {"gate": 500.0, "detect": 1500.0}
 _QUICK = ("gate", "detect", "review")
 
 
-class Times(msgspec.Struct):
+class FunctionTimes(msgspec.Struct):
     """A line of ``python -m infra.coldstart --json``; see there."""
 
     function: str
@@ -39,7 +39,7 @@ class Times(msgspec.Struct):
     imports: dict[str, float]
 
 
-def run(quick: bool, progress: Progress) -> Part:
+def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure; see :mod:`benchmarks.parts`."""
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
@@ -76,23 +76,25 @@ def run(quick: bool, progress: Progress) -> Part:
             figures.append(figure(f"{key}.answered", until, "ms", times.answered))
         imports = ", ".join(f"{package} {ms:.0f}" for package, ms in list(times.imports.items())[:8])
         notes.append(f"{times.function} imports, ms: {imports}.")
-    return Part(name="coldstart", comparisons=tuple(comparisons), figures=tuple(figures), notes=tuple(notes))
+    return BenchmarkPart(
+        name="coldstart", comparisons=tuple(comparisons), figures=tuple(figures), notes=tuple(notes)
+    )
 
 
-def _with_models(times: Times) -> list[float]:
+def _with_models(times: FunctionTimes) -> list[float]:
     if not times.models:
         return times.ready
     return [ready + models for ready, models in zip(times.ready, times.models, strict=True)]
 
 
-def _measured(functions: Sequence[str], repeat: int, progress: Progress) -> Iterator[Times]:
+def _measured(functions: Sequence[str], repeat: int, progress: Progress) -> Iterator[FunctionTimes]:
     command = [sys.executable, "-m", "infra.coldstart", *functions, "--beside", "--json"]
     with subprocess.Popen(  # noqa: S603 - our own module
         [*command, "--repeat", str(repeat)], cwd=ROOT, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            times = msgspec.json.decode(line, type=Times)
+            times = msgspec.json.decode(line, type=FunctionTimes)
             progress(f"cold start of {times.function}: {min(times.ready):.0f} ms")
             yield times
     if process.returncode:

@@ -76,7 +76,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         return self.value.median >= self.aim if self.more_is_better else self.value.median <= self.aim
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class BenchmarkPart(msgspec.Struct, frozen=True, kw_only=True):
     """The results of one module."""
 
     name: str

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from tests.fakes import MemoryObjects, MemoryTable
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.dynamodb import encode as encode_item
-from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.aws.table import PARTITION, SORT, Item, Put, Update
 from abeyance.gallery.collections import SPAN
 from abeyance.gallery.facade import TableGallery
@@ -24,7 +24,7 @@ from abeyance.gallery.model import CollectionRef, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.segments import SegmentHeader, encode
-from benchmarks.comparison import Figure, Part, Progress, figure
+from benchmarks.comparison import BenchmarkPart, Figure, Progress, figure
 from benchmarks.process import BenchmarkError
 
 #: At least so many changes that no snapshot has yet; writers leave up to a segment.
@@ -36,7 +36,7 @@ _PAGE_BYTES = 2**20
 STAFF = CollectionRef("acme", "staff")
 
 
-def run(quick: bool, progress: Progress) -> Part:
+def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure; see :mod:`benchmarks.parts`."""
     figures: list[Figure] = []
     for dimension in (128,) if quick else (128, 512):
@@ -68,7 +68,7 @@ def run(quick: bool, progress: Progress) -> Part:
                     note=note,
                 )
             )
-    return Part(name="freshness", figures=tuple(figures), notes=_NOTES)
+    return BenchmarkPart(name="freshness", figures=tuple(figures), notes=_NOTES)
 
 
 class _Gallery:

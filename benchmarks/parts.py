@@ -1,10 +1,10 @@
-"""The parts of ``python -m benchmarks``, each a module of its own with ``run(quick, progress) -> Part``."""
+"""The parts of ``python -m benchmarks``, each a module of its own with ``run(quick, progress) -> BenchmarkPart``."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from benchmarks.comparison import Part, Progress
+from benchmarks.comparison import BenchmarkPart, Progress
 
 #: In the order of the report. Every one is measured in a process of its own.
 PARTS = {
@@ -17,8 +17,8 @@ PARTS = {
 }
 
 
-def run(name: str, quick: bool, progress: Progress) -> Part:
+def run(name: str, quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure one part on this machine. ``quick`` takes a fifth of the time and says less for sure."""
     module = import_module(f"benchmarks.{name}")
-    part: Part = module.run(quick, progress)
+    part: BenchmarkPart = module.run(quick, progress)
     return part

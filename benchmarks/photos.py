@@ -18,7 +18,7 @@ import numpy as np
 from abeyance.vision.models.convert import decompressed
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch, published_file
-from benchmarks.comparison import Comparison, Figure, Part, Progress, by_rate, figure
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, by_rate, figure
 from benchmarks.photo_set import KINDS, Kind, write_photos, write_portraits
 from benchmarks.process import Child
 from benchmarks.rivals import available_cores, in_turn, start
@@ -83,7 +83,7 @@ def contestants(folder: Path) -> list[Contestant]:
     ]
 
 
-def run(quick: bool, progress: Progress) -> Part:
+def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure; see :mod:`benchmarks.parts`."""
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
@@ -129,7 +129,7 @@ def run(quick: bool, progress: Progress) -> Part:
                     ]
                     default = f"{what}, with the second look at tilted faces that is our default"
                     figures.append(figure(f"{key}.defaults", default, "photos/s", found["defaults"]))
-    return Part(
+    return BenchmarkPart(
         name="photos", comparisons=tuple(comparisons), figures=tuple(figures), notes=(*notes, *_NOTES)
     )
 

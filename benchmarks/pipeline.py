@@ -21,7 +21,7 @@ from abeyance.local.moto import object_exists
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
-from benchmarks.comparison import Part, Progress, by_rate, by_time, figure
+from benchmarks.comparison import BenchmarkPart, Progress, by_rate, by_time, figure
 from benchmarks.machine import processor_seconds
 from benchmarks.process import BenchmarkError, Child
 from benchmarks.rivals import start
@@ -114,7 +114,7 @@ class _Setup:
         )
 
 
-def run(quick: bool, progress: Progress) -> Part:
+def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure; see :mod:`benchmarks.parts`."""
     count, rounds = (12, 2) if quick else (60, 5)
     photos = sample_photos(count)
@@ -179,7 +179,7 @@ def run(quick: bool, progress: Progress) -> Part:
         "pipeline.latency.p95": ("warm, 95th percentile", [float(np.percentile(waited, 95))]),
         "pipeline.latency.overhead": ("less the models", [a - b for a, b in zip(waited, alone, strict=True)]),
     }
-    return Part(
+    return BenchmarkPart(
         name="pipeline",
         comparisons=(
             by_rate(

@@ -18,7 +18,7 @@ from abeyance.cost.forecast import Forecast, forecast, largest_day, seconds
 from abeyance.cost.limits import limits
 from abeyance.cost.stations import DAY_S, ENTRIES, Embedder, Plan, latencies, stations
 from abeyance.pipeline import topology
-from benchmarks.comparison import Comparison, Figure, Part, Progress, compare, figure
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, compare, figure
 from benchmarks.demand import measure
 from benchmarks.messages import Flow, Outcome, poisson
 
@@ -46,7 +46,7 @@ def ready(embedder: Embedder = "local", photos_a_day: float = TARGET) -> Plan:
     return plan(embedder, photos_a_day, chains=CHAINS)
 
 
-def run(quick: bool, progress: Progress) -> Part:
+def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure the demand of a photo, simulate, and price it. ``quick`` takes the stored demand."""
     demand = stored() if quick else _measured(progress)
     progress("a day of ten million photos, as deployed")
@@ -69,7 +69,7 @@ def run(quick: bool, progress: Progress) -> Part:
         figures += _failures(demand)
     progress("the cost")
     comparisons, priced = _prices(demand, outcome)
-    return Part(
+    return BenchmarkPart(
         name="scale",
         comparisons=tuple(comparisons),
         figures=(*figures, *priced),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.comparison import Comparison, Figure, Part, Progress, by_time, figure
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, by_time, figure
 from benchmarks.process import BenchmarkError, Child
 from benchmarks.rivals import available_cores, in_turn, start
 
@@ -63,7 +63,7 @@ OTHERS = (
 )
 
 
-def run(quick: bool, progress: Progress) -> Part:
+def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure; see :mod:`benchmarks.parts`."""
     cores = len(available_cores()) or 1
     comparisons: list[Comparison] = []
@@ -80,7 +80,7 @@ def run(quick: bool, progress: Progress) -> Part:
                         progress(f"{size.what}: {other.label}")
                         with other.start(cores, count, dimension) as theirs:
                             comparisons += size.beside(ours, other, theirs, oracles)
-    return Part(name="search", comparisons=tuple(comparisons), figures=tuple(figures), notes=_NOTES)
+    return BenchmarkPart(name="search", comparisons=tuple(comparisons), figures=tuple(figures), notes=_NOTES)
 
 
 class _Search:

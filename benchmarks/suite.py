@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.comparison import Comparison, Part, Progress
+from benchmarks.comparison import BenchmarkPart, Comparison, Progress
 from benchmarks.machine import Machine
 from benchmarks.process import ROOT
 
@@ -39,7 +39,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool
     machine: Machine
     seconds: float
-    parts: tuple[Part, ...]
+    parts: tuple[BenchmarkPart, ...]
     #: By part: the end of its error output.
     failed: dict[str, str] = {}
 
@@ -65,7 +65,7 @@ def run(names: Sequence[str], quick: bool, progress: Progress) -> Suite:
     for name in names:
         progress(name)
         found = _apart(name, quick)
-        if isinstance(found, Part):
+        if isinstance(found, BenchmarkPart):
             parts.append(found)
         else:
             failed[name] = found
@@ -90,7 +90,7 @@ def confirmed(found: Suite, stored: Suite, progress: Progress) -> list[Regressio
     return [one for one in lower if one.key in again]
 
 
-def _apart(name: str, quick: bool) -> Part | str:
+def _apart(name: str, quick: bool) -> BenchmarkPart | str:
     """Measure a part in a process of its own; return it, or the end of the error output."""
     command = [sys.executable, "-m", "benchmarks", name, "--json", *(["--quick"] * quick)]
     try:
@@ -100,7 +100,7 @@ def _apart(name: str, quick: bool) -> Part | str:
     if done.returncode:
         return done.stderr.decode(errors="replace").strip()[-1000:] or f"exit code {done.returncode}"
     try:
-        return msgspec.json.decode(done.stdout, type=Part)
+        return msgspec.json.decode(done.stdout, type=BenchmarkPart)
     except msgspec.DecodeError as error:
         return f"its answer cannot be read: {error}"
 

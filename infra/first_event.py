@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from tests.fakes import MemoryTable
 
 from abeyance.aws.dynamodb import encode
-from abeyance.aws.memory import MemoryTable
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.moratorium import decide
 from abeyance.moratorium.presets import new_deployment

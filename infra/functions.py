@@ -21,7 +21,7 @@ from typing import Literal
 
 import msgspec
 
-from abeyance.deployment.settings import UNITS, Settings
+from abeyance.deployment.settings import UNITS, UnitSettings
 from abeyance.pipeline import topology
 from infra import trim
 from infra.config import ROOT
@@ -48,7 +48,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
         return ROOT / "functions" / self.name
 
     @property
-    def settings(self) -> type[Settings]:
+    def settings(self) -> type[UnitSettings]:
         """The settings that it reads from its environment."""
         return UNITS[self.name]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.aws.memory import MemoryTable
+from tests.fakes import MemoryTable
+
 from abeyance.moratorium.tenants import Tenant, TenantTable
 
 

@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from tests.fakes import MemoryTable
 
-from abeyance.aws.memory import MemoryTable
 from abeyance.aws.table import Table
 from abeyance.gallery.model import TemplateKind
 

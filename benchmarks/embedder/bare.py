@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 
 from embedder.model import CPU, CUDA, Model, open_model
-from embedder.settings import Settings, cpus
+from embedder.settings import EmbedderSettings, cpus
 
 
 def main() -> None:
     """Answer standard input until it ends."""
-    model = open_model(Settings.from_environment())
+    model = open_model(EmbedderSettings.from_environment())
     answer: dict[str, Any]
     for line in sys.stdin:
         asked = msgspec.json.decode(line)

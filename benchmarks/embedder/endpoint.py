@@ -19,7 +19,7 @@ from benchmarks.process import BenchmarkError, Child
 _OPEN_WITHIN_S = 600.0
 
 
-class Endpoint:
+class MeasuredEndpoint:
     """The settings with which the endpoint's processes are started.
 
     Parameters

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 
 import msgspec
 
-from benchmarks.comparison import Part, Progress, compare, figure
-from benchmarks.embedder.endpoint import BareLoop, Endpoint, Server
+from benchmarks.comparison import BenchmarkPart, Progress, compare, figure
+from benchmarks.embedder.endpoint import BareLoop, MeasuredEndpoint, Server
 from benchmarks.embedder.load import request, run_load
 from benchmarks.machine import graphics_name, processor_name
 
@@ -113,11 +113,11 @@ class Report(msgspec.Struct, frozen=True):
         """True if the server reaches its goal with every size of request."""
         return all(headline.share >= self.goal for headline in self.headlines)
 
-    def part(self) -> Part:
+    def part(self) -> BenchmarkPart:
         """Return the report as comparisons and figures."""
         device = self.device
         clients = f"{CLIENTS} clients"
-        return Part(
+        return BenchmarkPart(
             name=self.model,
             comparisons=tuple(
                 compare(
@@ -168,7 +168,7 @@ class Report(msgspec.Struct, frozen=True):
         )
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class MeasurementPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes and durations of the measurements."""
 
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -180,7 +180,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    endpoint: Endpoint, flops_per_face: int, plan: Plan, progress: Progress = lambda _: None
+    endpoint: MeasuredEndpoint,
+    flops_per_face: int,
+    plan: MeasurementPlan,
+    progress: Progress = lambda _: None,
 ) -> Report:
     """Measure bare loop, roof and server."""
     with ExitStack() as stack:
@@ -228,7 +231,9 @@ def measure(
     )
 
 
-def _sweep(loops: Mapping[int, tuple[BareLoop, set[int]]], plan: Plan, progress: Progress) -> list[BareRun]:
+def _sweep(
+    loops: Mapping[int, tuple[BareLoop, set[int]]], plan: MeasurementPlan, progress: Progress
+) -> list[BareRun]:
     best: dict[tuple[int, int, int], float] = {}
     # The best of several short passes: a long one would be slowed down by whatever else runs at its moment.
     for number in range(_PASSES):
@@ -244,7 +249,7 @@ def _sweep(loops: Mapping[int, tuple[BareLoop, set[int]]], plan: Plan, progress:
     return [BareRun(*key, rate) for key, rate in best.items()]
 
 
-def _serve(port: int, plan: Plan, progress: Progress) -> list[ServerRun]:
+def _serve(port: int, plan: MeasurementPlan, progress: Progress) -> list[ServerRun]:
     runs = []
     for chips in plan.chips:
         for clients in plan.clients:
@@ -265,7 +270,7 @@ def _serve(port: int, plan: Plan, progress: Progress) -> list[ServerRun]:
 
 
 def _compare(
-    bare: BareLoop, best: BareRun, server: Server, chips: int, plan: Plan, progress: Progress
+    bare: BareLoop, best: BareRun, server: Server, chips: int, plan: MeasurementPlan, progress: Progress
 ) -> Headline:
     content = [request(chips)]
     rounds = []

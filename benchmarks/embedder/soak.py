@@ -6,8 +6,8 @@ import time
 
 import msgspec
 
-from benchmarks.comparison import Part, Progress, figure
-from benchmarks.embedder.endpoint import Endpoint
+from benchmarks.comparison import BenchmarkPart, Progress, figure
+from benchmarks.embedder.endpoint import MeasuredEndpoint
 from benchmarks.embedder.load import Load, request, run_load
 from benchmarks.embedder.measure import CLIENTS
 
@@ -50,10 +50,10 @@ class Soak(msgspec.Struct, frozen=True):
         """True without errors, and with memory that grew by less than a tenth."""
         return not self.errors and self.growth < 0.1
 
-    def part(self) -> Part:
+    def part(self) -> BenchmarkPart:
         """Return the soak as figures."""
         mib = 2**-20
-        return Part(
+        return BenchmarkPart(
             name=f"{self.minutes:g} minutes at {self.load:.0%} load: {self.model}",
             figures=(
                 figure("soak.requests", "requests", "", [self.requests], note=f"{self.faces:,} faces"),
@@ -76,7 +76,9 @@ _SAMPLE_S = 15.0
 _MIX = (1, 1, 2, 1, 3, 8, 1, 2, 16, 4, 1, 64)
 
 
-def soak(endpoint: Endpoint, minutes: float, load: float, progress: Progress = lambda _: None) -> Soak:
+def soak(
+    endpoint: MeasuredEndpoint, minutes: float, load: float, progress: Progress = lambda _: None
+) -> Soak:
     """Request ``load`` (0 to 1) of the endpoint's capacity, in requests of many sizes, and watch memory and errors.
 
     The capacity is measured again every two minutes: on a shared machine it changes.

@@ -16,6 +16,7 @@ _embedder = load_embedder(threads=THREADS)
 
 
 def templates(body: bytes) -> list[Found]:
+    """Return the box and the template of each face that Abeyance finds in an encoded photo."""
     photo = open_photo(body)
     faces = _detector.detect(photo)
     if not faces:

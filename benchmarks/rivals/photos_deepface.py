@@ -31,6 +31,7 @@ onnxruntime.SessionOptions = _single
 
 
 def templates(body: bytes) -> list[Found]:
+    """Return the box and the template of each face that deepface finds in an encoded photo."""
     faces = DeepFace.represent(
         io.BytesIO(body),
         model_name="SFace",

@@ -16,6 +16,7 @@ import face_recognition  # noqa: E402
 
 
 def templates(body: bytes) -> list[Found]:
+    """Return the box and the template of each face that face_recognition finds in an encoded photo."""
     photo = face_recognition.load_image_file(io.BytesIO(body))
     longest, limit = max(photo.shape[:2]), SETTINGS["longest_side"]
     # By default it enlarges the photo twice for detection. Where that would be larger than what everybody else looks

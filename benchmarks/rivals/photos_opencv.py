@@ -13,6 +13,7 @@ _recogniser = cv2.FaceRecognizerSF.create(SETTINGS["recogniser"], "")
 
 
 def templates(body: bytes) -> list[Found]:
+    """Return the box and the template of each face that OpenCV finds in an encoded photo."""
     photo = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
     longest = max(photo.shape[:2])
     scale = max(1.0, longest / SETTINGS["longest_side"])

@@ -16,7 +16,7 @@ from abeyance.embedding.npy import CHIP
 from .batcher import Batcher, ModelFailed, check_templates
 from .metrics import Metrics
 from .model import Model
-from .settings import Settings
+from .settings import EmbedderSettings
 
 log = logging.getLogger("abeyance.embedder")
 
@@ -41,7 +41,7 @@ class Endpoint:
     Parameters
     ----------
     settings
-        Settings of the endpoint.
+        EmbedderSettings of the endpoint.
     open_model
         Opens the model; called once, in a thread.
     stop
@@ -49,7 +49,10 @@ class Endpoint:
     """
 
     def __init__(
-        self, settings: Settings, open_model: Callable[[Settings], Model], stop: Callable[[Exception], None]
+        self,
+        settings: EmbedderSettings,
+        open_model: Callable[[EmbedderSettings], Model],
+        stop: Callable[[Exception], None],
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()

@@ -19,7 +19,7 @@ from abeyance.vision.models.manifest import Manifest, ModelEntry, ModelRole
 from abeyance.vision.models.store import locate
 from abeyance.vision.session import open_session
 
-from .settings import Settings, cpus
+from .settings import EmbedderSettings, cpus
 
 log = logging.getLogger("abeyance.embedder")
 
@@ -88,7 +88,7 @@ def choose_providers(wanted: str, available: Sequence[str]) -> list[str]:
     return [_NAMES[name] for name in names]
 
 
-def open_model(settings: Settings) -> Model:
+def open_model(settings: EmbedderSettings) -> Model:
     """Open the model that ``settings`` name; raises :class:`~abeyance.vision.errors.ModelError`."""
     import onnxruntime
 
@@ -109,7 +109,7 @@ def open_model(settings: Settings) -> Model:
     return _on_cpu(path, entry, settings)
 
 
-def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
+def _on_cpu(path: Path, entry: ModelEntry, settings: EmbedderSettings) -> Model:
     if settings.precision == "fp16":
         raise ModelUnusable("fp16 gains nothing on a CPU; leave ABEYANCE_EMBEDDER_PRECISION at auto")
     # Past two chips or so the activations no longer fit the caches, and the same chips take longer.
@@ -132,7 +132,7 @@ def _on_cpu(path: Path, entry: ModelEntry, settings: Settings) -> Model:
     )
 
 
-def _on_gpu(path: Path, entry: ModelEntry, providers: Sequence[str], settings: Settings) -> Model:
+def _on_gpu(path: Path, entry: ModelEntry, providers: Sequence[str], settings: EmbedderSettings) -> Model:
     from .graph import serving_graph
 
     batch = settings.batch or 64

@@ -14,7 +14,7 @@ import uvicorn
 from .app import App
 from .endpoint import Endpoint
 from .model import open_model
-from .settings import Settings, manifest_beside_model
+from .settings import EmbedderSettings, manifest_beside_model
 
 log = logging.getLogger("abeyance.embedder")
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     manifest_beside_model()
-    settings = Settings.from_environment()
+    settings = EmbedderSettings.from_environment()
     failure: list[Exception] = []
 
     def stop(error: Exception) -> None:

@@ -19,7 +19,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class EmbedderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Each field is read from ``ABEYANCE_EMBEDDER_<FIELD>``; 0 means: suit the device.
 
     ``ABEYANCE_MODELS`` and ``ABEYANCE_MANIFEST`` say where models lie, as everywhere.
@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("capacity must be at least max_chips, or the largest request is never accepted")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> EmbedderSettings:
         """Read the settings; raises ``msgspec.ValidationError`` on an ill-typed one."""
         environment = os.environ if environment is None else environment
         given = {

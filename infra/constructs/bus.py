@@ -13,7 +13,7 @@ from infra.config import Config
 from infra.constructs.queue import dead_letter_queue
 
 
-class EventBus(Construct):
+class DeployedBus(Construct):
     """The bus between the stages, and an archive from which its events can be replayed."""
 
     def __init__(self, scope: Construct, construct_id: str, config: Config) -> None:

@@ -13,7 +13,7 @@ from constructs import Construct
 from infra import functions, permissions
 from infra.config import Config
 from infra.constructs.api import Api
-from infra.constructs.bus import Announcements, EventBus
+from infra.constructs.bus import Announcements, DeployedBus
 from infra.constructs.console import Console, code
 from infra.constructs.function import Function, function_name
 from infra.constructs.layers import Layers
@@ -41,7 +41,7 @@ class FlowStack(Stack):
         **properties: Any,
     ) -> None:
         super().__init__(scope, construct_id, description="Abeyance: the way of a photo", **properties)
-        bus = EventBus(self, "Events", config)
+        bus = DeployedBus(self, "Events", config)
         queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
         moratoria = Moratoria(self, "Moratoria", config)
         buckets = {name: made.bucket_name for name, made in state.buckets.by_setting.items()}

@@ -2,7 +2,7 @@
 
 Items are plain dicts of ``str``, ``int``, ``float``, ``bytes``, lists of ``str`` or ``float`` and frozensets of
 ``int`` (never empty: DynamoDB has no empty set). Every read is strongly consistent. The adapters are
-:class:`~abeyance.aws.dynamodb.DynamoTable` and :class:`~abeyance.aws.memory.MemoryTable`.
+:class:`~abeyance.aws.dynamodb.DynamoTable` and a fake for tests.
 """
 
 from __future__ import annotations

@@ -45,14 +45,14 @@ def principal() -> str:
 
 def tenants() -> TenantTable:
     """Return the registry."""
-    from abeyance.deployment.build import build_tenants
+    from abeyance.deployment.parts import build_tenants
 
     return build_tenants(settings().decisions)
 
 
 def flags(document: Path | None) -> FlagSet:
     """Return the flags of a file, or those in force; ends the command if they cannot be read."""
-    from abeyance.deployment.build import read_deployed_flags
+    from abeyance.deployment.parts import read_deployed_flags
     from abeyance.moratorium.document import parse
     from abeyance.moratorium.errors import Fault, FlagsError
 
@@ -72,7 +72,8 @@ def flags(document: Path | None) -> FlagSet:
 
 def proposals() -> Proposals:
     """Return the rules for changing the flags in force, with the ledger's queue to record every step."""
-    from abeyance.deployment.build import build_proposals, build_publisher
+    from abeyance.deployment.build import build_proposals
+    from abeyance.deployment.parts import build_publisher
 
     known = settings()
     return build_proposals(known, build_publisher(known.decisions))
@@ -80,7 +81,7 @@ def proposals() -> Proposals:
 
 def recorder() -> Callable[[str, dict[str, Any]], None]:
     """Return a function that queues a type and a body for the ledger, or raises ``LedgerUnavailable``."""
-    from abeyance.deployment.build import build_ledger_queue
+    from abeyance.deployment.parts import build_ledger_queue
     from abeyance.ledger.queue import record_change
 
     return functools.partial(record_change, build_ledger_queue(settings().recording))

@@ -33,14 +33,14 @@ def open_store() -> tuple[LedgerStore, Head]:
 
 def open_table() -> LedgerStore:
     """Return the ledger table, empty or not."""
-    from abeyance.deployment.build import build_ledger_store
+    from abeyance.deployment.parts import build_ledger_store
 
     return build_ledger_store(context.settings().ledger)
 
 
 def open_checkpointer(*, key: Path | None = None, retain_days: int | None = None) -> Checkpointer:
     """Return the checkpoints in the ledger's bucket; ``key`` signs new ones, which are locked for ``retain_days``."""
-    from abeyance.deployment.build import build_checkpointer
+    from abeyance.deployment.parts import build_checkpointer
 
     return build_checkpointer(
         context.settings().ledger,

@@ -196,7 +196,7 @@ def _face_pairs(
 
 
 def _flags(document: Path | None) -> FlagSet:
-    from abeyance.deployment.build import build_flag_source
+    from abeyance.deployment.parts import build_flag_source
     from abeyance.deployment.settings import DeploymentSettings
     from abeyance.moratorium.document import parse
     from abeyance.moratorium.errors import FlagsError

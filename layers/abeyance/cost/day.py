@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.cost.demand import Demand
-from abeyance.cost.endpoint import Endpoint
+from abeyance.cost.endpoint import GpuFleet
 from abeyance.cost.limits import quotas
 from abeyance.cost.stations import (
     DAY_S,
@@ -139,7 +139,7 @@ def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, afte
         station = made[name]
         rate = np.full(horizon, station.rate)
         if name == WAY[-1] and plan.embedder != "local":
-            gpu = Endpoint(plan, known)
+            gpu = GpuFleet(plan, known)
             rate = _with_endpoint(gpu, inflow[name], station, plan, known)
         passed[name] = _pass(station, inflow[name], rate)
         delay = station.seconds(1) + known.seconds["event_to_queue"]
@@ -187,7 +187,7 @@ def _pass(station: Station, came: Curve, rate: Curve) -> StationDay:
     return StationDay(came, taken, waiting, rate, np.minimum(share, 1) * station.servers, station)
 
 
-def _with_endpoint(gpu: Endpoint, came: Curve, station: Station, plan: Plan, known: Latencies) -> Curve:
+def _with_endpoint(gpu: GpuFleet, came: Curve, station: Station, plan: Plan, known: Latencies) -> Curve:
     """Return the rate of ``recognize`` in each second, with the endpoint's instances of that minute."""
     a_gpu = 1000 / known.milliseconds["gpu_face"] / max(plan.faces, 0.01)
     rate = np.zeros_like(came)

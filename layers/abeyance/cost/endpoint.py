@@ -13,7 +13,7 @@ _COOLDOWN_MIN = {"ecs": 15, "sagemaker": 10}
 _QUIET_MIN = 15
 
 
-class Endpoint:
+class GpuFleet:
     """The instances that serve, one step a minute. The first minute has a warm one, as on any day but the first."""
 
     def __init__(self, plan: Plan, known: Latencies) -> None:

@@ -155,7 +155,7 @@ class SignInGroup(Group, frozen=True, kw_only=True):
     accuracy_report: str = ""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class UnitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a unit: groups, whose fields have names of their own across all groups."""
 
     @classmethod
@@ -213,14 +213,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             yield name, type(getattr(default, name))
 
 
-class GateSettings(Settings, frozen=True, kw_only=True):
+class GateSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the gate: nothing about pixels."""
 
     decisions: DecisionGroup = DecisionGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
 
 
-class DetectSettings(Settings, frozen=True, kw_only=True):
+class DetectSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the detection stage."""
 
     decisions: DecisionGroup = DecisionGroup()
@@ -229,7 +229,7 @@ class DetectSettings(Settings, frozen=True, kw_only=True):
     detection: DetectionGroup = DetectionGroup()
 
 
-class RecognizeSettings(Settings, frozen=True, kw_only=True):
+class RecognizeSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the recognition stage."""
 
     decisions: DecisionGroup = DecisionGroup()
@@ -242,21 +242,21 @@ class RecognizeSettings(Settings, frozen=True, kw_only=True):
     waiting: WaitingGroup = WaitingGroup()
 
 
-class ReviewSettings(Settings, frozen=True, kw_only=True):
+class ReviewSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the review stage."""
 
     reviews: ReviewsGroup = ReviewsGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
 
 
-class LedgerSettings(Settings, frozen=True, kw_only=True):
+class LedgerSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the ledger stage."""
 
     ledger: LedgerGroup = LedgerGroup()
     pseudonyms: PseudonymGroup = PseudonymGroup()
 
 
-class ApiSettings(Settings, frozen=True, kw_only=True):
+class ApiSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the Rekognition API."""
 
     decisions: DecisionGroup = DecisionGroup()
@@ -268,7 +268,7 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     pseudonyms: PseudonymGroup = PseudonymGroup()
 
 
-class FlagsSettings(Settings, frozen=True, kw_only=True):
+class FlagsSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the function that validates and deploys flags and announces moratoria."""
 
     decisions: DecisionGroup = DecisionGroup()
@@ -277,7 +277,7 @@ class FlagsSettings(Settings, frozen=True, kw_only=True):
     announcements: AnnouncementGroup = AnnouncementGroup()
 
 
-class ConsoleSettings(Settings, frozen=True, kw_only=True):
+class ConsoleSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of the console."""
 
     decisions: DecisionGroup = DecisionGroup()
@@ -294,7 +294,7 @@ class ConsoleSettings(Settings, frozen=True, kw_only=True):
     sign_in: SignInGroup = SignInGroup()
 
 
-class DeploymentSettings(Settings, frozen=True, kw_only=True):
+class DeploymentSettings(UnitSettings, frozen=True, kw_only=True):
     """The settings of a whole deployment: for the local runtime, an operator's commands, and the CDK app.
 
     A field is also an attribute by its name alone: ``settings.tenants_table``.
@@ -315,7 +315,7 @@ class DeploymentSettings(Settings, frozen=True, kw_only=True):
     pseudonyms: PseudonymGroup = PseudonymGroup()
     waiting: WaitingGroup = WaitingGroup()
 
-    def environment_of(self, unit: type[Settings]) -> dict[str, str]:
+    def environment_of(self, unit: type[UnitSettings]) -> dict[str, str]:
         """Return the variables of this deployment that one unit reads."""
         read = unit.variables()
         return {name: value for name, value in self.to_environment().items() if name in read}
@@ -329,7 +329,7 @@ class DeploymentSettings(Settings, frozen=True, kw_only=True):
 
 
 #: The settings class of each deployed function, by the function's name.
-UNITS: dict[str, type[Settings]] = {
+UNITS: dict[str, type[UnitSettings]] = {
     "gate": GateSettings,
     "detect": DetectSettings,
     "recognize": RecognizeSettings,

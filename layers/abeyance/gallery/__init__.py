@@ -6,7 +6,6 @@ The import of this package is free of numpy and AWS; import from its modules:
 model        the values that are stored and returned (:class:`~abeyance.gallery.model.Face`, …)
 port         :class:`~abeyance.gallery.port.Gallery`, the methods of every gallery
 store        :class:`~abeyance.gallery.store.DynamoGallery`, on DynamoDB and S3
-memory       :class:`~abeyance.gallery.memory.InMemoryGallery`, for tests and trials
 search       :class:`~abeyance.gallery.search.Searcher`, exact and never stale
 vector_index :class:`~abeyance.gallery.vector_index.IndexSearcher`, for more than fits in memory
 errors       the errors, each with what to do about it

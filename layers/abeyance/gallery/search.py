@@ -41,13 +41,9 @@ class Searcher:
 
     Examples
     --------
-    >>> from abeyance.gallery.memory import InMemoryGallery
-    >>> gallery = InMemoryGallery()
-    >>> staff = CollectionRef("acme", "staff")
-    >>> gallery.create_collection(staff, model="sface@0", dimension=128).face_count
-    0
-    >>> Searcher(gallery).search(staff, np.ones((1, 128), dtype=np.float32), limit=3)
-    [[]]
+    >>> searcher = Searcher(DynamoGallery(dynamodb, "gallery", s3, "gallery"))  # doctest: +SKIP
+    >>> searcher.search(CollectionRef("acme", "staff"), probes, limit=3)  # doctest: +SKIP
+    [[Candidate(face_id='...', cosine=0.71)]]
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import msgspec
 from botocore.exceptions import ClientError
 from PIL import Image, ImageFilter, PngImagePlugin
 
-from abeyance.deployment.build import build_ledger_store
+from abeyance.deployment.parts import build_ledger_store
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.ledger.findings import VerificationReport
 from abeyance.ledger.verify import verify_store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from abeyance.deployment.build import build_tenants
+from abeyance.deployment.parts import build_tenants
 from abeyance.local.system import LocalSystem
 from abeyance.moratorium.tenants import Tenant
 

@@ -131,7 +131,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     @property
     def permitted(self) -> bool:
-        """Whether the request may go on."""
+        """Return True if the request may go on."""
         return self.outcome == "permit"
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tests.fakes import MemoryTable
 
-from abeyance.aws.memory import MemoryTable
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import parse

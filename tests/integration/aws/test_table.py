@@ -8,9 +8,9 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from tests.fakes import MemoryObjects, MemoryTable
 
 from abeyance.aws.dynamodb import DynamoTable
-from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.aws.objects import ObjectMissing, Objects, S3Bucket
 from abeyance.aws.table import PRESENT, Below, Conflict, Delete, Put, Require, Table, Update
 

@@ -10,8 +10,8 @@ import boto3
 import numpy as np
 import pytest
 from moto import mock_aws
+from tests.fakes import MemoryObjects, MemoryTable
 
-from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.gallery.facade import TableGallery
 from abeyance.gallery.model import NewFace
 from abeyance.gallery.port import Gallery

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
+from tests.fakes import InMemoryGallery, MemoryObjects, MemoryTable
 from tests.vector_index import Approximate, answer_search_vectors, over_dynamodb, over_memory
 
 from abeyance.aws.clients import client
-from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.deployment.build import build_recognize, build_rekognition
 from abeyance.gallery.errors import IndexUnavailable, InvalidInput, ModelMismatch
 from abeyance.gallery.facade import TableGallery
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import CollectionRef, NewFace, TemplateKind
 from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher

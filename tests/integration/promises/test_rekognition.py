@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from abeyance.deployment.build import build_gallery
+from abeyance.deployment.parts import build_gallery
 from abeyance.deployment.settings import GalleryGroup
 from abeyance.gallery.model import CollectionRef, NewFace
 from abeyance.rekognition.operations import OPERATIONS

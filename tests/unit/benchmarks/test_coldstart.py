@@ -12,8 +12,8 @@ from benchmarks import coldstart
 def test_compares_with_the_models_loaded_and_aims_at_half_of_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def measured(*_: object) -> Iterator[coldstart.Times]:
-        yield coldstart.Times(
+    def measured(*_: object) -> Iterator[coldstart.FunctionTimes]:
+        yield coldstart.FunctionTimes(
             function="detect",
             ready=[200.0, 220.0],
             answered=[400.0, 410.0],
@@ -21,7 +21,7 @@ def test_compares_with_the_models_loaded_and_aims_at_half_of_the_beginning(
             plain=[600.0, 600.0],
             imports={"numpy": 60.0, "botocore": 40.0},
         )
-        yield coldstart.Times("console", [500.0, 500.0], [], [], [400.0, 400.0], {})
+        yield coldstart.FunctionTimes("console", [500.0, 500.0], [], [], [400.0, 400.0], {})
 
     monkeypatch.setattr(coldstart, "_measured", measured)
     part = coldstart.run(True, lambda _: None)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from benchmarks import suite as suites
 from benchmarks.__main__ import _show, app
-from benchmarks.comparison import Comparison, Figure, Part, Spread, faster
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Spread, faster
 from benchmarks.machine import Machine
 from benchmarks.page import number, page, plot
 from benchmarks.suite import Suite
@@ -40,7 +40,9 @@ def run_of(*comparisons: Comparison, figures: tuple[Figure, ...] = ()) -> Suite:
         quick=False,
         machine=Machine.here(),
         seconds=600.0,
-        parts=(Part(name="search", comparisons=comparisons, figures=figures, notes=("A last word.",)),),
+        parts=(
+            BenchmarkPart(name="search", comparisons=comparisons, figures=figures, notes=("A last word.",)),
+        ),
     )
 
 

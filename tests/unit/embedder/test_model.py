@@ -18,7 +18,7 @@ from embedder import model as served
 from embedder.endpoint import probe_chips
 from embedder.graph import serving_graph
 from embedder.model import CPU, CUDA, TENSORRT, choose_providers, open_model
-from embedder.settings import Settings, cpus, manifest_beside_model
+from embedder.settings import EmbedderSettings, cpus, manifest_beside_model
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_a_device_that_was_asked_for_by_name_must_be_there(wanted: str) -> None:
 
 
 def test_the_cpu_serves_what_the_function_would_compute_itself(tiny_environment: ModelEntry) -> None:
-    model = open_model(Settings(model=tiny_environment.name))
+    model = open_model(EmbedderSettings(model=tiny_environment.name))
     local = OnnxEmbedder(open_session(tiny_environment.path), tiny_environment)
     assert (model.identity, model.dimension, model.provider) == (tiny_environment.identity, 32, "CPU")
     assert np.array_equal(model.run(probe_chips(3)), local.embed(probe_chips(3)))
@@ -63,7 +63,7 @@ def test_the_graph_for_a_gpu_gives_the_same_templates(tiny_environment: ModelEnt
     # What a GPU runs, run on the CPU: uint8 in, preprocessing in the graph, batches padded to a few sizes.
     precision = "fp16" if half else "fp32"
     model = served._on_gpu(
-        Path(tiny_environment.path), tiny_environment, [CPU], Settings(batch=8, precision=precision)
+        Path(tiny_environment.path), tiny_environment, [CPU], EmbedderSettings(batch=8, precision=precision)
     )
     if half:  # the arithmetic of CUDA's provider
         graph = serving_graph(Path(tiny_environment.path), tiny_environment.preprocessing, half=True)
@@ -111,23 +111,25 @@ def test_a_graph_that_does_not_bear_half_precision_says_so(tiny: ModelEntry) -> 
 
 def test_what_cannot_be_served_is_said(tiny_environment: ModelEntry) -> None:
     for settings in (
-        Settings(model="yunet-2023mar"),
-        Settings(model="nobody"),
-        Settings(model=tiny_environment.name, providers="CUDA"),
-        Settings(model=tiny_environment.name, precision="fp16"),
+        EmbedderSettings(model="yunet-2023mar"),
+        EmbedderSettings(model="nobody"),
+        EmbedderSettings(model=tiny_environment.name, providers="CUDA"),
+        EmbedderSettings(model=tiny_environment.name, precision="fp16"),
     ):
         with pytest.raises(ModelError):
             open_model(settings)
 
 
 def test_settings_come_from_the_environment() -> None:
-    settings = Settings.from_environment(
+    settings = EmbedderSettings.from_environment(
         {"ABEYANCE_EMBEDDER_PORT": "9", "ABEYANCE_EMBEDDER_LINGER": "1.5", "SAGEMAKER_BIND_TO_PORT": "10"}
     )
     assert (settings.port, settings.linger, settings.host) == (10, 1.5, "127.0.0.1")
     for wrong in ({"PORT": "x"}, {"PRECISION": "int8"}, {"MAX_CHIPS": "0"}, {"CAPACITY": "5"}):
         with pytest.raises(msgspec.ValidationError):
-            Settings.from_environment({f"ABEYANCE_EMBEDDER_{key}": value for key, value in wrong.items()})
+            EmbedderSettings.from_environment(
+                {f"ABEYANCE_EMBEDDER_{key}": value for key, value in wrong.items()}
+            )
     assert 1 <= cpus() <= (os.cpu_count() or 1)
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.fakes import MemoryObjects, MemoryTable
 
-from abeyance.aws.memory import MemoryObjects, MemoryTable
 from abeyance.aws.objects import Objects
 from abeyance.aws.table import Table
 from abeyance.gallery.errors import Superseded, UserExists

@@ -6,9 +6,9 @@ import uuid
 
 import numpy as np
 import pytest
+from tests.fakes import InMemoryGallery
 from tests.vector_index import over_memory
 
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import Candidate, CollectionRef, NewFace
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.vector_index import IndexSearcher

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes import InMemoryGallery
 
 from abeyance.gallery import exact, kernels, matrix
 from abeyance.gallery.errors import InvalidInput, ModelMismatch
 from abeyance.gallery.kernels import Float32, Int8, Kernel, best_kernel
 from abeyance.gallery.matrix import Matrix
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import CollectionRef, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.fakes import InMemoryGallery
 
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject, TemplateKind
 from abeyance.gallery.port import Block
 from abeyance.gallery.search import Searcher

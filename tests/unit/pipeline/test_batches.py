@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.fakes import MemoryTable
 
 from abeyance.aws.eventbridge import MAX_BYTES, MAX_ENTRIES
-from abeyance.aws.memory import MemoryTable
 from abeyance.aws.table import Item, Key, Operation, Update
 from abeyance.pipeline import events
 from abeyance.pipeline.aws import EventBridgeBus

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.fakes import InMemoryGallery
 from tests.tables import registry_of
 
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.search import Searcher
 from abeyance.ledger.chain import Record, normalise
 from abeyance.ledger.errors import LedgerUnavailable

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.fakes import InMemoryGallery
 
-from abeyance.gallery.memory import InMemoryGallery
 from abeyance.gallery.model import CollectionRef, NewFace
 from abeyance.gallery.search import Searcher
 from abeyance.rekognition.call import Call, Timings

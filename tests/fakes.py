@@ -1,11 +1,11 @@
-"""The ports of a table and a bucket in this process's memory. One contract suite runs on these and on AWS's."""
+"""A table, a bucket and a gallery in this process's memory. One contract suite runs on these and on AWS's."""
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from abeyance.aws.objects import ObjectMissing
 from abeyance.aws.table import (
@@ -26,6 +26,7 @@ from abeyance.aws.table import (
     Require,
     Update,
 )
+from abeyance.gallery.facade import Options, TableGallery
 
 
 class MemoryTable:
@@ -182,3 +183,10 @@ class MemoryObjects:
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._objects.pop(key, None)
+
+
+class InMemoryGallery(TableGallery):
+    """A :class:`~abeyance.gallery.port.Gallery` without AWS; its content is gone with the object."""
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        super().__init__(MemoryTable(), MemoryObjects(), **options)

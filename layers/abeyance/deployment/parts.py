@@ -1,0 +1,229 @@
+"""Builds the parts that several units share. As in :mod:`abeyance.deployment.build`, each imports what it needs."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from abeyance.aws.clients import Clients, client
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.deployment.settings import (
+    DecisionGroup,
+    DetectionGroup,
+    EmbeddingGroup,
+    GalleryGroup,
+    LedgerGroup,
+    OutcomeGroup,
+    PseudonymGroup,
+    RecordingGroup,
+)
+
+if TYPE_CHECKING:
+    from abeyance.embedding.port import Embedder
+    from abeyance.gallery.search import Searcher
+    from abeyance.gallery.store import DynamoGallery
+    from abeyance.ledger.checkpoints import Checkpointer
+    from abeyance.ledger.queue import LedgerQueue
+    from abeyance.ledger.store import LedgerStore
+    from abeyance.moratorium.document import FlagSet
+    from abeyance.moratorium.guard import Guard
+    from abeyance.moratorium.publish import FlagPublisher
+    from abeyance.moratorium.source import FlagSource
+    from abeyance.moratorium.tenants import TenantTable
+    from abeyance.pipeline.outbox import Outbox
+    from abeyance.pipeline.upload_records import UploadRecords
+    from abeyance.vision.analysis import FaceAnalyzer
+    from abeyance.vision.attributes.estimator import AttributeEstimator
+    from abeyance.vision.detector import Detector
+    from abeyance.vision.similarity import SimilarityScale
+
+
+def build_guard(settings: DecisionGroup, clients: Clients = client) -> Guard:
+    """Return the guard, which decides from the flags and tenants of this moment."""
+    from abeyance.moratorium.guard import Guard
+
+    return Guard(
+        build_flag_source(settings, clients), build_tenants(settings, clients), max_age=settings.flags_max_age
+    )
+
+
+def build_flag_source(settings: DecisionGroup, clients: Clients = client) -> FlagSource:
+    """Return the source of the flags in force."""
+    from abeyance.moratorium.source import source_from
+
+    return source_from(
+        settings.flags,
+        clients,
+        max_age=settings.flags_max_age,
+        poll_interval=settings.flags_poll_interval,
+    )
+
+
+def read_deployed_flags(settings: DecisionGroup, clients: Clients = client) -> FlagSet:
+    """Return the flags that are deployed at this moment; raises as ``moratorium.source.deployed_flags`` does."""
+    from abeyance.moratorium.source import deployed_flags
+
+    return deployed_flags(settings.flags, clients)
+
+
+def build_publisher(settings: DecisionGroup, clients: Clients = client) -> FlagPublisher:
+    """Return the publisher of new flags."""
+    from abeyance.moratorium.publish import publisher_from
+
+    return publisher_from(settings.flags, clients)
+
+
+def build_tenants(settings: DecisionGroup, clients: Clients = client) -> TenantTable:
+    """Return the registry of tenants."""
+    from abeyance.moratorium.tenants import TenantTable
+
+    return TenantTable(DynamoTable(clients("dynamodb"), settings.tenants_table))
+
+
+def build_outbox(stage: str, settings: OutcomeGroup, clients: Clients = client) -> Outbox:
+    """Return the outbox of a stage."""
+    from abeyance.pipeline.aws import EventBridgeBus, S3Objects
+    from abeyance.pipeline.outbox import Outbox
+
+    bus = EventBridgeBus(clients("events"), settings.event_bus)
+    return Outbox(
+        stage, build_upload_records(settings, clients), bus, S3Objects(clients("s3")), settings.results_bucket
+    )
+
+
+def build_gallery(settings: GalleryGroup, clients: Clients = client) -> DynamoGallery:
+    """Return the gallery."""
+    from abeyance.gallery.store import DynamoGallery
+
+    return DynamoGallery(
+        clients("dynamodb"),
+        settings.gallery_table,
+        clients("s3"),
+        settings.gallery_bucket,
+        vector_index=settings.vector_index,
+    )
+
+
+def build_searcher(settings: GalleryGroup, gallery: DynamoGallery, clients: Clients = client) -> Searcher:
+    """Return the gallery's searcher: in memory, or for large collections through the vector index if there is one."""
+    if not settings.vector_index:
+        from abeyance.gallery.search import Searcher
+
+        return Searcher(gallery)
+    from abeyance.gallery.vector_index import DynamoIndex, IndexSearcher
+
+    index = DynamoIndex(clients("dynamodb"), settings.gallery_table, settings.vector_index)
+    return IndexSearcher(gallery, index, exact_up_to=settings.exact_up_to)
+
+
+def build_ledger_queue(settings: RecordingGroup, clients: Clients = client) -> LedgerQueue:
+    """Return the queue onto the ledger; its URL is asked for when the first record comes."""
+    from abeyance.ledger.queue import LedgerQueue
+
+    return LedgerQueue(clients("sqs"), settings.ledger_queue)
+
+
+def build_ledger_store(settings: LedgerGroup, clients: Clients = client) -> LedgerStore:
+    """Return the ledger."""
+    from abeyance.ledger.store import LedgerStore
+
+    return LedgerStore(clients("dynamodb"), settings.ledger_table)
+
+
+def build_checkpointer(settings: LedgerGroup, clients: Clients = client, **options: Any) -> Checkpointer:
+    """Return the reader and writer of the ledger's checkpoints; ``options`` are the constructor's own."""
+    from abeyance.ledger.checkpoints import Checkpointer
+
+    return Checkpointer(clients("s3"), settings.ledger_bucket, **options)
+
+
+def build_pseudonyms(settings: PseudonymGroup, clients: Clients = client) -> Callable[[str], str]:
+    """Return the function that hides the key of an object; the secret is read when it is first called."""
+    from abeyance.ledger.pseudonym import pseudonym
+
+    key = functools.cache(lambda: read_secret(settings.pseudonym_key, clients))
+    return lambda text: pseudonym(key(), text)
+
+
+def build_analyzer(settings: DetectionGroup) -> FaceAnalyzer:
+    """Return the way from a photo to analysed faces; each model is opened when it is first needed."""
+    from abeyance.vision.analysis import FaceAnalyzer
+
+    return FaceAnalyzer(build_detector(settings), build_attributes(settings))
+
+
+def build_detector(settings: DetectionGroup) -> Callable[[], Detector]:
+    """Return a loader of the detector, which opens it once."""
+
+    def load() -> Detector:
+        from abeyance.vision.models.store import load_detector
+
+        return load_detector(settings.detector_model, settings.models, verify=settings.verify_models)
+
+    return functools.cache(load)
+
+
+def build_attributes(settings: DetectionGroup) -> Callable[[], AttributeEstimator]:
+    """Return a loader of the models that describe faces, which opens them once."""
+
+    def load() -> AttributeEstimator:
+        from abeyance.vision.attributes.estimator import load_attributes
+
+        return load_attributes(settings.models, verify=settings.verify_models)
+
+    return functools.cache(load)
+
+
+def build_embedder(
+    settings: EmbeddingGroup, detection: DetectionGroup, clients: Clients = client
+) -> Callable[[], Embedder]:
+    """Return a loader of the embedder, in this process or at its endpoint, which opens it once."""
+
+    def load() -> Embedder:
+        from abeyance.embedding.selection import embedder_from
+
+        return embedder_from(
+            settings.embedder,
+            settings.embedder_model,
+            detection.models,
+            sagemaker_runtime=lambda: clients("sagemaker-runtime"),
+            verify=detection.verify_models,
+        )
+
+    return functools.cache(load)
+
+
+def build_similarity_scale(settings: EmbeddingGroup) -> Callable[[], SimilarityScale]:
+    """Return a loader of the embedder's similarity scale."""
+
+    def load() -> SimilarityScale:
+        from abeyance.vision.models.manifest import Manifest
+        from abeyance.vision.similarity import SimilarityScale
+
+        return SimilarityScale.of(Manifest.load()[settings.embedder_model])
+
+    return functools.cache(load)
+
+
+def read_secret(setting: str, clients: Clients = client) -> bytes:
+    """Return the secret that a setting names.
+
+    Raises ``ValueError`` unless it is ``text:<secret>`` or ``secret:<ARN in Secrets Manager>``.
+    """
+    kind, _, value = setting.partition(":")
+    if kind == "text" and value:
+        return value.encode()
+    if kind == "secret" and value:
+        secret: str = clients("secretsmanager").get_secret_value(SecretId=value)["SecretString"]
+        return secret.encode()
+    raise ValueError("a secret is given as text:<secret> or secret:<ARN in Secrets Manager>")
+
+
+def build_upload_records(settings: OutcomeGroup, clients: Clients = client) -> UploadRecords:
+    """Return the records of uploads."""
+    from abeyance.pipeline.upload_records import KEY, UploadRecords
+
+    table = DynamoTable(clients("dynamodb"), settings.uploads_table, partition=KEY, sort="")
+    return UploadRecords(table, settings.retention_days, time.time)
