@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from abeyance.cli.output import Exit, console, fail
+from abeyance.cli._context import flags as load_flags
+from abeyance.cli._context import settings
+from abeyance.cli.output import console, fail
 
 HINT = """
   export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=acme AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1
@@ -32,21 +34,23 @@ def serve(
     It prints the commands for the AWS CLI in another terminal. Everything is in memory and lost when it stops.
     """
     from abeyance.cli.models import make_ready
-    from abeyance.deployment.settings import DeploymentSettings
     from abeyance.local.gateway import mount_console
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
     from abeyance.vision.models.manifest import Manifest
 
-    settings = DeploymentSettings.from_environment()
-    make_ready(list(Manifest.load().entries.values()), settings.detection.models)
+    known = settings()
+    if flags and flags.exists():
+        # Stages would deny everything for flags that they cannot read; say so here.
+        load_flags(flags)
+    make_ready(list(Manifest.load().entries.values()), known.detection.models)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        system = LocalSystem(settings, port, flags=flags)
-    except OSError as error:
-        fail(f"cannot serve on port {port}: {error.strerror}. Name another with --port.", Exit.UNAVAILABLE)
+        system = LocalSystem(known, port, flags=flags)
+    except (OSError, OverflowError):
+        fail(f"cannot serve on port {port}: it is taken or not a port. Name another with --port.")
     with contextlib.ExitStack() as running:
         with console.status("Starting the functions …"):
             running.enter_context(system)

@@ -24,6 +24,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.moto import HOST, REGION, patch_moto
+from abeyance.local.same_origin import find_refusal, refuse, sandboxed
 from abeyance.pipeline import topology
 
 #: Requests in work at one time; a client that long-polls a queue takes one of them.
@@ -48,9 +49,14 @@ def environment(endpoint: str, principal: str = "local") -> dict[str, str]:
 
 
 class Router:
-    """The WSGI application at the local URL: our own services first, everything else is moto's."""
+    """The WSGI application at the local URL: our own services first, everything else is moto's.
+
+    No web page of another origin reaches either; see :mod:`abeyance.local.same_origin`. ``port`` is set when the server
+    knows it.
+    """
 
     def __init__(self) -> None:
+        self.port = 0
         self._moto = DomainDispatcherApplication(create_backend_app)
         # Without a cache, moto reads its own folder and tries some hundred patterns to find the service of a host name.
         find = self._moto.get_backend_for_host
@@ -63,13 +69,15 @@ class Router:
         self._services.append((matches, app))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if reason := find_refusal(environ, self.port):
+            return refuse(reason, start_response)
         for matches, app in self._services:
             if matches(environ):
                 return app(environ, start_response)
         # DynamoDB's conditions and transactions are atomic; moto's are only if one request runs at a time.
         exclusive = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
         with self._dynamodb if exclusive else contextlib.nullcontext():
-            answer: Iterable[bytes] = self._moto(environ, start_response)
+            answer: Iterable[bytes] = self._moto(environ, sandboxed(start_response))
             return answer
 
 
@@ -103,7 +111,8 @@ class LocalAws:
         self._server.keep_alive_conn_limit = MAX_OPEN_CONNECTIONS
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="local-aws", daemon=True)
-        self.endpoint = f"http://{HOST}:{self._server.bind_addr[1]}"
+        self.router.port = self._server.bind_addr[1]
+        self.endpoint = f"http://{HOST}:{self.router.port}"
 
     def start(self) -> None:
         """Serve, and create every bucket, table, rule and queue."""
@@ -114,7 +123,8 @@ class LocalAws:
     def stop(self) -> None:
         """Stop serving; all content is lost."""
         self._server.stop()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def client(self, service: str, principal: str = "local") -> Any:
         """Return a boto3 client for the local URL; the same one every time, since making one takes long."""

@@ -53,10 +53,10 @@ class LocalSystem:
     def __enter__(self) -> Self:
         with self._running as starting:
             starting.callback(self._folder.cleanup)
+            starting.callback(self.aws.stop)
             if not self.flags.exists():
                 self.flags.write_text(json.dumps(new_deployment(), indent=2) + "\n")
             self.aws.start()
-            starting.callback(self.aws.stop)
             for stage in topology.STAGES:
                 self.pollers[stage.name] = Poller(self.aws, stage)
                 starting.callback(self.pollers[stage.name].stop)
