@@ -12,7 +12,7 @@ import typer
 
 from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 from benchmarks import suite
-from benchmarks.comparison import BenchmarkPart, Comparison, Figure
+from benchmarks.comparison import BenchmarkPart
 from benchmarks.page import aim, number, page, plot, ratio
 from benchmarks.parts import PARTS, run
 from benchmarks.process import BenchmarkError
@@ -54,24 +54,23 @@ def everything(
         lower = suite.confirmed(found, earlier, progress) if earlier else []
     report(found, as_json=as_json, show=lambda: _show(found.parts))
     if against and not earlier:
-        errors.print(
-            f"Nothing to compare with: {against} has no figures of this kind of processor, {found.machine.kind}.",
-            highlight=False,
-        )
+        kind = found.machine.kind
+        _say(f"Nothing to compare with: {against} has no figures of this kind of processor, {kind}.")
     for name, why in found.failed.items():
-        errors.print(f"[bold red]not measured:[/] {name}: {why}", highlight=False)
+        _say(f"[bold red]not measured:[/] {name}: {why}")
     for one in lower:
-        errors.print(
-            f"[bold red]lower than before:[/] {one.what}, {one.other}: {one.now:.2f}, was {one.before:.2f}",
-            highlight=False,
-        )
+        _say(f"[bold red]lower than before:[/] {one.what}, {one.other}: {one.now:.2f}, was {one.before:.2f}")
     if out and not found.failed and (accept or not lower):
         out.mkdir(parents=True, exist_ok=True)
         (out / "benchmarks.md").write_text(page(found, lower), encoding="utf-8")
         (out / "benchmarks.svg").write_text(plot(found), encoding="utf-8")
         suite.store(found, out / "benchmarks.json")
-        errors.print(f"Written to {out}", soft_wrap=True)
+        _say(f"Written to {out}")
     raise typer.Exit(Exit.UNAVAILABLE if found.failed else Exit.NO if lower else Exit.OK)
+
+
+def _say(text: str) -> None:
+    errors.print(text, highlight=False, soft_wrap=True)
 
 
 def _add(name: str, title: str) -> None:
@@ -126,40 +125,32 @@ def embedder(
     """
     from abeyance.vision.errors import ModelError
     from benchmarks.embedder.endpoint import MeasuredEndpoint
-    from benchmarks.embedder.measure import MeasurementPlan, Report, measure
+    from benchmarks.embedder.measure import MeasurementPlan, measure
     from benchmarks.embedder.plot import plot as plot_report
-    from benchmarks.embedder.soak import Soak
     from benchmarks.embedder.soak import soak as run_soak
 
-    plan = MeasurementPlan(
-        batches=_numbers(batches),
-        clients=_numbers(clients),
-        chips=_numbers(chips),
-        seconds=seconds,
-        rounds=rounds,
-    )
+    sizes = {"batches": _numbers(batches), "clients": _numbers(clients), "chips": _numbers(chips)}
+    plan = MeasurementPlan(**sizes, seconds=seconds, rounds=rounds)
     settings = {"providers": providers, "precision": precision, **dict(map(_setting, setting or []))}
     try:
         name, environment, flops = _prepare(model, random)
         endpoint = MeasuredEndpoint(name, environment, settings)
         with errors.status("Starting …") as status:
-            found: Report | Soak = (
-                run_soak(endpoint, soak, load, status.update)
-                if soak
-                else measure(endpoint, flops, plan, lambda what: status.update(f"Measuring {what} …"))
-            )
+            if soak:
+                found = run_soak(endpoint, soak, load, status.update)
+            else:
+                found = measure(endpoint, flops, plan, lambda what: status.update(f"Measuring {what} …"))
     except (BenchmarkError, ModelError) as error:
         fail(str(error), Exit.UNAVAILABLE)
+    report(found, as_json=as_json, show=lambda: _show([found.part]))
     if out:
         out.mkdir(parents=True, exist_ok=True)
         stem = f"{'soak' if soak else 'bench'}-{name}"
         (out / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
-        if isinstance(found, Report):
+        if found.caption:
             (out / f"{stem}.svg").write_text(plot_report(found), encoding="utf-8")
-    report(found, as_json=as_json, show=lambda: _show([found.part()]))
-    if out and not as_json:
-        console.print(f"Written to {out}", soft_wrap=True)
-    raise typer.Exit(Exit.OK if found.reached else Exit.NO)
+        _say(f"Written to {out}")
+    raise typer.Exit(Exit.OK if found.part.reached else Exit.NO)
 
 
 def _prepare(model: str, random: str) -> tuple[str, dict[str, str], int]:
@@ -171,8 +162,7 @@ def _prepare(model: str, random: str) -> tuple[str, dict[str, str], int]:
     from abeyance.vision.models.store import cache_directory, fetch, locate
     from benchmarks.embedder import synthetic
 
-    path = os.pathsep.join(filter(None, [str(function_folder()), os.environ.get("PYTHONPATH", "")]))
-    environment = {"PYTHONPATH": path}
+    environment = {"PYTHONPATH": f"{function_folder()}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     if not random:
         return model, environment, synthetic.cost(locate(Manifest.load()[model])).flops
     if random not in synthetic.ARCHITECTURES:
@@ -188,13 +178,10 @@ def _prepare(model: str, random: str) -> tuple[str, dict[str, str], int]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        numbers = ()
-    if not numbers or numbers[0] < 1:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
         fail(f"expected whole numbers from 1 up with commas between, not {text}", Exit.USAGE)
-    return numbers
+    return tuple(sorted(set(map(int, parts))))
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -206,22 +193,22 @@ def _setting(text: str) -> tuple[str, str]:
 
 def _show(parts: Iterable[BenchmarkPart]) -> None:
     """Print two tables a part that can be read in a terminal of 80 columns, the most important column first."""
-
-    def row(one: Comparison | Figure) -> tuple[str, ...]:
-        reached = aim(one)
-        if isinstance(one, Comparison):
-            both = f"{number(one.ours.median)} : {number(one.theirs.median)} {one.unit}"
-            return ratio(one.ratio.median), reached, one.what, one.other, both
-        what = f"{one.what} ({one.note})" if one.note else one.what
-        return f"{number(one.value.median)} {one.unit}", reached, what
-
     for part in parts:
         title = PARTS.get(part.name, part.name)
-        if part.comparisons:
+        compared = [
+            (ratio(one.ratio.median), aim(one), one.what, one.other, f"{ours} : {theirs} {one.unit}")
+            for one in part.comparisons
+            for ours, theirs in [(number(one.ours.median), number(one.theirs.median))]
+        ]
+        alone = [
+            (f"{number(one.value.median)} {one.unit}", aim(one), one.what + f" ({one.note})" * bool(one.note))
+            for one in part.figures
+        ]
+        if compared:
             columns = ("ratio", "aim", "work", "alternative", "Abeyance : it")
-            console.print(table(title, columns, map(row, part.comparisons)))
-        if part.figures:
-            console.print(table(title, ("figure", "aim", "of"), map(row, part.figures)))
+            console.print(table(title, columns, compared))
+        if alone:
+            console.print(table(title, ("figure", "aim", "of"), alone))
         for note in part.notes:
             console.print(note, highlight=False)
 

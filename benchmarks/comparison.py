@@ -85,6 +85,11 @@ class BenchmarkPart(msgspec.Struct, frozen=True, kw_only=True):
     #: Sentences under the table: omissions and their reasons, versions, accuracies.
     notes: tuple[str, ...] = ()
 
+    @property
+    def reached(self) -> bool:
+        """True if every aim is reached."""
+        return all(one.reached for one in (*self.comparisons, *self.figures))
+
 
 def compare(
     key: str,

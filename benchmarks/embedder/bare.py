@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -23,52 +24,46 @@ from embedder.settings import EmbedderSettings, cpus
 def main() -> None:
     """Answer standard input until it ends."""
     model = open_model(EmbedderSettings.from_environment())
-    answer: dict[str, Any]
     for line in sys.stdin:
         asked = msgspec.json.decode(line)
         if "gemm" in asked:
-            answer = {"flops": gemm(model, asked["gemm"], asked["seconds"])}
+            answer: dict[str, Any] = {"flops": gemm(model, asked["gemm"], asked["seconds"])}
         elif "batch" in asked:
-            rate, processor = loop(model, asked["batch"], asked["callers"], asked["seconds"])
-            answer = {"rate": rate, "processor": processor}
+            answer = loop(model, asked["batch"], asked["callers"], asked["seconds"])
         else:
-            answer = {
-                "model": model.identity,
-                "provider": model.provider,
-                "precision": model.precision,
-                "workers": model.workers,
-                "cpus": cpus(),
-            }
+            fields = ("provider", "precision", "workers")
+            answer = {"model": model.identity, "cpus": cpus(), **{n: getattr(model, n) for n in fields}}
         sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
         sys.stdout.flush()
 
 
-def loop(model: Model, batch: int, callers: int, seconds: float) -> tuple[float, float]:
+def loop(model: Model, batch: int, callers: int, seconds: float) -> dict[str, Any]:
     """Run the model in ``callers`` threads, and return chips a second and processor seconds a chip."""
-    runs = [0] * callers
     ready, stop = threading.Barrier(callers + 1), threading.Event()
     given = model.session.get_inputs()[0]
     dtype = np.uint8 if given.type == "tensor(uint8)" else np.float32
     chips = {given.name: np.zeros((batch, *given.shape[1:]), dtype)}
 
-    def caller(number: int) -> None:
+    def caller() -> int:
         model.session.run(None, chips)
         ready.wait()
+        runs = 0
         while not stop.is_set():
             model.session.run(None, chips)
-            runs[number] += 1
+            runs += 1
+        return runs
 
-    threads = [threading.Thread(target=caller, args=(number,)) for number in range(callers)]
-    for thread in threads:
-        thread.start()
-    ready.wait()
-    began, before = time.perf_counter(), time.process_time()
-    time.sleep(seconds)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    done = sum(runs) * batch
-    return done / (time.perf_counter() - began), (time.process_time() - before) / max(done, 1)
+    with ThreadPoolExecutor(callers) as pool:
+        futures = [pool.submit(caller) for _ in range(callers)]
+        ready.wait()
+        began, before = time.perf_counter(), time.process_time()
+        time.sleep(seconds)
+        stop.set()
+        done = batch * sum(future.result() for future in futures)
+    return {
+        "rate": done / (time.perf_counter() - began),
+        "processor": (time.process_time() - before) / max(done, 1),
+    }
 
 
 def gemm(model: Model, size: int, seconds: float) -> float:

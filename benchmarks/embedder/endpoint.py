@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from benchmarks.machine import processor_seconds
 from benchmarks.process import BenchmarkError, Child
 
 #: A GPU's engine may be built when the model is opened.
-_OPEN_WITHIN_S = 600.0
+OPEN_WITHIN_S = 600.0
 
 
 class MeasuredEndpoint:
@@ -37,10 +32,10 @@ class MeasuredEndpoint:
         self._environment = environment
         self._settings = {"model": model, **settings}
 
-    def bare(self, **settings: object) -> BareLoop:
+    def bare(self, **settings: object) -> Child:
         """Start the model alone."""
         command = [sys.executable, "-m", "benchmarks.embedder.bare"]
-        return BareLoop("the bare loop", command, self._environ(settings))
+        return Child("the bare loop", command, self._environ(settings))
 
     def serve(self) -> Server:
         """Start the server on a free port of 127.0.0.1."""
@@ -53,19 +48,11 @@ class MeasuredEndpoint:
         return server
 
     def _environ(self, settings: Mapping[str, object]) -> dict[str, str]:
-        given = {**self._settings, **settings}
+        given = {**self._settings, **settings}.items()
         return {
             **self._environment,
-            **{f"ABEYANCE_EMBEDDER_{name.upper()}": str(value) for name, value in given.items()},
+            **{f"ABEYANCE_EMBEDDER_{name.upper()}": str(value) for name, value in given},
         }
-
-
-class BareLoop(Child):
-    """ONNX Runtime with the model, without a server."""
-
-    def about(self) -> dict[str, Any]:
-        """Wait until the model is open, and return its identity, device and threads."""
-        return self.ask(within=_OPEN_WITHIN_S, about=True)
 
 
 class Server(Child):
@@ -81,28 +68,22 @@ class Server(Child):
         BenchmarkError
             If it ends before, or does not come up in time.
         """
-        end = time.monotonic() + _OPEN_WITHIN_S
+        end = time.monotonic() + OPEN_WITHIN_S
         while time.monotonic() < end:
             self.check()
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5).close()
-            except (urllib.error.URLError, OSError):
+                self._get("ping")
+            except OSError:
                 time.sleep(0.1)
             else:
                 return
-        raise BenchmarkError(f"the server was not ready within {_OPEN_WITHIN_S:.0f} s")
+        raise BenchmarkError(f"the server was not ready within {OPEN_WITHIN_S:.0f} s")
 
-    def memory_bytes(self) -> int:
-        """Return the resident memory; 0 where the system does not say."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except OSError:
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+    def metric(self, name: str) -> float:
+        """Return one of the process metrics of /metrics; 0.0 where the system does not count it."""
+        lines = [line.split() for line in self._get("metrics").splitlines()]
+        return next((float(line[1]) for line in lines if line[0] == f"process_{name}"), 0.0)
 
-    def processor_s(self) -> float:
-        """Return the processor seconds so far; 0.0 where the system does not say."""
-        try:
-            return processor_seconds(self.pid)
-        except OSError:
-            return 0.0
+    def _get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+            return str(answer.read(), "utf-8")

@@ -7,7 +7,7 @@ server that it measures.
 from __future__ import annotations
 
 import asyncio
-import resource
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Load:
         Of each answered request, in seconds.
     answers
         Requests by status; 0 for a connection that broke.
-    processor
+    processor_s
         Processor seconds of the clients.
     """
 
@@ -40,12 +40,12 @@ class Load:
     chips: int = 0
     latencies: list[float] = field(default_factory=list)
     answers: Counter[int] = field(default_factory=Counter)
-    processor: float = 0.0
+    processor_s: float = 0.0
 
     @property
     def rate(self) -> float:
         """Chips a second."""
-        return self.chips / self.seconds if self.seconds else 0.0
+        return self.chips / self.seconds
 
     @property
     def errors(self) -> int:
@@ -74,59 +74,41 @@ def run_load(
 
     Without a rate, each client sends again as soon as it has its answer: the endpoint's capacity.
     """
-    load = Load()
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    asyncio.run(_Clients(port, requests, seconds, rate, load).run(clients))
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    load.processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return load
+    load, following = Load(), itertools.cycle(requests)
+    due = began = time.perf_counter()
+    worked = time.process_time()
 
-
-@dataclass(slots=True)
-class _Clients:
-    """Clients on one event loop that share a list of requests and a pace."""
-
-    port: int
-    requests: Sequence[tuple[int, bytes]]
-    seconds: float
-    rate: float
-    load: Load
-    next: int = 0
-    due: float = 0.0
-    end: float = 0.0
-
-    async def run(self, clients: int) -> None:
-        began = time.perf_counter()
-        self.end, self.due = began + self.seconds, began
-        await asyncio.gather(*(self._client() for _ in range(clients)))
-        self.load.seconds = time.perf_counter() - began
-
-    async def _client(self) -> None:
+    async def client() -> None:
+        nonlocal due
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while time.perf_counter() < self.end:
-            chips, content = self.requests[self.next % len(self.requests)]
-            self.next += 1
-            if self.rate:
-                pause = self.due - time.perf_counter()
+        while time.perf_counter() < began + seconds:
+            chips, content = next(following)
+            if rate:
+                pause = due - time.perf_counter()
                 # A slow answer does not cause a burst later.
-                self.due = max(self.due, time.perf_counter() - 1.0) + chips / self.rate
-                if pause > 0:
-                    await asyncio.sleep(pause)
-            began = time.perf_counter()
+                due = max(due, time.perf_counter() - 1.0) + chips / rate
+                await asyncio.sleep(max(0.0, pause))
+            sent = time.perf_counter()
             try:
-                connection = connection or await asyncio.open_connection("127.0.0.1", self.port)
+                connection = connection or await asyncio.open_connection("127.0.0.1", port)
                 status = await _ask(*connection, content)
             except (OSError, EOFError, ValueError):
                 status, connection = 0, None
-                await asyncio.sleep(0.05)
-            self.load.answers[status] += 1
+            load.answers[status] += 1
             if status == 200:
-                self.load.latencies.append(time.perf_counter() - began)
-                self.load.chips += chips
-            elif status:
+                load.latencies.append(time.perf_counter() - sent)
+                load.chips += chips
+            else:
                 await asyncio.sleep(0.05)
         if connection:
             connection[1].close()
+
+    async def run() -> None:
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    asyncio.run(run())
+    load.seconds, load.processor_s = time.perf_counter() - began, time.process_time() - worked
+    return load
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> int:

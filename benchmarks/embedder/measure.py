@@ -8,15 +8,18 @@ machine changes.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks.comparison import BenchmarkPart, Progress, compare, figure
-from benchmarks.embedder.endpoint import BareLoop, MeasuredEndpoint, Server
-from benchmarks.embedder.load import request, run_load
+from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, compare, figure
+from benchmarks.embedder.endpoint import OPEN_WITHIN_S, MeasuredEndpoint, Server
+from benchmarks.embedder.load import Load, request, run_load
 from benchmarks.machine import graphics_name, processor_name
+from benchmarks.process import Child
 
 #: Clients of the headline.
 CLIENTS = 16
@@ -25,158 +28,49 @@ GOAL_CPU, GOAL_GPU = 0.90, 0.85
 
 _PASSES = 4
 
-
-class Device(msgspec.Struct, frozen=True):
-    """The device that ran the model."""
-
-    name: str
-    provider: str
-    precision: str
-    cpus: int
-    #: Floating-point operations a second in a large matrix product, best of many.
-    peak_flops: float
+#: (x, y) by name of a line.
+Curves = dict[str, list[tuple[float, float]]]
 
 
-class BareRun(msgspec.Struct, frozen=True):
-    """ONNX Runtime alone in a loop."""
+class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of ``python -m benchmarks embedder``: its tables, and the curves behind them."""
 
-    threads: int
-    callers: int
-    batch: int
-    faces_per_second: float
-
-
-class ServerRun(msgspec.Struct, frozen=True):
-    """The server under load; milliseconds."""
-
-    clients: int
-    chips: int
-    faces_per_second: float
-    p50: float
-    p95: float
-    errors: int
-    #: Processor seconds of the clients in a second, taken from the same machine.
-    client_cpu: float
-
-
-class Round(msgspec.Struct, frozen=True):
-    """Bare loop and server one after the other."""
-
-    bare: float
-    server: float
-    p50: float
-    p95: float
-    #: Processor milliseconds a face in the bare loop and in the server.
-    bare_cpu: float
-    server_cpu: float
-
-    @property
-    def share(self) -> float:
-        return self.server / self.bare
-
-
-class Headline(msgspec.Struct, frozen=True):
-    """At :data:`CLIENTS` clients: medians of the rounds."""
-
-    chips: int
-    bare: float
-    server: float
-    share: float
-    #: Processor time of the bare loop as a share of the server's, a face each: :attr:`share` without the effect of
-    #: other processes. Without meaning on a GPU.
-    cpu_share: float
-    p50: float
-    p95: float
-    rounds: tuple[Round, ...]
-
-
-class Report(msgspec.Struct, frozen=True):
-    """The result of ``python -m benchmarks embedder``."""
-
-    model: str
-    device: Device
-    #: Of one face, and the faces a second that the device's peak would allow.
-    flops_per_face: int
-    roof: float
-    bare: tuple[BareRun, ...]
-    server: tuple[ServerRun, ...]
-    #: One for each size of request.
-    headlines: tuple[Headline, ...]
-    goal: float
-
-    @property
-    def best(self) -> BareRun:
-        return max(self.bare, key=lambda run: run.faces_per_second)
-
-    @property
-    def reached(self) -> bool:
-        """True if the server reaches its goal with every size of request."""
-        return all(headline.share >= self.goal for headline in self.headlines)
-
-    def part(self) -> BenchmarkPart:
-        """Return the report as comparisons and figures."""
-        device = self.device
-        clients = f"{CLIENTS} clients"
-        return BenchmarkPart(
-            name=self.model,
-            comparisons=tuple(
-                compare(
-                    f"embedder.{one.chips}",
-                    f"{clients}, {one.chips} faces a request",
-                    [each.server for each in one.rounds],
-                    "the model alone",
-                    [each.bare for each in one.rounds],
-                    unit="faces/s",
-                    more_is_better=True,
-                    aim=self.goal,
-                )
-                for one in self.headlines
-            ),
-            figures=(
-                *(
-                    figure(
-                        "embedder.bare",
-                        f"the model alone: {run.callers} callers x {run.threads} threads, batch {run.batch}",
-                        "faces/s",
-                        [run.faces_per_second],
-                        note=f"{run.faces_per_second / self.roof:.0%} of the roof",
-                    )
-                    for run in self.bare
-                ),
-                *(
-                    figure(
-                        "embedder.server",
-                        f"the server: {run.clients} clients, {run.chips} faces a request",
-                        "faces/s",
-                        [run.faces_per_second],
-                        note=f"p50 {run.p50:,.1f} ms, p95 {run.p95:,.1f} ms, {run.errors} errors, clients' own CPUs "
-                        f"{run.client_cpu:.2f}",
-                    )
-                    for run in self.server
-                ),
-            ),
-            notes=(
-                f"{self.model}: {self.flops_per_face / 1e9:.2f} GFLOP a face. {device.name}, {device.provider}, "
-                f"{device.precision}, {device.cpus} CPUs: {device.peak_flops / 1e9:,.0f} GFLOP/s in a matrix product, "
-                f"so at most {self.roof:,.0f} faces/s (the roof).",
-                *(
-                    f"{clients}, {one.chips} faces a request: by processor time {one.cpu_share:.1%} of the "
-                    f"model alone; p50 {one.p50:,.1f} ms, p95 {one.p95:,.1f} ms; medians of {len(one.rounds)} rounds."
-                    for one in self.headlines
-                ),
-            ),
-        )
+    part: BenchmarkPart
+    #: ``bare`` (faces/s over batch), ``server`` (faces/s over clients), ``p95_ms`` (over clients) with their ``roof``;
+    #: of a soak ``memory_mib`` and ``faces`` (a second), over minutes.
+    curves: dict[str, Curves]
+    #: Heading of the plot; empty where there is none.
+    caption: str = ""
+    #: Faces a second that the device's peak would allow.
+    roof: float = 0.0
 
 
 class MeasurementPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes and durations of the measurements."""
 
-    batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    clients: tuple[int, ...] = (1, 4, CLIENTS)
-    #: Chips of a request: one face, and a batch of the queue.
-    chips: tuple[int, ...] = (1, 8)
-    seconds: float = 3.0
-    rounds: int = 5
+    batches: tuple[int, ...]
+    clients: tuple[int, ...]
+    #: Chips of a request.
+    chips: tuple[int, ...]
+    seconds: float
+    rounds: int
+
+
+class _BareRun(NamedTuple):
+    """A way to run the model in the bare loop."""
+
+    threads: int
+    callers: int
+    batch: int
+
+
+class _Round(NamedTuple):
+    """Bare loop and server one after the other: faces a second, and processor milliseconds a face."""
+
+    bare: float
+    bare_cpu_ms: float
+    server: Load
+    server_cpu_ms: float
 
 
 def measure(
@@ -184,12 +78,12 @@ def measure(
     flops_per_face: int,
     plan: MeasurementPlan,
     progress: Progress = lambda _: None,
-) -> Report:
+) -> EndpointReport:
     """Measure bare loop, roof and server."""
     with ExitStack() as stack:
         bare = stack.enter_context(endpoint.bare())
-        about = bare.about()
-        on_cpu = about["provider"] == "CPU"
+        about = bare.ask(within=OPEN_WITHIN_S, about=True)
+        on_cpu, cpus = about["provider"] == "CPU", about["cpus"]
 
         def peak() -> float:
             progress("the device's peak")
@@ -198,106 +92,134 @@ def measure(
             return flops
 
         peaks = [peak()]
-        loops: dict[int, tuple[BareLoop, set[int]]] = {1: (bare, {1, about["workers"]})}
-        if on_cpu and about["cpus"] > 1:
+        loops = {1: bare}
+        callers = [(1, 1), (1, about["workers"])]
+        if on_cpu and cpus > 1:
             # The other way to use all cores: one caller, and ONNX Runtime's own threads.
-            threaded = stack.enter_context(endpoint.bare(threads=about["cpus"], workers=1))
-            loops[about["cpus"]] = threaded, {1}
-            threaded.about()
-        runs = _sweep(loops, plan, progress)
-        best = max(runs, key=lambda run: run.faces_per_second)
+            loops[cpus] = stack.enter_context(endpoint.bare(threads=cpus, workers=1))
+            loops[cpus].ask(within=OPEN_WITHIN_S, about=True)
+            callers.append((cpus, 1))
+        runs = [_BareRun(*pair, batch) for pair in dict.fromkeys(callers) for batch in plan.batches]
+        rates = _bare_rates(loops, runs, plan, progress)
+        best = max(rates, key=rates.__getitem__)
         peaks.append(peak())
         server = stack.enter_context(endpoint.serve())
         server.wait_until_ready()
-        served = _serve(server.port, plan, progress)
-        loop = loops[best.threads][0]
-        headlines = tuple(_compare(loop, best, server, chips, plan, progress) for chips in plan.chips)
+        loads = {}
+        for chips in plan.chips:
+            for clients in plan.clients:
+                progress(f"server: {clients} clients, {chips} chips a request")
+                loads[chips, clients] = run_load(server.port, [request(chips)], clients, plan.seconds)
+        rounds = {
+            chips: _rounds(loops[best.threads], best, server, chips, plan, progress) for chips in plan.chips
+        }
         peaks.append(peak())
-    return Report(
-        model=about["model"],
-        device=Device(
-            processor_name() if on_cpu else graphics_name(),
-            about["provider"],
-            about["precision"],
-            about["cpus"],
-            max(peaks),
+    model, roof, goal = about["model"], max(peaks) / flops_per_face, GOAL_CPU if on_cpu else GOAL_GPU
+    name = processor_name() if on_cpu else graphics_name()
+    device = f"{about['provider']}, {about['precision']}, {cpus} CPUs"
+    comparisons = [_comparison(chips, made, goal) for chips, made in rounds.items()]
+    shares = ", ".join(
+        f"{one.ratio.median:.0%} with {chips} chips a request"
+        for chips, one in zip(rounds, comparisons, strict=True)
+    )
+    about_device = (
+        f"{model}: {flops_per_face / 1e9:.2f} GFLOP a face. {name}, {device}: {max(peaks) / 1e9:,.0f} GFLOP/s in a "
+        f"matrix product, so at most {roof:,.0f} faces/s (the roof)."
+    )
+    return EndpointReport(
+        part=BenchmarkPart(
+            name=model,
+            comparisons=tuple(comparisons),
+            figures=(*_figures(rates, roof, loads),),
+            notes=(about_device, *(_note(chips, made) for chips, made in rounds.items())),
         ),
-        flops_per_face=flops_per_face,
-        roof=max(peaks) / flops_per_face,
-        bare=tuple(runs),
-        server=tuple(served),
-        headlines=headlines,
-        goal=GOAL_CPU if on_cpu else GOAL_GPU,
+        curves=_curves(rates, loads),
+        caption=f"{model} on {name} ({device})\n"
+        f"At {CLIENTS} clients the server gives {shares} of what the model gives alone in a loop",
+        roof=roof,
     )
 
 
-def _sweep(
-    loops: Mapping[int, tuple[BareLoop, set[int]]], plan: MeasurementPlan, progress: Progress
-) -> list[BareRun]:
-    best: dict[tuple[int, int, int], float] = {}
-    # The best of several short passes: a long one would be slowed down by whatever else runs at its moment.
+def _bare_rates(
+    loops: Mapping[int, Child], runs: list[_BareRun], plan: MeasurementPlan, progress: Progress
+) -> dict[_BareRun, float]:
+    """Return faces a second; of several short passes the best, as a long one would meet whatever else runs."""
+    rates: dict[_BareRun, float] = defaultdict(float)
     for number in range(_PASSES):
-        for threads, (process, callers) in loops.items():
-            for count in sorted(callers):
-                for batch in plan.batches:
-                    progress(
-                        f"bare loop: {count} x {threads} threads, batch {batch}, {number + 1} of {_PASSES}"
-                    )
-                    rate = process.ask(batch=batch, callers=count, seconds=plan.seconds / _PASSES)["rate"]
-                    key = threads, count, batch
-                    best[key] = max(best.get(key, 0.0), rate)
-    return [BareRun(*key, rate) for key, rate in best.items()]
-
-
-def _serve(port: int, plan: MeasurementPlan, progress: Progress) -> list[ServerRun]:
-    runs = []
-    for chips in plan.chips:
-        for clients in plan.clients:
-            progress(f"server: {clients} clients, {chips} chips a request")
-            load = run_load(port, [request(chips)], clients, plan.seconds)
-            runs.append(
-                ServerRun(
-                    clients,
-                    chips,
-                    load.rate,
-                    load.percentile(50),
-                    load.percentile(95),
-                    load.errors,
-                    load.processor / load.seconds,
-                )
+        for run in runs:
+            progress(
+                f"bare loop: {run.callers} x {run.threads} threads, batch {run.batch}, {number + 1} of {_PASSES}"
             )
-    return runs
+            asked = {"batch": run.batch, "callers": run.callers, "seconds": plan.seconds / _PASSES}
+            rates[run] = max(rates[run], loops[run.threads].ask(**asked)["rate"])
+    return rates
 
 
-def _compare(
-    bare: BareLoop, best: BareRun, server: Server, chips: int, plan: MeasurementPlan, progress: Progress
-) -> Headline:
-    content = [request(chips)]
-    rounds = []
+def _rounds(
+    bare: Child, best: _BareRun, server: Server, chips: int, plan: MeasurementPlan, progress: Progress
+) -> list[_Round]:
+    content, rounds = [request(chips)], []
+    asked: dict[str, Any] = {"batch": best.batch, "callers": best.callers, "seconds": plan.seconds / 2}
     for number in range(plan.rounds):
         progress(f"bare loop and server in turn, {chips} chips a request: {number + 1} of {plan.rounds}")
         # Bare, server, bare: a machine that slows down between slows both.
-        ask = {"batch": best.batch, "callers": best.callers, "seconds": plan.seconds / 2}
-        before, spent = bare.ask(**ask), server.processor_s()
+        before, spent = bare.ask(**asked), server.metric("cpu_seconds_total")
         load = run_load(server.port, content, CLIENTS, plan.seconds)
-        spent, after = server.processor_s() - spent, bare.ask(**ask)
+        spent, after = server.metric("cpu_seconds_total") - spent, bare.ask(**asked)
         rounds.append(
-            Round(
+            _Round(
                 (before["rate"] + after["rate"]) / 2,
-                load.rate,
-                load.percentile(50),
-                load.percentile(95),
                 500 * (before["processor"] + after["processor"]),
+                load,
                 1000 * spent / max(load.chips, 1),
             )
         )
-    return Headline(
-        chips=chips,
-        bare=statistics.median(one.bare for one in rounds),
-        server=statistics.median(one.server for one in rounds),
-        share=statistics.median(one.share for one in rounds),
-        cpu_share=sum(one.bare_cpu for one in rounds) / max(sum(one.server_cpu for one in rounds), 1e-9),
-        p50=statistics.median(one.p50 for one in rounds),
-        p95=statistics.median(one.p95 for one in rounds),
-        rounds=tuple(rounds),
+    return rounds
+
+
+def _comparison(chips: int, rounds: list[_Round], goal: float) -> Comparison:
+    return compare(
+        f"embedder.{chips}",
+        f"{CLIENTS} clients, {chips} faces a request",
+        [one.server.rate for one in rounds],
+        "the model alone",
+        [one.bare for one in rounds],
+        unit="faces/s",
+        more_is_better=True,
+        aim=goal,
     )
+
+
+def _note(chips: int, rounds: list[_Round]) -> str:
+    # The share without the effect of other processes; without meaning on a GPU.
+    share = sum(one.bare_cpu_ms for one in rounds) / max(sum(one.server_cpu_ms for one in rounds), 1e-9)
+    p50, p95 = (statistics.median(one.server.percentile(q) for one in rounds) for q in (50, 95))
+    return (
+        f"{CLIENTS} clients, {chips} faces a request: by processor time {share:.1%} of the model alone; "
+        f"p50 {p50:,.1f} ms, p95 {p95:,.1f} ms; medians of {len(rounds)} rounds."
+    )
+
+
+def _figures(
+    rates: Mapping[_BareRun, float], roof: float, loads: Mapping[tuple[int, int], Load]
+) -> Iterator[Figure]:
+    for run, rate in rates.items():
+        what = f"the model alone: {run.callers} callers x {run.threads} threads, batch {run.batch}"
+        yield figure("embedder.bare", what, "faces/s", [rate], note=f"{rate / roof:.0%} of the roof")
+    for (chips, clients), load in loads.items():
+        what = f"the server: {clients} clients, {chips} faces a request"
+        note = (
+            f"p50 {load.percentile(50):,.1f} ms, p95 {load.percentile(95):,.1f} ms, {load.errors} errors, "
+            f"clients' own CPUs {load.processor_s / load.seconds:.2f}"
+        )
+        yield figure("embedder.server", what, "faces/s", [load.rate], note=note)
+
+
+def _curves(rates: Mapping[_BareRun, float], loads: Mapping[tuple[int, int], Load]) -> dict[str, Curves]:
+    curves: dict[str, Curves] = {name: defaultdict(list) for name in ("bare", "server", "p95_ms")}
+    for run, rate in rates.items():
+        curves["bare"][f"{run.callers} × {run.threads} threads"].append((run.batch, rate))
+    for (chips, clients), load in loads.items():
+        curves["server"][f"{chips} a request"].append((clients, load.rate))
+        curves["p95_ms"][f"{chips} a request"].append((clients, load.percentile(95)))
+    return curves

@@ -85,11 +85,7 @@ def write(folder: Path, architecture: str, *, cpu: bool = False) -> ModelEntry:
         path=path.name,
         conversion=Conversion(name="prelu", version=1) if cpu else Conversion(),
         preprocessing=Preprocessing(
-            mean=(127.5, 127.5, 127.5),
-            std=(127.5, 127.5, 127.5),
-            width=112,
-            height=112,
-            alignment="arcface-112",
+            mean=(127.5,) * 3, std=(127.5,) * 3, width=112, height=112, alignment="arcface-112"
         ),
         dimension=ARCHITECTURES[architecture].dimension,
         calibration=SimilarityCalibration(
@@ -103,99 +99,88 @@ def write(folder: Path, architecture: str, *, cpu: bool = False) -> ModelEntry:
     return Manifest.load(extra=[manifest])[name]
 
 
+class _Builder:
+    """Collects nodes and weights; each method appends a layer and returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+
+    def block(self, x: str, channels: int, wide: int, stride: int) -> str:
+        y = self.conv(self.norm(x, channels), channels, wide, 3)
+        y = self.prelu(self.norm(y, wide), wide)
+        # The last norm of a block is small, so that dozens of sums do not overflow float16.
+        y = self.norm(self.conv(y, wide, wide, 3, stride), wide, scale=0.2)
+        if stride != 1 or channels != wide:
+            x = self.norm(self.conv(x, channels, wide, 1, stride), wide)
+        return self.add("Add", [y, x])
+
+    def conv(self, x: str, channels: int, wide: int, kernel: int, stride: int = 1) -> str:
+        deviation = (channels * kernel * kernel) ** -0.5
+        weights = self.weight(self.rng.normal(0, deviation, (wide, channels, kernel, kernel)))
+        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
+        return self.add("Conv", [x, weights], **shape)
+
+    def norm(self, x: str, channels: int, scale: float = 1.0) -> str:
+        values = (
+            self.rng.uniform(0.9, 1.1, channels) * scale,
+            self.rng.normal(0, 0.01, channels),
+            self.rng.normal(0, 0.01, channels),
+            self.rng.uniform(0.9, 1.1, channels),
+        )
+        return self.add("BatchNormalization", [x, *(self.weight(value) for value in values)], epsilon=1e-5)
+
+    def prelu(self, x: str, channels: int) -> str:
+        return self.add("PRelu", [x, self.weight(self.rng.uniform(0.1, 0.4, (channels, 1, 1)))])
+
+    def weight(self, values: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        from onnx import helper
+
+        name = f"x{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+
 def build(architecture: Architecture) -> bytes:
     """Return the network as an ONNX model: ``data`` (n, 3, 112, 112) float32 -> ``template`` (n, dimension) float32.
 
     The weights are the same every time, and scaled so that activations neither grow nor vanish with depth, also in
     float16.
     """
-    return _Builder().network(architecture)
+    from onnx import TensorProto, checker, helper
 
-
-class _Builder:
-    """Collects nodes and weights; each method appends a layer and returns the name of its output."""
-
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(0)
-        self._nodes: list[Any] = []
-        self._weights: list[Any] = []
-
-    def network(self, architecture: Architecture) -> bytes:
-        from onnx import TensorProto, checker, helper
-
-        stem = self._conv("data", 3, architecture.width, 3)
-        x = self._prelu(self._norm(stem, architecture.width), architecture.width)
-        channels = architecture.width
-        for stage, blocks in enumerate(architecture.blocks):
-            wide = architecture.width * 2**stage
-            for block in range(blocks):
-                x = self._block(x, channels, wide, stride=2 if block == 0 else 1)
-                channels = wide
-        # Four halvings: 112 -> 7.
-        x = self._add("Flatten", [self._norm(x, channels)], axis=1)
-        features = channels * 7 * 7
-        weights = self._weight(self._rng.normal(0, features**-0.5, (architecture.dimension, features)))
-        bias = self._weight(np.zeros(architecture.dimension))
-        x = self._norm(self._add("Gemm", [x, weights, bias], transB=1), architecture.dimension)
-        self._nodes.append(helper.make_node("Identity", [x], ["template"]))
-        graph = helper.make_graph(
-            self._nodes,
-            "random weights, for load tests only",
-            [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["n", 3, 112, 112])],
-            [helper.make_tensor_value_info("template", TensorProto.FLOAT, ["n", architecture.dimension])],
-            self._weights,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-        model.ir_version = 9
-        checker.check_model(model)
-        return bytes(model.SerializeToString(deterministic=True))
-
-    def _block(self, x: str, channels: int, wide: int, stride: int) -> str:
-        y = self._conv(self._norm(x, channels), channels, wide, 3)
-        y = self._prelu(self._norm(y, wide), wide)
-        # The last norm of a block is small, so that dozens of sums do not overflow float16.
-        y = self._norm(self._conv(y, wide, wide, 3, stride), wide, scale=0.2)
-        if stride != 1 or channels != wide:
-            x = self._norm(self._conv(x, channels, wide, 1, stride), wide)
-        return self._add("Add", [y, x])
-
-    def _conv(self, x: str, channels: int, wide: int, kernel: int, stride: int = 1) -> str:
-        deviation = (channels * kernel * kernel) ** -0.5
-        weights = self._weight(self._rng.normal(0, deviation, (wide, channels, kernel, kernel)))
-        pad = kernel // 2
-        return self._add(
-            "Conv",
-            [x, weights],
-            kernel_shape=[kernel, kernel],
-            strides=[stride, stride],
-            pads=[pad, pad, pad, pad],
-        )
-
-    def _norm(self, x: str, channels: int, scale: float = 1.0) -> str:
-        values = (
-            self._rng.uniform(0.9, 1.1, channels) * scale,
-            self._rng.normal(0, 0.01, channels),
-            self._rng.normal(0, 0.01, channels),
-            self._rng.uniform(0.9, 1.1, channels),
-        )
-        return self._add("BatchNormalization", [x, *(self._weight(value) for value in values)], epsilon=1e-5)
-
-    def _prelu(self, x: str, channels: int) -> str:
-        return self._add("PRelu", [x, self._weight(self._rng.uniform(0.1, 0.4, (channels, 1, 1)))])
-
-    def _weight(self, values: NDArray[Any]) -> str:
-        from onnx import numpy_helper
-
-        name = f"w{len(self._weights)}"
-        self._weights.append(numpy_helper.from_array(values.astype(np.float32), name))
-        return name
-
-    def _add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
-        from onnx import helper
-
-        name = f"x{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
-        return name
+    layers, width, dimension = _Builder(), architecture.width, architecture.dimension
+    x = layers.prelu(layers.norm(layers.conv("data", 3, width, 3), width), width)
+    channels = width
+    for stage, blocks in enumerate(architecture.blocks):
+        wide = width * 2**stage
+        for block in range(blocks):
+            x = layers.block(x, channels, wide, stride=2 if block == 0 else 1)
+            channels = wide
+    # Four halvings: 112 -> 7.
+    x = layers.add("Flatten", [layers.norm(x, channels)], axis=1)
+    features = channels * 7 * 7
+    weights = layers.weight(layers.rng.normal(0, features**-0.5, (dimension, features)))
+    x = layers.add("Gemm", [x, weights, layers.weight(np.zeros(dimension))], transB=1)
+    layers.nodes.append(helper.make_node("Identity", [layers.norm(x, dimension)], ["template"]))
+    graph = helper.make_graph(
+        layers.nodes,
+        "random weights, for load tests only",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["n", 3, 112, 112])],
+        [helper.make_tensor_value_info("template", TensorProto.FLOAT, ["n", dimension])],
+        layers.weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 class Cost(NamedTuple):

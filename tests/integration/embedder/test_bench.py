@@ -38,17 +38,25 @@ def test_the_report_hangs_together(tmp_path: Path, cache: Path) -> None:
         outcome.output
     )  # whether the goal is reached is not this test's matter
     document = json.loads(outcome.stdout)
-    assert document["model"].startswith("loadtest-random-tiny@")
-    assert document["device"]["provider"] == "CPU"
-    assert document["roof"] == pytest.approx(document["device"]["peak_flops"] / document["flops_per_face"])
-    assert {(run["threads"], run["batch"]) for run in document["bare"]} >= {(1, 1), (1, 4)}
-    assert [(run["clients"], run["chips"]) for run in document["server"]] == [(1, 2), (4, 2)]
-    for run in document["server"]:
-        assert run["faces_per_second"] > 0
-        assert run["p95"] >= run["p50"] > 0
-        assert run["errors"] == 0
-    (headline,) = document["headlines"]
-    assert headline["share"] == pytest.approx(headline["server"] / headline["bare"])
+    part, curves = document["part"], document["curves"]
+    assert part["name"].startswith("loadtest-random-tiny@")
+    assert ", CPU, fp32, " in part["notes"][0]
+    figures = {figure["what"]: figure for figure in part["figures"]}
+    for batch in (1, 4):
+        alone = figures[f"the model alone: 1 callers x 1 threads, batch {batch}"]
+        assert alone["note"] == f"{alone['value']['median'] / document['roof']:.0%} of the roof"
+        assert [batch, alone["value"]["median"]] in curves["bare"]["1 × 1 threads"]
+    for clients, rate in curves["server"]["2 a request"]:
+        served = figures[f"the server: {clients:g} clients, 2 faces a request"]
+        assert served["value"]["median"] == rate > 0
+        assert ", 0 errors, " in served["note"]
+    assert [clients for clients, _ in curves["server"]["2 a request"]] == [1, 4]
+    assert all(p95 > 0 for _, p95 in curves["p95_ms"]["2 a request"])
+    (headline,) = part["comparisons"]
+    assert headline["ratio"]["median"] == pytest.approx(
+        headline["ours"]["median"] / headline["theirs"]["median"]
+    )
+    assert headline["aim"] == 0.9
     assert json.loads((tmp_path / "out" / "bench-loadtest-random-tiny.json").read_text()) == document
     drawing = ElementTree.parse(tmp_path / "out" / "bench-loadtest-random-tiny.svg").getroot()
     assert drawing.tag.endswith("svg")
@@ -59,10 +67,11 @@ def test_the_report_hangs_together(tmp_path: Path, cache: Path) -> None:
 def test_a_soak_watches_memory_and_errors() -> None:
     outcome = CliRunner().invoke(app, ["embedder", "--random", "tiny", "--soak", "0.05", "--json"])
     document = json.loads(outcome.stdout)
-    assert document["errors"] == 0
-    assert document["faces"] > 0
-    assert document["memory_end"] > 10_000_000
-    assert document["samples"]
+    figures = {figure["key"]: figure["value"]["median"] for figure in document["part"]["figures"]}
+    assert figures["soak.errors"] == 0
+    assert figures["soak.requests"] > 0
+    assert figures["soak.end"] > 10
+    assert document["curves"]["memory_mib"]["server"]
 
 
 def test_it_says_what_is_wrong() -> None:
