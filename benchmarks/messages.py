@@ -15,20 +15,10 @@ import msgspec
 import numpy as np
 import simpy
 
-from abeyance.cost.stations import ROUTES, SKEW, WAY, Latencies, Station, latencies
+from abeyance.cost.stations import ROUTES, SKEW, WAY, Station, latencies
 
 #: Draws the factor of an invocation's duration; its mean is 1.
 Vary = Callable[[np.random.Generator], float]
-
-
-def constant(random: np.random.Generator) -> float:
-    """Return 1: every invocation takes its mean."""
-    return 1.0
-
-
-def exponential(random: np.random.Generator) -> float:
-    """Draw from an exponential distribution, as in the textbooks' M/M/c."""
-    return float(random.exponential())
 
 
 def skewed(random: np.random.Generator) -> float:
@@ -44,36 +34,94 @@ class Queued(msgspec.Struct):
     receives: int = 0
 
 
-class StationRecord(msgspec.Struct):
-    """The counts of one station. Times are in seconds."""
+class SimulatedStation:
+    """A station of a simulation, and its counts. Times are in seconds."""
 
-    arrived: int = 0
-    done: int = 0
-    dead: int = 0
-    invocations: int = 0
-    batched: int = 0
-    failed: int = 0
-    #: Of each delivery, the time in the queue.
-    waited: list[float] = []
-    #: Messages in the queue at the end.
-    waiting: int = 0
-    #: Most servers at the same time.
-    servers: int = 0
-    #: Integral of the number of messages in the station, waiting or in work.
-    inside: float = 0.0
+    def __init__(self, flow: Flow, station: Station) -> None:
+        self.queue: deque[Queued] = deque()
+        self.arrived = self.done = self.dead = self.invocations = self.batched = self.failed = 0
+        #: Of each delivery, the time in the queue.
+        self.waited: list[float] = []
+        #: Busy servers, and the most of them at the same time.
+        self.busy = self.servers = 0
+        self._flow, self._station = flow, station
+        self._allowed = float(station.first_servers)
+        self._blocked = False
+        # Pollers are added over time.
+        if station.first_servers < station.servers:
+            flow.environment.process(self._scale())
 
     @property
     def fill(self) -> float:
         """Mean number of messages of an invocation."""
         return self.batched / self.invocations if self.invocations else 0.0
 
+    def put(self, photo: int) -> None:
+        self.arrived += 1
+        self.queue.append(Queued(photo, self._flow.environment.now))
+        self._start()
+
+    def _start(self) -> None:
+        """Start batches as long as there are messages and free servers."""
+        while self.queue and not self._blocked and self.busy < int(self._allowed):
+            batch = [self.queue.popleft() for _ in range(min(self._station.batch, len(self.queue)))]
+            self.busy += 1
+            self._flow.environment.process(self._work(batch))
+
+    def _work(self, batch: list[Queued]) -> Generator[Any, None, None]:
+        flow, station = self._flow, self._station
+        for message in batch:
+            message.receives += 1
+            self.waited.append(flow.environment.now - message.since)
+        taken = station.seconds(len(batch)) * flow.vary(flow.random)
+        if self.busy > self.servers:
+            self.servers = self.busy
+            if self.servers > flow.warm:
+                taken += station.cold
+        self.invocations += 1
+        self.batched += len(batch)
+        if flow.failing and flow.random.random() < flow.failing:
+            # The group of a FIFO queue waits until the messages are visible again.
+            self._blocked = station.fifo
+            yield flow.environment.timeout(taken)
+            self.failed += 1
+            flow.environment.process(self._again(batch, station.visibility - taken))
+        else:
+            parts = [batch] if station.fifo else [[message] for message in batch]
+            for part in parts:
+                yield flow.environment.timeout(taken / len(parts))
+                for message in part:
+                    self.done += 1
+                    flow.done(station.name, message)
+        yield flow.environment.timeout(station.between)
+        self.busy -= 1
+        self._start()
+
+    def _again(self, batch: list[Queued], after: float) -> Generator[Any, None, None]:
+        yield self._flow.environment.timeout(max(0.0, after))
+        alive = [message for message in batch if message.receives < self._station.max_receives]
+        self.dead += len(batch) - len(alive)
+        if self._station.fifo:
+            self.queue.extendleft(reversed(alive))
+            self._blocked = False
+        else:
+            self.queue.extend(alive)
+        self._start()
+
+    def _scale(self) -> Generator[Any, None, None]:
+        while True:
+            yield self._flow.environment.timeout(1.0)
+            if self.queue:
+                more = self._allowed + self._station.servers_a_second
+                self._allowed = min(self._station.servers, more)
+                self._start()
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """The result of a run."""
 
-    seconds: float
     photos: int
-    stations: dict[str, StationRecord]
+    stations: dict[str, SimulatedStation]
     #: Of the photos that have a result: when they were uploaded, and how long it took.
     uploaded: np.ndarray
     latencies: np.ndarray
@@ -81,106 +129,6 @@ class Outcome(msgspec.Struct, frozen=True):
     entries: np.ndarray
     #: Of each entry, from the event to the ledger.
     lags: np.ndarray
-
-
-class _RunningStation:
-    """A station of a running simulation."""
-
-    def __init__(self, flow: Flow, station: Station) -> None:
-        self._flow = flow
-        self.station = station
-        self.queue: deque[Queued] = deque()
-        self.record = StationRecord(waited=[])
-        self._allowed = float(station.first_servers)
-        self._busy = 0
-        self._warm = flow.warm
-        self._present = 0
-        self._moved = 0.0
-        self._blocked = False
-        # Pollers are added over time.
-        if station.first_servers < station.servers:
-            flow.environment.process(self._scale())
-
-    def put(self, message: Queued) -> None:
-        self.record.arrived += 1
-        self._inside(+1)
-        self.queue.append(message)
-        self.start()
-
-    def start(self) -> None:
-        """Start batches as long as there are messages and free servers."""
-        while self.queue and not self._blocked and self._busy < int(self._allowed):
-            size = min(self.station.batch, len(self.queue))
-            batch = [self.queue.popleft() for _ in range(size)]
-            self._busy += 1
-            self._flow.environment.process(self._work(batch))
-
-    def _work(self, batch: list[Queued]) -> Generator[Any, None, None]:
-        flow, station, record = self._flow, self.station, self.record
-        now = flow.environment.now
-        for message in batch:
-            message.receives += 1
-            record.waited.append(now - message.since)
-        taken = station.seconds(len(batch)) * flow.vary(flow.random)
-        if self._busy > record.servers:
-            record.servers = self._busy
-            if record.servers > self._warm:
-                taken += station.cold
-        record.invocations += 1
-        record.batched += len(batch)
-        fails = bool(flow.failing) and flow.random.random() < flow.failing
-        if fails and station.fifo:
-            # Its group waits until the messages are visible again.
-            self._blocked = True
-        if fails:
-            yield flow.environment.timeout(taken)
-            record.failed += 1
-            flow.environment.process(self._again(batch, station.visibility - taken))
-        else:
-            steps = 1 if station.fifo else len(batch)
-            for number in range(steps):
-                yield flow.environment.timeout(taken / steps)
-                for message in batch[number : number + 1] if steps > 1 else batch:
-                    record.done += 1
-                    self._inside(-1)
-                    flow.done(station.name, message)
-        yield flow.environment.timeout(station.between)
-        self._busy -= 1
-        self.start()
-
-    def _again(self, batch: list[Queued], after: float) -> Generator[Any, None, None]:
-        yield self._flow.environment.timeout(max(0.0, after))
-        alive = []
-        for message in batch:
-            if message.receives >= self.station.max_receives:
-                self.record.dead += 1
-                self._inside(-1)
-            else:
-                alive.append(message)
-        if self.station.fifo:
-            self.queue.extendleft(reversed(alive))
-            self._blocked = False
-        else:
-            self.queue.extend(alive)
-        self.start()
-
-    def _scale(self) -> Generator[Any, None, None]:
-        station = self.station
-        while True:
-            yield self._flow.environment.timeout(1.0)
-            if self.queue:
-                self._allowed = min(station.servers, self._allowed + station.servers_a_second)
-                self.start()
-
-    def _inside(self, change: int) -> None:
-        now = self._flow.environment.now
-        self.record.inside += self._present * (now - self._moved)
-        self._present += change
-        self._moved = now
-
-    def close(self) -> None:
-        self._inside(0)
-        self.record.waiting = len(self.queue)
 
 
 class Flow:
@@ -194,16 +142,15 @@ class Flow:
         vary: Vary = skewed,
         failing: float = 0.0,
         warm: int = 10**9,
-        known: Latencies | None = None,
         routes: Mapping[str, tuple[str, ...]] = ROUTES,
         way: tuple[str, ...] = WAY,
     ) -> None:
         self.environment = simpy.Environment()
         self.random = np.random.default_rng(seed)
         self.vary, self.failing, self.warm = vary, failing, warm
-        self._known = known or latencies()
+        self.stations = {name: SimulatedStation(self, station) for name, station in made.items()}
+        self._delays = latencies().seconds
         self._routes, self._way = routes, way
-        self._stations = {name: _RunningStation(self, station) for name, station in made.items()}
         self._uploaded: list[float] = []
         self._results: dict[int, float] = {}
         self._entries: list[int] = []
@@ -213,13 +160,10 @@ class Flow:
         """Upload photos at these times, ascending, and stop after ``seconds``."""
         self.environment.process(self._upload(arrivals))
         self.environment.run(until=seconds)
-        for running in self._stations.values():
-            running.close()
         uploaded = np.array([self._uploaded[photo] for photo in self._results])
         return Outcome(
-            seconds=seconds,
             photos=len(self._uploaded),
-            stations={name: running.record for name, running in self._stations.items()},
+            stations=self.stations,
             uploaded=uploaded,
             latencies=np.array(list(self._results.values())) - uploaded,
             entries=np.bincount(self._entries, minlength=len(self._uploaded)),
@@ -235,28 +179,23 @@ class Flow:
             self._entries.append(message.photo)
             self._lags.append(now - message.since)
         for listener in self._routes[name]:
-            self._send(listener, message.photo, self._known.seconds["event_to_queue"])
+            self._send(listener, message.photo, "event_to_queue")
 
-    def _send(self, name: str, photo: int, delay: float) -> None:
-        event = self.environment.timeout(delay)
-        running = self._stations[name]
+    def _send(self, name: str, photo: int, delay: str) -> None:
+        event = self.environment.timeout(self._delays[delay])
         assert event.callbacks is not None
-        event.callbacks.append(lambda _: running.put(Queued(photo, self.environment.now)))
+        event.callbacks.append(lambda _: self.stations[name].put(photo))
 
     def _upload(self, arrivals: Iterable[float]) -> Generator[Any, None, None]:
-        delay = self._known.seconds["upload_to_queue"]
         for photo, when in enumerate(arrivals):
-            if when > self.environment.now:
-                yield self.environment.timeout(when - self.environment.now)
+            yield self.environment.timeout(max(0.0, when - self.environment.now))
             self._uploaded.append(self.environment.now)
-            self._send(self._way[0], photo, delay)
+            self._send(self._way[0], photo, "upload_to_queue")
 
 
 def poisson(rate: float, seconds: float, seed: int) -> np.ndarray:
     """Return the arrival times of a Poisson process, (n,) float64 ascending: ``rate`` a second."""
-    random = np.random.default_rng(seed)
-    times = np.cumsum(
-        random.exponential(1 / rate, int(rate * seconds * 1.2 + 10 * (rate * seconds) ** 0.5 + 20))
-    )
-    found: np.ndarray = times[times < seconds]
-    return found
+    expected = rate * seconds
+    most = int(1.2 * expected + 10 * expected**0.5 + 20)
+    times = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, most))
+    return times[times < seconds]

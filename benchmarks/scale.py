@@ -33,37 +33,26 @@ WARM = 20
 _LEDGER = topology.LEDGER.name
 
 
-def plan(
-    embedder: Embedder = "local", photos_a_day: float = TARGET, burst: float = 3.0, **other: object
-) -> Plan:
-    """Return the plan of the report: the deployment with the given changes (see :class:`Plan`)."""
-    given = {"embedder": embedder, "photos_a_day": photos_a_day, "burst": burst, **other}
-    return msgspec.convert(given, Plan)
-
-
-def ready(embedder: Embedder = "local", photos_a_day: float = TARGET) -> Plan:
-    """Return a plan that would carry the day: a ledger of several chains, which is not built."""
-    return plan(embedder, photos_a_day, chains=CHAINS)
-
-
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure the demand of a photo, simulate, and price it. ``quick`` takes the stored demand."""
     demand = stored() if quick else _measured(progress)
+    # The deployment, and one that would carry the day: a ledger of several chains, which is not built.
+    deployed, ready, how = Plan(), Plan(chains=CHAINS), f"with {CHAINS} chains"
     progress("a day of ten million photos, as deployed")
-    deployed = forecast(plan(), demand)
-    figures = [*_ledger(demand), *_limits(deployed), *_sweep(demand)]
-    figures += _day("deployed", "as deployed", deployed)
+    day = forecast(deployed, demand)
+    figures = [*_ledger(demand), *_limits(day), *_sweep(demand), *_day("deployed", "as deployed", day)]
     progress("a day of ten million photos, with several chains")
-    how = f"with {CHAINS} chains"
-    carried = forecast(ready(), demand)
+    carried = forecast(ready, demand)
     figures += _day("ready", how, carried)
     progress("the largest daily load within the objective")
-    figures += _largest(demand, deployed, carried, quick)
+    figures += _largest(demand, day, carried, quick)
+    if not quick:
+        figures += _latencies(demand)
     progress("the burst, message by message")
     length = 20 if quick else 60
-    ordinary = busiest(plan(photos_a_day=1e6), demand, length)
+    ordinary = busiest(Plan(photos_a_day=1e6), demand, length)
     figures += _messages("deployed", "1 M photos a day, as deployed", ordinary)
-    outcome = busiest(ready(), demand, length)
+    outcome = busiest(ready, demand, length)
     figures += _messages("ready", f"10 M photos a day, {how}", outcome)
     if not quick:
         figures += _failures(demand)
@@ -73,7 +62,7 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         name="scale",
         comparisons=tuple(comparisons),
         figures=(*figures, *priced),
-        notes=_notes(demand, deployed),
+        notes=_notes(demand, day),
     )
 
 
@@ -94,8 +83,7 @@ def _measured(progress: Progress) -> Demand:
 
 
 def _ledger(demand: Demand) -> Iterator[Figure]:
-    station = stations(plan(), demand)[_LEDGER]
-    needs = demand.stages[_LEDGER]
+    station, needs = stations(Plan(), demand)[_LEDGER], demand.stages[_LEDGER]
     yield _figure(
         "ledger.processor",
         "ledger, ten entries: processor time of one whole core",
@@ -104,56 +92,44 @@ def _ledger(demand: Demand) -> Iterator[Figure]:
         "measured; the rest of a batch is DynamoDB's latency, one batch after the other",
     )
     yield _figure("ledger.rate", "ledger: entries that its one writer appends", "entries/s", station.rate)
-    yield _figure(
-        "ledger.partition",
-        "ledger: entries that one DynamoDB partition takes",
-        "entries/s",
-        1000 / demand.entry_units,
-        f"{demand.entry_units:.1f} write units each in a transaction, all in the partition 'entries'",
-    )
+    what = "ledger: entries that one DynamoDB partition takes"
+    note = f"{demand.entry_units:.1f} write units each in a transaction, all in the partition 'entries'"
+    yield _figure("ledger.partition", what, "entries/s", 1000 / demand.entry_units, note)
 
 
 def _limits(found: Forecast) -> Iterator[Figure]:
     first = found.first
-    yield _figure(
-        "first_limit", f"first limit, full at: {first.name}", "photos/s", first.full_at, first.lever
-    )
+    what = f"first limit, full at: {first.name}"
+    yield _figure("first_limit", what, "photos/s", first.full_at, first.lever)
     for place, limit in enumerate(found.limits[:8], 1):
+        what = f"in use at the peak of 10 M a day: {limit.name}"
         evenly = limit.full_at * DAY_S / 1e6
+        full = f"full at {limit.full_at:,.0f} photos/s, {evenly:,.1f} M evenly spread a day"
         yield _figure(
-            f"limit.{place}",
-            f"in use at the peak of 10 M a day: {limit.name}",
-            "%",
-            100 * limit.peak,
-            f"full at {limit.full_at:,.0f} photos/s, {evenly:,.1f} M evenly spread a day; "
-            f"{limit.burst:.0%} in the burst",
+            f"limit.{place}", what, "%", 100 * limit.peak, f"{full}; {limit.burst:.0%} in the burst"
         )
 
 
 def _sweep(demand: Demand) -> Iterator[Figure]:
     """Simulate days from half a million photos up: the lag of the ledger, and the limits of the busiest hour."""
     for millions in (0.5, 1, 2, 5, 10, 20):
-        planned = plan(photos_a_day=1e6 * millions)
-        day = simulate(planned, demand)
-        peak = burst_rate(planned) / planned.burst
+        planned = Plan(photos_a_day=1e6 * millions)
+        day, peak = simulate(planned, demand), burst_rate(planned) / planned.burst
         binding = [limit.name for limit in limits(planned, demand) if limit.used(peak) > 1]
-        yield _figure(
-            f"sweep.{millions:g}",
-            f"{millions:g} M photos a day, as deployed: ledger behind at most",
-            "s",
-            day.lag.most,
+        note = (
             f"99 of 100 results within {seconds(day.latency.p99)}; "
-            f"binds in the busiest hour: {'; '.join(binding) or 'nothing'}",
+            f"binds in the busiest hour: {'; '.join(binding) or 'nothing'}"
         )
+        what = f"{millions:g} M photos a day, as deployed: ledger behind at most"
+        yield _figure(f"sweep.{millions:g}", what, "s", day.lag.most, note)
 
 
 def _day(key: str, how: str, found: Forecast) -> Iterator[Figure]:
     what = f"upload to result, 10 M photos a day, {how}"
-    for name in ("p50", "p95", "p99"):
-        value = getattr(found.latency, name)
-        yield _figure(f"latency.{key}.{name}", f"{what}: {name}", "s", value, seconds(value))
-    value = found.in_burst.p99
-    yield _figure(f"latency.{key}.burst.p99", f"{what}: p99 of the burst", "s", value, seconds(value))
+    values = {name: getattr(found.latency, name) for name in ("p50", "p95", "p99")}
+    for name, value in (*values.items(), ("burst.p99", found.in_burst.p99)):
+        share = name.replace("burst.p99", "p99 of the burst")
+        yield _figure(f"latency.{key}.{name}", f"{what}: {share}", "s", value, seconds(value))
     for name, queue in found.queues.items():
         if queue.most >= 1:
             note = f"the oldest {seconds(queue.oldest)}"
@@ -164,11 +140,9 @@ def _day(key: str, how: str, found: Forecast) -> Iterator[Figure]:
 def _largest(demand: Demand, deployed: Forecast, carried: Forecast, quick: bool) -> Iterator[Figure]:
     objective = "99 of 100 results within a minute, the ledger less than an hour behind"
     loads = [("deployed", "as deployed", deployed.largest_day, objective)]
-    if not quick:
-        loads += [
-            (f"deployed.{embedder}", f"as deployed, {embedder}", largest_day(plan(embedder), demand), "")
-            for embedder in EMBEDDERS[1:]
-        ]
+    for embedder in () if quick else EMBEDDERS[1:]:
+        most = largest_day(Plan(embedder=embedder), demand)
+        loads.append((f"deployed.{embedder}", f"as deployed, {embedder}", most, ""))
     loads.append(("ready", f"with {CHAINS} chains", carried.largest_day, "more than one chain is not built"))
     for key, how, photos, note in loads:
         yield figure(
@@ -179,17 +153,15 @@ def _largest(demand: Demand, deployed: Forecast, carried: Forecast, quick: bool)
             at_least=TARGET / 1e6 if key == "ready" else None,
             note=note,
         )
-    for factor in () if quick else (0.5, 2.0):
-        known = latencies()
-        slower = msgspec.structs.replace(
-            known, milliseconds={name: value * factor for name, value in known.milliseconds.items()}
-        )
-        yield _figure(
-            f"ledger.rate.latencies.{factor:g}",
-            f"ledger: entries a second, were AWS's latencies {factor:g} times what is assumed",
-            "entries/s",
-            stations(plan(), demand, slower)[_LEDGER].rate,
-        )
+
+
+def _latencies(demand: Demand) -> Iterator[Figure]:
+    known = latencies()
+    for factor in (0.5, 2.0):
+        assumed = {name: value * factor for name, value in known.milliseconds.items()}
+        station = stations(Plan(), demand, msgspec.structs.replace(known, milliseconds=assumed))[_LEDGER]
+        what = f"ledger: entries a second, were AWS's latencies {factor:g} times what is assumed"
+        yield _figure(f"ledger.rate.latencies.{factor:g}", what, "entries/s", station.rate)
 
 
 def _messages(key: str, how: str, outcome: Outcome) -> Iterator[Figure]:
@@ -202,23 +174,14 @@ def _messages(key: str, how: str, outcome: Outcome) -> Iterator[Figure]:
 
 def _failures(demand: Demand) -> Iterator[Figure]:
     """Simulate a failure of one invocation of a thousand: its messages wait for the visibility time-out."""
-    flow = Flow(stations(plan(), demand), seed=3, failing=0.001)
+    flow = Flow(stations(Plan(), demand), seed=3, failing=0.001)
     outcome = flow.run(poisson(5, 2000, 3), 3200)
-    value = float(np.percentile(outcome.latencies, 99.9))
-    yield _figure(
-        "failing.p999",
-        "upload to result, one invocation of 1 000 fails: 99.9 of 100",
-        "s",
-        value,
-        "a failed message comes back after six times the function's time-out",
-    )
-    yield _figure(
-        "failing.ledger",
-        "ledger, one invocation of 1 000 fails: most that an entry was behind",
-        "s",
-        float(outcome.lags.max()),
-        "a failed batch stops its message group for 180 s",
-    )
+    what = "upload to result, one invocation of 1 000 fails: 99.9 of 100"
+    note = "a failed message comes back after six times the function's time-out"
+    yield _figure("failing.p999", what, "s", float(np.percentile(outcome.latencies, 99.9)), note)
+    what = "ledger, one invocation of 1 000 fails: most that an entry was behind"
+    note = "a failed batch stops its message group for 180 s"
+    yield _figure("failing.ledger", what, "s", float(outcome.lags.max()), note)
 
 
 def _prices(demand: Demand, outcome: Outcome) -> tuple[list[Comparison], list[Figure]]:
@@ -232,34 +195,28 @@ def _prices(demand: Demand, outcome: Outcome) -> tuple[list[Comparison], list[Fi
     )
     comparisons, figures = [], []
     for embedder in EMBEDDERS:
-        planned = ready(embedder)
+        planned = Plan(embedder=embedder, chains=CHAINS)
         hours = simulate(planned, demand).gpu_hours * bill.DAYS_A_MONTH
         found = bill.estimate(month, planned, prices, demand, fill=fill, gpu_hours=hours)
         ours = (found.photos_total + found.idle_total) * per_million
-        for group, what in (("group_1", "index or search"), ("group_2", "detect")):
-            theirs = found.rekognition[group] * per_million
-            comparisons.append(
-                compare(
-                    f"scale.price.{embedder}.{group}",
-                    f"a million photos of {month / 1e6:,.0f} M a month, {what}, embedder {embedder}",
-                    [ours],
-                    f"Rekognition {group.replace('_', ' ')}, US East, list price",
-                    [theirs],
-                    unit="USD",
-                    note=note,
-                )
+        comparisons += [
+            compare(
+                f"scale.price.{embedder}.{group}",
+                f"a million photos of {month / 1e6:,.0f} M a month, {what}, embedder {embedder}",
+                [ours],
+                f"Rekognition {group.replace('_', ' ')}, US East, list price",
+                [found.rekognition[group] * per_million],
+                unit="USD",
+                note=note,
             )
-        figures += [
-            _figure(
-                f"cost.{embedder}.{service.lower().replace(' ', '_')}",
-                f"a million photos, embedder {embedder}: {service}",
-                "USD",
-                amount * per_million,
-            )
-            for service, amount in bill.by_service(found.per_photos).items()
-            # The other services cost the same with a GPU, but for a little of Lambda.
-            if embedder == "local" or service == "GPU"
+            for group, what in (("group_1", "index or search"), ("group_2", "detect"))
         ]
+        for service, amount in bill.by_service(found.per_photos).items():
+            # The other services cost the same with a GPU, but for a little of Lambda.
+            if embedder == "local" or service == "GPU":
+                key = f"cost.{embedder}.{service.lower().replace(' ', '_')}"
+                what = f"a million photos, embedder {embedder}: {service}"
+                figures.append(_figure(key, what, "USD", amount * per_million))
         if embedder == "local":
             kept = f"Rekognition asks {found.rekognition_kept * per_million:.2f} for their faces alone"
             title = "storage of a million photos' records, for a month"

@@ -1,8 +1,10 @@
-"""Closed forms of queueing theory, the oracle of the simulation."""
+"""Closed forms of queueing theory, the oracle of the simulation, and the distributions that they hold for."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -37,3 +39,13 @@ def mean_wait_constant(servers: int, rate: float, service: float) -> float:
         else 0.0
     )
     return mean_wait(servers, rate, service) / 2 * (1 + more)
+
+
+def constant(random: np.random.Generator) -> float:
+    """Return 1: every invocation takes its mean."""
+    return 1.0
+
+
+def exponential(random: np.random.Generator) -> float:
+    """Draw from an exponential distribution, as in the textbooks' M/M/c."""
+    return float(random.exponential())

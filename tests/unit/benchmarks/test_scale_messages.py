@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,19 +10,11 @@ import numpy as np
 import pytest
 
 from abeyance.cost.demand import stored
-from abeyance.cost.stations import ENTRIES, Plan, Station, latencies, stations
+from abeyance.cost.stations import ENTRIES, Plan, Station, stations
 from abeyance.pipeline import topology
-from benchmarks.messages import (
-    Flow,
-    Outcome,
-    Vary,
-    constant,
-    exponential,
-    poisson,
-    skewed,
-)
+from benchmarks.messages import Flow, Outcome, Vary, poisson, skewed
 
-from .queueing import erlang_c, mean_wait, mean_wait_constant
+from .queueing import constant, erlang_c, exponential, mean_wait, mean_wait_constant
 
 DEMAND = stored()
 
@@ -80,12 +73,26 @@ def test_erlang_c_has_the_values_of_its_tables() -> None:
 
 
 def test_littles_law() -> None:
-    """Messages in the station, on average, are arrivals a second times seconds that each is there."""
-    found = alone(station(servers=3, batch=4, invocation=0.05), rate=20, seconds=400, vary=skewed)
-    seen = found.stations["only"]
-    inside = found.latencies - latencies().seconds["upload_to_queue"]
-    assert seen.done == found.photos
-    assert seen.inside / found.seconds == pytest.approx(seen.done / found.seconds * inside.mean(), rel=1e-6)
+    """Messages in the queue, on average, are arrivals a second times seconds that each waits."""
+    flow = Flow(
+        {"only": station(servers=3, batch=4, invocation=0.05)},
+        seed=7,
+        vary=skewed,
+        routes={"only": ()},
+        way=("only",),
+    )
+    lengths = []
+
+    def watch() -> Iterator[Any]:
+        while True:
+            yield flow.environment.timeout(0.01)
+            lengths.append(len(flow.stations["only"].queue))
+
+    flow.environment.process(watch())
+    found = flow.run(poisson(22, 400, 11), 400)
+    waited = found.stations["only"].waited
+    assert np.mean(lengths) > 1
+    assert np.mean(lengths) == pytest.approx(len(waited) / 400 * np.mean(waited), rel=0.02)
 
 
 @pytest.mark.parametrize("failing", [0.0, 0.05])
@@ -103,7 +110,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(failing: float) -> None:
     )
     for seen in found.stations.values():
         assert seen.arrived == seen.done + seen.dead
-        assert seen.waiting == 0
+        assert not seen.queue
 
 
 def test_a_message_that_always_fails_is_set_aside() -> None:
@@ -129,7 +136,8 @@ def test_the_same_seed_is_the_same_run() -> None:
         for seed in (4, 4, 5)
     ]
     assert np.array_equal(runs[0].latencies, runs[1].latencies)
-    assert runs[0].stations == runs[1].stations
+    for name, seen in runs[0].stations.items():
+        assert (seen.waited, seen.failed) == (runs[1].stations[name].waited, runs[1].stations[name].failed)
     assert not np.array_equal(runs[0].latencies, runs[2].latencies)
 
 
