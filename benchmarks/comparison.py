@@ -88,7 +88,8 @@ class BenchmarkPart(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reached(self) -> bool:
         """True if every aim is reached."""
-        return all(one.reached for one in (*self.comparisons, *self.figures))
+        lines: tuple[Comparison | Figure, ...] = (*self.comparisons, *self.figures)
+        return all(one.reached for one in lines)
 
 
 def compare(

@@ -6,6 +6,7 @@ The quantities follow from a measured demand (:mod:`abeyance.cost.demand`) and t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from abeyance.cost.demand import EVENT_PUT, Demand
-from abeyance.cost.stations import ENTRIES, Latencies, Plan, latencies, stations
+from abeyance.cost.stations import ENTRIES, Plan, stations
 from abeyance.pipeline import topology
 
 Prices = Mapping[str, Any]
@@ -74,7 +75,6 @@ def estimate(
     *,
     fill: Mapping[str, float] | None = None,
     gpu_hours: float | None = None,
-    known: Latencies | None = None,
 ) -> Estimate:
     """Return the bill of ``photos`` uploads that are indexed by the plan, and of an idle month.
 
@@ -92,7 +92,7 @@ def estimate(
     """
     if gpu_hours is None:
         gpu_hours = photos / plan.photos_a_day * 24
-    used = _photo_lines(photos, plan, prices, demand, fill or {}, gpu_hours, known or latencies())
+    used = _photo_lines(photos, plan, prices, demand, fill or {}, gpu_hours)
     idle = _idle_lines(plan.embedder, prices)
     kept = _kept_lines(photos, prices, demand)
     tiers = prices["rekognition"]
@@ -126,9 +126,9 @@ def tiered(images: float, tiers: Sequence[float], prices: Sequence[float]) -> fl
 
 def by_service(lines: Sequence[Line]) -> dict[str, float]:
     """Return the amount of each service, dearest first."""
-    found: dict[str, float] = {}
+    found: dict[str, float] = defaultdict(float)
     for line in lines:
-        found[line.service] = found.get(line.service, 0.0) + line.amount
+        found[line.service] += line.amount
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -139,14 +139,12 @@ def _photo_lines(
     demand: Demand,
     fill: Mapping[str, float],
     gpu_hours: float,
-    known: Latencies,
 ) -> list[Line]:
     lines = []
-    batches = 0.0
+    batches = writes = reads = logged = 0.0
     polled = {False: 0.0, True: 0.0}
-    writes = reads = logged = 0.0
-    calls: dict[str, float] = {}
-    for name, station in stations(plan, demand, known).items():
+    calls: dict[str, float] = defaultdict(float)
+    for name, station in stations(plan, demand).items():
         messages = photos * (ENTRIES if station.fifo else 1)
         size = min(fill.get(name, 1.0), station.batch)
         invocations = messages / size
@@ -160,25 +158,20 @@ def _photo_lines(
         reads += messages * needs.read_units
         logged += invocations * _INVOCATION_LOG_BYTES + (messages * _ENTRY_LOG_BYTES if station.fifo else 0)
         for call, count in needs.message_calls.items():
-            calls[call] = calls.get(call, 0.0) + messages * count
-    events = calls[EVENT_PUT]
+            calls[call] += messages * count
     # Faces beyond those of the measured photos: an item and a change each, in a transaction.
     writes += photos * max(0.0, plan.faces - demand.faces) * 4
+    archived = photos * demand.event_bytes / _GB
+    gets = calls["s3.GetObject"] + calls["s3.HeadObject"]
     lines += [
         _line("Lambda", "requests", batches, "requests", prices["lambda_request"]),
-        _line("EventBridge", "events", events, "events", prices["eventbridge_custom_event"]),
-        _line(
-            "EventBridge",
-            "archive",
-            photos * demand.event_bytes / _GB,
-            "GB",
-            prices["eventbridge_archive_gb"],
-        ),
+        _line("EventBridge", "events", calls[EVENT_PUT], "events", prices["eventbridge_custom_event"]),
+        _line("EventBridge", "archive", archived, "GB", prices["eventbridge_archive_gb"]),
         _line("SQS", "requests", polled[False], "requests", prices["sqs_standard_request"]),
         _line("SQS", "FIFO requests", polled[True], "requests", prices["sqs_fifo_request"]),
         # The upload is on the same bill.
-        _line("S3", "PUT", photos + _of(calls, "PutObject"), "requests", prices["s3_put"]),
-        _line("S3", "GET", _of(calls, "GetObject", "HeadObject"), "requests", prices["s3_get"]),
+        _line("S3", "PUT", photos + calls["s3.PutObject"], "requests", prices["s3_put"]),
+        _line("S3", "GET", gets, "requests", prices["s3_get"]),
         _line("DynamoDB", "writes", writes, "units", prices["dynamodb_write_unit"]),
         _line("DynamoDB", "reads", reads, "units", prices["dynamodb_read_unit"]),
         # Bucket keys make S3's share of KMS negligible; DynamoDB keeps a table's key for minutes.
@@ -190,23 +183,16 @@ def _photo_lines(
     return lines
 
 
-def _of(calls: Mapping[str, float], *operations: str) -> float:
-    return sum(calls.get(f"s3.{operation}", 0.0) for operation in operations)
-
-
 def _kept_lines(photos: float, prices: Prices, demand: Demand) -> list[Line]:
     """Return the storage. The ledger is kept for good, a gallery until its deletion, the rest for some days."""
     table = prices["dynamodb_gb_month"] + prices["dynamodb_pitr_gb_month"]
-    return [
-        _line(
-            "DynamoDB" if place.endswith("_table") else "S3",
-            place.rsplit("_", 1)[0],
-            photos * size / _GB,
-            "GB",
-            table if place.endswith("_table") else prices["s3_gb_month"],
-        )
-        for place, size in demand.left.items()
-    ]
+    rates = {"table": ("DynamoDB", table), "bucket": ("S3", prices["s3_gb_month"])}
+    lines = []
+    for place, size in demand.left.items():
+        name, kind = place.rsplit("_", 1)
+        service, price = rates[kind]
+        lines.append(_line(service, name, photos * size / _GB, "GB", price))
+    return lines
 
 
 def _idle_lines(embedder: str, prices: Prices) -> list[Line]:

@@ -17,18 +17,7 @@ from numpy.typing import NDArray
 from abeyance.cost.demand import Demand
 from abeyance.cost.endpoint import GpuFleet
 from abeyance.cost.limits import quotas
-from abeyance.cost.stations import (
-    DAY_S,
-    ENTRIES,
-    ROUTES,
-    SKEW,
-    WAY,
-    Latencies,
-    Plan,
-    Station,
-    latencies,
-    stations,
-)
+from abeyance.cost.stations import DAY_S, ENTRIES, ROUTES, SKEW, WAY, Plan, Station, latencies, stations
 from abeyance.pipeline import topology
 
 Curve = NDArray[np.float64]
@@ -48,8 +37,6 @@ class StationDay(msgspec.Struct, frozen=True):
     waiting: Curve
     #: Capacity in messages a second.
     rate: Curve
-    #: Busy servers.
-    servers: Curve
     station: Station
 
     @property
@@ -75,24 +62,15 @@ class Percentiles(msgspec.Struct, frozen=True):
 class Day(msgspec.Struct, frozen=True):
     """A simulated day."""
 
-    plan: Plan
-    arrivals: Curve
     stations: dict[str, StationDay]
     #: From upload to result: of all photos, and of those of the burst.
     latency: Percentiles
     in_burst: Percentiles
     #: From an event to its entry on the ledger.
     lag: Percentiles
-    #: Seconds from upload to result, by the second of upload.
-    waits: Curve
     gpu_hours: float
     #: Entries that the ledger could take beyond those of the day; below 0 its backlog grows every day.
     ledger_spare: float
-
-    @property
-    def queues_clear(self) -> bool:
-        """True if each queue is empty again at the end of the day."""
-        return all(passed.waiting[DAY_S - 1] < 1000 for passed in self.stations.values())
 
 
 def arrivals(plan: Plan) -> NDArray[np.int64]:
@@ -118,17 +96,21 @@ def burst_rate(plan: Plan) -> float:
     return float(arrivals(plan)[burst_seconds(plan)].mean())
 
 
-def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, after: float = _AFTER_S) -> Day:
+def simulate(plan: Plan, demand: Demand, *, after: float = _AFTER_S) -> Day:
     """Simulate one day of the plan, and up to ``after`` seconds more in which the queues are worked off.
 
     Photos that are still in a queue then count as waiting for ever.
     """
-    known = known or latencies()
-    made = stations(plan, demand, known)
-    made[LEDGER] = _ledger(made[LEDGER], plan, demand)
+    known = latencies()
+    made = stations(plan, demand)
+    made[LEDGER] = msgspec.structs.replace(made[LEDGER], ceiling=_ledger_ceiling(plan, demand))
     photos = arrivals(plan).astype(np.float64)
-    random = np.random.default_rng(plan.seed)
-    horizon = _horizon(plan, made, after)
+    # Until the last queue is sure to be empty.
+    slowest = max(
+        plan.photos_a_day * (ENTRIES if name == LEDGER else 1) / station.rate
+        for name, station in made.items()
+    )
+    horizon = DAY_S + int(min(after, slowest + 7200)) // 60 * 60
     uploads = np.zeros(horizon)
     uploads[:DAY_S] = photos
     inflow = {name: np.zeros(horizon) for name in made}
@@ -139,57 +121,40 @@ def simulate(plan: Plan, demand: Demand, known: Latencies | None = None, *, afte
         station = made[name]
         rate = np.full(horizon, station.rate)
         if name == WAY[-1] and plan.embedder != "local":
-            gpu = GpuFleet(plan, known)
-            rate = _with_endpoint(gpu, inflow[name], station, plan, known)
+            gpu = GpuFleet(plan)
+            rate = _with_endpoint(gpu, inflow[name], station, plan)
         passed[name] = _pass(station, inflow[name], rate)
         delay = station.seconds(1) + known.seconds["event_to_queue"]
         for listener in ROUTES[name]:
             inflow[listener] += _later(passed[name].taken, delay)
-    waits = _waits(passed, known, random)
-    burst = burst_seconds(plan)
+    waits, burst = _waits(passed, plan), burst_seconds(plan)
     lag = _wait(passed[LEDGER], np.arange(horizon, dtype=np.float64)) + made[LEDGER].seconds(1)
     return Day(
-        plan=plan,
-        arrivals=photos,
         stations=passed,
         latency=_percentiles(waits, photos),
         in_burst=_percentiles(waits[burst], photos[burst]),
         lag=_percentiles(lag, passed[LEDGER].arrived),
-        waits=waits,
         gpu_hours=gpu.minutes / 60 if gpu else 0.0,
         ledger_spare=made[LEDGER].rate * DAY_S - ENTRIES * plan.photos_a_day,
     )
 
 
-def _ledger(station: Station, plan: Plan, demand: Demand) -> Station:
-    """Return the ledger's station with the quotas that bound its rate."""
+def _ledger_ceiling(plan: Plan, demand: Demand) -> float:
+    """Return the entries a second that SQS FIFO and DynamoDB's partition let through."""
     known = quotas().quotas
-    ceilings = {
-        "SQS FIFO": known["sqs_fifo"].value * plan.chains,
-        "DynamoDB partition": known["dynamodb_partition_writes"].value / demand.entry_units * plan.chains,
-    }
-    name = min(ceilings, key=lambda one: ceilings[one])
-    return msgspec.structs.replace(station, ceiling=ceilings[name], ceiling_name=name)
-
-
-def _horizon(plan: Plan, made: dict[str, Station], after: float) -> int:
-    """Return the seconds to simulate: until the last queue is sure to be empty, at most ``after``; whole minutes."""
-    entries = {name: ENTRIES if name == LEDGER else 1 for name in made}
-    slowest = max(plan.photos_a_day * entries[name] / station.rate for name, station in made.items())
-    return DAY_S + int(min(after, slowest + 7200)) // 60 * 60
+    partition = known["dynamodb_partition_writes"].value / demand.entry_units
+    return min(known["sqs_fifo"].value * plan.chains, partition * plan.chains)
 
 
 def _pass(station: Station, came: Curve, rate: Curve) -> StationDay:
     excess = np.cumsum(came - rate)
     waiting = excess - np.minimum.accumulate(np.minimum(excess, 0.0))
-    taken = came - np.diff(waiting, prepend=0.0)
-    share = np.divide(taken, station.rate, out=np.zeros_like(taken), where=rate > 0)
-    return StationDay(came, taken, waiting, rate, np.minimum(share, 1) * station.servers, station)
+    return StationDay(came, came - np.diff(waiting, prepend=0.0), waiting, rate, station)
 
 
-def _with_endpoint(gpu: GpuFleet, came: Curve, station: Station, plan: Plan, known: Latencies) -> Curve:
+def _with_endpoint(gpu: GpuFleet, came: Curve, station: Station, plan: Plan) -> Curve:
     """Return the rate of ``recognize`` in each second, with the endpoint's instances of that minute."""
-    a_gpu = 1000 / known.milliseconds["gpu_face"] / max(plan.faces, 0.01)
+    a_gpu = 1000 / latencies().milliseconds["gpu_face"] / max(plan.faces, 0.01)
     rate = np.zeros_like(came)
     waiting = 0.0
     for minute in range(len(came) // 60):
@@ -223,20 +188,20 @@ def _wait(passed: StationDay, when: Curve) -> Curve:
     return np.maximum(0.0, np.where(mine > gone[-1] + 1, math.inf, left - when))
 
 
-def _waits(passed: dict[str, StationDay], known: Latencies, random: np.random.Generator) -> Curve:
+def _waits(passed: dict[str, StationDay], plan: Plan) -> Curve:
     """Return the seconds from upload to result by the second of upload, (86400,): of one random photo each."""
-    now = np.arange(DAY_S, dtype=np.float64) + 0.5
-    start = now - 0.5
-    now = start + known.seconds["upload_to_queue"]
-    for number, name in enumerate(WAY):
+    known, random = latencies().seconds, np.random.default_rng(plan.seed)
+    start = np.arange(DAY_S, dtype=np.float64)
+    now = start + known["upload_to_queue"]
+    for name in WAY:
         station = passed[name].station
         wait = _wait(passed[name], now)
         # A photo that waits goes in a full batch.
         size = np.where(wait > 1, station.batch, 1)
         spread = random.lognormal(*SKEW, DAY_S)
         now = now + wait + spread * (station.invocation + size * station.message)
-        if number + 1 < len(WAY):
-            now = now + known.seconds["event_to_queue"]
+        if name != WAY[-1]:
+            now = now + known["event_to_queue"]
     return now - start
 
 

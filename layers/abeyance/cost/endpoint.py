@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from abeyance.cost.stations import DAY_S, Latencies, Plan
+from abeyance.cost.stations import DAY_S, Plan, latencies
 
 #: SageMaker's target: concurrent requests of one copy.
 _TARGET = 20
@@ -16,9 +16,9 @@ _QUIET_MIN = 15
 class GpuFleet:
     """The instances that serve, one step a minute. The first minute has a warm one, as on any day but the first."""
 
-    def __init__(self, plan: Plan, known: Latencies) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._start = math.ceil(known.seconds[f"gpu_start_{plan.embedder}"] / 60)
+        self._start = math.ceil(latencies().seconds[f"gpu_start_{plan.embedder}"] / 60)
         self._ready = 1
         #: Minutes at which the starting ones begin to serve.
         self._starting: list[int] = []

@@ -61,8 +61,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 def forecast(plan: Plan, demand: Demand) -> Forecast:
     """Simulate the plan's day."""
     day = simulate(plan, demand)
-    mean = plan.photos_a_day / DAY_S
-    burst = burst_rate(plan)
+    mean, burst = plan.photos_a_day / DAY_S, burst_rate(plan)
     peak = burst / plan.burst
     bounds = tuple(
         LimitUse(
@@ -128,18 +127,15 @@ def _sentence(day: Day, first: LimitUse, largest: float) -> str:
         f"Results: half within {seconds(day.latency.p50)}, 95 of 100 within {seconds(day.latency.p95)}, "
         f"99 within {seconds(day.latency.p99)}."
     )
+    ledger = f"The ledger is at most {seconds(day.lag.most)} behind."
     if day.ledger_spare < 0:
         ledger = (
             f"The ledger cannot keep up: each day leaves {-day.ledger_spare / 1e6:,.1f} million entries more "
             "unwritten, and its queue keeps a message for two weeks."
         )
-    else:
-        ledger = f"The ledger is at most {seconds(day.lag.most)} behind."
-    most = (
-        f"Largest daily load within the objective: {largest / 1e6:,.1f} million."
-        if largest
-        else "No daily load is within the objective."
-    )
+    most = "No daily load is within the objective."
+    if largest:
+        most = f"Largest daily load within the objective: {largest / 1e6:,.1f} million."
     return f"{results} {ledger} {most} First limit: {first.name}."
 
 

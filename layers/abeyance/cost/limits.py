@@ -5,22 +5,13 @@ Quotas of AWS are in ``limits.json``, each with its source; limits of our own ar
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 
 import msgspec
 
 from abeyance.cost.demand import EVENT_PUT, Demand
-from abeyance.cost.stations import (
-    DAY_S,
-    ENTRIES,
-    ROUTES,
-    WAY,
-    Latencies,
-    Plan,
-    Station,
-    latencies,
-    stations,
-)
+from abeyance.cost.stations import DAY_S, ENTRIES, ROUTES, WAY, Plan, Station, latencies, stations
 from abeyance.pipeline import topology
 
 
@@ -29,10 +20,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
     value: float
     unit: str
-    adjustable: bool
     title: str
     url: str
-    note: str
     #: What photos fill up, and what to do about it; empty where photos do not count against the quota.
     limit: str = ""
     lever: str = ""
@@ -42,27 +31,19 @@ class Quotas(msgspec.Struct, frozen=True):
     """``limits.json``."""
 
     read: str
-    region: str
     quotas: dict[str, Quota]
 
 
-class Limit(msgspec.Struct, frozen=True, kw_only=True):
+class Limit(msgspec.Struct, frozen=True):
     """A capacity that photos use up."""
 
     name: str
-    capacity: float
-    unit: str
-    #: Use of the capacity by one photo a second.
-    per_photo: float
+    #: Photos a second that fill it.
+    full_at: float
     #: Advice against it.
     lever: str
     #: Key of the quota; empty where the limit is ours.
     quota: str = ""
-
-    @property
-    def full_at(self) -> float:
-        """Photos a second that fill it."""
-        return self.capacity / self.per_photo
 
     @property
     def full_a_day(self) -> float:
@@ -74,66 +55,39 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return photos_a_second / self.full_at
 
 
+@cache
 def quotas() -> Quotas:
     """Read ``limits.json``."""
     body = resources.files("abeyance.cost").joinpath("limits.json").read_bytes()
     return msgspec.json.decode(body, type=Quotas)
 
 
-def limits(plan: Plan, demand: Demand, known: Latencies | None = None) -> tuple[Limit, ...]:
+def limits(plan: Plan, demand: Demand) -> tuple[Limit, ...]:
     """Return all limits, the first to bind first."""
-    known = known or latencies()
-    made = stations(plan, demand, known)
-    found = [_servers(station) for station in made.values()]
-    found += _published(plan, demand, made, quotas().quotas)
-    found.append(_collection(plan, known))
-    if plan.embedder != "local":
-        found.append(
-            Limit(
-                name=f"GPUs ({plan.embedder})",
-                capacity=plan.max_gpus * 1000 / known.milliseconds["gpu_face"],
-                unit="faces a second",
-                per_photo=plan.faces,
-                lever="max_gpus",
-            )
-        )
-    return tuple(sorted(found, key=lambda limit: limit.full_at))
-
-
-def _servers(station: Station) -> Limit:
-    if station.fifo:
-        return Limit(
-            name="ledger: one writer at a time",
-            capacity=station.rate,
-            unit="entries a second",
-            per_photo=ENTRIES,
-            lever="several chains",
-        )
-    return Limit(
-        name=f"{station.name}: max_concurrency {station.servers}",
-        capacity=station.rate,
-        unit="messages a second",
-        per_photo=1,
-        lever=f"max_concurrency of {station.name} in topology.py",
-    )
-
-
-def _collection(plan: Plan, known: Latencies) -> Limit:
-    """Return the limit of one collection: indexing moves one of its items in a transaction, so one photo at a time."""
+    known, made = latencies(), stations(plan, demand)
+    found = []
+    for station in made.values():
+        if station.fifo:
+            found.append(Limit("ledger: one writer at a time", station.rate / ENTRIES, "several chains"))
+        else:
+            lever = f"max_concurrency of {station.name} in topology.py"
+            found.append(Limit(f"{station.name}: max_concurrency {station.servers}", station.rate, lever))
+    found += _published(plan, demand, made)
+    # Indexing moves one item of the collection in a transaction, so one photo at a time.
     items = 1 + 2 * plan.faces
     took = known.of(
         {"dynamodb.GetItem": 1, "dynamodb.TransactWriteItems": 1, "dynamodb.transacted item": items}
     )
-    return Limit(
-        name="gallery: changes of one collection go one after the other",
-        capacity=1 / took,
-        unit="photos a second indexed",
-        per_photo=plan.largest,
-        lever="more, smaller collections; searches are not bound by it",
-    )
+    name = "gallery: changes of one collection go one after the other"
+    lever = "more, smaller collections; searches are not bound by it"
+    found.append(Limit(name, 1 / took / plan.largest, lever))
+    if plan.embedder != "local":
+        faces = plan.max_gpus * 1000 / known.milliseconds["gpu_face"]
+        found.append(Limit(f"GPUs ({plan.embedder})", faces / plan.faces, "max_gpus"))
+    return tuple(sorted(found, key=lambda limit: limit.full_at))
 
 
-def _published(plan: Plan, demand: Demand, made: dict[str, Station], known: dict[str, Quota]) -> list[Limit]:
+def _published(plan: Plan, demand: Demand, made: dict[str, Station]) -> list[Limit]:
     needs = demand.stages
     # Little's law: photos a second times seconds of a server for each are servers in use.
     concurrency = sum(
@@ -157,14 +111,13 @@ def _published(plan: Plan, demand: Demand, made: dict[str, Station], known: dict
     }
     # A chain has a queue and a partition of its own.
     per_chain = {"sqs_fifo", "dynamodb_partition_writes"}
+    known = quotas().quotas
     return [
         Limit(
-            name=known[key].limit,
-            capacity=known[key].value * (plan.chains if key in per_chain else 1),
-            unit=known[key].unit,
-            per_photo=use,
-            lever=known[key].lever,
-            quota=key,
+            known[key].limit,
+            known[key].value * (plan.chains if key in per_chain else 1) / use,
+            known[key].lever,
+            key,
         )
         for key, use in per_photo.items()
     ]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Literal
 
 import msgspec
 
-from abeyance.cost.demand import Demand, StageDemand
+from abeyance.cost.demand import Demand
 from abeyance.pipeline import topology
 
 DAY_S = 86_400
@@ -39,8 +40,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     embedder: Embedder = "local"
     #: Share of the photos that goes to the largest collection, of the largest tenant.
     largest: float = 0.1
-    #: Share of the invocations that fail and are delivered again.
-    failing: float = 0.0
     #: Fields of the topology's stages that differ from the deployed ones: ``{"ledger": {"memory": 1769}}``.
     stages: dict[str, dict[str, int]] = {}
     #: Chains of the ledger; only one is built.
@@ -65,6 +64,7 @@ class Latencies(msgspec.Struct, frozen=True, kw_only=True):
         return sum(count * self.milliseconds[name] for name, count in calls.items()) / 1000
 
 
+@cache
 def latencies() -> Latencies:
     """Read ``latencies.json``."""
     body = resources.files("abeyance.cost").joinpath("latencies.json").read_bytes()
@@ -89,9 +89,8 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     max_receives: int
     #: A batch of a FIFO queue is settled as a whole and in order; others message by message.
     fifo: bool
-    #: A quota in messages a second that bounds the station whatever its servers do, and its name.
+    #: A quota in messages a second that bounds the station whatever its servers do.
     ceiling: float = math.inf
-    ceiling_name: str = ""
     #: Seconds of starting a server anew.
     cold: float = 0.0
 
@@ -127,7 +126,6 @@ def stations(plan: Plan, demand: Demand, known: Latencies | None = None) -> dict
             continue
         stage = plan.stage(deployed)
         needs = demand.stages[stage.name]
-        message = _message(stage, needs, plan, demand, known)
         # One message group is worked on by one server at a time.
         servers = plan.chains if stage.fifo else stage.max_concurrency
         found[stage.name] = Station(
@@ -137,7 +135,7 @@ def stations(plan: Plan, demand: Demand, known: Latencies | None = None) -> dict
             first_servers=min(servers, int(known.seconds["pollers_at_first"])),
             servers_a_second=known.seconds["pollers_a_second"],
             invocation=_processor(stage, needs.invocation_ms) + known.of(needs.invocation_calls),
-            message=message,
+            message=_message(stage, plan, demand, known),
             between=known.seconds["between_invocations"],
             memory=stage.memory,
             visibility=stage.visibility_timeout,
@@ -148,20 +146,16 @@ def stations(plan: Plan, demand: Demand, known: Latencies | None = None) -> dict
     return found
 
 
-def _message(
-    stage: topology.Stage, needs: StageDemand, plan: Plan, demand: Demand, known: Latencies
-) -> float:
-    processor = needs.message_ms
-    extra = 0.0
+def _message(stage: topology.Stage, plan: Plan, demand: Demand, known: Latencies) -> float:
+    needs = demand.stages[stage.name]
+    processor, extra = needs.message_ms, 0.0
     if stage.name == topology.RECOGNIZE.name:
         # The measured photos had another number of faces than the plan's.
         processor += (plan.faces - demand.faces) * demand.embed_ms
         if plan.embedder != "local":
             processor -= plan.faces * demand.embed_ms
-            extra = (
-                plan.faces * known.milliseconds["gpu_face"] / 1000
-                + known.milliseconds[f"embedder.{plan.embedder}"] / 1000 / stage.batch_size
-            )
+            request = known.milliseconds[f"embedder.{plan.embedder}"] / 1000 / stage.batch_size
+            extra = plan.faces * known.milliseconds["gpu_face"] / 1000 + request
     return _processor(stage, processor) + known.of(needs.message_calls) + extra
 
 

@@ -44,7 +44,6 @@ def test_what_comes_goes(embedder: Embedder) -> None:
         assert passed.taken.sum() + passed.waiting[-1] == pytest.approx(passed.arrived.sum(), rel=1e-9)
         assert (passed.taken <= passed.rate + 1e-6).all()
         assert (passed.waiting >= -1e-6).all()
-        assert (passed.servers <= passed.station.servers + 1e-6).all()
 
 
 def test_a_queue_that_overflows_waits_as_long_as_it_is_deep() -> None:
@@ -96,10 +95,12 @@ def test_the_limit_that_binds_is_named_and_binds() -> None:
         simulate(Plan(photos_a_day=share * first.full_a_day, peak=1, burst=1), DEMAND)
         for share in (0.97, 1.1)
     )
-    assert below.queues_clear
+    behind = [
+        {name for name, passed in day.stations.items() if passed.waiting[DAY_S - 1] > 1000}
+        for day in (below, above)
+    ]
+    assert behind == [set(), {"ledger"}]
     assert below.ledger_spare > 0 > above.ledger_spare
-    assert not above.queues_clear
-    assert {name for name, passed in above.stations.items() if passed.waiting[DAY_S - 1] > 1000} == {"ledger"}
 
 
 @pytest.mark.parametrize(
