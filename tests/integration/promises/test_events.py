@@ -1,0 +1,147 @@
+"""Every event that docs/events promises is emitted by stages that ``deployment.build`` makes, and fits its schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from abeyance.console.roles import Person, Role
+from abeyance.deployment import build
+from abeyance.deployment.settings import UNITS, ConsoleSettings
+from abeyance.moratorium.presets import new_deployment
+from abeyance.pipeline import topology
+from abeyance.pipeline.batch import answer
+from abeyance.pipeline.review_cases import Ground, Verdict
+
+from .conftest import Deployment
+
+SCHEMAS = {
+    path.stem: json.loads(path.read_text())
+    for path in (Path(__file__).parents[3] / "docs" / "events").glob("*.json")
+}
+BUILDERS = {
+    "gate": build.build_gate,
+    "detect": build.build_detect,
+    "recognize": build.build_recognize,
+    "review": build.build_review,
+}
+REVIEWED = {
+    "enabled": True,
+    "effect": "restrict",
+    "actions": ["search"],
+    "sectors": ["commercial"],
+    "jurisdictions": ["all"],
+    "starts": "2020-01-01T00:00:00Z",
+    "on_expiry": "lift",
+    "human_review": 1,
+    "reason": "People look at every match.",
+    "source": "Test",
+}
+REVIEWER = Person(principal="ada@local", name="Ada", roles=(Role.REVIEWER,))
+
+
+class Pipeline:
+    """The stages of a deployment, run by hand, and a queue that hears every event."""
+
+    def __init__(self, deployment: Deployment, flags: Path) -> None:
+        self.aws = deployment.aws
+        self.flags = flags
+        self.put_flags()
+        self.settings = self.aws.settings.replace(flags=f"file:{flags}")
+        self.stages = {name: make(self._own(UNITS[name]), self.aws.client) for name, make in BUILDERS.items()}
+        self.sqs = self.aws.client("sqs")
+        self.heard = self.sqs.create_queue(QueueName="heard")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.heard, AttributeNames=["QueueArn"])["Attributes"]
+        bus, events = self.settings.event_bus, self.aws.client("events")
+        events.put_rule(
+            Name="heard", EventBusName=bus, EventPattern=json.dumps({"source": [topology.SOURCE]})
+        )
+        events.put_targets(Rule="heard", EventBusName=bus, Targets=[{"Id": "heard", "Arn": arn["QueueArn"]}])
+
+    def _own(self, unit: Any) -> Any:
+        names = set(unit.variables().values())
+        return unit.of(**{name: value for name, value in self.settings.values().items() if name in names})
+
+    def put_flags(self, **moratoria: Any) -> None:
+        document = new_deployment()
+        for key, value in moratoria.items():
+            document["flags"][key], document["values"][key] = {"name": key}, value
+        self.flags.write_text(json.dumps(document))
+
+    def upload(self, key: str, body: bytes) -> None:
+        self.aws.client("s3").put_object(Bucket=self.settings.uploads_bucket, Key=key, Body=body)
+
+    def run(self, *names: str) -> None:
+        """Let the stages work off their queues, in order."""
+        for name in names or tuple(BUILDERS):
+            stage = next(one for one in topology.STAGES if one.name == name)
+            url = self.sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
+            for message in self._take(url):
+                record = {"messageId": message["MessageId"], "body": message["Body"]}
+                assert answer({"Records": [record]}, self.stages[name]) == {"batchItemFailures": []}
+
+    def events(self) -> list[dict[str, Any]]:
+        """Take the events that were emitted since the last call."""
+        return [json.loads(message["Body"]) for message in self._take(self.heard)]
+
+    def review(self, verdict: Verdict) -> None:
+        console = build.build_console(
+            ConsoleSettings.of(flags=f"file:{self.flags}", console_identity="loopback"), self.aws.client
+        )
+        found = console.reviews.next_comparison(REVIEWER)
+        assert found
+        console.reviews.judge(REVIEWER, found.review.identity, found.case.number, verdict, Ground.FEATURES)
+
+    def _take(self, url: str) -> list[Any]:
+        taken: list[Any] = []
+        while found := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            for message in found:
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            taken += found
+        return taken
+
+
+@pytest.fixture(scope="module")
+def pipeline(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return Pipeline(deployment, tmp_path_factory.mktemp("events") / "flags.json")
+
+
+def test_every_promised_event_is_emitted_and_fits_its_schema(
+    pipeline: Pipeline, photos: Callable[[str], bytes]
+) -> None:
+    obama, again = photos("obama.jpg"), photos("obama2.jpg")
+    pipeline.upload("acme/index/staff/one.jpg", obama)
+    pipeline.upload("acme/analyze/any/one.jpg", obama)
+    pipeline.upload("acme/index/staff/bad.jpg", b"not an image")
+    pipeline.upload("springfield-police/search/staff/one.jpg", obama)
+    pipeline.run()
+    pipeline.upload("acme/search/staff/now.jpg", again)
+    pipeline.run("gate", "detect")
+    halted = {key: value for key, value in REVIEWED.items() if key != "human_review"}
+    pipeline.put_flags(everybody={**halted, "effect": "halt", "actions": ["all"]})
+    pipeline.run("recognize")
+    pipeline.put_flags(reviewed=REVIEWED)
+    for name, verdict in (("yes", Verdict.SAME), ("no", Verdict.DIFFERENT)):
+        pipeline.upload(f"acme/search/staff/{name}.jpg", again)
+        pipeline.run()
+        pipeline.review(verdict)
+    s3 = pipeline.aws.client("s3")
+    s3.delete_object(Bucket=pipeline.settings.uploads_bucket, Key="acme/index/staff/one.jpg")
+    pipeline.run()
+
+    seen: dict[str, dict[str, Any]] = {}
+    for event in pipeline.events():
+        name = event["detail-type"].lower().replace(" ", "-")
+        jsonschema.validate(event["detail"], SCHEMAS[name])
+        seen[name] = event["detail"]
+    assert seen.keys() == SCHEMAS.keys()
+    attributes = seen["faces-analyzed"]["faces"][0]["attributes"]
+    assert attributes["gender"]["value"] == "Male"
+    assert attributes["age_range"][0] < attributes["age_range"][1]
+    assert attributes["emotions"]
+    assert {"smile", "mouth_open"} <= attributes.keys()
