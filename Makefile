@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast test-integration lint format lock clean bench bench-quick bench-embedder synth deploy destroy env e2e browser layers audit-infra coldstart
+.PHONY: help demo serve test test-fast test-integration lint format lock clean bench bench-quick bench-embedder synth bootstrap deploy destroy env e2e browser layers audit-infra coldstart
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -73,6 +73,9 @@ synth: $(VENV)/dev ## Write the CloudFormation templates, checked by cdk-nag
 	$(BIN)/abeyance models fetch
 	$(BIN)/python -m infra.cdk synth --all --quiet $(CONTEXT)
 
+bootstrap: $(VENV)/dev ## Prepare the account and region of your credentials for the CDK, once
+	$(BIN)/python -m infra.cdk bootstrap $(CONTEXT)
+
 deploy: $(VENV)/dev ## Deploy to the AWS account of your credentials
 	$(BIN)/abeyance models fetch
 	$(BIN)/python -m infra.cdk deploy --all $(CONTEXT)
@@ -91,7 +94,6 @@ audit-infra: $(VENV)/dev ## Check the templates with cdk-nag, cfn-lint and check
 
 ##@ Keep it
 lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile $(COMPILE) --extra local -o requirements/run.txt
 	$(BIN)/uv pip compile $(COMPILE) --extra dev -o requirements/dev.txt
 	for list in emulator audit; do $(BIN)/uv pip compile requirements/$$list.in --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade -o requirements/$$list.txt; done
