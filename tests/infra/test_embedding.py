@@ -100,9 +100,9 @@ def test_the_container_has_settings_that_the_endpoint_reads(
     container: Callable[[dict[str, Any]], set[str]],
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "functions")
-    from embedder.settings import Settings as EndpointSettings
+    from embedder.settings import EmbedderSettings
 
     given = container(_only(synthesise(**CHOICES[choice]), "AbeyanceEmbedding", kind))
     own = {name for name in given if name.startswith("ABEYANCE_")}
     assert own == {"ABEYANCE_EMBEDDER_MODEL"}
-    assert own <= {f"ABEYANCE_EMBEDDER_{name.upper()}" for name in EndpointSettings.__struct_fields__}
+    assert own <= {f"ABEYANCE_EMBEDDER_{name.upper()}" for name in EmbedderSettings.__struct_fields__}
