@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +112,11 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
 
 def moment(text: str | None) -> datetime:
     """Return now, or the aware moment of ``2020-06-10`` or ``2020-06-10T12:00:00Z``; without a zone it is UTC."""
+    from abeyance.aws.timestamps import parse_moment, utc_now
+
     if text is None:
-        return datetime.now(UTC)
+        return utc_now()
     try:
-        parsed = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError:
         fail("write a date as 2020-06-10 or 2020-06-10T12:00:00Z", Exit.USAGE)
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed

@@ -168,7 +168,7 @@ def timeline(
     def show() -> None:
         keys = list(dict.fromkeys(span.flag for span in found))
         room = max(20, console.width - max((len(key) for key in keys), default=0) - 8)
-        years = f"{starts.year}".ljust(room - 4) + f"{ends.year - 1}"
+        years = f"{starts.year}".ljust(room - 4) + f"{(ends - timedelta(microseconds=1)).year}"
         rows = [(key, drawing.bar_text(found, key, starts, ends, room)) for key in keys]
         _list("Moratoria over time", ("flag", years), rows)
         console.print("█ in force   ▓ with exemptions   ▒ held past its end   · not in force")
@@ -186,10 +186,11 @@ def upcoming(
     as_json: Json = False,
 ) -> None:
     """List the announcements of starts and ends that are due."""
+    from abeyance.aws.timestamps import later
     from abeyance.moratorium.boundaries import boundaries
 
     now = context.moment(at)
-    found = boundaries(context.flags(document), now, now + timedelta(days=days))
+    found = boundaries(context.flags(document), now, later(now, timedelta(days=days)))
     columns = ("at", "type", "flag", "boundary", "held")
     report(found, as_json=as_json, show=lambda: _list("Announcements", columns, _cells(found, columns)))
 

@@ -240,7 +240,7 @@ def summarize(flag: Flag, now: datetime) -> MoratoriumSummary:
         effect=str(flag.effect),
         state=words.state(flag, now),
         binds=words.binds(flag),
-        since=f"{flag.starts:%Y-%m-%d}",
+        since=f"{flag.starts.date()}",
         until=words.until(flag),
         reason=flag.reason,
         source=flag.source,
@@ -274,7 +274,7 @@ def _sentence(key: str, old: Flag | None, new: Flag | None) -> str:
 
 def _clause(flag: Flag) -> str:
     exempt = ", ".join(purpose.replace("_", " ") for purpose in flag.exempt_purposes)
-    return f"{flag.effect} {words.binds(flag)}, from {flag.starts:%Y-%m-%d} until {words.until(flag)}" + (
+    return f"{flag.effect} {words.binds(flag)}, from {flag.starts.date()} until {words.until(flag)}" + (
         f", exempt for {exempt}" if exempt else ""
     )
 

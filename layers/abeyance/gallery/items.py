@@ -43,6 +43,7 @@ from abeyance.gallery.model import (
     SourceObject,
     User,
     UserStatus,
+    path_part,
 )
 
 #: Attribute of a log item, and its values: a template of a face, of a user, or a void.
@@ -131,7 +132,7 @@ def keyed(key: Key) -> Item:
 
 def object_prefix(ref: CollectionRef, generation: str) -> str:
     """Return the prefix of a collection's segments in the bucket."""
-    return f"{ref.tenant}/{ref.name}/{generation}/"
+    return f"{ref.tenant}/{path_part(ref.name)}/{generation}/"
 
 
 def meta_key(ref: CollectionRef) -> Key:

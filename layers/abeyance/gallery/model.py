@@ -30,6 +30,11 @@ LISTED_PATTERN = re.compile(r"[a-zA-Z0-9_.\-:]{1,255}")
 FACES_PER_USER = 100
 
 
+def path_part(collection: str) -> str:
+    """Return a collection's name as a part of a path or an address, which would resolve ``.`` and ``..``."""
+    return f"~{collection}" if collection in (".", "..") else collection
+
+
 class CollectionRef(msgspec.Struct, frozen=True, order=True):
     """The name of a collection and its tenant. Raises :class:`InvalidInput` on a name that could not exist."""
 

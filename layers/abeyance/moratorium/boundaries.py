@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Struct
 
+from abeyance.aws.timestamps import later
 from abeyance.moratorium.document import Flag, FlagSet, instant, instant_text
 
 #: How long before an edge it is announced, besides at the edge itself.
@@ -77,7 +78,8 @@ def boundaries(
         for flag in flags.flags
         for kind, edge in _edges(flag)
         for lead in steps
-        if after < edge - lead <= until
+        # Not edge - lead: near the ends of the calendar there is no such date.
+        if edge - until <= lead < edge - after
         for boundary in (_boundary(flag, kind, edge, lead),)
     ]
     return sorted(found, key=lambda boundary: (boundary.at, boundary.id))
@@ -132,7 +134,7 @@ def synchronize(
 
     Call it whenever a document comes into force, and now and then (a year has more than one day).
     """
-    wanted = {boundary.id: boundary for boundary in boundaries(flags, now, now + horizon)}
+    wanted = {boundary.id: boundary for boundary in boundaries(flags, now, later(now, horizon))}
     waiting = schedule.ids()
     for boundary_id in waiting - wanted.keys():
         schedule.remove(boundary_id)

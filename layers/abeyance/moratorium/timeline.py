@@ -9,7 +9,7 @@ from html import escape
 
 from msgspec import Struct
 
-from abeyance.moratorium.document import FlagSet, instant, instant_text
+from abeyance.moratorium.document import NEVER, FlagSet, instant, instant_text
 
 
 class Phase(StrEnum):
@@ -67,7 +67,8 @@ def window(found: Sequence[Span], now: datetime) -> tuple[datetime, datetime]:
     """Return a stretch of time, in whole years UTC, that shows every edge and the present."""
     edges = [instant(text) for span in found for text in (span.starts, span.ends) if text] + [now]
     first, last = min(edges).astimezone(UTC), max(edges).astimezone(UTC)
-    return datetime(first.year, 1, 1, tzinfo=UTC), datetime(min(last.year + 2, 9999), 1, 1, tzinfo=UTC)
+    ends = datetime(last.year + 2, 1, 1, tzinfo=UTC) if last.year < 9998 else NEVER
+    return datetime(first.year, 1, 1, tzinfo=UTC), ends
 
 
 _WIDTH, _LEFT, _ROW, _TOP = 960, 250, 26, 40
@@ -130,7 +131,7 @@ def svg(found: Sequence[Span], starts: datetime, ends: datetime, now: datetime) 
     if starts <= now <= ends:
         at = x(now)
         line = f'<line x1="{at}" x2="{at}" y1="{_TOP - 8}" y2="{height - 40}" stroke="#1a56b0"/>'
-        words = f'<text x="{at}" y="{height - 26}" text-anchor="middle" fill="#1a56b0">{now:%Y-%m-%d}</text>'
+        words = f'<text x="{at}" y="{height - 26}" text-anchor="middle" fill="#1a56b0">{now.date()}</text>'
         parts.append(line + words)
     for number, (effect, phase, words) in enumerate(_LEGEND):
         at = 12 + number * 130
@@ -169,7 +170,7 @@ def _column(found: Sequence[Span], key: str, left: datetime, step: timedelta) ->
         span.phase
         for span in found
         if span.flag == key
-        and instant(span.starts) < left + step
+        and instant(span.starts) - left < step
         and (not span.ends or instant(span.ends) > left)
     }
     return next((glyph for phase, glyph in _GLYPHS if phase in touching), "·")

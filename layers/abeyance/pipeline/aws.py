@@ -10,6 +10,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from abeyance.aws.eventbridge import put_events
+from abeyance.aws.objects import require_readable, unreadable
 from abeyance.pipeline import topology
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import ObjectGone
@@ -24,7 +25,9 @@ class S3Objects:
         self._s3 = s3
 
     def head(self, upload: Upload) -> Mapping[str, str]:
-        metadata: Mapping[str, str] = _call(self._s3.head_object, **_version(upload)).get("Metadata", {})
+        answer = _call(self._s3.head_object, **_version(upload))
+        require_readable(answer)
+        metadata: Mapping[str, str] = answer.get("Metadata", {})
         return metadata
 
     def read(self, upload: Upload) -> bytes:
@@ -61,7 +64,8 @@ def _call(operation: Callable[..., Any], **parameters: str) -> Any:
     try:
         return operation(**parameters)
     except ClientError as error:
-        raise (ObjectGone() if error.response["Error"]["Code"] in _GONE else error) from error
+        code = error.response["Error"]["Code"]
+        raise (ObjectGone() if code in _GONE else unreadable(code) or error) from error
 
 
 class EventBridgeBus:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import traceback
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -151,7 +150,7 @@ class Batch(Generic[Value]):
 def answer(sqs_event: Mapping[str, Any], stage: Callable[[Batch[Message]], None]) -> dict[str, Any]:
     """Run ``stage`` on the messages of an SQS event and return Lambda's partial batch response.
 
-    A message that is no JSON object gets an envelope with nothing but its digest: the ledger notes it, and the other
+    A message that is no JSON object, or has a lone surrogate and so is no text for any store, gets an envelope with nothing but its digest: the ledger notes it, and the other
     stages fail on it until it is in the dead-letter queue.
     """
     batch = Batch.of(map(_message, sqs_event["Records"]))
@@ -161,8 +160,8 @@ def answer(sqs_event: Mapping[str, Any], stage: Callable[[Batch[Message]], None]
 
 def _message(record: Mapping[str, Any]) -> Message:
     try:
-        envelope = json.loads(record["body"])
-    except ValueError:
+        envelope = msgspec.json.decode(record["body"])
+    except (msgspec.DecodeError, RecursionError):
         envelope = None
     if not isinstance(envelope, dict):
         envelope = {"unreadable": hashlib.sha256(record["body"].encode()).hexdigest()}

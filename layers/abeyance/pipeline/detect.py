@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
+from abeyance.aws.objects import ObjectUnreadable
 from abeyance.embedding import npy
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
@@ -80,6 +81,10 @@ class Detect:
             return self._detect(job)
         except ImageRejected as error:
             return _rejected(upload, str(error.reason), str(error))
+        except ObjectUnreadable as error:
+            if error.may_pass and not job.is_last_delivery:
+                raise
+            return _rejected(upload, error.reason, str(error))
         except ObjectGone:
             log.info(
                 "object is gone, or was replaced; its next event will come", extra={"upload": upload.identity}

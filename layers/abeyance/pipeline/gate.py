@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
+from abeyance.aws.objects import ObjectUnreadable
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.pipeline import events, topology
@@ -27,6 +29,11 @@ log = logging.getLogger("abeyance")
 _rejected = functools.partial(rejected, topology.GATE.name)
 
 
+class _GateJob(NamedTuple):
+    notification: S3Notification
+    is_last_delivery: bool
+
+
 class Gate:
     """S3's ``Object Created`` becomes Upload Permitted, Halted or Rejected; ``Object Deleted``, Upload Withdrawn."""
 
@@ -43,39 +50,45 @@ class Gate:
         message needs it.
         """
         decide = functools.cache(self._guard.decide)
-        notifications = batch.map(lambda message: parse_notification(message.envelope))
-        states = self._outbox.read_states(notifications, lambda notification: notification.upload)
+        jobs = batch.map(
+            lambda message: _GateJob(
+                parse_notification(message.envelope), message.receives >= topology.GATE.max_receives
+            )
+        )
+        states = self._outbox.read_states(jobs, lambda job: job.notification.upload)
         outcomes = states.map(lambda pair: self._outcome(*pair, decide))
         self._outbox.record_outcomes(outcomes.select(Event, RecordedEvent))
 
-    def _outcome(
-        self, notification: S3Notification, state: UploadState, decide: Decide
-    ) -> Event | RecordedEvent | None:
+    def _outcome(self, job: _GateJob, state: UploadState, decide: Decide) -> Event | RecordedEvent | None:
         """Return the outcome to record for the upload; None if a later stage or a later event has it."""
         if state.recorded:
             # If the gate's is the only record, its event may never have been emitted.
             is_last_record = state.recorded.keys() == {topology.GATE.name}
             return self._outbox.already_recorded(state) if is_last_record else None
-        upload, is_deletion = notification
+        upload, is_deletion = job.notification
         # One version of many that is deleted for good is not the latest event on the key.
         if not (is_deletion and upload.version) and not self._records.claim(upload):
             return None
         try:
-            return _withdrawn(upload) if is_deletion else self._decide(upload, decide)
+            return _withdrawn(upload) if is_deletion else self._decide(upload, job.is_last_delivery, decide)
         except ObjectGone:
             log.info(
                 "object is gone, or was replaced; its next event will come", extra={"upload": upload.identity}
             )
             return None
 
-    def _decide(self, upload: Upload, decide: Decide) -> Event:
+    def _decide(self, upload: Upload, is_last_delivery: bool, decide: Decide) -> Event:
         try:
             upload = parse_key(upload)
         except KeyNotUnderstood as error:
             return _rejected(upload, "KEY_NOT_UNDERSTOOD", str(error))
-        metadata = self._heads.head(upload)
         try:
+            metadata = self._heads.head(upload)
             threshold = _face_match_threshold(metadata)
+        except ObjectUnreadable as error:
+            if error.may_pass and not is_last_delivery:
+                raise
+            return _rejected(upload, error.reason, str(error))
         except ValueError as error:
             return _rejected(upload, "INVALID_METADATA", str(error))
         purpose = metadata.get("purpose", UNSPECIFIED)

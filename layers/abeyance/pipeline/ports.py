@@ -16,7 +16,10 @@ class Heads(Protocol):
     """The metadata of uploaded objects."""
 
     def head(self, upload: Upload) -> Mapping[str, str]:
-        """Return the uploader's metadata of exactly that version; raises :class:`ObjectGone`."""
+        """Return the uploader's metadata of exactly that version.
+
+        Raises :class:`ObjectGone`, or :class:`~abeyance.aws.objects.ObjectUnreadable` if S3 would not give its bytes.
+        """
         ...
 
 
@@ -24,7 +27,10 @@ class ObjectStore(Heads, Protocol):
     """Objects in several buckets, and in the versions that were uploaded."""
 
     def read(self, upload: Upload) -> bytes:
-        """Return the bytes of exactly that version; raises :class:`ObjectGone`."""
+        """Return the bytes of exactly that version.
+
+        Raises :class:`ObjectGone` or :class:`~abeyance.aws.objects.ObjectUnreadable`.
+        """
         ...
 
     def get(self, bucket: str, key: str) -> bytes:

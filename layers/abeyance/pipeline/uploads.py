@@ -14,8 +14,11 @@ from abeyance.pipeline.events import Upload
 #: The values of the second part of a key.
 ACTIONS = ("index", "search", "analyze")
 
-#: S3's limit.
+#: S3's limit, in bytes of UTF-8.
 MAX_KEY_BYTES = 1024
+#: Of the parts of a long key that stay in its result's key. Tenant, action and collection have at most 327.
+_MAX_FOLDER_BYTES = 600
+_DIGEST_KEY = re.compile(r"/key-sha256-[0-9a-f]{64}\Z")
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
@@ -39,20 +42,21 @@ def parse_notification(envelope: Mapping[str, Any]) -> S3Notification:
     Its detail is as S3 documents it: ``bucket.name``; ``object.key``, ``.size``, ``.etag``, ``.version-id``,
     ``.sequencer``; ``deletion-type``. A deletion has a version only where that version alone was deleted for good: a
     delete marker's own version id and ETag are not those of the photo. Raises ``KeyError`` if a required field is
-    missing.
+    missing, ``msgspec.ValidationError`` if one is of another type.
     """
     detail = envelope["detail"]
     thing, deletion = detail["object"], detail.get("deletion-type", "")
     etag = "" if deletion else thing.get("etag", "")
     version = "" if deletion == "Delete Marker Created" else thing.get("version-id", "")
-    upload = Upload(
-        bucket=detail["bucket"]["name"],
-        key=thing["key"],
-        version=version or etag,
-        etag=etag,
-        size=thing.get("size", 0),
-        sequencer=thing["sequencer"],
-    )
+    fields = {
+        "bucket": detail["bucket"]["name"],
+        "key": thing["key"],
+        "version": version or etag,
+        "etag": etag,
+        "size": thing.get("size", 0),
+        "sequencer": thing["sequencer"],
+    }
+    upload = msgspec.convert(fields, Upload)
     return S3Notification(upload, envelope["detail-type"] == "Object Deleted")
 
 
@@ -92,9 +96,10 @@ def chips_key(upload: Upload) -> str:
 def result_key(key: str) -> str:
     """Return the key of an upload's result in the results bucket: the upload's key and ``.json``.
 
-    A key that would exceed S3's limit ends in its digest instead.
+    A key that would exceed S3's limit becomes ``<first three parts>/key-sha256-<digest>.json``, and so does a key that
+    looks like one of these, so that no two keys have one result.
     """
-    if len(key.encode()) <= MAX_KEY_BYTES - len(".json"):
+    if len(key.encode()) <= MAX_KEY_BYTES - len(".json") and not _DIGEST_KEY.search(key):
         return f"{key}.json"
-    folder = "/".join(key.split("/")[:3])[:600]
-    return f"{folder}/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    folder = "/".join(key.split("/")[:3]).encode()[:_MAX_FOLDER_BYTES].decode(errors="ignore")
+    return f"{folder}/key-sha256-{hashlib.sha256(key.encode()).hexdigest()}.json"

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from abeyance.aws.objects import unreadable
 from abeyance.rekognition.errors import NO_OBJECT, ApiError, aws_code, invalid
 
 #: Largest image in S3, as the service's guidelines have it.
 MAX_OBJECT_BYTES: Final = 15 * 1024 * 1024
 
-#: Codes of S3 for an object that is not there or not permitted. Any other is a fault of ours or of S3.
-_UNREADABLE: Final = frozenset(
-    {"400", "403", "404", "405", "AccessDenied", "InvalidArgument", "InvalidObjectState", "MethodNotAllowed"}
+#: Codes of S3 for an object that is not there or not permitted. Any other is a fault of ours or of S3, unless it is
+#: one of an object that the tenant has and that S3 does not give.
+_ABSENT: Final = frozenset(
+    {"400", "403", "404", "405", "AccessDenied", "InvalidArgument", "MethodNotAllowed"}
     | {"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NotFound", "PermanentRedirect"}
 )
 
 
 class Photos:
-    """A reader of images. Every unreadable object is one error, so that nobody learns what another tenant has.
+    """A reader of images. Absent and denied are one error, so that nobody learns what another tenant has.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ class Photos:
         ------
         ApiError
             InvalidParameterException unless there is exactly one of Bytes and a complete S3Object;
-            InvalidS3ObjectException for an object that is not there or not the tenant's; ImageTooLargeException.
+            InvalidS3ObjectException for an object that is not there, not the tenant's, or that S3 does not give,
+            such as an archived one; ImageTooLargeException.
         """
         if ("Bytes" in image) == ("S3Object" in image):
             raise invalid("An image has either Bytes or an S3Object")
@@ -55,8 +58,11 @@ class Photos:
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=where["Name"], **version)
         except self._s3.exceptions.ClientError as error:
-            if aws_code(error) in _UNREADABLE:
+            code = aws_code(error)
+            if code in _ABSENT:
                 raise ApiError("InvalidS3ObjectException", NO_OBJECT) from None
+            if denial := unreadable(code):
+                raise ApiError("InvalidS3ObjectException", str(denial)) from None
             raise
         with answer["Body"] as body:
             if answer["ContentLength"] > MAX_OBJECT_BYTES:

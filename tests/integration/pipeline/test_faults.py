@@ -457,3 +457,36 @@ def test_clients_that_a_decision_waits_for_give_up_before_the_function_does(
         worst = (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"]
         assert worst <= 15, service
     assert topology.GATE.timeout >= 60
+
+
+@pytest.mark.parametrize(("status", "reason"), [("403", "OBJECT_DENIED"), ("400", "OBJECT_ENCRYPTED")])
+def test_an_object_that_s3_denies_is_rejected_at_the_last_delivery(
+    world: World, status: str, reason: str
+) -> None:
+    world.put()
+    world.s3.failing["head_object"] = ClientError({"Error": {"Code": status}}, "HeadObject")
+    for _ in range(topology.GATE.max_receives - 1):
+        assert len(world.gate()["batchItemFailures"]) == 1
+    assert world.gate() == {"batchItemFailures": []}
+    (entry,) = world.record()
+    assert (entry.type, entry.body["reason"], entry.body["tenant"]) == ("Upload Rejected", reason, "acme")
+    result = world.aws.client("s3").get_object(Bucket="results", Key=f"{KEY}.json")
+    assert json.loads(result["Body"].read())["reason"] == reason
+
+
+def test_an_object_that_s3_denies_for_a_moment_is_decided_on(world: World) -> None:
+    world.put()
+    world.s3.failing["head_object"] = ClientError({"Error": {"Code": "403"}}, "HeadObject")
+    assert len(world.gate()["batchItemFailures"]) == 1
+    world.s3.failing.clear()
+    assert world.gate() == {"batchItemFailures": []}
+    assert [entry.type for entry in world.record()] == ["Upload Permitted"]
+
+
+@pytest.mark.parametrize("storage", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_object_is_rejected_by_its_head_alone(world: World, storage: str) -> None:
+    world.aws.client("s3").put_object(Bucket="uploads", Key=KEY, Body=b"not read", StorageClass=storage)
+    assert world.gate() == {"batchItemFailures": []}
+    (entry,) = world.record()
+    assert (entry.type, entry.body["reason"]) == ("Upload Rejected", "OBJECT_ARCHIVED")
+    assert "get_object" not in world.s3.called

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abeyance.aws.timestamps import later
 from abeyance.moratorium.boundaries import Boundary, BoundaryType, boundaries, synchronize
-from abeyance.moratorium.document import instant, parse
+from abeyance.moratorium.document import NEVER, FlagSet, instant, instant_text, parse
+from abeyance.moratorium.errors import FlagsError
 from abeyance.moratorium.presets import document, presets
 from abeyance.moratorium.simulate import Direction, simulate
 from abeyance.moratorium.timeline import Phase, bar_text, spans, svg, window
@@ -244,3 +246,92 @@ def test_exemptions_restrictions_permissions_and_faults_are_explained() -> None:
     assert free[1] == "No moratorium that binds this tenant there is in force."
     fault = explain(ask(b"", POLICE, "2020-06-10"), parse({}))
     assert "flags_empty" in fault[1]
+
+
+# -- the ends of the calendar
+
+#: Flags at both ends: starts and ends.
+EDGES = {
+    "first": ("0001-01-01T00:00:00Z", None),
+    "first-to-last": ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+    "before-1970": ("1969-12-31T23:59:59Z", "1970-01-01T00:00:01Z"),
+    "last": ("9999-12-31T23:59:58Z", "9999-12-31T23:59:59Z"),
+    "now-to-last": ("2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+}
+ENDS_OF_TIME = (
+    datetime.min.replace(tzinfo=UTC),
+    moment("0001-01-15"),
+    moment("1970-01-01"),
+    moment("2026-06-10"),
+    moment("9999-12-15"),
+    NEVER,
+)
+
+
+def edge_flags() -> FlagSet:
+    return parse({name: value(starts=starts, ends=ends) for name, (starts, ends) in EDGES.items()})
+
+
+@pytest.mark.parametrize("now", ENDS_OF_TIME, ids=str)
+def test_flags_at_the_ends_of_the_calendar_stop_nothing(now: datetime) -> None:
+    flags = edge_flags()
+    found = spans(flags)
+    assert {span.flag for span in found} == set(EDGES)
+    starts, ends = window(found, now)
+    assert starts <= now <= ends
+    ET.fromstring(svg(found, starts, ends, now))
+    for name in EDGES:
+        assert "█" in bar_text(found, name, starts, ends, 40)
+    for flag in flags.flags:
+        assert state(flag, now) in ("in force", "not yet", "ended")
+        assert until(flag)
+    decision = ask(flags, POLICE, now)
+    assert explain(decision, flags)
+    assert (decision.fault != "") == (now == NEVER)
+    Waiting = type("Waiting", (dict,), {"ids": set, "put": lambda own, one: own.update({one.id: one})})
+    waiting = Waiting()
+    synchronize(waiting, flags, now)
+    assert all(instant(one.at) > now for one in waiting.values())
+
+
+def test_the_ends_of_the_calendar_are_announced_once() -> None:
+    everything = boundaries(edge_flags(), ENDS_OF_TIME[0], NEVER)
+    assert len({entry.id for entry in everything}) == len(everything)
+    pieces = [one for start, end in pairwise(ENDS_OF_TIME) for one in boundaries(edge_flags(), start, end)]
+    assert pieces == everything
+    assert [entry.at for entry in everything if entry.flag == "last" and not entry.lead_seconds] == list(
+        EDGES["last"]
+    )
+    assert not [entry for entry in everything if entry.flag == "first"]
+
+
+@given(
+    st.datetimes(timezones=st.just(UTC)).map(lambda when: when.replace(microsecond=0)),
+    st.datetimes(timezones=st.just(UTC)),
+    st.timedeltas(min_value=timedelta(0)),
+)
+def test_announcements_lie_in_their_window_wherever_it_is(
+    edge: datetime, after: datetime, length: timedelta
+) -> None:
+    flags = parse({"a": value(starts=instant_text(edge))})
+    limit = later(after, length)
+    found = boundaries(flags, after, limit)
+    assert all(after < instant(entry.at) <= limit for entry in found)
+    assert (after < edge <= limit) == any(not entry.lead_seconds for entry in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2016-12-31T23:59:60Z",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "10000-01-01T00:00:00Z",
+        "-001-01-01T00:00:00Z",
+        "2021-02-29T00:00:00Z",
+        "2021-01-01T24:00:01Z",
+    ],
+)
+def test_a_date_that_is_none_is_refused_with_the_flag(text: str) -> None:
+    with pytest.raises(FlagsError, match="'a'"):
+        parse({"a": value(starts=text)})

@@ -89,6 +89,7 @@ def create_app(console: ConsoleServices) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=timedelta(hours=1),
     )
     app.extensions["console"] = console
+    app.url_map.converters["collection"] = galleries.CollectionConverter
     for module in (signin, review, moratoria, proposals, ledger, galleries):
         app.register_blueprint(module.pages, url_prefix=PREFIX)
     app.add_url_rule(PREFIX, "start", _start)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, make_response, render_template, request
+from werkzeug.routing import UnicodeConverter
 
 from abeyance.console.errors import NotFound, RequestRefused
 from abeyance.console.galleries import NAMED_BY
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
 from abeyance.gallery.errors import InvalidInput
-from abeyance.gallery.model import CollectionRef
+from abeyance.gallery.model import CollectionRef, path_part
 
 pages = Blueprint("galleries", __name__)
+
+
+class CollectionConverter(UnicodeConverter):
+    """A collection's name as a part of an address."""
+
+    def to_python(self, value: str) -> str:
+        return value.removeprefix("~")
+
+    def to_url(self, value: str) -> str:
+        return super().to_url(path_part(value))
 
 
 @pages.get("/galleries")
@@ -24,7 +35,7 @@ def overview() -> str:
     return render_template("galleries.html", found=found)
 
 
-@pages.get("/galleries/<tenant>/<name>")
+@pages.get("/galleries/<tenant>/<collection:name>")
 @requires(Right.READ_GALLERIES)
 def collection(tenant: str, name: str) -> str:
     """Show one collection and, to those who may erase, the form for it."""
@@ -34,7 +45,7 @@ def collection(tenant: str, name: str) -> str:
     )
 
 
-@pages.post("/galleries/<tenant>/<name>/find")
+@pages.post("/galleries/<tenant>/<collection:name>/find")
 @requires(Right.ERASE)
 def find(tenant: str, name: str) -> str:
     """Show what would be erased. It is a form and not a link, so that the name is in no address and no log."""
@@ -43,7 +54,7 @@ def find(tenant: str, name: str) -> str:
     return render_template("erase.html", ref=ref, named_by=named_by, person_name=person_name, subject=subject)
 
 
-@pages.post("/galleries/<tenant>/<name>/erase")
+@pages.post("/galleries/<tenant>/<collection:name>/erase")
 @requires(Right.ERASE)
 def erase(tenant: str, name: str) -> str:
     """Erase the person and show the receipt."""

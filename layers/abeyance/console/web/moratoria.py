@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from flask import Blueprint, Response, make_response, render_template, request
 
+from abeyance.aws.timestamps import later, parse_moment
 from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.console.policy import summarize
 from abeyance.console.roles import Right
@@ -35,7 +36,7 @@ def overview() -> str:
         disabled=flags.disabled,
         version=flags.version,
         spans=timeline.spans(flags),
-        upcoming=[one for one in boundaries(flags, now, now + SHOWN_AHEAD) if not one.lead_seconds],
+        upcoming=[one for one in boundaries(flags, now, later(now, SHOWN_AHEAD)) if not one.lead_seconds],
         **_form(),
     )
 
@@ -59,10 +60,9 @@ def explain() -> str:
         name: request.args.get(name, "").strip() for name in ("tenant", "action", "place", "purpose", "at")
     }
     try:
-        at = datetime.fromisoformat(given["at"]) if given["at"] else services().policy.now()
+        at = parse_moment(given["at"]) if given["at"] else services().policy.now()
     except ValueError:
         raise RequestRefused("Write a date like this: 2020-06-10.") from None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     decision, sentences = services().policy.explain(
         given["tenant"], given["action"], given["purpose"] or "unspecified", given["place"], at
     )
