@@ -150,8 +150,8 @@ class Batch(Generic[Value]):
 def answer(sqs_event: Mapping[str, Any], stage: Callable[[Batch[Message]], None]) -> dict[str, Any]:
     """Run ``stage`` on the messages of an SQS event and return Lambda's partial batch response.
 
-    A message that is no JSON object, or has a lone surrogate and so is no text for any store, gets an envelope with nothing but its digest: the ledger notes it, and the other
-    stages fail on it until it is in the dead-letter queue.
+    A message that is no JSON object, or has a lone surrogate and so is no text for any store, gets an envelope with
+    nothing but its digest: the ledger notes it, and the other stages fail on it until it is in the dead-letter queue.
     """
     batch = Batch.of(map(_message, sqs_event["Records"]))
     stage(batch)

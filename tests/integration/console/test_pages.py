@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from unittest.mock import Mock
+from urllib.parse import urljoin
 
 import msgspec
 import pytest
+from flask import url_for
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import utc_now
 from abeyance.console import ledger
+from abeyance.gallery.model import CollectionRef
 from abeyance.ledger.chain import Record
 from abeyance.ledger.checkpoints import Checkpointer
 from abeyance.ledger.export import ExportFile
@@ -20,7 +24,7 @@ from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import TenantTable
 
-from .conftest import World, restrict
+from .conftest import MODEL, World, restrict
 
 
 def decided(world: World, tenant: str, number: int = 1) -> None:
@@ -267,6 +271,36 @@ def test_galleries_and_erasure_with_a_receipt(world: World) -> None:
     world.write_ledger()
     assert world.ledger.find(receipt) is not None
     assert clara.post(f"{address}/find", by="external_image_id", name="jane").status_code == 404
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", "-"])
+def test_the_page_of_a_collection_that_looks_like_a_path(world: World, name: str) -> None:
+    ref = CollectionRef("acme", name)
+    world.gallery.create_collection(ref, model=MODEL, dimension=512)
+    clara = world.browser("clara")
+    (address,) = re.findall(rf'href="([^"]+)">{re.escape(name)}</a>', clara.get("/console/galleries").text)
+    # As a browser resolves it.
+    assert urljoin("http://127.0.0.1/console/galleries", address).endswith(address)
+    page = clara.get(address).text
+    assert f"<h1>{name} " in page
+    assert f'action="{address}/find"' in page
+    assert clara.post(f"{address}/find", by="external_image_id", name="nobody").status_code == 404
+    with world.app.test_request_context():
+        assert url_for("galleries.collection", tenant="acme", name="staff") == "/console/galleries/acme/staff"
+
+
+def test_moratoria_at_the_ends_of_the_calendar(world: World) -> None:
+    document = restrict(starts="0001-01-01T00:00:00Z", ends="9999-12-31T23:59:59Z")
+    document["values"]["police_halt"] |= {"starts": "9999-12-31T23:59:58Z", "ends": "9999-12-31T23:59:59Z"}
+    world.flags.write_text(json.dumps(document))
+    clara = world.browser("clara")
+    assert "0001-01-01" in clara.get("/console/moratoria").text
+    assert clara.get("/console/moratoria/timeline.svg").status_code == 200
+    asked = "/console/moratoria/explain?tenant=acme&action=search&purpose=unspecified&at="
+    for at in ("0001-01-01", "9999-12-31T23:59:58Z"):
+        assert "review by 2" in clara.get(asked + at).text
+    refused = clara.get(f"{asked}0001-01-01T00:00:00%2B14:00")
+    assert (refused.status_code, "Write a date like this" in refused.text) == (409, True)
 
 
 def test_accuracy(world: World) -> None:

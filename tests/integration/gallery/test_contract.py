@@ -77,6 +77,22 @@ class TestCollections:
             assert gallery.describe(STAFF).changed == f"2026-01-01T0{hour}:00:00.000Z"
         assert gallery.describe(STAFF).created == made.created
 
+    @pytest.mark.parametrize("name", [".", "..", "...", "-", "_.", "a" * 255])
+    def test_a_name_that_looks_like_a_path(self, gallery: Gallery, new_face: MakeFace, name: str) -> None:
+        ref, other = CollectionRef("acme", name), CollectionRef("acme", "other")
+        for one in (ref, other):
+            gallery.create_collection(one, model=MODEL, dimension=8)
+            gallery.index(one, [new_face(str(number)) for number in range(40)])
+        assert ids(gallery, ref) == ids(gallery, other)
+        assert len(ids(gallery, ref)) == 40
+        gone = new_face("3").id
+        gallery.delete_faces(ref, [gone])
+        assert gone not in ids(gallery, ref)
+        assert gone in ids(gallery, other)
+        gallery.delete_collection(ref)
+        assert len(ids(gallery, other)) == 40
+        assert [found.ref for found in gallery.list_collections("acme").items] == [other]
+
     def test_a_name_is_taken_once(self, staff: Gallery) -> None:
         with pytest.raises(CollectionExists):
             staff.create_collection(STAFF, model="other@0", dimension=8)

@@ -141,6 +141,35 @@ def test_list_timeline_upcoming_and_presets(flags: Path, tmp_path: Path) -> None
     run("moratoria", "presets", "none", code=2)
 
 
+@pytest.mark.parametrize(
+    "at", ["0001-01-01", "1969-12-31T23:59:59+14:00", "2026-06-10", "9999-12-31T23:59:59Z"]
+)
+def test_the_ends_of_the_calendar(flags: Path, tmp_path: Path, at: str) -> None:
+    edges = write(
+        tmp_path / "edges.json",
+        hosted(
+            first=value(starts="0001-01-01T00:00:00Z"),
+            last=value(starts="9999-12-31T23:59:58Z", ends="9999-12-31T23:59:59Z"),
+            whole=value(starts="0001-01-01T00:00:00Z", ends="9999-12-31T23:59:59Z"),
+        ),
+    )
+    where = ("--document", edges, "--at", at)
+    assert {row["key"] for row in run("moratoria", "list", *where)["flags"]} == {"first", "last", "whole"}
+    asked = run("moratoria", "explain", "--sector", "commercial", "--place", "US-WA", *where, code=1)
+    assert "halts it" in " ".join(asked["words"])
+    assert says("moratoria", "timeline", *where).count("█") > 40
+    run("moratoria", "timeline", "--svg", str(tmp_path / "t.svg"), *where)
+    found = run("moratoria", "upcoming", "--days", "3660", *where)
+    assert all(entry["flag"] in ("last", "whole") for entry in found)
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2016-12-31T23:59:60Z"]
+)
+def test_a_moment_outside_the_calendar_is_a_usage_error(flags: Path, at: str) -> None:
+    assert "write a date as" in says("moratoria", "list", "--at", at, code=2)
+
+
 def test_check_says_what_is_wrong_and_what_loosens(flags: Path, tmp_path: Path) -> None:
     fine = write(tmp_path / "fine.json", of_presets(["police-halt", "ibm-2020"]))
     assert run("moratoria", "check", fine)["change"]["kind"] == "tightening"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,18 @@ class TestSnapshots:
         )
         assert sorted(found(gallery, faces[0])) == sorted(face.id for face in faces)
         assert min(read) == 17
+
+    @pytest.mark.parametrize("name", [".", "..", "...", "a.", "-"])
+    def test_no_segment_lies_under_a_path_that_resolves_to_another(
+        self, gallery: InMemoryGallery, new_face: MakeFace, name: str
+    ) -> None:
+        ref = CollectionRef("acme", name)
+        gallery.create_collection(ref, model="test@000000000000", dimension=8)
+        gallery.index(ref, [new_face(str(number)) for number in range(16)])
+        assert gallery.compact(ref)
+        keys = gallery.objects.list("")
+        assert keys
+        assert all(posixpath.normpath(key) == key for key in keys)
 
     @pytest.mark.parametrize("damage", ["missing", "corrupt"])
     def test_a_damaged_segment_is_read_from_the_log(
