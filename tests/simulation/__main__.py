@@ -1,0 +1,65 @@
+"""The command: ``python -m tests.simulation --seeds 20000``."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+
+from tests.simulation.run import Coverage, run
+
+
+def _part(job: tuple[int, int, int, int]) -> tuple[list[tuple[int, list[str]]], Coverage]:
+    first, last, step, stop_at = job
+    failed, coverage = run(range(first, last, step), stop_at=stop_at)
+    return [(outcome.seed, outcome.violations) for outcome in failed], coverage
+
+
+def main() -> int:
+    """Run seeds on all cores and print what failed, and how often each call site died."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="replay one seed")
+    parser.add_argument(
+        "--stop-at", type=int, default=20, help="stop a process after so many failures; 0 never"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--coverage", action="store_true", help="print every call site")
+    given = parser.parse_args()
+    first, last = (
+        (given.seed, given.seed + 1) if given.seed is not None else (given.first, given.first + given.seeds)
+    )
+    began = time.perf_counter()
+    jobs = [(first + n, last, given.workers, given.stop_at) for n in range(min(given.workers, last - first))]
+    with multiprocessing.get_context("spawn").Pool(len(jobs)) as pool:
+        parts = pool.map(_part, jobs)
+    failed = sorted(one for part, _ in parts for one in part)
+    coverage = Coverage(
+        sum((one.seen for _, one in parts), Counter()), sum((one.deaths for _, one in parts), Counter())
+    )
+    for seed, violations in failed[:50]:
+        for violation in violations[:5]:
+            print(f"seed {seed}: {violation}")
+    sites = sorted(coverage.seen, key=str)
+    rare = [
+        site for site in sites if min(coverage.deaths[site, "before"], coverage.deaths[site, "after"]) < 20
+    ]
+    for site in sites if given.coverage else rare:
+        print(
+            f"{coverage.seen[site]:8} calls, died {coverage.deaths[site, 'before']:5} before, "
+            f"{coverage.deaths[site, 'after']:5} after: {site}"
+        )
+    print(
+        f"{last - first} seeds, {len(failed)} with violations, {len(sites)} call sites "
+        f"({len(rare)} died fewer than 20 times before or after), {sum(coverage.deaths.values())} deaths, "
+        f"{time.perf_counter() - began:.0f} s"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Faults of a simulated AWS: a process that dies before or after a call, a timeout after the write, throttling."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+ROOT = Path(__file__).parents[2]
+_PRODUCT = str(ROOT / "layers" / "abeyance")
+#: The plumbing that every adapter shares: a call belongs to the adapter or stage that uses it.
+_PLUMBING = str(ROOT / "layers" / "abeyance" / "aws")
+
+
+class Died(BaseException):
+    """The end of the process. Like a kill, no ``except Exception`` of the product sees it."""
+
+
+class CallSite(NamedTuple):
+    """A place in the product that calls AWS: the unit that runs, the operation, and where it is called."""
+
+    unit: str
+    operation: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.unit}: {self.operation} at {self.place}"
+
+
+@dataclass
+class Faults:
+    """Which calls go wrong. Rates are per call; ``at`` names one call by its number and what happens to it."""
+
+    random: random.Random
+    death: float = 0.0
+    timeout: float = 0.0
+    throttle: float = 0.0
+    #: Call sites that died ("before", "after"), over the whole run of the simulation.
+    deaths: Counter[tuple[CallSite, str]] = field(default_factory=Counter)
+    seen: Counter[CallSite] = field(default_factory=Counter)
+    #: Decides about sites that died rarely so far, so that every site gets its deaths.
+    wanted: Callable[[CallSite], str] = lambda site: ""
+    #: Calls of each service that failed and did not end the process.
+    failed: Counter[str] = field(default_factory=Counter)
+    active: bool = True
+    unit: str = ""
+    died: int = 0
+
+    def call(self, service: str, operation: str, run: Callable[[], Any]) -> Any:
+        """Run one call of the product, with what goes wrong with it."""
+        site = CallSite(self.unit, f"{service}.{operation}", _caller())
+        self.seen[site] += 1
+        if not self.active:
+            return run()
+        fate = self.wanted(site) or self._fate()
+        if fate == "before":
+            self._die(site, fate)
+        if fate == "throttle":
+            self.failed[service] += 1
+            raise ClientError(
+                {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, operation
+            )
+        answer = run()
+        if fate == "after":
+            self._die(site, fate)
+        if fate == "timeout":
+            self.failed[service] += 1
+            raise ReadTimeoutError(endpoint_url=f"https://{service}.simulated")
+        return answer
+
+    def _fate(self) -> str:
+        drawn = self.random.random()
+        for name, rate in (
+            ("before", self.death),
+            ("after", self.death),
+            ("timeout", self.timeout),
+            ("throttle", self.throttle),
+        ):
+            if drawn < rate:
+                return name
+            drawn -= rate
+        return ""
+
+    def _die(self, site: CallSite, when: str) -> None:
+        self.deaths[site, when] += 1
+        self.died += 1
+        raise Died(f"{when} {site}")
+
+
+def _caller() -> str:
+    """Return ``file:function`` of the innermost frame of the product outside the shared plumbing."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(_PRODUCT) and not path.startswith(_PLUMBING):
+            name = frame.f_code.co_name
+            if not name.startswith("<"):
+                return f"{path[len(_PRODUCT) + 1 :]}:{name}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "?"

@@ -1,0 +1,212 @@
+"""What must hold when a simulated deployment has come to rest, whatever died on the way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.simulation.world import COLLECTIONS, Upload, World
+
+from abeyance.aws.dynamodb import decode
+from abeyance.deployment import build
+from abeyance.embedding.npy import decode_chips
+from abeyance.gallery.errors import CollectionNotFound
+from abeyance.gallery.model import CollectionRef, Face
+from abeyance.ledger.chain import Entry
+from abeyance.ledger.pseudonym import pseudonym
+from abeyance.ledger.verify import verify_store
+from abeyance.pipeline import events
+from abeyance.pipeline.events import Event
+from abeyance.pipeline.outbox import FINAL_EVENTS
+from abeyance.pipeline.uploads import result_key
+
+#: Events that say that no template was made of their upload.
+_NO_TEMPLATE = (events.RecognitionHalted, events.UploadHalted)
+
+
+class _Evidence:
+    """Everything that is stored at the end of a seed."""
+
+    def __init__(self, world: World) -> None:
+        settings, client = world.settings, world.aws.client
+        self.world = world
+        self.gallery = build.build_gallery(settings.gallery, client)
+        store = build.build_ledger_store(settings.ledger, client)
+        self.report = verify_store(store)
+        self.entries: list[Entry] = store.read(limit=100_000)
+        #: Upload identity -> stage -> the event that it recorded.
+        self.recorded: dict[str, dict[str, Event]] = {}
+        table = world.aws.dynamodb.tables[settings.uploads_table]
+        for item in map(decode, table.all()):
+            name = item["object"]
+            if name.startswith("upload#"):
+                self.recorded[name[7:]] = {
+                    stage.removeprefix("stage_"): events.parse(*_split(text))
+                    for stage, text in item.items()
+                    if stage.startswith("stage_")
+                }
+        self.results = world.aws.s3.buckets[settings.results_bucket]
+        self.chips = world.aws.s3.buckets[settings.chips_bucket]
+        self.photos = world.aws.s3.buckets[settings.uploads_bucket]
+
+    def events(self) -> Iterator[Event]:
+        for stages in self.recorded.values():
+            yield from stages.values()
+
+    def faces(self, ref: CollectionRef) -> list[Face]:
+        try:
+            return list(self.gallery.list_faces(ref).items)
+        except CollectionNotFound:
+            return []
+
+    def pseudonym(self, text: str) -> str:
+        key = build.read_secret(self.world.settings.pseudonym_key)
+        return pseudonym(key, text)
+
+
+def _split(text: str) -> tuple[str, object]:
+    detail_type, detail = text.split("\n", 1)
+    return detail_type, json.loads(detail)
+
+
+def check(world: World) -> list[str]:
+    """Return what does not hold, in words."""
+    evidence = _Evidence(world)
+    found = list(world.violations)
+    for invariant in (_queues, _results, _ledger, _templates, _deleted, _erasures):
+        found += invariant(evidence)
+    return found
+
+
+def _queues(evidence: _Evidence) -> Iterator[str]:
+    """Nothing waits, and the dead-letter queues hold the poison alone."""
+    for queue in evidence.world.aws.sqs.queues.values():
+        for message in queue.messages:
+            yield f"{queue.name} still holds {message.id}"
+        for message in queue.dead:
+            envelope = json.loads(message.body)
+            if envelope.get("id") not in evidence.world.poison:
+                yield f"{queue.name}: {envelope.get('detail-type')} died of {message.receives} deliveries"
+
+
+def _latest(world: World) -> dict[str, Upload]:
+    return {upload.key: upload for upload in world.uploads}
+
+
+def _results(evidence: _Evidence) -> Iterator[str]:
+    """Every upload that is the latest on its key has exactly one result, and it is its own; a deleted one has none."""
+    expected = set()
+    for key, upload in _latest(evidence.world).items():
+        place = result_key(key)
+        result = evidence.results.get(place)
+        if upload.body is None:
+            if result is not None:
+                yield f"{key} was deleted and has a result"
+            continue
+        expected.add(place)
+        if result is None:
+            yield f"{key} has no result"
+        elif json.loads(result.body)["upload"]["sequencer"] != upload.sequencer:
+            yield f"{key} has the result of another upload"
+    for place in evidence.results.keys() - expected:
+        if place.removesuffix(".json") not in _latest(evidence.world):
+            yield f"{place} is the result of nothing"
+
+
+def _ledger(evidence: _Evidence) -> Iterator[str]:
+    """The ledger is whole, and has every recorded event once, and no other of ours."""
+    if evidence.report is not None and not evidence.report.ok:
+        yield f"the ledger does not verify: {evidence.report}"
+    ids = Counter(entry.id for entry in evidence.entries)
+    for entry in evidence.entries:
+        if entry.type in ("conflict", "refused"):
+            yield f"the ledger has a {entry.type}: {entry.body}"
+    recorded = {event.id for event in evidence.events()}
+    for missing in recorded - ids.keys():
+        yield f"{missing} is not on the ledger"
+    known = set(events.BY_DETAIL_TYPE)
+    for entry in evidence.entries:
+        # The stage that withdraws one version of many records nothing; here there are no versions.
+        if entry.type in known and entry.id not in recorded:
+            yield f"{entry.id} is on the ledger and was never recorded"
+
+
+def _templates(evidence: _Evidence) -> Iterator[str]:
+    """No template without its entry, and none where the ledger says that none was made."""
+    indexed = {entry.body["photo"] for entry in evidence.entries if entry.type == "Faces Indexed"}
+    denied: dict[str, str] = {}
+    for event in evidence.events():
+        if isinstance(event, _NO_TEMPLATE):
+            denied[evidence.pseudonym(event.upload.photo)] = event.id
+    for tenant in ("acme", "springfield-police", "icmec"):
+        for name in COLLECTIONS:
+            for face in evidence.faces(CollectionRef(tenant, name)):
+                assert face.source
+                source = face.source
+                photo = events.Upload(
+                    bucket=source.bucket, key=source.key, version=source.version, sequencer=""
+                ).photo
+                entry = evidence.pseudonym(photo)
+                if entry not in indexed:
+                    said = f", and {denied[entry]} says that none was made" if entry in denied else ""
+                    yield f"a template of {face.source.key} has no entry{said}"
+
+
+def _deleted(evidence: _Evidence) -> Iterator[str]:
+    """What was deleted or replaced has left neither faces nor chips; what is there has its people and no others."""
+    latest = _latest(evidence.world)
+    erased = {face_id for erasure in evidence.world.erasures for face_id in erasure.face_ids}
+    kept = set()
+    for identity, stages in evidence.recorded.items():
+        upload = next(iter(stages.values())).upload
+        now = latest.get(upload.key)
+        if now is not None and now.body is not None and now.sequencer == upload.sequencer:
+            kept.add(f"{upload.folder}{identity}")
+            last = stages.get("recognize")
+            if upload.action == "index":
+                ref = CollectionRef(upload.tenant, upload.collection)
+                found = [f for f in evidence.faces(ref) if f.source and f.source.key == upload.key]
+                wanted = len(now.people) if isinstance(last, events.FacesIndexed) else 0
+                gone = sum(face_id in erased for face_id in _face_ids(last))
+                if not wanted - gone <= len(found) <= wanted:
+                    yield f"{upload.key} has {len(found)} faces in the gallery, not {wanted} less {gone}"
+            if not any(isinstance(event, FINAL_EVENTS) for event in stages.values()):
+                yield f"{upload.key} has no end"
+    for ref in (CollectionRef(t, n) for t in ("acme", "springfield-police") for n in COLLECTIONS):
+        for face in evidence.faces(ref):
+            if face.source and face.source.key not in evidence.photos:
+                yield f"a face of {face.source.key}, which was deleted, is in the gallery"
+    for key in evidence.chips:
+        if key.split(".")[0] not in kept:
+            yield f"{key} is left of an upload that is not there any more"
+
+
+def _face_ids(event: Event | None) -> list[str]:
+    return [face.face_id for face in event.faces] if isinstance(event, events.FacesIndexed) else []
+
+
+def _erasures(evidence: _Evidence) -> Iterator[str]:
+    """After a receipt nothing that shows or names the person is left; and everybody who asks gets one in the end."""
+    for erasure in evidence.world.erasures:
+        left = {face.id for face in evidence.faces(erasure.ref)} & erasure.face_ids
+        if erasure.receipt is None:
+            yield f"the erasure of {erasure.named_by} {erasure.name} never came to its end"
+        elif left:
+            yield f"{len(left)} faces are left after the receipt for {erasure.named_by} {erasure.name}"
+        if erasure.receipt is not None:
+            yield from _pictures_left(evidence, erasure.face_ids)
+
+
+def _pictures_left(evidence: _Evidence, erased: frozenset[str]) -> Iterator[str]:
+    for stages in evidence.recorded.values():
+        for event in stages.values():
+            if not isinstance(event, events.FacesIndexed):
+                continue
+            stored = evidence.chips.get(f"{event.upload.folder}{event.upload.identity}.npy")
+            if stored is None:
+                continue
+            chips = decode_chips(stored.body, max_chips=1000)
+            for face in event.faces:
+                if face.face_id in erased and chips[face.face.chip].any():
+                    yield f"a picture of erased face {face.face_id} is left"

@@ -1,0 +1,94 @@
+"""Runs seeds: ``python -m tests.simulation --seeds 20000``. A failing seed replays with ``--seed N``."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tests.simulation.clock import VirtualClock, deterministic
+from tests.simulation.faults import CallSite, Faults
+from tests.simulation.invariants import check
+from tests.simulation.world import Outcome, Violation, World, simulated_models
+
+#: Things that happen in one seed before everything comes to rest.
+STEPS = 60
+
+
+@dataclass
+class Coverage:
+    """How often each call site was seen, and died before and after its call."""
+
+    seen: Counter[CallSite] = field(default_factory=Counter)
+    deaths: Counter[tuple[CallSite, str]] = field(default_factory=Counter)
+
+    def add(self, faults: Faults) -> None:
+        self.seen += faults.seen
+        self.deaths += faults.deaths
+
+
+class Simulation:
+    """The process in which seeds run, one after the other, on one virtual clock."""
+
+    def __init__(self, clock: VirtualClock, chance: random.Random) -> None:
+        self._clock = clock
+        self._chance = chance
+
+    def run(self, seed: int, *, steps: int = STEPS) -> tuple[Outcome, Faults]:
+        """Run one seed to its end. The same seed does the same again."""
+        self._clock.reset()
+        self._chance.seed(seed)
+        faults = _faults(random.Random(seed ^ 0xFA17))
+        world = World(seed, faults, self._clock)
+        try:
+            world.flip()
+            for _ in range(steps):
+                world.step()
+            world.settle()
+            violations = check(world)
+        except Violation as violation:
+            violations = [violation.message]
+        return Outcome(seed, faults.died, world.flips, violations), faults
+
+
+def _faults(chance: random.Random) -> Faults:
+    """Return the faults of a seed. One of its first calls dies for certain."""
+    certain, counted = chance.randrange(100), 0
+    when = chance.choice(("before", "after"))
+
+    def wanted(site: CallSite) -> str:
+        nonlocal counted
+        counted += bool(site.unit)
+        return when if counted == certain and site.unit else ""
+
+    return Faults(
+        random=chance,
+        death=chance.choice((0.0, 0.005, 0.02)),
+        timeout=chance.choice((0.0, 0.01)),
+        throttle=chance.choice((0.0, 0.01)),
+        wanted=wanted,
+    )
+
+
+@contextlib.contextmanager
+def simulation() -> Iterator[Simulation]:
+    """Open the simulation: virtual time, seeded randomness, stand-ins for the models."""
+    clock, chance = VirtualClock(), random.Random()
+    with simulated_models(), deterministic(clock, chance):
+        yield Simulation(clock, chance)
+
+
+def run(seeds: Iterable[int], *, stop_at: int = 0) -> tuple[list[Outcome], Coverage]:
+    """Run seeds and return those that failed, and the coverage; stop after ``stop_at`` failures if that is not 0."""
+    coverage, failed = Coverage(), []
+    with simulation() as running:
+        for seed in seeds:
+            outcome, faults = running.run(seed)
+            coverage.add(faults)
+            if outcome.violations:
+                failed.append(outcome)
+                if stop_at and len(failed) >= stop_at:
+                    break
+    return failed, coverage

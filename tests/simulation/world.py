@@ -1,0 +1,457 @@
+"""One deployment in one process: real stages over simulated AWS, and everything that people and networks do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from tests.simulation import people
+from tests.simulation.aws import QueuedMessage, SimulatedAws, SimulatedQueue, Stored
+from tests.simulation.clock import VirtualClock
+from tests.simulation.faults import Died, Faults
+
+from abeyance.console.errors import ConsoleError
+from abeyance.console.roles import Person, Role
+from abeyance.deployment import build
+from abeyance.deployment.settings import UNITS, ConsoleSettings, DeploymentSettings
+from abeyance.gallery.errors import GalleryError
+from abeyance.gallery.model import CollectionRef
+from abeyance.local.tenants import TENANTS
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.schema import definition
+from abeyance.pipeline import topology
+from abeyance.pipeline.batch import answer
+from abeyance.pipeline.review_cases import Ground, Verdict
+
+FLAGS = "appconfig:abeyance/live/moratoria"
+COLLECTIONS = ("staff", "guests")
+ACTIONS = ("index", "index", "search", "analyze")
+PEOPLE = range(1, 7)
+STAGES = {stage.name: stage for stage in topology.STAGES}
+OFFICER = Person(principal="clara@local", name="Clara", roles=(Role.OFFICER,))
+REVIEWERS = tuple(
+    Person(principal=f"{name}@local", name=name, roles=(Role.REVIEWER,)) for name in ("ada", "ben", "eve")
+)
+
+
+def flags(*, halted: bool, reviewed: bool) -> dict[str, Any]:
+    """Return a document: the police halt, perhaps a halt of everybody, perhaps review of every match."""
+    document = new_deployment()
+    common = {
+        "jurisdictions": ["all"],
+        "sectors": ["all"],
+        "starts": "2020-01-01T00:00:00Z",
+        "ends": "2031-01-01T00:00:00Z",
+        "on_expiry": "hold",
+        "reason": "Simulated.",
+        "source": "Simulation",
+    }
+    for name, on, attributes in (
+        ("everybody", halted, {"effect": "halt", "actions": ["all"]}),
+        ("reviewed", reviewed, {"effect": "restrict", "actions": ["search"], "human_review": 1}),
+    ):
+        document["flags"][name] = definition(name, name)
+        document["values"][name] = {"enabled": on, **common, **attributes}
+    return document
+
+
+@dataclass
+class Upload:
+    """What was done to a key of the uploads bucket, at one moment."""
+
+    key: str
+    at_s: float
+    sequencer: str
+    #: None for a deletion.
+    body: bytes | None
+
+    @property
+    def people(self) -> list[int]:
+        return [] if self.body is None else json.loads(self.body)["people"]
+
+
+@dataclass
+class Erasure:
+    """A person's erasure that somebody asked for, and what there was of the person."""
+
+    ref: CollectionRef
+    named_by: str
+    name: str
+    asked_at_s: float
+    face_ids: frozenset[str]
+    receipt: Any = None
+    done_at_s: float = 0.0
+
+
+@dataclass
+class Violation(Exception):
+    """A broken invariant."""
+
+    message: str
+    seed: int = -1
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.message}"
+
+
+class World:
+    """Deployment, people and network of one seed."""
+
+    def __init__(self, seed: int, faults: Faults, clock: VirtualClock) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.clock = clock
+        self.faults = faults
+        self.aws = SimulatedAws(clock, faults, self.random, flags(halted=False, reviewed=False))
+        self.aws.duplicate = 0.1
+        self.settings = DeploymentSettings.of(flags=FLAGS)
+        self.aws.create(self.settings)
+        self.aws.s3.on_read = self._on_read
+        self.uploads: list[Upload] = []
+        self.erasures: list[Erasure] = []
+        self.poison: list[str] = []
+        self.flips = 0
+        #: What was seen to be wrong while it happened.
+        self.violations: list[str] = []
+        self._processes: dict[str, Any] = {}
+        self._nonce = 0
+        with self._quietly():
+            registry = build.build_tenants(self.settings.decisions, self.aws.client)
+            for tenant in TENANTS:
+                registry.add(tenant)
+
+    # -- processes
+
+    def stage(self, name: str) -> Any:
+        """Return the running process of a stage, started anew after a death."""
+        if name not in self._processes:
+            builder = {
+                "gate": build.build_gate,
+                "detect": build.build_detect,
+                "recognize": build.build_recognize,
+                "review": build.build_review,
+                "ledger": build.build_record,
+            }[name]
+            self._processes[name] = builder(UNITS[name].of(**self._own(UNITS[name])), self.aws.client)
+        return self._processes[name]
+
+    def console(self) -> Any:
+        """Return the console's services, started anew after a death."""
+        if "console" not in self._processes:
+            settings = ConsoleSettings.of(**self._own(ConsoleSettings))
+            self._processes["console"] = build.build_console(settings, self.aws.client)
+        return self._processes["console"]
+
+    def task(self, builder: Callable[..., Callable[[], Any]], unit: str) -> None:
+        """Run a scheduled task, as its function does."""
+        self.run(unit, lambda: builder(UNITS[unit].of(**self._own(UNITS[unit])), self.aws.client)())
+
+    def run(self, unit: str, work: Callable[[], Any]) -> tuple[bool, Any]:
+        """Run ``work`` in a unit's process; return whether it came to its end, and with what."""
+        self.faults.unit = unit
+        try:
+            return True, work()
+        except Died:
+            self._processes.pop(unit, None)
+            return False, None
+        finally:
+            self.faults.unit = ""
+
+    def _own(self, unit: type[Any]) -> dict[str, Any]:
+        known = set(unit.variables().values())
+        return {name: value for name, value in self.settings.values().items() if name in known}
+
+    # -- what people do
+
+    def upload(self) -> None:
+        """Somebody uploads a photo: a new one, one over another, or the same once more."""
+        tenant = self.random.choice(("acme", "acme", "acme", "springfield-police"))
+        key = "/".join(
+            (
+                tenant,
+                self.random.choice(ACTIONS),
+                self.random.choice(COLLECTIONS),
+                f"{self.random.randrange(4)}.jpg",
+            )
+        )
+        self._nonce += self.random.random() < 0.8
+        count = self.random.choice((0, 1, 1, 1, 2))
+        body = people.photo(self.random.sample(PEOPLE, count), self._nonce, bad=self.random.random() < 0.1)
+        self._change(key, body)
+
+    def delete(self) -> None:
+        """Somebody deletes a photo."""
+        keys = sorted(self.aws.s3.buckets[self.settings.uploads_bucket])
+        if keys:
+            self._change(self.random.choice(keys), None)
+
+    def flip(self) -> None:
+        """Somebody turns a halt or review on or off."""
+        self.aws.appconfig.deploy(
+            flags(halted=self.random.random() < 0.5, reviewed=self.random.random() < 0.5)
+        )
+        self.flips += 1
+
+    def review(self) -> None:
+        """A reviewer takes the next comparison and judges it."""
+        person = self.random.choice(REVIEWERS)
+        verdict = self.random.choice((Verdict.SAME, Verdict.SAME, Verdict.DIFFERENT))
+
+        def judge() -> None:
+            service = self.console().reviews
+            with contextlib.suppress(ConsoleError):
+                found = service.next_comparison(person)
+                if found:
+                    service.judge(person, found.review.identity, found.case.number, verdict, Ground.OTHER)
+
+        with contextlib.suppress(Exception):
+            self.run("console", judge)
+
+    def associate(self) -> None:
+        """Somebody makes a user and gives it faces."""
+        ref = CollectionRef("acme", self.random.choice(COLLECTIONS))
+        user = f"user-{self.random.randrange(3)}"
+
+        def work() -> None:
+            gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+            with contextlib.suppress(GalleryError):
+                faces = [face.id for face in gallery.list_faces(ref).items if not face.user_id]
+                with contextlib.suppress(GalleryError):
+                    gallery.create_user(ref, user)
+                if faces:
+                    gallery.associate_faces(ref, user, self.random.sample(faces, 1))
+
+        with contextlib.suppress(Exception):
+            self.run("api", work)
+
+    def erase(self) -> None:
+        """Somebody asks for the erasure of a person; whoever is told to try again does so, later."""
+        ref = CollectionRef("acme", self.random.choice(COLLECTIONS))
+        with self._quietly():
+            gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+            try:
+                faces = gallery.list_faces(ref).items
+                users = gallery.list_users(ref).items
+            except GalleryError:
+                return
+            named = [("user_id", user.id) for user in users] + [
+                ("external_image_id", face.external_image_id) for face in faces
+            ]
+            if not named:
+                return
+            named_by, name = self.random.choice(sorted(set(named)))
+            try:
+                subject = self.console().galleries.find(ref, named_by, name)
+            except ConsoleError:
+                return
+        erasure = Erasure(ref, named_by, name, self.clock.now_s, frozenset(face.id for face in subject.faces))
+        self.erasures.append(erasure)
+        self.try_erasure(erasure)
+
+    def try_erasure(self, erasure: Erasure) -> None:
+        """Ask once (again)."""
+        service = lambda: self.console().galleries  # noqa: E731
+        try:
+            ended, receipt = self.run(
+                "console", lambda: service().erase(OFFICER, erasure.ref, erasure.named_by, erasure.name)
+            )
+        except Exception:
+            return
+        if ended:
+            erasure.receipt, erasure.done_at_s = receipt, self.clock.now_s
+
+    def send_poison(self) -> None:
+        """Somebody puts an event onto the bus that nobody can read."""
+        detail_type = self.random.choice(("Upload Permitted", "Faces Detected", "Nonsense"))
+        detail: Any = self.random.choice(({"id": 1}, {}, [], "text"))
+        envelope = {
+            "id": f"poison-{self.random.random()}",
+            "source": topology.SOURCE,
+            "detail-type": detail_type,
+            "time": "2026-01-01T00:00:00Z",
+            "detail": detail,
+        }
+        self.poison.append(envelope["id"])
+        self.aws.route(envelope)
+
+    def _change(self, key: str, body: bytes | None) -> None:
+        bucket = self.settings.uploads_bucket
+        if body is None:
+            self.aws.s3.remove(bucket, key)
+        else:
+            self.aws.s3.store(bucket, key, body, {})
+        self.uploads.append(Upload(key, self.clock.now_s, f"{self.aws._sequence:016X}", body))
+
+    # -- what the network does
+
+    def deliver(self, queue: SimulatedQueue, *, chaos: bool = True) -> bool:
+        """Hand some visible messages of a queue to its stage; return whether there were any."""
+        stage = next(stage for stage in topology.STAGES if stage.queue == queue.name)
+        batch = self._receive(queue, stage, chaos=chaos)
+        if not batch:
+            return False
+        event = {
+            "Records": [
+                {
+                    "messageId": message.id,
+                    "body": message.body,
+                    "attributes": {"ApproximateReceiveCount": str(message.receives)},
+                }
+                for message in batch
+            ]
+        }
+        failed = {message.id for message in batch}
+        try:
+            ended, response = self.run(stage.name, lambda: answer(event, self.stage(stage.name)))
+            if ended:
+                failed = {one["itemIdentifier"] for one in response["batchItemFailures"]}
+        except Exception:
+            pass
+        for message in batch:
+            again = message.id in failed or (
+                chaos and not queue.fifo and self.random.random() < self.aws.duplicate / 2
+            )
+            if not again:
+                queue.messages.remove(message)
+            elif message.id in failed and message.receives >= queue.max_receives:
+                queue.messages.remove(message)
+                queue.dead.append(message)
+            else:
+                message.visible_at_s = self.clock.now_s + queue.visibility_s
+        return True
+
+    def _receive(self, queue: SimulatedQueue, stage: topology.Stage, *, chaos: bool) -> list[QueuedMessage]:
+        now_s = self.clock.now_s
+        if queue.fifo:
+            waiting = queue.messages[: stage.batch_size]
+            visible = waiting if all(message.visible_at_s <= now_s for message in waiting) else []
+        else:
+            visible = [message for message in queue.messages if message.visible_at_s <= now_s]
+            if chaos:
+                self.random.shuffle(visible)
+        count = self.random.randint(1, stage.batch_size) if chaos else stage.batch_size
+        batch = visible[:count]
+        for message in batch:
+            message.receives += 1
+        return batch
+
+    def step(self) -> None:
+        """Let one thing happen."""
+        drawn = self.random.random()
+        if drawn < 0.65:
+            waiting = [queue for queue in self.aws.sqs.queues.values() if queue.messages]
+            if waiting:
+                self.deliver(self.random.choice(waiting))
+        elif drawn < 0.80:
+            self.upload()
+        else:
+            what, seconds = self.random.choice(
+                (
+                    (self.delete, 0.0),
+                    (self.flip, 0.0),
+                    (self.review, 0.0),
+                    (self.associate, 0.0),
+                    (self.erase, 0.0),
+                    (self.sweep, 0.0),
+                    (self.send_poison, 0.0),
+                    (lambda: None, 20.0),
+                    (lambda: None, 400.0),
+                )
+            )
+            what()
+            self.clock.advance(seconds)
+        self.clock.advance(self.random.random())
+
+    def sweep(self) -> None:
+        """The hourly task of the recognition function."""
+        with contextlib.suppress(Exception):
+            self.task(build.build_sweep, "recognize")
+
+    def settle(self) -> None:
+        """Let all faults end, and everything that waits come to its end. Raises :class:`Violation` if it does not."""
+        self.faults.active = False
+        for _ in range(3):
+            for queue in self.aws.sqs.queues.values():
+                # Operators move dead letters back once what killed them is mended.
+                for message in queue.dead:
+                    message.receives, message.visible_at_s = 0, 0.0
+                queue.messages += queue.dead
+                queue.dead = []
+            self._drain()
+            for erasure in self.erasures:
+                if erasure.receipt is None:
+                    self.try_erasure(erasure)
+            self.task(build.build_sweep, "recognize")
+        self._drain()
+
+    def _drain(self) -> None:
+        for _ in range(5_000):
+            queues = list(self.aws.sqs.queues.values())
+            if not any(queue.messages for queue in queues):
+                return
+            delivered = [self.deliver(queue, chaos=False) for queue in queues]
+            if not any(delivered):
+                soonest = min(message.visible_at_s for queue in queues for message in queue.messages)
+                self.clock.advance(max(0.0, soonest - self.clock.now_s) + 0.1)
+        raise Violation("something waits for ever", self.seed)
+
+    def _on_read(self, bucket: str, key: str, stored: Stored) -> None:
+        if bucket == self.settings.uploads_bucket and self.faults.unit in STAGES:
+            self._require_permit(key)
+
+    def _require_permit(self, key: str) -> None:
+        """Note a violation unless a document permits that is in force, or was so recently that it may be cached."""
+        # While AppConfig does not answer, the flags of the last answer hold until they are too old.
+        disturbed = self.faults.failed["appconfigdata"] > 0
+        poll_s = (self.settings.flags_max_age if disturbed else self.settings.flags_poll_interval) + 1.0
+        now_s = self.clock.now_s
+        history = self.aws.appconfig.history
+        recent = [
+            document
+            for (start_s, document), end_s in zip(
+                history, [moment for moment, _ in history[1:]] + [float("inf")], strict=True
+            )
+            if start_s <= now_s and end_s > now_s - poll_s
+        ]
+        tenant = key.split("/")[0]
+        permitted = any(not document["values"]["everybody"]["enabled"] for document in recent)
+        if not permitted or tenant == "springfield-police":
+            self.violations.append(f"{self.faults.unit} read pixels of {key} without a permit in force")
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Calls that belong to the test, not to the product: no faults."""
+        before, self.faults.active = self.faults.active, False
+        try:
+            yield
+        finally:
+            self.faults.active = before
+
+
+@contextlib.contextmanager
+def simulated_models() -> Iterator[None]:
+    """Put the stand-ins of :mod:`tests.simulation.people` in the place of the models."""
+    analyzer, embedder = people.SimulatedAnalyzer(), people.SimulatedEmbedder()
+    with (
+        mock.patch.object(build, "build_analyzer", lambda *_: analyzer),
+        mock.patch.object(build, "build_embedder", lambda *_: lambda: embedder),
+        mock.patch.object(build, "build_similarity_scale", lambda *_: lambda: people.SCALE),
+    ):
+        logging.getLogger("abeyance").setLevel(logging.CRITICAL)
+        yield
+
+
+@dataclass
+class Outcome:
+    """A seed's end."""
+
+    seed: int
+    deaths: int
+    flips: int
+    violations: list[str] = field(default_factory=list)
