@@ -8,14 +8,9 @@ import os
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.run import Coverage, run
-
-
-def _part(job: tuple[int, int, int, int]) -> tuple[list[tuple[int, list[str]]], Coverage]:
-    first, last, step, stop_at = job
-    failed, coverage = run(range(first, last, step), stop_at=stop_at)
-    return [(outcome.seed, outcome.violations) for outcome in failed], coverage
+from tests.simulation.run import Coverage, run_part
 
 
 def main() -> int:
@@ -35,15 +30,16 @@ def main() -> int:
     )
     began = time.perf_counter()
     jobs = [(first + n, last, given.workers, given.stop_at) for n in range(min(given.workers, last - first))]
-    with multiprocessing.get_context("spawn").Pool(len(jobs)) as pool:
-        parts = pool.map(_part, jobs)
-    failed = sorted(one for part, _ in parts for one in part)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
+        parts = list(pool.map(run_part, jobs))
+    failed = sorted((outcome for part, _ in parts for outcome in part), key=lambda outcome: outcome.seed)
     coverage = Coverage(
         sum((one.seen for _, one in parts), Counter()), sum((one.deaths for _, one in parts), Counter())
     )
-    for seed, violations in failed[:50]:
-        for violation in violations[:5]:
-            print(f"seed {seed}: {violation}")
+    for outcome in failed[:50]:
+        for violation in outcome.violations[:5]:
+            print(f"seed {outcome.seed}: {violation}")
     sites = sorted(coverage.seen, key=str)
     rare = [
         site for site in sites if min(coverage.deaths[site, "before"], coverage.deaths[site, "after"]) < 20

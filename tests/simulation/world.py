@@ -85,6 +85,8 @@ class Erasure:
     name: str
     asked_at_s: float
     face_ids: frozenset[str]
+    #: Those that there were at any attempt: the name may have come to mean more faces meanwhile.
+    attempted: set[str] = field(default_factory=set)
     receipt: Any = None
     done_at_s: float = 0.0
 
@@ -256,6 +258,9 @@ class World:
 
     def try_erasure(self, erasure: Erasure) -> None:
         """Ask once (again)."""
+        with self._quietly(), contextlib.suppress(ConsoleError):
+            subject = self.console().galleries.find(erasure.ref, erasure.named_by, erasure.name)
+            erasure.attempted |= {face.id for face in subject.faces}
         service = lambda: self.console().galleries  # noqa: E731
         try:
             ended, receipt = self.run(

@@ -78,6 +78,7 @@ class TableGallery:
         self.templates = faces.templates
         self.delete_faces = faces.delete
         self.delete_source = faces.delete_source
+        self.indexed_by = faces.indexed_by
         self.create_user = users.create
         self.delete_user = users.delete
         self.get_users = users.get

@@ -99,6 +99,12 @@ class FaceStore:
         self._snapshots.finish_erasures(ref)
         return tuple(face_id for step in written.results for face_id in step)
 
+    def indexed_by(self, ref: CollectionRef, source: SourceObject) -> tuple[str, ...]:
+        record = self._record(self._storage.meta(ref), source)
+        if record is None or record.gone or record.version != source.version:
+            return ()
+        return (*record.earlier, record.sequencer)
+
     def _plan_index(
         self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject | None
     ) -> tuple[list[Face], bool]:
@@ -135,9 +141,11 @@ class FaceStore:
         complete = placed == len(faces) and not left
         if source:
             late = is_later(record.sequencer, source.sequencer)
+            before = record.renewed(source.sequencer)
             state = SourceRecord(
                 version=source.version,
                 sequencer=record.sequencer if late else source.sequencer,
+                earlier=before.earlier if same else (),
                 faces=(*left, *ids[:placed]),
                 done=placed,
                 complete=complete,
@@ -164,7 +172,7 @@ class FaceStore:
                 found[face.id] = msgspec.structs.replace(face, external_image_id=new.external_image_id)
                 draft.add(Put(face_item(draft.meta.pk, found[face.id])))
             else:
-                again = msgspec.structs.replace(record, sequencer=source.sequencer)
+                again = record.renewed(source.sequencer)
                 draft.add(Put(again.item(draft.meta.pk, source)))
         return [found[i] for i in record.faces if i in found], more
 

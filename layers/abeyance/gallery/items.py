@@ -248,11 +248,17 @@ def user_of(ref: CollectionRef, item: Item) -> User:
     )
 
 
+#: Uploads of one version that a record names at most beside the latest.
+_EARLIER_UPLOADS = 20
+
+
 class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a source object."""
 
     version: str
     sequencer: str
+    #: The sequencers of earlier uploads of the same version that indexed it, or began to.
+    earlier: tuple[str, ...] = ()
     #: Deleted; kept for a while to refuse index events that come late.
     gone: bool = False
     #: Faces that are in the collection, or are still to be removed from it.
@@ -264,9 +270,16 @@ class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def item(self, pk: str, source: SourceObject, expires: int = 0) -> Item:
         """Return the item; it expires at that epoch second unless that is 0."""
-        flags = {"gone": int(self.gone), "complete": int(self.complete), "faces": list(self.faces)}
-        item = keyed(source_key(pk, source.bucket, source.key)) | msgspec.structs.asdict(self) | flags
+        flags = {"gone": int(self.gone), "complete": int(self.complete)}
+        lists = {"faces": list(self.faces), "earlier": list(self.earlier)}
+        item = keyed(source_key(pk, source.bucket, source.key)) | msgspec.structs.asdict(self) | flags | lists
         return item | ({TTL: expires} if expires else {})
+
+    def renewed(self, sequencer: str) -> SourceRecord:
+        """Return the record after another upload of the same version; the later one stands for it."""
+        first, last = sorted((self.sequencer, sequencer), key=sequencer_order)
+        known = (*self.earlier, first) if first != last else self.earlier
+        return msgspec.structs.replace(self, sequencer=last, earlier=known[-_EARLIER_UPLOADS:])
 
     @classmethod
     def of(cls, item: Item) -> SourceRecord:

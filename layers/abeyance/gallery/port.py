@@ -180,6 +180,13 @@ class Gallery(Feed, Protocol):
         """
         ...
 
+    def indexed_by(self, ref: CollectionRef, source: SourceObject) -> tuple[str, ...]:
+        """Return the sequencers of the uploads that indexed this version of the object, or began to.
+
+        Empty if another version or none is indexed.
+        """
+        ...
+
     def create_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
         """Create a user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
         ...

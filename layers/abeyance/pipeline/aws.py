@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,10 +44,11 @@ class S3Objects:
     def delete(self, bucket: str, key: str) -> None:
         self._s3.delete_object(Bucket=bucket, Key=key)
 
-    def delete_all(self, bucket: str, prefix: str) -> None:
+    def delete_all(self, bucket: str, prefix: str, keep: Collection[str] = ()) -> None:
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for found in page.get("Contents", []):
-                self.delete(bucket, found["Key"])
+                if found["Key"] not in keep:
+                    self.delete(bucket, found["Key"])
 
 
 def _version(upload: Upload) -> dict[str, str]:

@@ -206,7 +206,7 @@ class FacesDetected(Event, frozen=True, kw_only=True):
 
 
 class RecognitionHalted(Event, frozen=True, kw_only=True):
-    """The decision of a later stage denies the upload: a flag changed while the event waited. No template was made."""
+    """The decision of a later stage denies the upload: a flag changed while the event waited. No template is kept."""
 
     decision: Decision
 

@@ -41,6 +41,13 @@ class RecordedEvent(NamedTuple):
     is_new: bool
 
 
+class PublishedEvent(NamedTuple):
+    """An event that ended an upload, and whether the upload is still the latest on its key."""
+
+    event: Event
+    is_latest: bool
+
+
 class _Publication(NamedTuple):
     """The result to write for a recorded event; ``written`` and ``latest`` are identities of uploads on its key."""
 
@@ -93,12 +100,17 @@ class Outbox:
         (outcome,) = recorded
         return outcome.event
 
-    def record_outcomes(self, outcomes: Batch[Event | RecordedEvent]) -> Batch[Event]:
+    def record_outcomes(self, outcomes: Batch[Event | RecordedEvent]) -> Batch[PublishedEvent]:
         """Record, emit and publish a batch, in as few requests as it takes.
 
-        Returns the events that ended an upload after a later event had come on its key.
+        Returns the events that ended an upload.
         """
         return self._announce(outcomes.map(self._record))
+
+    def has_recorded(self, upload: Upload, kind: type[Event]) -> bool:
+        """Return True if the stage recorded an event of ``kind``, or if the records of the upload have expired."""
+        recorded = self._records.recorded(upload.identity)
+        return not recorded or isinstance(recorded.get(self._stage), kind)
 
     def delete_result(self, key: str) -> None:
         """Delete the result on an upload's key, if there is one."""
@@ -110,13 +122,14 @@ class Outbox:
         standing = self._records.record(self._stage, outcome)
         return RecordedEvent(standing, is_new=standing is outcome)
 
-    def _announce(self, recorded: Batch[RecordedEvent]) -> Batch[Event]:
+    def _announce(self, recorded: Batch[RecordedEvent]) -> Batch[PublishedEvent]:
         emitted = recorded.map_together(self._emit)
         final = emitted.filter(lambda outcome: isinstance(outcome.event, FINAL_EVENTS))
-        overtaken = self._publish(final.map(_Publication)).filter(
-            lambda result: result.latest != result.recorded.event.upload.identity
+        return self._publish(final.map(_Publication)).map(
+            lambda result: PublishedEvent(
+                result.recorded.event, result.latest == result.recorded.event.upload.identity
+            )
         )
-        return overtaken.map(lambda result: result.recorded.event)
 
     def _emit(self, recorded: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
         self._bus.emit([outcome.event for outcome in recorded])

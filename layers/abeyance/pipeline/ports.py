@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from abeyance.pipeline.events import Event, Upload
@@ -45,8 +45,8 @@ class ObjectStore(Heads, Protocol):
         """Delete the object; no error if there is none."""
         ...
 
-    def delete_all(self, bucket: str, prefix: str) -> None:
-        """Delete every object whose key begins with ``prefix``."""
+    def delete_all(self, bucket: str, prefix: str, keep: Collection[str] = ()) -> None:
+        """Delete every object whose key begins with ``prefix``, but for the keys in ``keep``."""
         ...
 
 

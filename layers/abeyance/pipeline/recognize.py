@@ -8,7 +8,7 @@ import io
 import itertools
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -24,12 +24,11 @@ from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
-from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected
+from abeyance.pipeline.outbox import Decide, Outbox, PublishedEvent, RecordedEvent, halted, rejected
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.upload_records import UploadState
 from abeyance.pipeline.uploads import chips_key
-from abeyance.vision.detector import MAX_FACES
 from abeyance.vision.similarity import SimilarityScale
 
 log = logging.getLogger("abeyance")
@@ -112,6 +111,7 @@ class Recognize:
         """
         decide = functools.cache(self._guard.decide)
         states = self._outbox.read_states(batch.map(Message.event), lambda event: event.upload)
+        replacing = {event.upload.identity for event, state in states if state.replaced}
         prepared = states.map(lambda pair: self._prepare(*pair, decide))
         outcomes: Batch[Event | RecordedEvent] = prepared.select(Event, RecordedEvent)
         embedded = self._embed(prepared.select(RecognitionJob))
@@ -119,7 +119,7 @@ class Recognize:
         searches = embedded.filter(lambda job: job.upload.action == "search")
         for group in searches.group_by(lambda job: (job.upload.tenant, job.upload.collection)):
             outcomes += self._search(group)
-        self._outbox.record_outcomes(outcomes).map(self._delete_leftovers)
+        self._outbox.record_outcomes(outcomes).map(lambda ended: self._clean_up(ended, replacing))
 
     def _prepare(
         self, event: Event, state: UploadState, decide: Decide
@@ -135,6 +135,8 @@ class Recognize:
             if isinstance(event, events.FacesDetected) and not state.latest:
                 # A deletion may have come, and deleted the chips, before they were there.
                 self._objects.delete(self._chips_bucket, event.chips)
+                if not recorded:
+                    self._delete_indexed(event.upload)
             return recorded
         if isinstance(event, events.UploadWithdrawn):
             return self._withdraw(event.upload)
@@ -146,12 +148,14 @@ class Recognize:
         upload = detected.upload
         decision = decide(upload.tenant, upload.action, detected.permitted.purpose)
         if not decision.permitted:
+            self._delete_unrecorded(upload)
             return halted(upload, decision)
         if upload.action == "analyze":
             return events.FacesAnalyzed.of(upload, decision=decision, faces=detected.faces)
         try:
             chips = self._objects.get(self._chips_bucket, detected.chips)
         except ObjectGone:
+            self._delete_unrecorded(upload)
             return _rejected(
                 upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
             )
@@ -317,12 +321,27 @@ class Recognize:
         self._objects.delete_all(self._chips_bucket, upload.folder)
         if upload.action != "index":
             return
-        ref = _collection(upload)
         with contextlib.suppress(CollectionNotFound):
-            if not self._gallery.get_faces(ref, [face_id(upload, row) for row in range(MAX_FACES)]):
+            if not self._is_indexing_recorded(upload):
                 self._gallery.delete_source(
-                    ref, SourceObject(upload.bucket, upload.key, "", upload.sequencer)
+                    _collection(upload), SourceObject(upload.bucket, upload.key, "", upload.sequencer)
                 )
+
+    def _delete_unrecorded(self, upload: Upload) -> None:
+        """Delete the photo's faces if no upload of it recorded that they are in the gallery.
+
+        A delivery that was cut off may have indexed them; the upload that is denied or rejected now leaves none.
+        """
+        if upload.action == "index":
+            with contextlib.suppress(CollectionNotFound):
+                if not self._is_indexing_recorded(upload):
+                    self._gallery.delete_source(_collection(upload), _source(upload))
+
+    def _is_indexing_recorded(self, upload: Upload) -> bool:
+        """Return True if the photo is in the gallery, and an upload of it recorded so."""
+        sequencers = self._gallery.indexed_by(_collection(upload), _source(upload))
+        uploads = [msgspec.structs.replace(upload, sequencer=sequencer) for sequencer in sequencers]
+        return any(self._outbox.has_recorded(one, events.FacesIndexed) for one in uploads)
 
     def _withdraw(self, upload: Upload) -> Event:
         deleted: tuple[str, ...] = ()
@@ -334,13 +353,42 @@ class Recognize:
             self._objects.delete_all(self._chips_bucket, upload.folder)
         return events.FacesDeleted.of(upload, count=len(deleted))
 
+    def _clean_up(self, ended: PublishedEvent, replacing: Set[str]) -> None:
+        event, upload = ended.event, ended.event.upload
+        if not ended.is_latest:
+            self._delete_leftovers(event)
+        elif upload.identity in replacing:
+            self._objects.delete_all(self._chips_bucket, upload.folder, keep=self._used_objects(event))
+
     def _delete_leftovers(self, event: Event) -> None:
         """Delete what an upload made after a later event had come, whose stages may have found nothing to delete."""
         upload = event.upload
         if isinstance(event, events.FacesIndexed):
-            self._gallery.delete_source(_collection(upload), _source(upload))
+            self._delete_indexed(upload)
         for key in (chips_key(upload), review_key(upload)):
             self._objects.delete(self._chips_bucket, key)
+
+    def _delete_indexed(self, upload: Upload) -> None:
+        """Delete the faces of the upload, unless a later one has them."""
+        if upload.action == "index":
+            with contextlib.suppress(CollectionNotFound):
+                self._gallery.delete_source(_collection(upload), _source(upload))
+
+    def _used_objects(self, event: Event) -> set[str]:
+        """Return the keys of the chips and candidates that the latest upload on its key needs."""
+        upload = event.upload
+        if not isinstance(event, events.FacesIndexed):
+            return {chips_key(upload), review_key(upload)}
+        try:
+            faces = self._gallery.get_faces(_collection(upload), [face.face_id for face in event.faces])
+        except CollectionNotFound:
+            return set()
+        # An earlier upload of the same photo may have indexed them; its chips are their pictures.
+        sources = [face.source for face in faces if face.source]
+        return {
+            chips_key(msgspec.structs.replace(upload, version=one.version, sequencer=one.sequencer))
+            for one in sources
+        }
 
 
 def face_id(upload: Upload, chip: int) -> str:

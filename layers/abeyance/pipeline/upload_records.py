@@ -6,7 +6,8 @@ takes the key; a redelivered message finds it.
 ========================  ==========================================================================
 ``object``                attributes
 ========================  ==========================================================================
-``<bucket>/<key>``        ``sequencer`` (padded, so that it sorts as text) and ``upload``, the latest's identity
+``<bucket>/<key>``        ``sequencer`` (padded, so that it sorts as text) and ``upload``, the latest's identity;
+                          ``replaced``: 1 if an earlier upload may have left something
 ``upload#<identity>``     ``stage_<name>`` for each stage that recorded an event: its detail-type and JSON
 ========================  ==========================================================================
 """
@@ -37,10 +38,13 @@ class UploadState(msgspec.Struct, frozen=True):
         True if no later event has come on its key.
     recorded
         Stage -> the event that it recorded.
+    replaced
+        True if an earlier upload had its key.
     """
 
     latest: bool
     recorded: Mapping[str, Event]
+    replaced: bool = False
 
 
 class UploadRecords:
@@ -61,20 +65,26 @@ class UploadRecords:
             TTL: self._expiry(),
         }
         not_later = ({KEY: None}, {"sequencer": Below(order)}, {"upload": upload.identity})
-        try:
-            self._table.transact([Put(item, expect=not_later)])
-        except Conflict as conflict:
-            if not any(conflict.failed):
-                raise
-            return False
-        return True
+        for operation in (Put(item, absent=True), Put(item | {"replaced": 1}, expect=not_later)):
+            try:
+                self._table.transact([operation])
+            except Conflict as conflict:
+                if not any(conflict.failed):
+                    raise
+            else:
+                return True
+        return False
 
     def read_states(self, uploads: Sequence[Upload]) -> list[UploadState]:
         """Return the state of each of at most fifty uploads, all from one read."""
         keys = [(_key_of(upload), _record_of(upload.identity)) for upload in uploads]
         found = self._table.get_many(key for pair in keys for key in pair)
         return [
-            UploadState(_latest(found.get(place)) == upload.identity, _events(found.get(record)))
+            UploadState(
+                _latest(found.get(place)) == upload.identity,
+                _events(found.get(record)),
+                "replaced" in found.get(place, ()),
+            )
             for upload, (place, record) in zip(uploads, keys, strict=True)
         ]
 

@@ -57,8 +57,8 @@ class World:
         """Record the outcomes of a batch; return the messages that failed, and the uploads that were overtaken."""
         own = [one.event if isinstance(one, RecordedEvent) else one for one in outcomes]
         batch = Batch(zip((Message(event.upload.key, 1, {}) for event in own), outcomes, strict=True))
-        overtaken = self.outbox.record_outcomes(batch)
-        return batch.failures, [event.upload for event in overtaken]
+        published = self.outbox.record_outcomes(batch)
+        return batch.failures, [ended.event.upload for ended in published if not ended.is_latest]
 
     def emit(self, emitted: Sequence[Event]) -> None:
         if self.bus_is_down:
