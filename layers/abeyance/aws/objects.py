@@ -46,7 +46,7 @@ _MESSAGES: Final = {
 
 #: S3's error code -> reason, and whether it may pass. The answer to a HEAD has no body, so its code is the HTTP
 #: status, and an expired credential looks there like a missing key of the customer's.
-_UNREADABLE: Final = {
+UNREADABLE: Final = {
     "InvalidObjectState": ("OBJECT_ARCHIVED", False),
     "InvalidRequest": ("OBJECT_ENCRYPTED", False),
     "400": ("OBJECT_ENCRYPTED", True),
@@ -61,9 +61,9 @@ _ARCHIVES: Final = ("GLACIER", "DEEP_ARCHIVE")
 
 def unreadable(code: str) -> ObjectUnreadable | None:
     """Return the exception for an error code of S3's GetObject or HeadObject, or None for any other fault."""
-    if code not in _UNREADABLE:
+    if code not in UNREADABLE:
         return None
-    reason, may_pass = _UNREADABLE[code]
+    reason, may_pass = UNREADABLE[code]
     return ObjectUnreadable(reason, may_pass=may_pass)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from abeyance.aws.objects import UNREADABLE
 from abeyance.ledger.admissible import check_body
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.pipeline import events
 from abeyance.pipeline.record import entry_body
 from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, parse_key, parse_notification
+from abeyance.vision.errors import RejectReason
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
 UPLOAD = events.Upload(
@@ -159,3 +162,13 @@ def test_a_key_gives_tenant_action_collection_and_name() -> None:
     assert (upload.tenant, upload.action, upload.collection) == ("acme", "search", "staff")
     assert external_image_id(upload) == "b_c.jpg"
     assert external_image_id(upload, "Zoë 1") == "Zo__1"
+
+
+def test_every_reason_of_a_rejection_is_documented() -> None:
+    page = (SCHEMAS / "README.md").read_text(encoding="utf-8")
+    source = "".join(
+        (Path(events.__file__).parent / f"{stage}.py").read_text(encoding="utf-8")
+        for stage in ("gate", "detect", "recognize")
+    )
+    used = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', source)) | {reason for reason, _ in UNREADABLE.values()}
+    assert {f"`{reason}`" for reason in used | set(RejectReason)} <= set(re.findall(r"`[A-Z_]+`", page))
