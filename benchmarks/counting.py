@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +13,8 @@ from abeyance.cost.demand import EVENT_PUT, TRANSACTED
 _KIB = 1024
 #: A stage, and whether it gets full batches.
 Key = tuple[str, bool]
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
-
+#: Hands an event to a stage.
+Invoke = Callable[[], dict[str, Any]]
 
 #: Counted beside the calls: units of DynamoDB.
 WRITTEN, READ = "write units", "read units"
@@ -32,16 +32,19 @@ class CallCounter:
         self._ledger_table = aws.settings.ledger_table
         self._current: Calls | None = None
         self._entries: list[float] = []
+        #: Of each invocation.
+        self.calls: dict[Key, list[Calls]] = defaultdict(list)
         self.event_bytes = 0
         for service in ("s3", "dynamodb", "events", "sqs"):
             emitter = client(service).meta.events
             emitter.register("provide-client-params", self._remember_parameters)
             emitter.register("after-call", self._count)
 
-    def run(self, calls: dict[Key, list[Calls]], key: Key, work: Handler, event: Any) -> Any:
+    def run(self, key: Key, invoke: Invoke) -> dict[str, Any]:
+        """Invoke a stage, and count its calls."""
         self._current = Calls()
-        answer = work(event)
-        calls.setdefault(key, []).append(self._current)
+        answer = invoke()
+        self.calls[key].append(self._current)
         self._current = None
         return answer
 

@@ -11,9 +11,10 @@ import json
 import logging
 import os
 import platform
-import statistics
 import tempfile
 import time
+import timeit
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from abeyance.cost.demand import Demand, StageDemand
 from abeyance.pipeline import topology
-from benchmarks.counting import READ, WRITTEN, CallCounter, Calls, Handler, Key, size_of
+from benchmarks.counting import READ, WRITTEN, CallCounter, Calls, Invoke, Key, size_of
 
 #: A tenant that may do everything, and its collection.
 _PREFIX = "acme/index/demand"
@@ -35,22 +37,28 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
 
     ``rounds`` times for the clock, and once more for the calls. Takes some 0.3 s a photo and round.
     """
+    times: dict[Key, list[float]] = defaultdict(list)
+
+    def timed(key: Key, invoke: Invoke) -> dict[str, Any]:
+        start = time.thread_time()
+        answer = invoke()
+        times[key].append(time.thread_time() - start)
+        return answer
+
     with _system() as (aws, stages):
-        times: dict[Key, list[float]] = {}
         for number in range(rounds):
             for full in (False, True):
-                _pass(aws, stages, photos, f"time-{number}-{full}", full, functools.partial(_timed, times))
-        calls: dict[Key, list[Calls]] = {}
+                _pass(aws, stages, photos, f"time-{number}-{full}", full, timed)
         counting = CallCounter(aws)
         for full in (False, True):
-            _pass(aws, stages, photos, f"count-{full}", full, functools.partial(counting.run, calls))
+            _pass(aws, stages, photos, f"count-{full}", full, counting.run)
         faces, left = _left(aws, len(photos) * 2 * (rounds + 1))
-        embed_ms = _embedding(photos)
+        embed_ms = _embedding_ms()
     software = f"{platform.machine()}, Python {platform.python_version()}"
     return Demand(
         measured=f"{datetime.now(UTC):%Y-%m-%d}, {len(photos)} photos, {rounds} rounds, {software}",
         faces=round(faces, 3),
-        stages={stage.name: _stage(stage, times, calls) for stage in topology.STAGES},
+        stages={stage.name: _stage(stage, times, counting.calls) for stage in topology.STAGES},
         embed_ms=round(embed_ms, 3),
         entry_units=round(counting.entry_units(), 3),
         left=left,
@@ -70,7 +78,7 @@ def _stage(
             invocation_ms=0, message_ms=0, invocation_calls={}, message_calls={}, write_units=0, read_units=0
         )
     # The fastest quarter: on a shared machine, slower runs were disturbed.
-    one, many = (1000 * _low(times[stage.name, full]) for full in (False, True))
+    one, many = (1000 * float(np.percentile(times[stage.name, full], 25)) for full in (False, True))
     single, whole = (_mean(calls[stage.name, full]) for full in (False, True))
     message = (many - one) / (size - 1) if size > 1 else one
     message = min(max(message, 0.0), one)
@@ -96,17 +104,6 @@ def _mean(found: Sequence[Calls]) -> dict[str, float]:
 
 def _tidy(counts: Mapping[str, float]) -> dict[str, float]:
     return {name: round(count, 2) for name, count in sorted(counts.items()) if count > 0.005}
-
-
-def _low(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=4, method="inclusive")[0] if len(values) > 1 else values[0]
-
-
-def _timed(times: dict[Key, list[float]], key: Key, work: Handler, event: Any) -> Any:
-    start = time.thread_time()
-    answer = work(event)
-    times.setdefault(key, []).append(time.thread_time() - start)
-    return answer
 
 
 class _LastError(logging.Handler):
@@ -171,7 +168,7 @@ def _pass(
     photos: Sequence[bytes],
     name: str,
     full: bool,
-    run: Callable[[Key, Handler, Any], Any],
+    run: Callable[[Key, Invoke], dict[str, Any]],
 ) -> None:
     """Upload ``photos`` and let each stage in turn work off its queue, in single messages or in full batches."""
     from abeyance.pipeline.batch import answer
@@ -180,26 +177,18 @@ def _pass(
     for number, photo in enumerate(photos):
         s3.put_object(Bucket=aws.settings.uploads_bucket, Key=f"{_PREFIX}/{name}-{number}.jpg", Body=photo)
     for stage in topology.STAGES:
-        work = functools.partial(answer, stage=stages[stage.name])
         url = sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
         size = stage.batch_size if full else 1
-        receive = {
-            "QueueUrl": url,
-            "MaxNumberOfMessages": size,
-            "AttributeNames": ["All"],
-            "WaitTimeSeconds": 0,
-        }
-        while messages := sqs.receive_message(**receive).get("Messages", []):
-            event = {
-                "Records": [
-                    {"messageId": one["MessageId"], "body": one["Body"], "attributes": one["Attributes"]}
-                    for one in messages
-                ]
-            }
+        receive = {"QueueUrl": url, "MaxNumberOfMessages": size, "AttributeNames": ["All"]}
+        while messages := sqs.receive_message(**receive, WaitTimeSeconds=0).get("Messages", []):
+            records = [
+                {"messageId": one["MessageId"], "body": one["Body"], "attributes": one["Attributes"]}
+                for one in messages
+            ]
+            invoke = functools.partial(answer, {"Records": records}, stages[stage.name])
             # An incomplete batch is not counted.
-            whole = len(messages) == size
-            failed = (run((stage.name, full), work, event) if whole else work(event))["batchItemFailures"]
-            if failed:
+            told = run((stage.name, full), invoke) if len(messages) == size else invoke()
+            if failed := told["batchItemFailures"]:
                 raise RuntimeError(f"{stage.name} failed on {len(failed)} messages: {_errors.text}")
             for one in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
@@ -208,37 +197,28 @@ def _pass(
 def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
     """Return the faces of a photo, and the bytes of its records in tables and buckets, its own not counted."""
     dynamodb, s3, settings = aws.client("dynamodb"), aws.client("s3"), aws.settings
+    items: dict[str, list[Any]] = {}
     left: dict[str, float] = {}
-    faces = 0
     for setting in ("uploads_table", "gallery_table", "ledger_table"):
-        total = 0
-        for page in dynamodb.get_paginator("scan").paginate(TableName=getattr(settings, setting)):
-            # DynamoDB counts a hundred bytes more for each stored item.
-            total += sum(size_of(item) + 100 for item in page["Items"])
-            if setting == "gallery_table":
-                faces += sum(item["sk"]["S"].startswith("F#") for item in page["Items"])
-        left[setting] = round(total / photos)
+        pages = dynamodb.get_paginator("scan").paginate(TableName=getattr(settings, setting))
+        items[setting] = [item for page in pages for item in page["Items"]]
+        # DynamoDB counts a hundred bytes more for each stored item.
+        left[setting] = round(sum(size_of(item) + 100 for item in items[setting]) / photos)
     for setting in ("chips_bucket", "results_bucket"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=getattr(settings, setting))
-        total = sum(one["Size"] for page in pages for one in page.get("Contents", []))
-        left[setting] = round(total / photos)
+        left[setting] = round(sum(one["Size"] for page in pages for one in page.get("Contents", [])) / photos)
+    faces = sum(item["sk"]["S"].startswith("F#") for item in items["gallery_table"])
     return faces / photos, left
 
 
-def _embedding(photos: Sequence[bytes]) -> float:
+def _embedding_ms() -> float:
     """Return the milliseconds of a face in the embedder, in batches of the stage."""
-    import numpy as np
-
     from abeyance.embedding.onnx import load_embedder
 
     embedder = load_embedder()
     chips = np.random.default_rng(9).integers(0, 256, (topology.RECOGNIZE.batch_size, 112, 112, 3), np.uint8)
     embedder.embed(chips)
-    seconds = []
-    for _ in range(3):
-        start = time.thread_time()
-        embedder.embed(chips)
-        seconds.append(time.thread_time() - start)
+    seconds = timeit.repeat(lambda: embedder.embed(chips), timer=time.thread_time, repeat=3, number=1)
     return 1000 * min(seconds) / len(chips)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -53,7 +53,7 @@ class Machine(msgspec.Struct, frozen=True):
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
-            packages={name: found for name in _PACKAGES if (found := _version(name))},
+            packages={name: version(name) for name in _PACKAGES},
             load=round(os.getloadavg()[0], 1),
         )
 
@@ -86,10 +86,3 @@ def graphics_name() -> str:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]  # noqa: S603
     except (OSError, subprocess.CalledProcessError, IndexError):
         return "GPU"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

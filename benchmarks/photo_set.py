@@ -103,8 +103,7 @@ def _heads() -> list[Image.Image]:
         middle = x + width / 2, y + height / 2
         left, top = round(middle[0] - half) + 400, round(middle[1] - half) + 400
         # Grey, not black, outside the portrait: cameras make no black edges.
-        frame = Image.new("RGB", (pixels.shape[1] + 800, pixels.shape[0] + 800), (120, 120, 120))
-        frame.paste(Image.fromarray(pixels), (400, 400))
+        frame = ImageOps.expand(Image.fromarray(pixels), 400, (120, 120, 120))
         heads.append(frame.crop((left, top, left + round(2 * half), top + round(2 * half))))
     return heads
 

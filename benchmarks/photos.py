@@ -156,21 +156,20 @@ def rates(
 
 def agreement(ours: Child, theirs: Child, photos: Sequence[Path]) -> str:
     """Describe how alike the templates of the same faces are."""
-    cosines, counts = [], [0, 0]
     asked: dict[str, Any] = {"photos": [str(path) for path in photos], "show": True}
-    for mine, other in zip(ours.ask(**asked)["faces"], theirs.ask(**asked)["faces"], strict=True):
-        counts[0] += len(mine)
-        counts[1] += len(other)
-        for box, template in mine:
-            if other:
-                _, nearest = min(other, key=lambda face: float(np.abs(np.subtract(face[0], box)).max()))
-                cosines.append(float(np.dot(template, nearest)))
-    if not cosines:
-        return f"faces found: {counts[0]} and {counts[1]}"
-    return (
-        f"faces found: {counts[0]} and {counts[1]}; cosine of their templates {min(cosines):.5f} at least, "
-        f"{float(np.median(cosines)):.5f} median"
+    found = [one.ask(**asked)["faces"] for one in (ours, theirs)]
+    cosines = []
+    for mine, other in zip(*found, strict=True):
+        for box, template in mine if other else ():
+            _, nearest = min(other, key=lambda face: float(np.abs(np.subtract(face[0], box)).max()))
+            cosines.append(float(np.dot(template, nearest)))
+    counts = " and ".join(str(sum(map(len, faces))) for faces in found)
+    alike = (
+        f"; cosine of their templates {min(cosines):.5f} at least, {float(np.median(cosines)):.5f} median"
+        if cosines
+        else ""
     )
+    return f"faces found: {counts}{alike}"
 
 
 def accuracy(label: str, process: Child, people: Mapping[str, Sequence[Path]]) -> str:
@@ -179,18 +178,15 @@ def accuracy(label: str, process: Child, people: Mapping[str, Sequence[Path]]) -
     paths = [str(path) for paths in people.values() for path in paths]
     found = process.ask(photos=paths, show=True, within=300)["faces"]
     largest = [max(faces, key=lambda face: face[0][2] * face[0][3])[1] if faces else None for faces in found]
-    mated: list[float] = []
-    strangers: list[float] = []
-    for (a, one_template), (b, other_template) in combinations(zip(owners, largest, strict=True), 2):
+    pairs: dict[bool, list[float]] = {True: [], False: []}
+    for (a, one), (b, other) in combinations(zip(owners, largest, strict=True), 2):
         # A photo in which no face is found is like no other, and so wrong in every mated pair.
-        near = -9.0
-        if one_template is not None and other_template is not None:
-            near = -float(np.linalg.norm(np.subtract(one_template, other_template)))
-        (mated if a == b else strangers).append(near)
-    right, pairs = best_accuracy(mated, strangers)
+        near = -9.0 if one is None or other is None else -float(np.linalg.norm(np.subtract(one, other)))
+        pairs[a == b].append(near)
+    right, count = best_accuracy(pairs[True], pairs[False])
     missed = sum(template is None for template in largest)
     return (
-        f"{label}: {100 * right:.1f} % of {pairs} pairs of {len(paths)} portraits of "
+        f"{label}: {100 * right:.1f} % of {count} pairs of {len(paths)} portraits of "
         f"{len(people)} people (CSU scrap shots, about 1920, as many pairs of strangers as of the same person) judged "
         f"rightly at its best threshold; no face found in {missed} of them."
     )
@@ -204,15 +200,12 @@ def best_accuracy(mated: Sequence[float], strangers: Sequence[float]) -> tuple[f
     mated, strangers
         Likeness of pairs; of the strangers, as many as there are mated pairs are taken, evenly.
     """
-    chosen = [strangers[i * len(strangers) // len(mated)] for i in range(len(mated))]
-    scores = np.concatenate([mated, chosen])
-    same = np.arange(len(scores)) < len(mated)
-    order = np.argsort(-scores, kind="stable")
-    # With the first k as the same person: rightly so those that are, and all strangers behind them.
-    right = np.concatenate([[0], np.cumsum(np.where(same[order], 1, -1))]) + len(chosen)
-    # A threshold cannot lie between equal scores.
-    ends = np.concatenate([[True], np.diff(scores[order]) != 0, [True]])
-    return float(right[ends].max()) / len(scores), len(scores)
+    same, pairs = np.asarray(mated), len(mated)
+    others = np.asarray(strangers)[np.arange(pairs) * len(strangers) // pairs]
+    right = max(
+        np.sum(same >= threshold) + np.sum(others < threshold) for threshold in (*same, *others, np.inf)
+    )
+    return float(right) / (2 * pairs), 2 * pairs
 
 
 _NOTES = (

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,6 @@ _MS = 1000
 
 
 @dataclass(slots=True)
-class _Round:
-    """All photos at once through the pipeline, then through the loop, then through the models alone on every core."""
-
-    #: Uploads a second, by the wall clock.
-    pipeline: float
-    loop: float
-    models: float
-    #: Seconds of processor a photo, by process.
-    processor: dict[str, float]
-    #: Requests to AWS a photo, the upload not counted.
-    requests: float
-
-
-@dataclass(slots=True)
 class _Setup:
     """A running system, and the loops that are measured beside it."""
 
@@ -58,7 +44,7 @@ class _Setup:
     #: One process for each core; the first of them is the loop.
     team: Sequence[Child]
     photos: Sequence[bytes]
-    asked: int = field(default=0)
+    asked: int = 0
 
     def count(self, environ: Mapping[str, Any]) -> bool:
         """Count a request, and leave it to the next handler."""
@@ -87,7 +73,12 @@ class _Setup:
         with ThreadPoolExecutor(len(self.team)) as pool:
             return list(pool.map(lambda one: one.ask(alone=True), self.team))
 
-    def round(self, number: int) -> _Round:
+    def round(self, number: int) -> dict[str, float]:
+        """Put all photos at once through the pipeline, then through the loop, then through the models on every core.
+
+        Returns uploads a second by the clock of ``pipeline``, ``loop`` and ``models``, seconds of processor a photo by
+        ``processor.<process>``, and ``requests`` to AWS a photo, the upload not counted.
+        """
         count = len(self.photos)
         pids = [worker.pid for poller in self.system.pollers.values() for worker in poller.workers]
         asked, stages, emulator = self.asked, sum(map(processor_seconds, pids)), time.process_time()
@@ -100,18 +91,16 @@ class _Setup:
         asked = self.asked - asked - count
         looped = self.team[0].ask(alone=False, round=number)
         models = self.alone()
-        return _Round(
-            pipeline=count / seconds,
-            loop=count / sum(looped["seconds"]),
-            models=sum(count / sum(one["seconds"]) for one in models),
-            processor={
-                "stages": stages / count,
-                "models": sum(one["processor"] for one in models) / count / len(models),
-                "loop": looped["processor"] / count,
-                "emulator": emulator / count,
-            },
-            requests=asked / count,
-        )
+        return {
+            "pipeline": count / seconds,
+            "loop": count / sum(looped["seconds"]),
+            "models": sum(count / sum(one["seconds"]) for one in models),
+            "processor.stages": stages / count,
+            "processor.models": sum(one["processor"] for one in models) / count / len(models),
+            "processor.loop": looped["processor"] / count,
+            "processor.emulator": emulator / count,
+            "requests": asked / count,
+        }
 
 
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
@@ -126,7 +115,12 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         system = open_.enter_context(LocalSystem())
         register(system, TENANTS)
         os.environ.update(environment(system.endpoint))
-        team = [open_.enter_context(_loop(system, folder, core)) for core in range(cores())]
+        # Chips: not the uploads bucket, whose objects the pipeline would take.
+        buckets = {"uploads": system.settings.chips_bucket, "results": system.settings.results_bucket}
+        team = [
+            open_.enter_context(start("pipeline_loop", first=core, ours=True, folder=str(folder), **buckets))
+            for core in range(cores())
+        ]
         setup = _Setup(system, team, photos)
         system.aws.router.mount(setup.count, _unreachable)
         for number, photo in enumerate(photos[:WARM_UP]):
@@ -144,95 +138,90 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         for number in range(rounds):
             progress(f"all at once, round {number + 1} of {rounds}")
             measured.append(setup.round(number))
-    pipeline = [one.pipeline for one in measured]
+    found = {name: [one[name] for one in measured] for name in measured[0]}
     loop, all_at_once = "a loop over boto3", "Uploads a second, all at once"
-    without = (
-        "The same models and the same emulator, one process: put, get, detect, embed, put. No queue, no decision, no "
-        "record, no ledger, no search: the difference is what these cost."
-    )
-    share = (
-        "Processor time a photo of the models alone, over that of the processes of gate, detect, recognize, review and "
-        "ledger together. AWS, here the emulator, is not counted."
-    )
-    processes = {
-        "stages": ("all our functions", ""),
-        "models": ("the models alone", ""),
-        "loop": ("the loop over boto3", ""),
-        "emulator": (
-            "the emulator of AWS",
-            "With the uploads and the pollers, which are threads of its process.",
+    comparisons = (
+        by_rate(
+            "pipeline.uploads.loop",
+            f"{all_at_once}, {cores()} cores",
+            found["pipeline"],
+            loop,
+            found["loop"],
+            note=_WITHOUT,
         ),
-    }
-    by_clock = by_rate(
-        "pipeline.uploads.models",
-        f"{all_at_once}, the emulator on the same cores",
-        pipeline,
-        "the models alone, on every core",
-        [one.models for one in measured],
-        aim=AIM,
-        note="By the wall clock.",
+        by_time(
+            "pipeline.latency.loop",
+            "Upload to result, one at a time",
+            waited,
+            loop,
+            looped,
+            scale=_MS,
+            note=_WITHOUT,
+        ),
+        by_rate(
+            "pipeline.uploads.models",
+            f"{all_at_once}, the emulator on the same cores",
+            found["pipeline"],
+            "the models alone, on every core",
+            found["models"],
+            aim=AIM,
+            note="By the wall clock.",
+        ),
     )
-    loops = [one.loop for one in measured]
-    one_by_one = "Upload to result, one at a time"
-    latencies_s = {
-        "pipeline.latency": ("warm", waited),
-        "pipeline.latency.p95": ("warm, 95th percentile", [float(np.percentile(waited, 95))]),
-        "pipeline.latency.overhead": ("less the models", [a - b for a, b in zip(waited, alone, strict=True)]),
+    times_s = {
+        "latency": ("Upload to result, warm", waited, ""),
+        "latency.p95": ("Upload to result, warm, 95th percentile", [float(np.percentile(waited, 95))], ""),
+        "latency.overhead": ("Upload to result, less the models", np.subtract(waited, alone).tolist(), ""),
     }
+    for name, (what, note) in _PROCESSES.items():
+        times_s[name] = f"Processor time a photo, {what}", found[name], note
+    figures = [
+        figure(f"pipeline.{key}", what, "ms", seconds, scale=_MS, note=note)
+        for key, (what, seconds, note) in times_s.items()
+    ]
+    shares = np.divide(found["processor.models"], found["processor.stages"]).tolist()
+    what = "The models' processor time, as a share of that of all our functions"
+    figures.append(figure("pipeline.share", what, "", shares, at_least=AIM, note=_SHARE))
+    what, note = (
+        "Requests to AWS a photo, all at once",
+        "Those of queues, which Lambda makes, are not counted.",
+    )
+    figures.append(figure("pipeline.requests", what, "", found["requests"], note=note))
     return BenchmarkPart(
         name="pipeline",
-        comparisons=(
-            by_rate(
-                "pipeline.uploads.loop",
-                f"{all_at_once}, {cores()} cores",
-                pipeline,
-                loop,
-                loops,
-                note=without,
-            ),
-            by_time("pipeline.latency.loop", one_by_one, waited, loop, looped, scale=_MS, note=without),
-            by_clock,
-        ),
-        figures=(
-            *(
-                figure(key, f"Upload to result, {what}", "ms", seconds, scale=_MS)
-                for key, (what, seconds) in latencies_s.items()
-            ),
-            figure(
-                "pipeline.share",
-                "The models' processor time, as a share of that of all our functions",
-                "",
-                [one.processor["models"] / one.processor["stages"] for one in measured],
-                at_least=AIM,
-                note=share,
-            ),
-            *(
-                figure(
-                    f"pipeline.processor.{name}",
-                    f"Processor time a photo, {what}",
-                    "ms",
-                    [one.processor[name] for one in measured],
-                    scale=_MS,
-                    note=note,
-                )
-                for name, (what, note) in processes.items()
-            ),
-            figure(
-                "pipeline.requests",
-                "Requests to AWS a photo, all at once",
-                "",
-                [one.requests for one in measured],
-                note="Those of queues, which Lambda makes, are not counted.",
-            ),
-        ),
+        comparisons=comparisons,
+        figures=tuple(figures),
         notes=(
             f"{count} sample photos, searched for in a gallery of {WARM_UP} faces; every upload is decided twice more "
             "on its way, and every decision is on the ledger.",
-            "AWS is moto, in one process on the same cores: it is no part of a deployment, takes as much of the "
-            "processor as the stages or more, and holds up what is measured by the wall clock.",
-            "The models alone are decoding, detection, alignment and embedding of the same photos, one process a core.",
+            *_NOTES,
         ),
     )
+
+
+_WITHOUT = (
+    "The same models and the same emulator, one process: put, get, detect, embed, put. No queue, no decision, no "
+    "record, no ledger, no search: the difference is what these cost."
+)
+_SHARE = (
+    "Processor time a photo of the models alone, over that of the processes of gate, detect, recognize, review and "
+    "ledger together. AWS, here the emulator, is not counted."
+)
+#: By key, with a note.
+_PROCESSES = {
+    "processor.stages": ("all our functions", ""),
+    "processor.models": ("the models alone", ""),
+    "processor.loop": ("the loop over boto3", ""),
+    "processor.emulator": (
+        "the emulator of AWS",
+        "With the uploads and the pollers, which are threads of its process.",
+    ),
+}
+_NOTES = (
+    "AWS is moto, in one process on the same cores: it is no part of a deployment, takes as much of the processor as "
+    "the stages or more, and holds up what is measured by the wall clock.",
+    "The models alone are decoding, detection, alignment and embedding of the same photos, one process a core.",
+)
 
 
 def sample_photos(count: int) -> list[bytes]:
@@ -242,19 +231,6 @@ def sample_photos(count: int) -> list[bytes]:
     scraps = [p for n, p in sorted(fetch_samples("csu-scrapshots").items()) if n.endswith(".pgm")]
     bodies = [path.read_bytes() for path in portraits if "partial" not in path.name]
     return (bodies + [as_png(path) for path in scraps])[:count]
-
-
-def _loop(system: LocalSystem, folder: Path, core: int) -> Child:
-    settings = system.settings
-    return start(
-        "pipeline_loop",
-        first=core,
-        ours=True,
-        folder=str(folder),
-        # Beside the uploads bucket, whose objects the pipeline would take.
-        uploads=settings.chips_bucket,
-        results=settings.results_bucket,
-    )
 
 
 def _unreachable(*_: Any) -> Any:

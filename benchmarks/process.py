@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
-from collections import deque
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,22 +46,16 @@ class Child:
         answers: bool = True,
     ) -> None:
         self._name = name
+        # A file: an unread pipe would fill up and stop the process.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(  # noqa: S603 - commands of this package
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if answers else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             env={**os.environ, **(environment or {})},
             cwd=ROOT,
         )
-        self._last_lines: deque[str] = deque(maxlen=20)
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
-
-    @property
-    def pid(self) -> int:
-        """Number of the process."""
-        return self._process.pid
 
     def ask(self, *, within: float = 120.0, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
@@ -78,15 +72,10 @@ class Child:
         BenchmarkError
             If it died, reported an error, or took too long; the text ends with the last lines of its error output.
         """
-        process, late = self._process, threading.Event()
+        process, begin = self._process, time.monotonic()
         assert process.stdin
         assert process.stdout
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(within, give_up)
+        timer = threading.Timer(within, process.kill)
         timer.start()
         try:
             process.stdin.write(msgspec.json.encode(request) + b"\n")
@@ -97,9 +86,9 @@ class Child:
         finally:
             timer.cancel()
         if not line:
-            code = process.wait()
+            code, late = process.wait(), time.monotonic() - begin >= within
             raise self.error(
-                f"did not answer within {within:g} s" if late.is_set() else f"ended with exit code {code}"
+                f"did not answer within {within:g} s" if late else f"ended with exit code {code}"
             )
         answer: dict[str, Any] = msgspec.json.decode(line)
         if "error" in answer:
@@ -113,16 +102,10 @@ class Child:
 
     def error(self, problem: str) -> BenchmarkError:
         """Make an error of the problem, with the last lines of the process' error output."""
-        if self._process.poll() is not None:
-            self._reader.join(5)
-        last = "".join(self._last_lines).strip()[-1000:]
+        file = self._errors.fileno()
+        # The offset is the child's as well, so it is left where it is.
+        last = os.pread(file, 1000, max(0, os.fstat(file).st_size - 1000)).decode(errors="replace").strip()
         return BenchmarkError(f"{self._name} {problem}" + (f": {last}" if last else ""))
-
-    def _read_errors(self) -> None:
-        # An unread pipe would fill up and stop the process.
-        if self._process.stderr:
-            with self._process.stderr as lines:
-                self._last_lines.extend(line.decode(errors="replace") for line in lines)
 
     def __enter__(self) -> Self:
         return self
@@ -130,15 +113,10 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join(5)
-        for pipe in (self._process.stdin, self._process.stdout):
-            # Input that was never sent is not worth an error.
-            with suppress(BrokenPipeError):
-                if pipe:
-                    pipe.close()
+        with self._errors:
+            self._process.terminate()
+            try:
+                self._process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.communicate()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from _serve import SETTINGS  # isort: skip
 import time
+import timeit
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from _search import COUNT, DIMENSION, TOP, Probes, probes, serve_search, templates
+from _search import COUNT, TOP, Probes, probes, serve_search, templates
 
 from abeyance.gallery import exact
 from abeyance.gallery.kernels import Float32, best_kernel
@@ -24,12 +25,9 @@ _AMONG = 40
 def _block() -> Block:
     ids = np.zeros((COUNT, 2), dtype=">u8")
     ids[:, 1] = np.arange(COUNT)
-    every = np.empty((COUNT, DIMENSION), dtype=np.float16)
-    start = 0
-    for chunk in templates():
-        every[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    return Block(TemplateKind.FACE, np.arange(1, COUNT + 1), ids.view(np.uint8), every)
+    return Block(
+        TemplateKind.FACE, np.arange(1, COUNT + 1), ids.view(np.uint8), np.concatenate([*templates()])
+    )
 
 
 _held = _block()
@@ -71,13 +69,11 @@ def _read(threads: int) -> float:
     """Return the seconds to read and add up as many bytes as a search reads, with so many threads."""
     size = sum(rows.rounded.nbytes for rows in _matrix.blocks)
     parts = np.array_split(np.ones(size // 8, dtype=np.int64), threads)
+    clock = time.perf_counter if threads > 1 else time.process_time
     with ThreadPoolExecutor(threads) as pool:
-        times = []
-        for _ in range(7):
-            start = time.perf_counter() if threads > 1 else time.process_time()
-            list(pool.map(np.add.reduce, parts))
-            times.append((time.perf_counter() if threads > 1 else time.process_time()) - start)
-    return min(times)
+        return min(
+            timeit.repeat(lambda: list(pool.map(np.add.reduce, parts)), timer=clock, repeat=7, number=1)
+        )
 
 
 serve_search(_search, _others)

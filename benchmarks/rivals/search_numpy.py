@@ -6,13 +6,9 @@ from _serve import SETTINGS as _SETTINGS  # isort: skip  # noqa: F401
 from typing import Any
 
 import numpy as np
-from _search import COUNT, DIMENSION, TOP, Probes, serve_search, templates
+from _search import TOP, Probes, serve_search, templates
 
-_every = np.empty((COUNT, DIMENSION), dtype=np.float32)
-_start = 0
-for _chunk in templates():
-    _every[_start : _start + len(_chunk)] = _chunk
-    _start += len(_chunk)
+_every = np.concatenate([chunk.astype(np.float32) for chunk in templates()])
 
 
 def _search(given: Probes, threads: int) -> Any:
