@@ -33,7 +33,8 @@ def rfc3339(moment: datetime, timespec: str = "milliseconds") -> str:
 
     Raises ``OverflowError`` for a moment that in UTC is in no year from 1 to 9999.
     """
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+    utc = moment.astimezone(UTC)
+    return f"{utc.date()}T{utc.time().isoformat(timespec)}Z"
 
 
 def timestamp() -> str:

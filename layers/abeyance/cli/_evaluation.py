@@ -217,28 +217,34 @@ def assignments(values: Sequence[str] | None, option: str, form: str) -> list[tu
 def emit(
     kind: str,
     result: msgspec.Struct,
-    content: StudyReport,
     output: OutputOptions,
     files: Mapping[str, Path | None] | None = None,
+    **values: Any,
 ) -> None:
     """Print the result, and write the HTML report if it was asked for.
 
     Parameters
     ----------
+    kind
+        Name of the result and of its report.
     files
         Files that the command wrote, by description.
+    values
+        Variables of the report's template beside the result.
     """
     from abeyance.evaluation.render import write_html
-    from abeyance.evaluation.report import envelope
+    from abeyance.evaluation.report import build_report, envelope
 
+    content = functools.partial(build_report, kind, found=result, **values)
     if output.html is not None:
         with exit_on_error():
-            written, numbers = write_html(content, kind, result, output.html, datetime.now(UTC))
+            written, numbers = write_html(content(), kind, result, output.html, datetime.now(UTC))
         _note(f"Report: {written}  Numbers: {numbers}")
     for description, path in (files or {}).items():
         if path is not None:
             _note(f"{description}: {path}")
-    report(envelope(kind, result), as_json=output.as_json, show=lambda: render_terminal(content))
+    with exit_on_error():
+        report(envelope(kind, result), as_json=output.as_json, show=lambda: render_terminal(content()))
 
 
 def render_terminal(content: StudyReport) -> None:

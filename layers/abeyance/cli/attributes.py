@@ -65,7 +65,7 @@ def evaluate(
     Example: [bold]abeyance attributes evaluate --data faces.csv --card docs/attributes-card.md[/]
     """
     from abeyance.evaluation import attribute_accuracy
-    from abeyance.evaluation.attribute_report import attribute_report
+    from abeyance.evaluation.report import build_report
 
     with exit_on_error():
         sets = _read(data, images)
@@ -80,7 +80,11 @@ def evaluate(
                 writer = csv.writer(file)
                 writer.writerow(["image", "gender", "age"])
                 writer.writerows(attribute_accuracy.predictions(outputs[0], entries))
-    report(found, as_json=as_json, show=lambda: render_terminal(attribute_report(found)))
+    report(
+        found,
+        as_json=as_json,
+        show=lambda: render_terminal(build_report("attributes", found=found, diagram="")),
+    )
 
 
 @app.command()
@@ -152,12 +156,13 @@ def _run_models(
 def _write(path: Path, found: AccuracyCard) -> None:
     import msgspec
 
-    from abeyance.evaluation.attribute_report import attribute_report, reliability_diagram
-    from abeyance.evaluation.plots import standalone
+    from abeyance.evaluation.plots import reliability, standalone
     from abeyance.evaluation.render import render_markdown
+    from abeyance.evaluation.report import build_report
 
     picture = path.with_suffix(".svg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_text(standalone(reliability_diagram(found)), encoding="utf-8")
+    picture.write_text(standalone(reliability(found)), encoding="utf-8")
     path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    path.write_text(render_markdown(attribute_report(found, picture.name)), encoding="utf-8")
+    page = build_report("attributes", found=found, diagram=picture.name)
+    path.write_text(render_markdown(page), encoding="utf-8")

@@ -92,7 +92,6 @@ def demographics(
     Example: [bold]abeyance audit demographics --strangers faces.csv --mated members.csv --html audit.html[/]
     """
     from abeyance.evaluation.audit import audit
-    from abeyance.evaluation.audit_reports import audit_report
     from abeyance.evaluation.datasets import read_photos
 
     names = dict(assignments(rename, "--rename", "PUBLISHED=NAME"))
@@ -115,7 +114,7 @@ def demographics(
                 min_errors=least_errors,
                 predictions=predicted,
             )
-    emit("audit", found, audit_report(found), output)
+    emit("audit", found, output)
     ratios = [one.max_over_min or 0.0 for at in found.thresholds for one in at.false_matches]
     if max_ratio and max(ratios, default=0.0) > max_ratio:
         fail(f"a group's false-match rate is more than {max_ratio:g} times another's", Exit.NO)
@@ -155,9 +154,8 @@ def legislators(
     The published tests (28 of 535 members of Congress in 2018, 26 of 120 legislators of California in 2019) are shown
     beside the result.
     """
-    from abeyance.evaluation.audit_reports import legislators_report
     from abeyance.evaluation.datasets import read_photos
-    from abeyance.evaluation.legislators import search_legislators
+    from abeyance.evaluation.legislators import MAX_SHOWN, search_legislators
 
     with exit_on_error():
         loaded = models.load(run)
@@ -176,7 +174,7 @@ def legislators(
             similarities=similarity or [],
         )
     faces = _face_pairs(found, officials, strangers, loaded) if pictures and output.html else []
-    emit("legislators", found, legislators_report(found, faces), output)
+    emit("legislators", found, output, face_pairs=faces, max_shown=MAX_SHOWN)
 
 
 def _face_pairs(

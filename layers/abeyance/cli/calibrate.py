@@ -65,7 +65,6 @@ def calibrate(
     import msgspec
     import numpy as np
 
-    from abeyance.evaluation.accuracy_reports import calibration_report
     from abeyance.evaluation.calibration import ANCHORS, block
     from abeyance.evaluation.calibration import calibrate as measure
     from abeyance.evaluation.datasets import read_photos
@@ -94,7 +93,7 @@ def calibrate(
             )
         if out is not None:
             out.write_bytes(msgspec.json.format(msgspec.json.encode(block(found, photos.name, by)), indent=2))
-    emit("calibration", found, calibration_report(found), output, {"Calibration block of the manifest": out})
+    emit("calibration", found, output, files={"Calibration block of the manifest": out})
 
 
 def _anchors(values: list[str]) -> dict[float, float]:

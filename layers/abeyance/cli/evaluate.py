@@ -61,7 +61,6 @@ def verification(
 
     Examples: [bold]--pairs lfw/pairs.csv[/], or [bold]--photos members.csv --strangers faces.csv[/].
     """
-    from abeyance.evaluation.accuracy_reports import verification_report
     from abeyance.evaluation.datasets import read_pairs, read_photos
     from abeyance.evaluation.study import verify_pairs, verify_photos
 
@@ -88,7 +87,7 @@ def verification(
                 strangers=loaded.read(strangers),
                 same_shot=same_shot,
             )
-    emit("verification", found, verification_report(found), output)
+    emit("verification", found, output)
     if found.accuracy and found.accuracy.mean < least_accuracy:
         fail(f"the accuracy is below {least_accuracy:g}", Exit.NO)
 
@@ -113,7 +112,6 @@ def identification(
     same_shot: SameShot = 0.95,
 ) -> None:
     """Search photos in a gallery: rank 1, and FNIR at fixed FPIRs."""
-    from abeyance.evaluation.accuracy_reports import identification_report
     from abeyance.evaluation.datasets import read_photos
     from abeyance.evaluation.study import identify_photos
 
@@ -127,7 +125,7 @@ def identification(
             unknown=loaded.read(unknown),
             same_shot=same_shot,
         )
-    emit("identification", found, identification_report(found), output)
+    emit("identification", found, output)
 
 
 @app.command()
@@ -143,7 +141,6 @@ def detection(
     overlap: Annotated[float, typer.Option(help="Least intersection over union.", min=0.05, max=1)] = 0.5,
 ) -> None:
     """Detect faces in labelled images: recall by size, and false positives."""
-    from abeyance.evaluation.accuracy_reports import detection_report
     from abeyance.evaluation.datasets import read_boxes
     from abeyance.evaluation.detection import detect_images
 
@@ -160,7 +157,7 @@ def detection(
                 overlap=overlap,
                 tick=tick,
             )
-    emit("detection", found, detection_report(found), output)
+    emit("detection", found, output)
 
 
 @app.command()
@@ -174,7 +171,6 @@ def throughput(
     workers: Annotated[int, typer.Option(help="Threads; 0 takes one for every core.", min=0, max=64)] = 0,
 ) -> None:
     """Time each step of a photo, without the cache."""
-    from abeyance.evaluation.accuracy_reports import throughput_report
     from abeyance.evaluation.datasets import read_photos
     from abeyance.evaluation.throughput import measure_throughput
 
@@ -183,4 +179,4 @@ def throughput(
         paths = read_photos(photos, images=images).paths[:count]
         with ticking("Timing", len(paths)) as tick:
             found = measure_throughput(paths, loaded.extractor, model=loaded.identity, tick=tick)
-    emit("throughput", found, throughput_report(found), output)
+    emit("throughput", found, output)

@@ -20,6 +20,7 @@ from abeyance.evaluation.pairs import PairScan
 
 #: A rate with fewer errors is uncertain by a factor of two or more, and gets no verdict.
 MIN_ERRORS = 10
+_MAX_READABLE = 16
 
 Verdict = Literal["differs", "no difference found", "too few"]
 
@@ -60,11 +61,6 @@ class Differential(msgspec.Struct, frozen=True, kw_only=True):
         """The attributes that make the groups, for headings."""
         return " x ".join(self.attributes)
 
-    @property
-    def by_rate(self) -> list[GroupRate]:
-        """The groups, the highest rate first."""
-        return sorted(self.groups, key=lambda row: -row.rate.value)
-
 
 class FmrMatrix(msgspec.Struct, frozen=True, kw_only=True):
     """FMR within (diagonal) and across groups; symmetric."""
@@ -73,6 +69,11 @@ class FmrMatrix(msgspec.Struct, frozen=True, kw_only=True):
     fmr: tuple[tuple[float | None, ...], ...]
     false_matches: tuple[tuple[int, ...], ...]
     pairs: tuple[tuple[int, ...], ...]
+
+    @property
+    def readable(self) -> bool:
+        """True if there are several groups, and few enough of them to read a plot."""
+        return 1 < len(self.groups) <= _MAX_READABLE
 
 
 class CombinedFairness(msgspec.Struct, frozen=True, kw_only=True):

@@ -78,6 +78,11 @@ class GroupShare(msgspec.Struct, frozen=True, kw_only=True):
     share_of_probes: float
     share_of_false_matches: float | None
 
+    @property
+    def white(self) -> bool:
+        """See :func:`is_white`."""
+        return is_white(self.group)
+
 
 class SearchAtThreshold(msgspec.Struct, frozen=True, kw_only=True):
     """The test at one threshold."""

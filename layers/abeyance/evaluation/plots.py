@@ -17,6 +17,8 @@ from abeyance.evaluation.errors import EvaluationError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from abeyance.evaluation.attribute_accuracy import AccuracyCard
+
 _INK, _SOFT, _ACCENT, _WARN = "#1c2127", "#5b6570", "#0b5c8a", "#b3452c"
 _plot_numbers = itertools.count(1)
 _SETTINGS: Any = {
@@ -64,6 +66,17 @@ def lines(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str
         if len(series) > 1:
             axes.legend(frameon=False)
         return finish()
+
+
+def reliability(card: AccuracyCard) -> str:
+    """Plot the accuracy of attributes over their confidence, with the diagonal."""
+    series: list[tuple[str, list[float], list[float]]] = [("perfect", [50, 100], [50, 100])]
+    for one in card.measured:
+        if one.calibration is not None and one.calibration.at_least_90 is not None:
+            steps = [step for step in one.calibration.steps if step.right.trials >= 10]
+            x = [100 * step.confidence for step in steps]
+            series.append((f"{one.attribute}, {one.data}", x, [100 * step.right.value for step in steps]))
+    return lines(series, "Confidence of the answer", "Right, %")
 
 
 def intervals(found: Differential, x: str) -> str:

@@ -1,24 +1,30 @@
-"""The report that every study fills once, and its numbers as text and as JSON.
+"""The report of a study, from its Markdown template, and its numbers as text and as JSON.
+
+A template, ``reports/<kind>.md.j2``, is Markdown. ``>`` begins a number to see first (``> value | meaning``), ``###`` a
+section with details, and ``---`` the lines of provenance (``name: value``). The line above a table is its caption, the
+lines below it are its note, and ``{{ plot(caption, function, ...) }}`` stands for a plot.
 
 :mod:`abeyance.evaluation.render` writes a report as HTML or Markdown; the command line prints it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from abeyance.evaluation.errors import EvaluationError
 from abeyance.evaluation.intervals import Rate
 
 #: Version of the JSON document of a result. A key keeps its meaning within a version.
 SCHEMA = 2
 _NO_BREAK_SPACE = "\u00a0"
 _THIN_SPACE = "\u202f"
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +35,6 @@ class ReportTable:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
-
-    @classmethod
-    def of(
-        cls,
-        caption: str,
-        records: Iterable[Record],
-        columns: Mapping[str, Callable[[Record], str]],
-        note: str = "",
-    ) -> ReportTable:
-        """Make a table with a row for each record.
-
-        Parameters
-        ----------
-        columns
-            Heading of each column: function that returns the cell of a record.
-        """
-        return cls(
-            caption, list(columns), [[cell(record) for cell in columns.values()] for record in records], note
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +80,104 @@ class StudyReport:
     sections: Sequence[Section] = ()
     #: (name, value): models, data and settings that the numbers come from.
     provenance: Sequence[tuple[str, str]] = ()
+
+
+def build_report(kind: str, face_pairs: Sequence[FacePair] = (), **values: Any) -> StudyReport:
+    """Fill the template of a study with its result, and read it.
+
+    Parameters
+    ----------
+    kind
+        Name of the template.
+    face_pairs
+        Faces to show in the last section.
+    values
+        Variables of the template; ``found`` is the result.
+
+    Raises
+    ------
+    EvaluationError
+        If jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
+    from abeyance.evaluation import plots
+
+    figures: dict[str, Plot] = {}
+
+    def plot(caption: str, draw: Callable[..., str], *data: Any) -> str:
+        name = f"![{caption}](plot-{len(figures)})"
+        figures[name] = Plot(caption, partial(draw, *data))
+        return name
+
+    environment = jinja2.Environment(  # noqa: S701  the text is escaped where it becomes HTML
+        loader=jinja2.PackageLoader("abeyance.evaluation", "reports"),
+        undefined=jinja2.StrictUndefined,
+        finalize=_inline,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": count,
+        "interval": interval,
+        "number": number,
+        "percent": percent,
+        "plain": "{:g}".format,
+        "scientific": scientific,
+    }
+    text = environment.get_template(f"{kind}.md.j2").render(plot=plot, plots=plots, **values)
+    body, _, provenance = text.partition("\n---\n")
+    head, *sections = re.split(r"^(?=###? )", body, flags=re.MULTILINE)
+    title, summary, *tiles = _blocks(head)
+    return StudyReport(
+        title.removeprefix("# "),
+        summary,
+        [_split(line[1:], "|") for block in tiles for line in block.split("\n")],
+        [_section(part, figures) for part in sections]
+        + ([Section("The false matches", face_pairs=face_pairs)] if face_pairs else []),
+        [_split(line, ":") for line in provenance.splitlines()],
+    )
+
+
+def _inline(value: Any) -> str:
+    """Return a value of a template as text that cannot be read as the end of a line or of a cell."""
+    return str(value).strip("\n").replace("\n", " ").replace("|", "¦")
+
+
+def _blocks(text: str) -> list[str]:
+    return [block.strip("\n") for block in re.split(r"\n{2,}", text) if block.strip()]
+
+
+def _split(line: str, separator: str) -> tuple[str, str]:
+    left, _, right = line.partition(separator)
+    return left.strip(), right.strip()
+
+
+def _section(text: str, figures: Mapping[str, Plot]) -> Section:
+    heading, *blocks = _blocks(text)
+    level, _, title = heading.partition(" ")
+    paragraphs, items, drawn, tables = [], [], [], []
+    for block in blocks:
+        if block in figures:
+            drawn.append(figures[block])
+        elif block.startswith("- "):
+            items += block[2:].split("\n- ")
+        elif "\n|---|" in block:
+            tables.append(_table(block))
+        else:
+            paragraphs.append(block)
+    return Section(title, paragraphs, items, drawn, tables, detail=level == "###")
+
+
+def _table(block: str) -> ReportTable:
+    columns, _, *rows = (
+        [cell.strip() for cell in line[1:-1].split("|")] for line in block.split("\n") if line.startswith("|")
+    )
+    return ReportTable(
+        block.partition("|")[0].strip("*\n"), columns, rows, block.rpartition("|")[2].strip("\n")
+    )
 
 
 def envelope(kind: str, result: msgspec.Struct) -> dict[str, Any]:

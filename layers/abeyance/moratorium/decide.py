@@ -135,16 +135,6 @@ class Decision(Struct, frozen=True, kw_only=True):
         return self.outcome == "permit"
 
 
-class _Ruling(Struct, gc=False):
-    """The clause that applies to a well-formed request, and the flags' part in it."""
-
-    clause: Clause
-    reason: str
-    parts: tuple[FlagPart, ...] = ()
-    min_similarity: float | None = None
-    human_review: int = 0
-
-
 def decide(request: Request, flags: FlagSet | Any, as_of: datetime) -> Decision:
     """Decide one request.
 
@@ -213,7 +203,7 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         return denied(Fault.TIME_INVALID, "The moment to decide for must name its time zone.", request)
     try:
         moment = as_of.astimezone(UTC)
-        moment_text = instant_text(moment)
+        as_of_text = instant_text(moment)
     except Exception:  # noqa: BLE001  a tzinfo may do anything
         return denied(Fault.TIME_INVALID, "The moment to decide for is not a moment.", request)
     if moment >= NEVER:
@@ -224,15 +214,19 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         flags = parse(flags)
 
     tenant = request.tenant
+    parts: tuple[FlagPart, ...] = ()
+    min_similarity, human_review = None, 0
     if tenant is None:
-        ruling = _Ruling(Clause.UNKNOWN_TENANT, "This tenant is not registered.")
+        clause, reason = Clause.UNKNOWN_TENANT, "This tenant is not registered."
+    elif (refusal := _unregistered(request, tenant)) is not None:
+        clause, reason = refusal
     else:
-        ruling = _unregistered(request, tenant) or _weigh(request, tenant, flags, moment)
+        clause, reason, parts, min_similarity, human_review = _weigh(request, tenant, flags, moment)
     return Decision(
-        outcome="permit" if ruling.clause in _PERMITTING else "deny",
-        clause=ruling.clause,
-        reason=ruling.reason,
-        flags=ruling.parts,
+        outcome="permit" if clause in _PERMITTING else "deny",
+        clause=clause,
+        reason=reason,
+        flags=parts,
         document_version=flags.version,
         digest=flags.digest,
         tenant=request.tenant_id,
@@ -241,10 +235,10 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         sector=tenant.sector if tenant is not None else "",
         jurisdiction=tenant.jurisdiction if tenant is not None else "",
         place=request.jurisdiction or "",
-        as_of=moment_text,
+        as_of=as_of_text,
         registration=None if tenant is None else _registration(tenant),
-        min_similarity=ruling.min_similarity,
-        human_review=ruling.human_review,
+        min_similarity=min_similarity,
+        human_review=human_review,
     )
 
 
@@ -260,24 +254,24 @@ def _well_formed(request: Request) -> bool:
     )
 
 
-def _unregistered(request: Request, tenant: Tenant) -> _Ruling | None:
-    """Return the denial of a request that goes beyond the tenant's registration."""
+def _unregistered(request: Request, tenant: Tenant) -> tuple[Clause, str] | None:
+    """Return the clause and the reason that deny a request beyond the tenant's registration."""
     if tenant.status != "active":
-        return _Ruling(Clause.SUSPENDED_TENANT, "This tenant is suspended.")
+        return Clause.SUSPENDED_TENANT, "This tenant is suspended."
     if request.action not in tenant.actions:
-        reason = f"This tenant is not registered for the action {request.action}."
-        return _Ruling(Clause.ACTION_NOT_REGISTERED, reason)
+        return Clause.ACTION_NOT_REGISTERED, f"This tenant is not registered for the action {request.action}."
     if request.purpose not in tenant.purposes:
         reason = f"This tenant is not registered for the purpose {request.purpose}."
-        return _Ruling(Clause.PURPOSE_NOT_REGISTERED, reason)
+        return Clause.PURPOSE_NOT_REGISTERED, reason
     if request.jurisdiction is not None and not within(request.jurisdiction, tenant.jurisdiction):
-        reason = f"This tenant is registered in {tenant.jurisdiction} only."
-        return _Ruling(Clause.PLACE_NOT_REGISTERED, reason)
+        return Clause.PLACE_NOT_REGISTERED, f"This tenant is registered in {tenant.jurisdiction} only."
     return None
 
 
-def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -> _Ruling:
-    """Return the ruling of the flags in force over a registered request."""
+def _weigh(
+    request: Request, tenant: Tenant, flags: FlagSet, moment: datetime
+) -> tuple[Clause, str, tuple[FlagPart, ...], float | None, int]:
+    """Return clause, reason, the flags' parts and the restrictions of a registered request."""
     parts: list[FlagPart] = []
     halt: FlagPart | None = None
     similarities: list[float] = []
@@ -286,30 +280,32 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
     for flag in flags.binding(request.action, tenant.sector, tenant.jurisdiction):
         if not flag.starts <= moment < flag.until:
             continue
-        part = flag.part(tenant.id, request.purpose, moment)
-        parts.append(part)
-        if part is flag.exempting:
+        if request.purpose in flag.exempt_purposes and flag.exempts(tenant.id, request.purpose, moment):
+            parts.append(flag.exempting)
             continue
+        part = flag.binding
         if flag.effect is Effect.RESTRICT:
             restricted = True
             human_review = max(human_review, flag.human_review)
             if flag.min_similarity is not None:
                 similarities.append(flag.min_similarity)
-        elif halt is None:
-            halt = part
+        else:
+            if flag.ends is not None and flag.ends <= moment:
+                part = flag.holding
+            halt = halt or part
+        parts.append(part)
 
     if halt is not None:
         clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
-        return _Ruling(clause, halt.reason, tuple(parts))
+        return clause, halt.reason, tuple(parts), None, 0
     if restricted:
         min_similarity = max(similarities, default=None)
         reason = "Permitted under restrictions: " + " and ".join(_terms(min_similarity, human_review)) + "."
-        return _Ruling(Clause.RESTRICTED, reason, tuple(parts), min_similarity, human_review)
+        return Clause.RESTRICTED, reason, tuple(parts), min_similarity, human_review
     if parts:
-        return _Ruling(
-            Clause.EXEMPTED, "Permitted: exempt from the moratorium for this purpose.", tuple(parts)
-        )
-    return _Ruling(Clause.PERMITTED, "Permitted: registered, and no moratorium binds.")
+        reason = "Permitted: exempt from the moratorium for this purpose."
+        return Clause.EXEMPTED, reason, tuple(parts), None, 0
+    return Clause.PERMITTED, "Permitted: registered, and no moratorium binds.", (), None, 0
 
 
 def _terms(min_similarity: float | None, human_review: int) -> list[str]:

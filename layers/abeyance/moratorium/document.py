@@ -133,13 +133,6 @@ class Flag:
         """Return whether the flag binds at ``as_of`` (aware): in [starts, ends), or past ``ends`` and held."""
         return self.starts <= as_of < self.until
 
-    def part(self, tenant_id: str, purpose: str, as_of: datetime) -> FlagPart:
-        """Return the flag's part in a decision at a moment at which it binds."""
-        if self.exempt_purposes and self.exempts(tenant_id, purpose, as_of):
-            return self.exempting
-        held = self.ends is not None and self.ends <= as_of and self.effect is Effect.HALT
-        return self.holding if held else self.binding
-
     def exempts(self, tenant_id: str, purpose: str, as_of: datetime) -> bool:
         """Return whether this flag's own exemption covers a tenant and purpose at ``as_of``."""
         return (

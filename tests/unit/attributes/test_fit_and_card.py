@@ -12,10 +12,10 @@ import pytest
 from abeyance.evaluation import attribute_fit as fit
 from abeyance.evaluation.attribute_accuracy import AccuracyCard, measure_attributes, predictions
 from abeyance.evaluation.attribute_outputs import AttributeOutputs, age_bounds
-from abeyance.evaluation.attribute_report import attribute_report
 from abeyance.evaluation.datasets import LabelledPhoto, PhotoSet
 from abeyance.evaluation.errors import DataInvalid, TooFew
 from abeyance.evaluation.render import render_markdown
+from abeyance.evaluation.report import build_report
 from abeyance.vision.models.manifest import Confidence, Manifest, ModelRole
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
@@ -164,7 +164,7 @@ def test_photos_without_a_face_are_counted_and_left_out_of_rates() -> None:
 def test_the_page_has_all_measurements() -> None:
     outputs = made(2000)
     found = measure_attributes([outputs], ENTRIES)
-    page = render_markdown(attribute_report(found, "card.svg"))
+    page = render_markdown(build_report("attributes", found=found, diagram="card.svg"))
     for text in (
         "must not be used",
         "Article 5",
