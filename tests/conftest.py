@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from abeyance.aws import clients
+
 # An example may take as long as a busy machine makes it take.
 settings.register_profile("abeyance", deadline=None)
 settings.load_profile("abeyance")
@@ -20,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder of photos to measure on; tests that need it skip without",
     )
     parser.addoption("--uploads", type=int, default=60, help="photos of the crash test; 500 for the full one")
+
+
+@pytest.fixture(autouse=True)
+def _clients_of_this_test() -> None:
+    """Forget the process's AWS clients: each test has an AWS of its own."""
+    clients.client.cache_clear()
+    clients._session.cache_clear()
 
 
 @pytest.fixture(scope="session")

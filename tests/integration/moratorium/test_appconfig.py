@@ -186,7 +186,7 @@ def test_the_validator_refuses(handler, appconfig: AppConfig, document: Any, mes
 def test_the_validators_content_has_one_spelling(handler, appconfig: AppConfig) -> None:
     deploy(appconfig, HALT)
     raw = json.dumps(TIGHTER).encode()
-    raw += b" " * (1 - len(raw) % 3)
+    raw += b" " * ((1 - len(raw)) % 3)
     text = base64.b64encode(raw).decode()
     assert text.endswith("==")
     module = handler.module
