@@ -22,7 +22,12 @@ _DIGEST_KEY = re.compile(r"/key-sha256-[0-9a-f]{64}\Z")
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
-_NOT_EXTERNAL_IMAGE_ID = re.compile(r"[^a-zA-Z0-9_.\-:]")
+#: Amazon Rekognition's pattern of an ExternalImageId.
+_EXTERNAL_IMAGE_ID = re.compile(r"[a-zA-Z0-9_.\-:]{1,255}")
+#: Bytes that an escaped name keeps.
+_KEPT = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+#: Prefixes of escaped names and of digests.
+_ESCAPED, _DIGEST = "utf8:", "sha256:"
 
 
 class KeyNotUnderstood(ValueError):
@@ -83,9 +88,25 @@ def parse_key(upload: Upload) -> Upload:
 
 
 def external_image_id(upload: Upload, given: str = "") -> str:
-    """Return the name of the photo's faces: as given, else the file's name, in Rekognition's alphabet."""
-    name = given or upload.key.rsplit("/", 1)[-1]
-    return _NOT_EXTERNAL_IMAGE_ID.sub("_", name)[:255]
+    """Return the name of the photo's faces, as given, else the file's name; see :func:`name_id`."""
+    return name_id(given or upload.key.rsplit("/", 1)[-1])
+
+
+def name_id(name: str) -> str:
+    """Return a name in Rekognition's alphabet of external image ids (1 to 255 of ``a-zA-Z0-9_.-:``).
+
+    Two names never become one id. A name in that alphabet stays. Any other is escaped: ``utf8:``, then its UTF-8 bytes,
+    ``:`` and two hexadecimal digits for each that is no letter, digit, ``_``, ``.`` or ``-``. If that exceeds 255
+    characters, the id is ``sha256:`` and the name's SHA-256. A name that begins like an escaped one is escaped itself.
+    No name is no id.
+    """
+    if not name or (_EXTERNAL_IMAGE_ID.fullmatch(name) and not name.startswith((_ESCAPED, _DIGEST))):
+        return name
+    body = name.encode(errors="surrogatepass")
+    escaped = _ESCAPED + "".join(chr(byte) if byte in _KEPT else f":{byte:02X}" for byte in body)
+    if len(escaped) <= 255:
+        return escaped
+    return _DIGEST + hashlib.sha256(body).hexdigest()
 
 
 def chips_key(upload: Upload) -> str:

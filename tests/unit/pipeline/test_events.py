@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from abeyance.aws.objects import UNREADABLE
@@ -15,7 +17,13 @@ from abeyance.ledger.admissible import check_body
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.pipeline import events
 from abeyance.pipeline.record import entry_body
-from abeyance.pipeline.uploads import KeyNotUnderstood, external_image_id, parse_key, parse_notification
+from abeyance.pipeline.uploads import (
+    KeyNotUnderstood,
+    external_image_id,
+    name_id,
+    parse_key,
+    parse_notification,
+)
 from abeyance.vision.errors import RejectReason
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "events"
@@ -160,8 +168,43 @@ def test_a_key_gives_tenant_action_collection_and_name() -> None:
         ).upload
     )
     assert (upload.tenant, upload.action, upload.collection) == ("acme", "search", "staff")
-    assert external_image_id(upload) == "b_c.jpg"
-    assert external_image_id(upload, "Zoë 1") == "Zo__1"
+    assert external_image_id(upload) == "utf8:b:20c.jpg"
+    assert external_image_id(upload, "Zoë 1") == "utf8:Zo:C3:AB:201"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "A:b_c-1.jpg", "x" * 255])
+def test_a_name_that_rekognition_allows_stays(name: str) -> None:
+    assert name_id(name) == name
+
+
+LIKE_NAMES = st.one_of(
+    st.text(min_size=1, max_size=300),
+    st.text("aM:_. üö张/%", min_size=1, max_size=12),
+    st.text("aö", min_size=1, max_size=6).map(name_id),
+    st.text("ab", min_size=1, max_size=4).map(lambda text: f"sha256:{text}"),
+)
+
+
+@given(LIKE_NAMES, LIKE_NAMES)
+def test_two_names_never_become_one(one: str, other: str) -> None:
+    for name in (one, other):
+        assert re.fullmatch(r"[a-zA-Z0-9_.\-:]{1,255}", name_id(name))
+    assert (name_id(one) == name_id(other)) == (one == other)
+
+
+def test_the_names_that_used_to_collide_are_different() -> None:
+    names = [
+        "张伟.jpg",
+        "王芳.jpg",
+        "__.jpg",
+        "Müller.jpg",
+        "Möller.jpg",
+        "a" * 256,
+        "a" * 257,
+        "utf8:a",
+        "utf8:utf8:a",
+    ]
+    assert len({name_id(name) for name in names}) == len(names)
 
 
 def test_every_reason_of_a_rejection_is_documented() -> None:
