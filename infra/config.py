@@ -32,8 +32,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention_days: int = 30
     #: Days to keep the photos themselves; 0: until somebody deletes them.
     photo_days: int = 0
-    #: Days for which the bus can be replayed, and days to keep logs.
+    #: Days for which the bus can be replayed, for which tables can be restored (1 to 35), and days to keep logs. What
+    #: was erased outlives its erasure in backups and archive for as long.
     archive_days: int = 30
+    recovery_days: int = 35
     log_days: int = 90
     #: Days for which nobody can delete a checkpoint of the ledger.
     ledger_lock_days: int = 365
@@ -63,6 +65,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if self.emulator and not self.models_directory:
             raise ValueError("emulator=true needs models_directory=<folder of converted models>")
+        if not 1 <= self.recovery_days <= 35:
+            raise ValueError("recovery_days is 1 to 35")
         if bool(self.console_issuer) != bool(self.console_client_id):
             raise ValueError("console_issuer and console_client_id are given together")
         if self.console_client_secret and not self.console_issuer:

@@ -36,7 +36,7 @@ _PLATFORM = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28
 _DECISION_ROOMS = ("aws", "moratorium", "ledger", "pipeline", "deployment")
 _ROOMS = {
     "decide": _DECISION_ROOMS,
-    "abeyance": (*_DECISION_ROOMS, "vision", "embedding", "gallery", "rekognition", "console"),
+    "abeyance": (*_DECISION_ROOMS, "vision", "embedding", "gallery", "rekognition", "erasure", "console"),
 }
 
 

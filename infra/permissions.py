@@ -154,10 +154,11 @@ def _console(resources: Resources) -> Statements:
     yield from _read_objects(resources, "uploads_bucket")
     yield from _read_objects(resources, "chips_bucket")
     yield from _put_objects(resources, "chips_bucket")
-    yield from _items(resources, "uploads_table", *_RECORD)
+    yield from _items(resources, "uploads_table", *_RECORD, "Scan")
     yield from _replace_objects(resources, "results_bucket")
     yield _emit(resources)
     # Erasing.
+    yield from _items(resources, "erasures_table", "GetItem", "BatchGetItem", "Query", *_WRITE)
     yield from _gallery_store(resources)
     # Moratoria: proposals are stored here and deployed by flags.
     yield from _items(resources, "proposals_table", "GetItem", "PutItem", "Scan")

@@ -127,7 +127,7 @@ class Tables(Construct):
                 encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED,
                 encryption_key=keys.by_name[key_of(table.setting)],
                 point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                    point_in_time_recovery_enabled=True
+                    point_in_time_recovery_enabled=True, recovery_period_in_days=config.recovery_days
                 ),
                 deletion_protection=removal is RemovalPolicy.RETAIN,
                 removal_policy=removal,

@@ -61,6 +61,9 @@ class FlowStack(Stack):
             detector_model=config.detector_model,
             embedder_model=config.embedder_model,
             retention_days=config.retention_days,
+            archive_days=config.archive_days,
+            recovery_days=config.recovery_days,
+            log_days=config.log_days,
             vector_index=config.index_name,
             exact_up_to=config.exact_up_to,
         )

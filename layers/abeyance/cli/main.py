@@ -10,6 +10,7 @@ from abeyance.cli import (
     calibrate,
     cost,
     demo,
+    erasures,
     evaluate,
     ledger,
     models,
@@ -33,6 +34,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(erasures.app, name="erasures")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("calibrate")(calibrate.calibrate)
 app.command("cost")(cost.cost)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from abeyance.embedding.npy import MEDIA_TYPE, BadBody, decode_chips, encode
 from abeyance.gallery.model import Face
+from abeyance.pipeline.chips import ChipStore, upload_of
 from abeyance.pipeline.events import Upload
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.recognize import face_id
+from abeyance.pipeline.uploads import chips_key
 
 if TYPE_CHECKING:
     from abeyance.vision.analysis import FaceAnalyzer
@@ -37,12 +38,12 @@ class Pictures:
 
     def __init__(self, objects: ObjectStore, chips_bucket: str, analyzer: FaceAnalyzer) -> None:
         self._objects = objects
-        self._bucket = chips_bucket
+        self._chips = ChipStore(objects, chips_bucket)
         self._analyzer = analyzer
 
     def probe(self, upload: Upload, chip: int) -> Chip | None:
         """Return one row of the upload's chips file, (112, 112, 3) uint8 RGB; None if it is gone."""
-        chips = self._chips(upload)
+        chips = self._chips.load(chips_key(upload))
         if chips is None or not 0 <= chip < len(chips):
             return None
         row: Chip = chips[chip]
@@ -53,37 +54,15 @@ class Pictures:
 
         A face that was indexed through the Rekognition API has no photo in the uploads bucket, and so no picture.
         """
-        if face.source is None:
+        if (upload := upload_of(face)) is None:
             return None
-        upload = _upload(face)
-        chips = self._chips(upload)
+        chips = self._chips.load(chips_key(upload))
         if chips is not None:
             for row in range(len(chips)):
                 if face_id(upload, row) == face.id:
                     kept: Chip = chips[row]
                     return kept
         return self._cut_again(upload, face)
-
-    def blank(self, face: Face) -> bool:
-        """Blank a face in the chips of its photo; return whether there was anything to blank."""
-        if face.source is None:
-            return False
-        upload = _upload(face)
-        chips = self._chips(upload)
-        rows = [] if chips is None else [n for n in range(len(chips)) if face_id(upload, n) == face.id]
-        if chips is None or not rows:
-            return False
-        chips = chips.copy()
-        chips[rows] = 0
-        self._objects.put(self._bucket, _chips_key(upload), encode(chips), MEDIA_TYPE)
-        return True
-
-    def _chips(self, upload: Upload) -> Chip | None:
-        try:
-            body = self._objects.get(self._bucket, _chips_key(upload))
-            return decode_chips(body, max_chips=10_000)
-        except (ObjectGone, BadBody):
-            return None
 
     def _cut_again(self, upload: Upload, face: Face) -> Chip | None:
         from abeyance.vision.boxes import iou
@@ -98,23 +77,6 @@ class Pictures:
         overlaps = iou(face.box, [one.relative_box for one in found])[0]
         best = int(np.argmax(overlaps))
         return found[best].chip if overlaps[best] >= SAME_BOX_IOU else None
-
-
-def _upload(face: Face) -> Upload:
-    assert face.source
-    source = face.source
-    return Upload(
-        bucket=source.bucket,
-        key=source.key,
-        version=source.version,
-        sequencer=source.sequencer,
-        tenant=face.collection.tenant,
-        collection=face.collection.name,
-    )
-
-
-def _chips_key(upload: Upload) -> str:
-    return f"{upload.folder}{upload.identity}.npy"
 
 
 def png(chip: Chip) -> bytes:

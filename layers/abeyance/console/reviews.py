@@ -188,25 +188,15 @@ class ReviewService:
     def candidates(self, upload: Upload, face_ids: Iterable[str]) -> list[Face]:
         """Return those of the faces that are still in the upload's collection."""
         try:
-            return self._gallery.get_faces(_collection(upload), sorted(face_ids))
+            return self._gallery.get_faces(_collection(upload), sorted(filter(None, face_ids)))
         except CollectionNotFound:
             return []
 
-    def forget(self, ref: CollectionRef, face_ids: Iterable[str]) -> int:
-        """Remove erased faces from every open review; return the number of comparisons that this ended."""
-        erased, ended = frozenset(face_ids), 0
-        for found in self._store.open_reviews(1000):
-            if (review := self._prepared(found)) is None or _collection(review.waiting.upload) != ref:
-                continue
-            for case in self._cases(review):
-                if case.face_id in erased and not case.void:
-                    self._change(
-                        review.identity, case.number, lambda case: msgspec.structs.replace(case, void=True)
-                    )
-                    ended += 1
-            self._remove_candidates(review.waiting.upload, erased)
-            self.close_if_complete(review.identity)
-        return ended
+    def forget(self, identity: str, numbers: Iterable[int]) -> None:
+        """End the comparisons of an erased person, and the review if no other is left."""
+        for number in numbers:
+            self._change(identity, number, Case.without_candidate)
+        self._try_to_close(identity)
 
     def close_if_complete(self, identity: str) -> str:
         """Close a review and record its result if all its cases are closed; return its outcome, "" if it stays open."""
@@ -222,7 +212,7 @@ class ReviewService:
         if matched is None or not cases:
             return self._close(review, NOTHING_TO_REVIEW)
         for case in cases:
-            for judgement in case.judgements:
+            for judgement in () if case.void else case.judgements:
                 self._ledger.put(self._record(review, case, judgement))
         decision = self._guard.decide(upload.tenant, upload.action, review.waiting.purpose)
         if decision.fault:  # The flags cannot be read now. That denies, but it is no reason to end a review.
@@ -280,17 +270,6 @@ class ReviewService:
         except ObjectGone:
             return None
         return msgspec.json.decode(body, type=FacesMatched)
-
-    def _remove_candidates(self, upload: Upload, erased: frozenset[str]) -> None:
-        matched = self._matched(upload)
-        if matched is None:
-            return
-        faces = tuple(
-            msgspec.structs.replace(face, matches=tuple(m for m in face.matches if m.face_id not in erased))
-            for face in matched.faces
-        )
-        body = msgspec.json.encode(msgspec.structs.replace(matched, faces=faces))
-        self._objects.put(self._bucket, review_key(upload), body, "application/json")
 
     def _close(self, review: Review, outcome: str) -> str:
         try:

@@ -48,7 +48,9 @@ from abeyance.deployment.settings import (
 )
 
 if TYPE_CHECKING:
+    from abeyance.console.reviews import ReviewService
     from abeyance.console.web.context import ConsoleServices
+    from abeyance.erasure.erase import Erasures
     from abeyance.moratorium.proposals import Proposals
     from abeyance.moratorium.publish import FlagPublisher
     from abeyance.pipeline.detect import Detect
@@ -253,32 +255,18 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
     from abeyance.console.ledger import LedgerService, VerificationStore
     from abeyance.console.pictures import Pictures
     from abeyance.console.policy import PolicyService
-    from abeyance.console.reviews import ReviewService
     from abeyance.console.web.context import ConsoleServices
     from abeyance.moratorium.delegate import DelegatedPublisher, invoke_function
     from abeyance.pipeline.aws import S3Objects
-    from abeyance.pipeline.review_store import ReviewStore
     from abeyance.vision.models.manifest import Manifest
 
     settings = settings or ConsoleSettings.from_environment()
-    sign_in, chips_bucket = settings.sign_in, settings.chips.chips_bucket
-    objects = S3Objects(clients("s3"))
-    gallery = build_gallery(settings.gallery, clients)
-    queue = build_ledger_queue(settings.recording, clients)
-    hide = build_pseudonyms(settings.pseudonyms, clients)
-    pictures = Pictures(objects, chips_bucket, build_analyzer(settings.detection))
-    reviews_table = DynamoTable(clients("dynamodb"), settings.reviews.reviews_table)
-    reviews = ReviewService(
-        ReviewStore(reviews_table),
-        objects,
-        chips_bucket,
-        gallery,
-        build_guard(settings.decisions, clients),
-        build_outbox("review", settings.outcomes, clients),
-        queue,
-        hide,
-        time.time,
+    sign_in = settings.sign_in
+    pictures = Pictures(
+        S3Objects(clients("s3")), settings.chips.chips_bucket, build_analyzer(settings.detection)
     )
+    reviews_table = DynamoTable(clients("dynamodb"), settings.reviews.reviews_table)
+    reviews = build_reviews(settings, clients)
     ledger = LedgerService(
         build_ledger_store(settings.ledger, clients),
         build_checkpointer(settings.ledger, clients),
@@ -308,9 +296,62 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
         pictures=pictures,
         policy=policy,
         ledger=ledger,
-        galleries=GalleryService(gallery, pictures, reviews, queue, hide),
+        galleries=GalleryService(build_gallery(settings.gallery, clients), build_erasures(settings, clients)),
         error_rates=functools.cache(lambda: MeasuredErrorRates.of(Manifest.load()[model])),
         accuracy_report=Path(sign_in.accuracy_report) if sign_in.accuracy_report else None,
+    )
+
+
+def build_reviews(settings: ConsoleSettings | DeploymentSettings, clients: Clients = client) -> ReviewService:
+    """Return the service that hands out comparisons and closes reviews."""
+    from abeyance.console.reviews import ReviewService
+    from abeyance.pipeline.aws import S3Objects
+    from abeyance.pipeline.review_store import ReviewStore
+
+    return ReviewService(
+        ReviewStore(DynamoTable(clients("dynamodb"), settings.reviews.reviews_table)),
+        S3Objects(clients("s3")),
+        settings.chips.chips_bucket,
+        build_gallery(settings.gallery, clients),
+        build_guard(settings.decisions, clients),
+        build_outbox("review", settings.outcomes, clients),
+        build_ledger_queue(settings.recording, clients),
+        build_pseudonyms(settings.pseudonyms, clients),
+        time.time,
+    )
+
+
+def build_erasures(settings: ConsoleSettings | DeploymentSettings, clients: Clients = client) -> Erasures:
+    """Return the erasures of people, for the console, its hourly task and the command."""
+    from abeyance.erasure.erase import Erasures
+    from abeyance.erasure.remains import Retention
+    from abeyance.erasure.store import ErasureStore
+    from abeyance.erasure.walk import PersonWalk
+    from abeyance.pipeline.aws import S3Objects
+    from abeyance.pipeline.review_store import ReviewStore
+
+    erasures, chips_bucket = settings.erasures, settings.chips.chips_bucket
+    gallery, objects = build_gallery(settings.gallery, clients), S3Objects(clients("s3"))
+    records = build_upload_records(settings.outcomes, clients)
+    dynamodb = clients("dynamodb")
+    reviews = ReviewStore(DynamoTable(dynamodb, settings.reviews.reviews_table))
+    return Erasures(
+        ErasureStore(DynamoTable(dynamodb, erasures.erasures_table)),
+        PersonWalk(gallery, records, reviews, objects, chips_bucket),
+        gallery,
+        records,
+        build_outbox("review", settings.outcomes, clients),
+        objects,
+        chips_bucket,
+        build_reviews(settings, clients),
+        build_ledger_queue(settings.recording, clients),
+        build_pseudonyms(settings.pseudonyms, clients),
+        Retention(
+            retention_days=settings.outcomes.retention_days,
+            archive_days=erasures.archive_days,
+            recovery_days=erasures.recovery_days,
+            log_days=erasures.log_days,
+        ),
     )
 
 

@@ -119,6 +119,16 @@ class ReviewsGroup(Group, frozen=True, kw_only=True):
     reviews_table: str = "abeyance-reviews"
 
 
+class ErasuresGroup(Group, frozen=True, kw_only=True):
+    """The table of erasures, and the days that a receipt names for what outlives them."""
+
+    erasures_table: str = "abeyance-erasures"
+    #: Days for which the bus can be replayed, tables can be restored, and access logs are kept.
+    archive_days: int = 30
+    recovery_days: int = 35
+    log_days: int = 90
+
+
 class ProposalsGroup(Group, frozen=True, kw_only=True):
     """The table of changes of moratoria that wait for a second person."""
 
@@ -284,6 +294,7 @@ class ConsoleSettings(UnitSettings, frozen=True, kw_only=True):
     outcomes: OutcomeGroup = OutcomeGroup()
     chips: ChipsGroup = ChipsGroup()
     reviews: ReviewsGroup = ReviewsGroup()
+    erasures: ErasuresGroup = ErasuresGroup()
     proposals: ProposalsGroup = ProposalsGroup()
     detection: DetectionGroup = DetectionGroup()
     embedding: EmbeddingGroup = EmbeddingGroup()
@@ -305,6 +316,7 @@ class DeploymentSettings(UnitSettings, frozen=True, kw_only=True):
     uploads: UploadsGroup = UploadsGroup()
     chips: ChipsGroup = ChipsGroup()
     reviews: ReviewsGroup = ReviewsGroup()
+    erasures: ErasuresGroup = ErasuresGroup()
     proposals: ProposalsGroup = ProposalsGroup()
     detection: DetectionGroup = DetectionGroup()
     embedding: EmbeddingGroup = EmbeddingGroup()

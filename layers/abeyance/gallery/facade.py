@@ -88,3 +88,4 @@ class TableGallery:
         self.disassociate_faces = users.disassociate
         self.changes = snapshots.changes
         self.compact = snapshots.compact
+        self.renew = snapshots.renew

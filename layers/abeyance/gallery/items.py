@@ -87,6 +87,8 @@ class Meta:
     #: Name of the vector index that has every template of the collection; empty for none. Decided when the
     #: collection is created: an index that is turned on later would not have the templates written before.
     index: str = ""
+    #: Another text after each restore from a backup; see :meth:`~abeyance.gallery.port.Gallery.renew`.
+    restored: str = ""
 
     @property
     def key(self) -> Key:
@@ -109,7 +111,7 @@ class Meta:
             face_count=self.faces,
             user_count=self.users,
             seq=self.seq,
-            generation=self.generation,
+            generation=f"{self.generation}.{self.restored}" if self.restored else self.generation,
             vector_index=self.index,
         )
 

@@ -72,7 +72,7 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     user_count: int
     #: Moves with every change; a searcher at this number has seen everything.
     seq: int
-    #: Never the same for two collections, even when one took the other's name.
+    #: Never the same for two collections, even when one took the other's name, nor before and after a restore.
     generation: str
     #: Name of the vector index that has every template of the collection; empty for none.
     vector_index: str = ""
@@ -80,7 +80,7 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def pk(self) -> str:
         """Partition of the collection's items in the gallery table; no other collection ever has the same."""
-        return self.ref.pk(self.generation)
+        return self.ref.pk(self.generation.partition(".")[0])
 
 
 class SourceObject(msgspec.Struct, frozen=True):

@@ -191,8 +191,13 @@ class Gallery(Feed, Protocol):
         """Create a user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
         ...
 
-    def delete_user(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
-        """Remove a user; its faces stay, without a user. Raises ``UserNotFound``."""
+    def delete_user(
+        self, ref: CollectionRef, user_id: str, *, token: str = "", only_empty: bool = False
+    ) -> None:
+        """Remove a user; its faces stay, without a user. Raises ``UserNotFound``.
+
+        With ``only_empty``, a user that has faces stays.
+        """
         ...
 
     def get_users(self, collection: CollectionRef | Collection, user_ids: Sequence[str]) -> list[User]:
@@ -244,5 +249,13 @@ class Gallery(Feed, Protocol):
         """Write snapshot segments of the older changes, and finish erasures that a crash interrupted.
 
         Writers call it by themselves now and then. Returns how many segments this call wrote.
+        """
+        ...
+
+    def renew(self, ref: CollectionRef) -> None:
+        """Make searchers read a collection anew after its table was restored from a backup.
+
+        Its seq went back, so a searcher could take changes from now on for those that it knows. Snapshots of after
+        the backup are deleted. Nobody may write to the collection meanwhile.
         """
         ...

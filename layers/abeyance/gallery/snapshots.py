@@ -96,6 +96,17 @@ class SnapshotStore:
             self._storage.retry(self._storage.table.transact, [done])
             meta = self._storage.meta(ref)
 
+    def renew(self, ref: CollectionRef) -> None:
+        meta = self._storage.meta(ref)
+        restored = Update(
+            meta.key, set={"restored": uuid.uuid4().hex[:8]}, expect={"generation": meta.generation}
+        )
+        self._storage.table.transact([restored])
+        items = self._storage.table.query(meta.pk, "G#", f"G#{LAST_SORT}", attributes=("object",))
+        known = {item["object"] for item in items}
+        objects = self._storage.objects
+        objects.delete([n for n in objects.list(object_prefix(ref, meta.generation)) if n not in known])
+
     # Reading
 
     def _load(self, meta: Meta) -> Changes:

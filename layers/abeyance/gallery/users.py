@@ -58,13 +58,15 @@ class UserStore:
 
         return self._storage.write(ref, plan).results[-1]
 
-    def delete(self, ref: CollectionRef, user_id: str, *, token: str = "") -> None:
+    def delete(self, ref: CollectionRef, user_id: str, *, token: str = "", only_empty: bool = False) -> None:
         _require_user_id(user_id)
 
         def plan(draft: ChangeDraft) -> tuple[None, bool]:
             if self._remembered(draft.meta, "delete", token, user_id) is not None:
                 return None, False
             user = self.find(draft.meta, user_id)
+            if only_empty and user.face_ids:
+                return None, False
             now, later = user.face_ids[:CHUNK], user.face_ids[CHUNK:]
             self._release(draft, user, now)
             if later:

@@ -112,6 +112,17 @@ class Outbox:
         recorded = self._records.recorded(upload.identity)
         return not recorded or isinstance(recorded.get(self._stage), kind)
 
+    def announce(self, event: Event) -> None:
+        """Emit a recorded event again, and publish it if it ends its upload."""
+        self._announce(
+            Batch.single(event).map(lambda event: RecordedEvent(event, is_new=False))
+        ).raise_failure()
+
+    def republish(self, event: Event) -> None:
+        """Write the result on the key of a recorded event again, from what is recorded now."""
+        published = Batch.single(event).map(lambda event: _Publication(RecordedEvent(event, is_new=False)))
+        self._publish(published).raise_failure()
+
     def delete_result(self, key: str) -> None:
         """Delete the result on an upload's key, if there is one."""
         self._objects.delete(self._results_bucket, result_key(key))

@@ -142,5 +142,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         released = self.release(judgement.reviewer, now)
         return msgspec.structs.replace(released, judgements=(*self.judgements, judgement))
 
+    def without_candidate(self) -> Case:
+        """Return the case of a candidate who was erased: void, without the face and without reviewers' notes."""
+        judgements = tuple(msgspec.structs.replace(judgement, note="") for judgement in self.judgements)
+        return msgspec.structs.replace(self, void=True, face_id="", judgements=judgements)
+
     def _other_claims(self, reviewer: str, now: float) -> tuple[Claim, ...]:
         return tuple(claim for claim in self.claims if claim.until > now and claim.reviewer != reviewer)

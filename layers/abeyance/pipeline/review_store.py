@@ -6,10 +6,11 @@ the same moment one gets it and the other gets a :class:`~abeyance.aws.table.Con
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from abeyance.aws.dynamodb import batches
 from abeyance.aws.table import PRESENT, Conflict, Delete, Item, Key, Put, Table, Update
 from abeyance.pipeline.review import OPEN, Waiting
 from abeyance.pipeline.review_cases import Case
@@ -55,6 +56,12 @@ class ReviewStore:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+
+    def all(self) -> Iterator[Review]:
+        """Yield every review, open or closed."""
+        for partition in (OPEN, CLOSED):
+            for some in batches(self._table.query(partition), 100):
+                yield from self._reviews(some)
 
     def open_reviews(self, limit: int = 100) -> list[Review]:
         """Return open reviews, the longest waiting first."""

@@ -170,7 +170,10 @@ ANNOUNCE = Schedule("announce", "flags", 60)
 #: Finishes interrupted deletions of collections.
 SWEEP = Schedule("sweep", "recognize", 60)
 
-SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP)
+#: Continues interrupted erasures of people.
+ERASE = Schedule("erase", "console", 60)
+
+SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP, ERASE)
 
 
 class TableShape(msgspec.Struct, frozen=True):
@@ -191,6 +194,7 @@ TABLES = (
     TableShape("ledger_table", "pk", "sk"),
     TableShape("proposals_table", "pk", "sk"),
     TableShape("reviews_table", "pk", "sk", ttl="expires"),
+    TableShape("erasures_table", "pk", "sk"),
 )
 
 

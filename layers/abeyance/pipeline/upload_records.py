@@ -14,7 +14,7 @@ takes the key; a redelivered message finds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -100,13 +100,12 @@ class UploadRecords:
     def record(self, stage: str, event: Event) -> Event:
         """Record ``event`` unless the stage has recorded one for the upload; return the one that stands."""
         name = f"{_STAGE}{stage}"
-        stored = f"{event.detail_type}\n{msgspec.json.encode(event).decode()}"
         try:
             self._table.transact(
                 [
                     Update(
                         _record_of(event.upload.identity),
-                        set={name: stored, TTL: self._expiry()},
+                        set={name: _text(event), TTL: self._expiry()},
                         expect={name: None},
                     )
                 ]
@@ -116,6 +115,20 @@ class UploadRecords:
                 raise
             return _event(conflict.item[name])
         return event
+
+    def all(self) -> Iterator[dict[str, Event]]:
+        """Yield the events recorded for each upload, by stage: a scan of the table, in no order."""
+        return map(_events, self._table.scan({"sequencer": None}))
+
+    def rewrite(self, identity: str, change: Callable[[Event], Event]) -> None:
+        """Replace each event recorded for an upload by what ``change`` returns for it; its id has to stay.
+
+        Raises ``Conflict`` if another writer changes one at this moment.
+        """
+        key = _record_of(identity)
+        for name, stored in (self._table.get(key) or {}).items():
+            if name.startswith(_STAGE) and (after := change(before := _event(stored))) != before:
+                self._table.transact([Update(key, set={name: _text(after)}, expect={name: stored})])
 
     def _expiry(self) -> int:
         return int(self._now() + self._retention_s)
@@ -139,6 +152,10 @@ def _events(item: Item | None) -> dict[str, Event]:
         for name, value in (item or {}).items()
         if name.startswith(_STAGE)
     }
+
+
+def _text(event: Event) -> str:
+    return f"{event.detail_type}\n{msgspec.json.encode(event).decode()}"
 
 
 def _event(stored: str) -> Event:

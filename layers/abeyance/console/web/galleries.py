@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from flask import Blueprint, Response, make_response, render_template, request
 from werkzeug.routing import UnicodeConverter
 
 from abeyance.console.errors import NotFound, RequestRefused
-from abeyance.console.galleries import NAMED_BY
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
+from abeyance.erasure.erase import NAMED_BY, receipt_id
 from abeyance.gallery.errors import InvalidInput
 from abeyance.gallery.model import CollectionRef, path_part
 
@@ -54,6 +55,17 @@ def find(tenant: str, name: str) -> str:
     return render_template("erase.html", ref=ref, named_by=named_by, person_name=person_name, subject=subject)
 
 
+@pages.post("/galleries/<tenant>/<collection:name>/view.json")
+@requires(Right.ERASE)
+def view(tenant: str, name: str) -> Response:
+    """Send all that is held about a person."""
+    held = services().galleries.find(_ref(tenant, name), *_named())
+    response = make_response(msgspec.json.format(msgspec.json.encode(held), indent=2))
+    response.headers["Content-Type"] = "application/json"
+    response.headers["Content-Disposition"] = 'attachment; filename="held.json"'
+    return response
+
+
 @pages.post("/galleries/<tenant>/<collection:name>/erase")
 @requires(Right.ERASE)
 def erase(tenant: str, name: str) -> str:
@@ -61,8 +73,8 @@ def erase(tenant: str, name: str) -> str:
     if request.form.get("sure") != "yes":
         raise RequestRefused("Tick the box to confirm.")
     ref = _ref(tenant, name)
-    receipt = services().galleries.erase(signed_in(), ref, *_named())
-    return render_template("erased.html", ref=ref, receipt=receipt)
+    erasure = services().galleries.erase(signed_in(), ref, *_named())
+    return render_template("erased.html", ref=ref, receipt=erasure.receipt, receipt_id=receipt_id(erasure))
 
 
 @pages.get("/accuracy")
