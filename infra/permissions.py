@@ -158,7 +158,7 @@ def _console(resources: Resources) -> Statements:
     yield from _replace_objects(resources, "results_bucket")
     yield _emit(resources)
     # Erasing.
-    yield from _items(resources, "erasures_table", "GetItem", "BatchGetItem", "Query", *_WRITE)
+    yield from _items(resources, "erasures_table", *_READ, "PutItem", "UpdateItem", "DeleteItem")
     yield from _gallery_store(resources)
     # Moratoria: proposals are stored here and deployed by flags.
     yield from _items(resources, "proposals_table", "GetItem", "PutItem", "Scan")

@@ -100,6 +100,11 @@ class Meta:
         """Partition of the collection's own items."""
         return self.ref.pk(self.generation)
 
+    @property
+    def public_generation(self) -> str:
+        """The generation as searchers compare it: another one after each restore."""
+        return f"{self.generation}.{self.restored}" if self.restored else self.generation
+
     def public(self) -> Collection:
         """Return the collection as callers see it."""
         return Collection(
@@ -111,7 +116,7 @@ class Meta:
             face_count=self.faces,
             user_count=self.users,
             seq=self.seq,
-            generation=f"{self.generation}.{self.restored}" if self.restored else self.generation,
+            generation=self.public_generation,
             vector_index=self.index,
         )
 

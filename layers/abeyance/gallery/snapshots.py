@@ -53,7 +53,7 @@ class SnapshotStore:
 
     def changes(self, ref: CollectionRef, after: Collection | None = None) -> Changes:
         meta = self._storage.meta(ref)
-        if after is not None and after.generation == meta.generation and after.seq <= meta.seq:
+        if after is not None and after.generation == meta.public_generation and after.seq <= meta.seq:
             if after.seq == meta.seq:
                 return Changes(False, meta.public())
             # Further behind than a segment, segments are quicker.

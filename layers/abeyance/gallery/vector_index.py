@@ -223,7 +223,8 @@ class _RecentFeed:
     def changes(self, ref: CollectionRef, after: Collection | None = None) -> Changes:
         meta = self._gallery.storage.meta(ref)
         first = max(0, meta.seq - self._count)
-        known = after is not None and after.generation == meta.generation and first <= after.seq <= meta.seq
+        same = after is not None and after.generation == meta.public_generation
+        known = same and after is not None and first <= after.seq <= meta.seq
         begin = after.seq if after is not None and known else first
         log = self._gallery.changelog.read(meta, begin)
         left = range(max(0, begin - self._count) + 1, first + 1) if known else ()
