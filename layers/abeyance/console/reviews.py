@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -28,6 +28,7 @@ from abeyance.gallery.model import CollectionRef, Face
 from abeyance.gallery.port import Gallery
 from abeyance.ledger.chain import Record
 from abeyance.ledger.errors import LedgerUnavailable
+from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline.events import FacesMatched, Upload
 from abeyance.pipeline.outbox import Outbox
@@ -50,14 +51,6 @@ JUDGED: Final = "review.judged"
 #: Outcome of a review without a result: its upload is gone or replaced, or the search has no candidate.
 NOTHING_TO_REVIEW: Final = "NOTHING_TO_REVIEW"
 _ATTEMPTS: Final = 5
-
-
-class RecordQueue(Protocol):
-    """The ledger's queue; :class:`abeyance.ledger.queue.LedgerQueue`."""
-
-    def put(self, record: Record) -> None:
-        """Send a record. Raises :class:`~abeyance.ledger.errors.LedgerUnavailable`."""
-        ...
 
 
 class ClaimedComparison(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from abeyance.aws.table import Conflict
 from abeyance.aws.timestamps import timestamp
 from abeyance.erasure import traces
 from abeyance.erasure.remains import Retention, remains
-from abeyance.erasure.store import Erasure, ErasureStore, Kind
+from abeyance.erasure.store import Erasure, ErasureStore, TargetKind
 from abeyance.erasure.traces import Subject, subject_pseudonym
 from abeyance.erasure.view import Held, held_about
 from abeyance.erasure.walk import PersonWalk, UploadTrace, items_of
@@ -35,6 +35,7 @@ from abeyance.gallery.port import Gallery
 from abeyance.ledger.admissible import named
 from abeyance.ledger.chain import Record
 from abeyance.ledger.errors import LedgerUnavailable
+from abeyance.ledger.queue import RecordQueue
 from abeyance.pipeline.chips import ChipStore, upload_of
 from abeyance.pipeline.events import FacesMatched, Upload, UploadRejected
 from abeyance.pipeline.outbox import Outbox
@@ -71,14 +72,6 @@ class Reviews(Protocol):
 
     def forget(self, identity: str, numbers: Iterable[int]) -> None:
         """End comparisons of a review whose candidate was erased."""
-        ...
-
-
-class RecordQueue(Protocol):
-    """The ledger's queue."""
-
-    def put(self, record: Record) -> None:
-        """Send a record. Raises :class:`~abeyance.ledger.errors.LedgerUnavailable`."""
         ...
 
 
@@ -155,7 +148,9 @@ class Erasures:
             principal=self._hide(f"principal/{principal}"),
             asked=timestamp(),
         )
-        first = {"face_id": (Kind.FACE, name), "user_id": (Kind.USER, pseudonym)}.get(named_by, (None, ""))
+        first = {"face_id": (TargetKind.FACE, name), "user_id": (TargetKind.USER, pseudonym)}.get(
+            named_by, (None, "")
+        )
         erasure = self._store.begin(new, *first)
         finished = self.run(erasure)
         if erasure.verified:
@@ -233,12 +228,12 @@ class Erasures:
             counts = {
                 name: len(self._store.noted(erasure, kind))
                 for name, kind in {
-                    "faces": Kind.FACE,
-                    "users": Kind.USER,
-                    "photos": Kind.PHOTO,
-                    "chips": Kind.CHIP,
-                    "uploads": Kind.UPLOAD,
-                    "comparisons": Kind.COMPARISON,
+                    "faces": TargetKind.FACE,
+                    "users": TargetKind.USER,
+                    "photos": TargetKind.PHOTO,
+                    "chips": TargetKind.CHIP,
+                    "uploads": TargetKind.UPLOAD,
+                    "comparisons": TargetKind.COMPARISON,
                 }.items()
             }
             receipt = {**about, **counts, "run": erasure.run, "remains": remains(self._retention, now)}
@@ -268,8 +263,8 @@ class Erasures:
         by_name = erasure.named_by == "external_image_id" and erasure.run == 1
         return Subject(
             ref=erasure.ref,
-            faces=set(self._store.noted(erasure, Kind.FACE)),
-            users=set(self._store.noted(erasure, Kind.USER)),
+            faces=set(self._store.noted(erasure, TargetKind.FACE)),
+            users=set(self._store.noted(erasure, TargetKind.USER)),
             name=erasure.subject if by_name else "",
             hide=self._hide,
             until=erasure.until,
@@ -289,25 +284,27 @@ class Erasures:
             found = True
             if candidates is not None:
                 self._blank(erasure, review.waiting.upload, traces.searched_rows(candidates, subject))
-            self._store.note(erasure, Kind.COMPARISON, (f"{review.identity}#{n}" for n in numbers))
+            self._store.note(erasure, TargetKind.COMPARISON, (f"{review.identity}#{n}" for n in numbers))
             self._put_candidates(candidates, subject)
             self._reviews.forget(review.identity, numbers)
         return found
 
     def _note_faces(self, erasure: Erasure, faces: Collection[Face], users: Iterable[str]) -> None:
         ref, note = erasure.ref, self._store.note
-        note(erasure, Kind.USER, (subject_pseudonym(self._hide, ref, "user_id", user) for user in users))
+        note(
+            erasure, TargetKind.USER, (subject_pseudonym(self._hide, ref, "user_id", user) for user in users)
+        )
         for face in faces:
             if (upload := upload_of(face)) is not None:
-                note(erasure, Kind.PHOTO, [digest(upload.bucket, upload.key)])
+                note(erasure, TargetKind.PHOTO, [digest(upload.bucket, upload.key)])
                 self._blank(erasure, upload, [n for n in range(MAX_FACES) if face_id(upload, n) == face.id])
-        note(erasure, Kind.FACE, (face.id for face in faces))
+        note(erasure, TargetKind.FACE, (face.id for face in faces))
 
     def _blank(self, erasure: Erasure, upload: Upload, rows: Collection[int]) -> bool:
         """Note the rows of an upload's chips that can still be seen and blank them; return whether there were any."""
         key = chips_key(upload)
         visible = self._chips.visible(key, rows)
-        self._store.note(erasure, Kind.CHIP, (f"{key}#{row}" for row in visible))
+        self._store.note(erasure, TargetKind.CHIP, (f"{key}#{row}" for row in visible))
         self._chips.blank(key, visible)
         return bool(visible)
 
@@ -339,7 +336,7 @@ class Erasures:
         found = self._blank(erasure, upload, trace.rows)
         if not (found or trace.changes or trace.undecided or trace.candidates):
             return False
-        self._store.note(erasure, Kind.UPLOAD, [upload.identity])
+        self._store.note(erasure, TargetKind.UPLOAD, [upload.identity])
         if trace.undecided:
             self._end(upload, trace.undecided)
         self._put_candidates(trace.candidates, subject)
@@ -361,7 +358,7 @@ class Erasures:
 
     def _republish(self, erasure: Erasure) -> None:
         """Write the results of the noted uploads from their records, which do not name the person any more."""
-        for identity in self._store.noted(erasure, Kind.UPLOAD):
+        for identity in self._store.noted(erasure, TargetKind.UPLOAD):
             recorded = list(self._records.recorded(identity).values())
             if any(isinstance(event, UploadRejected) and event.reason == ERASED_UPLOAD for event in recorded):
                 # The stage before may have died before it handed the upload on.

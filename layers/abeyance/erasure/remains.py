@@ -1,4 +1,4 @@
-"""What outlives an erasure because nothing can be written there, and until when."""
+"""The stores that outlive an erasure because nothing can be written there, and until when."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ backup, because after a restore of any other store the erasures are done again f
 ``open``               ``<subject>``           an erasure under way: its id; one for a subject
 ``done``               ``<finished>#<id>``     a finished erasure
 ``erasure#<id>``       ``erasure``             ``body``, the :class:`Erasure`, and its ``state``
-``erasure#<id>``       ``<kind>#<name>``       one thing to erase, of a :class:`Kind`
+``erasure#<id>``       ``<kind>#<name>``       one thing to erase, of a :class:`TargetKind`
 =====================  ======================  ==============================================================
 """
 
@@ -43,7 +43,7 @@ _OPEN = "open"
 _DONE = "done"
 
 
-class Kind(StrEnum):
+class TargetKind(StrEnum):
     """The kinds of things to erase, and what names one."""
 
     #: A face's id.
@@ -104,7 +104,7 @@ class ErasureStore:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def begin(self, erasure: Erasure, kind: Kind | None = None, name: str = "") -> Erasure:
+    def begin(self, erasure: Erasure, kind: TargetKind | None = None, name: str = "") -> Erasure:
         """Write an erasure down, and a first thing to erase; return the one under way for the subject if there is."""
         header = Put(keyed(_header(erasure.id)) | _content(erasure), absent=True)
         first = [Put(keyed(_note(erasure, kind, name)))] if kind else []
@@ -135,13 +135,13 @@ class ErasureStore:
         items = self._table.query(_DONE, moment, LAST_SORT)
         return self._each(dict.fromkeys(item[SORT].partition("#")[2] for item in items))
 
-    def note(self, erasure: Erasure, kind: Kind, names: Iterable[str]) -> None:
+    def note(self, erasure: Erasure, kind: TargetKind, names: Iterable[str]) -> None:
         """Add things to erase; those that are noted already stay."""
         puts = (Put(keyed(_note(erasure, kind, name))) for name in dict.fromkeys(names))
         for some in batches(puts, TRANSACTION_LIMIT):
             self._table.transact(some)
 
-    def noted(self, erasure: Erasure, kind: Kind) -> list[str]:
+    def noted(self, erasure: Erasure, kind: TargetKind) -> list[str]:
         """Return the names of the things of a kind."""
         first = f"{kind}#"
         items = self._table.query(_header(erasure.id)[0], first, f"{first}{LAST_SORT}", attributes=(SORT,))
@@ -196,7 +196,7 @@ def _header(erasure_id: str) -> Key:
     return f"erasure#{erasure_id}", "erasure"
 
 
-def _note(erasure: Erasure, kind: Kind, name: str) -> Key:
+def _note(erasure: Erasure, kind: TargetKind, name: str) -> Key:
     return _header(erasure.id)[0], f"{kind}#{name}"
 
 

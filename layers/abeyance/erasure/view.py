@@ -1,4 +1,4 @@
-"""What is held about a person, for the person: no pixels and no templates."""
+"""The person's own view of all that is held about them: no pixels and no templates."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class UploadTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upload holds about a person.
+    """The traces of a person in an upload.
 
     Attributes
     ----------

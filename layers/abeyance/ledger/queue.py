@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import rfc8785
@@ -16,6 +16,14 @@ from abeyance.ledger.errors import Inadmissible, LedgerUnavailable
 
 #: One chain, so one message group: SQS then hands it to one consumer at a time, in order.
 MESSAGE_GROUP: Final = "ledger"
+
+
+class RecordQueue(Protocol):
+    """The port of the queue; :class:`LedgerQueue` is its adapter."""
+
+    def put(self, record: Record) -> None:
+        """Send a record. Raises :class:`~abeyance.ledger.errors.LedgerUnavailable`."""
+        ...
 
 
 class LedgerQueue:

@@ -10,6 +10,7 @@ from PIL import Image
 from abeyance.console.pictures import Pictures, png
 from abeyance.embedding.npy import encode
 from abeyance.gallery.model import CollectionRef, Face, SourceObject
+from abeyance.pipeline.chips import ChipStore
 from abeyance.pipeline.events import Upload
 from abeyance.pipeline.ports import ObjectGone
 from abeyance.pipeline.recognize import face_id
@@ -115,7 +116,7 @@ def test_no_picture_is_no_error() -> None:
 def test_blanking_takes_one_face_out_and_leaves_the_others() -> None:
     memory, made = Memory(), chips(2)
     memory.kept[CHIPS_KEY] = encode(made)
-    assert pictures(memory).blank(face(0))
+    ChipStore(memory, "chips").blank(CHIPS_KEY, [0])
     assert not pictures(memory).probe(UPLOAD, 0).any()  # type: ignore[union-attr]
     assert (pictures(memory).probe(UPLOAD, 1) == made[1]).all()
-    assert not pictures(memory).blank(face(7))
+    assert ChipStore(memory, "chips").visible(CHIPS_KEY, [0, 1, 7]) == [1]
