@@ -380,7 +380,9 @@ class Recognize:
         if not isinstance(event, events.FacesIndexed):
             return {chips_key(upload), review_key(upload)}
         try:
-            faces = self._gallery.get_faces(_collection(upload), [face.face_id for face in event.faces if face.face_id])
+            faces = self._gallery.get_faces(
+                _collection(upload), [face.face_id for face in event.faces if face.face_id]
+            )
         except CollectionNotFound:
             return set()
         # An earlier upload of the same photo may have indexed them; its chips are their pictures.
