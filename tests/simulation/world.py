@@ -16,11 +16,11 @@ from tests.simulation.aws import QueuedMessage, SimulatedAws, SimulatedQueue, St
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Died, Faults
 
-from abeyance.console.errors import ConsoleError
+from abeyance.console.errors import ConsoleError, NotFound
 from abeyance.console.roles import Person, Role
 from abeyance.deployment import build
 from abeyance.deployment.settings import UNITS, ConsoleSettings, DeploymentSettings
-from abeyance.gallery.errors import GalleryError
+from abeyance.gallery.errors import CollectionNotFound, GalleryError
 from abeyance.gallery.model import CollectionRef
 from abeyance.local.tenants import TENANTS
 from abeyance.moratorium.presets import new_deployment
@@ -83,12 +83,11 @@ class Erasure:
     ref: CollectionRef
     named_by: str
     name: str
-    asked_at_s: float
-    face_ids: frozenset[str]
-    #: Those that there were at any attempt: the name may have come to mean more faces meanwhile.
+    #: Faces that there were at any attempt: the name may have come to mean more faces meanwhile.
     attempted: set[str] = field(default_factory=set)
-    receipt: Any = None
-    done_at_s: float = 0.0
+    #: Set with the receipt, or when there is nothing (more) to erase.
+    ended: bool = False
+    ended_at_s: float = 0.0
 
 
 @dataclass
@@ -249,10 +248,10 @@ class World:
                 return
             named_by, name = self.random.choice(sorted(set(named)))
             try:
-                subject = self.console().galleries.find(ref, named_by, name)
+                self.console().galleries.find(ref, named_by, name)
             except ConsoleError:
                 return
-        erasure = Erasure(ref, named_by, name, self.clock.now_s, frozenset(face.id for face in subject.faces))
+        erasure = Erasure(ref, named_by, name)
         self.erasures.append(erasure)
         self.try_erasure(erasure)
 
@@ -263,13 +262,19 @@ class World:
             erasure.attempted |= {face.id for face in subject.faces}
         service = lambda: self.console().galleries  # noqa: E731
         try:
-            ended, receipt = self.run(
+            ended, _ = self.run(
                 "console", lambda: service().erase(OFFICER, erasure.ref, erasure.named_by, erasure.name)
             )
+        except NotFound:
+            ended = True
         except Exception:
             return
         if ended:
-            erasure.receipt, erasure.done_at_s = receipt, self.clock.now_s
+            erasure.ended, erasure.ended_at_s = True, self.clock.now_s
+            with self._quietly(), contextlib.suppress(CollectionNotFound):
+                gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+                if left := gallery.get_faces(erasure.ref, sorted(erasure.attempted)):
+                    self.violations.append(f"{len(left)} faces were there when the receipt was given")
 
     def send_poison(self) -> None:
         """Somebody puts an event onto the bus that nobody can read."""
@@ -374,9 +379,11 @@ class World:
         self.clock.advance(self.random.random())
 
     def sweep(self) -> None:
-        """The hourly task of the recognition function."""
+        """The hourly tasks of the recognition function and of the console."""
         with contextlib.suppress(Exception):
             self.task(build.build_sweep, "recognize")
+        with contextlib.suppress(Exception):
+            self.run("console", lambda: self.console().galleries.resume())
 
     def settle(self) -> None:
         """Let all faults end, and everything that waits come to its end. Raises :class:`Violation` if it does not."""
@@ -390,9 +397,9 @@ class World:
                 queue.dead = []
             self._drain()
             for erasure in self.erasures:
-                if erasure.receipt is None:
+                if not erasure.ended:
                     self.try_erasure(erasure)
-            self.task(build.build_sweep, "recognize")
+            self.sweep()
         self._drain()
 
     def _drain(self) -> None:
