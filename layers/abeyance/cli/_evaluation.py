@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 from rich.text import Text
 
-from abeyance.cli.output import Exit, Json, console, errors, fail, progress, report, table
+from abeyance.cli.output import Exit, Json, ModelsDirectory, console, errors, fail, progress, report, table
 
 if TYPE_CHECKING:
     import msgspec
@@ -45,13 +45,7 @@ class DetectorOptions:
     """Options that choose the detector and the directory of models."""
 
     detector: Annotated[str, typer.Option(help="Detector in the model manifest.")] = "yunet-2023mar"
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Directory of models; otherwise $ABEYANCE_MODELS, otherwise the user's cache.",
-            show_default=False,
-        ),
-    ] = ""
+    models: ModelsDirectory = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from abeyance.cli import _context as context
 from abeyance.cli._evaluation import (
     Images,
     LoadedModels,
@@ -194,21 +195,13 @@ def _face_pairs(
 
 
 def _flags(document: Path | None) -> FlagSet:
-    from abeyance.deployment.parts import build_flag_source
-    from abeyance.deployment.settings import DeploymentSettings
     from abeyance.moratorium.document import parse
-    from abeyance.moratorium.errors import FlagsError
     from abeyance.moratorium.presets import new_deployment
 
-    settings = DeploymentSettings.from_environment()
-    if document:
-        settings = settings.replace(flags=f"file:{document}")
-    elif settings.flags.startswith("file:") and not Path(settings.flags.removeprefix("file:")).exists():
+    kind, _, path = context.settings().decisions.flags.partition(":")
+    if document is None and kind == "file" and not Path(path).exists():
         return parse(new_deployment(), version="a new deployment")
-    try:
-        return build_flag_source(settings.decisions).current().flags
-    except FlagsError as error:
-        fail(str(error))
+    return context.flags(document)
 
 
 def _predictions(path: Path, photos: PhotoSet) -> dict[str, Sequence[str]]:

@@ -64,13 +64,8 @@ def _summary(found: Demonstration) -> dict[str, object]:
                 "reason": outcome.result.get("reason", ""),
                 "candidates": outcome.candidates,
             }
-            for outcome in (
-                *found.scrapshots,
-                *found.portraits,
-                *found.bad,
-                *found.police,
-                *found.missing_children,
-            )
+            for group in (found.scrapshots, found.portraits, found.bad, found.police, found.missing_children)
+            for outcome in group
         },
         "ledger": found.ledger,
     }

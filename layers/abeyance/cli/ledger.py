@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from abeyance.cli import _ledger as ledger
-from abeyance.cli.output import Commands, Exit, Json, console, errors, fail, report, table
+from abeyance.cli.output import Commands, Exit, Json, console, errors, existing_file, fail, report, table
 
 app = typer.Typer(
     cls=Commands,
@@ -26,9 +26,7 @@ Export = Annotated[
 ]
 ExportOption = Annotated[
     Path | None,
-    typer.Option(
-        "--export", help="Read this export instead of the ledger table.", exists=True, dir_okay=False
-    ),
+    existing_file("--export", help="Read this export instead of the ledger table."),
 ]
 Trust = Annotated[
     list[str] | None,
@@ -38,21 +36,17 @@ Trust = Annotated[
 ]
 Key = Annotated[
     Path,
-    typer.Option(
-        "--key", help="File with a private key from: abeyance ledger keygen", exists=True, dir_okay=False
-    ),
+    existing_file("--key", help="File with a private key from: abeyance ledger keygen"),
 ]
 
 
 @app.command()
 def verify(
     export: Export = None,
-    proof: Annotated[
-        Path | None, typer.Option(help="Check this proof instead of a ledger.", exists=True, dir_okay=False)
-    ] = None,
+    proof: Annotated[Path | None, existing_file(help="Check this proof instead of a ledger.")] = None,
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(help="Require this checkpoint from elsewhere.", exists=True, dir_okay=False),
+        existing_file(help="Require this checkpoint from elsewhere."),
     ] = None,
     head: Annotated[str | None, typer.Option(help="Require this SEQ:HASH on the ledger.")] = None,
     trust: Trust = None,
@@ -128,11 +122,7 @@ def prove(
     entry: Annotated[str | None, typer.Argument(help="Sequence number or id of the entry.")] = None,
     since: Annotated[
         Path | None,
-        typer.Option(
-            help="Prove instead that the ledger begins with that of this checkpoint.",
-            exists=True,
-            dir_okay=False,
-        ),
+        existing_file(help="Prove instead that the ledger begins with that of this checkpoint."),
     ] = None,
     export: ExportOption = None,
 ) -> None:
@@ -156,9 +146,7 @@ def prove(
 
 @app.command()
 def checkpoint(
-    key: Annotated[
-        Path | None, typer.Option(help="Sign with this private key.", exists=True, dir_okay=False)
-    ] = None,
+    key: Annotated[Path | None, existing_file(help="Sign with this private key.")] = None,
     retain_days: Annotated[
         int | None, typer.Option(min=1, help="Lock the object for N days (needs Object Lock).")
     ] = None,
@@ -181,11 +169,7 @@ def countersign(
     ] = None,
     export: Annotated[
         Path | None,
-        typer.Option(
-            help="Verify this export, and print the countersigned checkpoint; nothing is stored.",
-            exists=True,
-            dir_okay=False,
-        ),
+        existing_file(help="Verify this export, and print the countersigned checkpoint; nothing is stored."),
     ] = None,
     as_json: Json = False,
 ) -> None:

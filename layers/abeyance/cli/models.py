@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
+from abeyance.cli.output import Exit, Json, ModelsDirectory, console, errors, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.vision.models.manifest import ModelEntry
@@ -20,13 +20,6 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None, typer.Argument(help="Names in the manifest; all of them if none is given.")
-]
-Directory = Annotated[
-    str,
-    typer.Option(
-        help="Directory of models; otherwise $ABEYANCE_MODELS, otherwise the user's cache.",
-        show_default=False,
-    ),
 ]
 Manifests = Annotated[
     list[Path] | None,
@@ -40,7 +33,7 @@ Manifests = Annotated[
 @app.command("fetch")
 def fetch_models(
     names: Names = None,
-    directory: Directory = "",
+    directory: ModelsDirectory = "",
     manifest: Manifests = None,
     force: Annotated[bool, typer.Option(help="Fetch and convert models that are ready too.")] = False,
     as_json: Json = False,
@@ -70,7 +63,7 @@ def make_ready(models: Sequence[ModelEntry], directory: str = "", *, force: bool
 
 
 @app.command("list")
-def list_models(directory: Directory = "", manifest: Manifests = None, as_json: Json = False) -> None:
+def list_models(directory: ModelsDirectory = "", manifest: Manifests = None, as_json: Json = False) -> None:
     """List every model of the manifest, its licence and its state."""
     chosen = _entries(None, manifest)
     _show(chosen, directory, as_json=as_json)
@@ -78,7 +71,7 @@ def list_models(directory: Directory = "", manifest: Manifests = None, as_json: 
 
 @app.command("verify")
 def verify_models(
-    names: Names = None, directory: Directory = "", manifest: Manifests = None, as_json: Json = False
+    names: Names = None, directory: ModelsDirectory = "", manifest: Manifests = None, as_json: Json = False
 ) -> None:
     """Compare the models on this machine with the manifest, byte for byte.
 
@@ -115,23 +108,14 @@ def _show(
 
     def show() -> None:
         columns = ("model", "for", "licence", "state", "size")
-        shown = [
-            (
-                row["identity"],
-                row["role"],
-                row["licence"]["spdx"],
-                row["state"],
-                f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "",
-            )
-            for row in rows
-        ]
+        shown = []
+        for row in rows:
+            size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else ""
+            shown.append((row["identity"], row["role"], row["licence"]["spdx"], row["state"], size))
         console.print(table(f"Models in {escape(str(store.models_directory(directory)))}", columns, shown))
         for row in rows:
-            terms = (
-                row["licence"]["attribution"].rstrip("."),
-                row["licence"]["notice"],
-                f"From {row['from']}.",
-            )
+            licence = row["licence"]
+            terms = licence["attribution"].rstrip("."), licence["notice"], f"From {row['from']}."
             console.print(
                 f"[bold]{escape(row['name'])}[/]: {escape('. '.join(filter(None, terms)))}", highlight=False
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from abeyance.cli import _context as context
-from abeyance.cli.output import Commands, Exit, Json, console, fail, report, table
+from abeyance.cli.output import Commands, Exit, Json, cells, console, existing_file, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.moratorium.changes import Change
@@ -22,12 +22,7 @@ app = typer.Typer(
 
 Document = Annotated[
     Path | None,
-    typer.Option(
-        "--document",
-        help="Use this flags document instead of the flags in force.",
-        exists=True,
-        dir_okay=False,
-    ),
+    existing_file("--document", help="Use this flags document instead of the flags in force."),
 ]
 DocumentArgument = Annotated[Path, typer.Argument(help="The flags document.", exists=True, dir_okay=False)]
 At = Annotated[
@@ -125,9 +120,7 @@ def simulate(
         Path,
         typer.Argument(help="A ledger export, from: abeyance ledger export", exists=True, dir_okay=False),
     ],
-    draft: Annotated[
-        Path, typer.Option("--draft", help="The flags document to decide with.", exists=True, dir_okay=False)
-    ],
+    draft: Annotated[Path, existing_file("--draft", help="The flags document to decide with.")],
     as_json: Json = False,
 ) -> None:
     """Decide the recorded requests again with another document, and show what would change."""
@@ -144,7 +137,7 @@ def simulate(
         )
         if result.differences:
             columns = ("seq", "as_of", "tenant", "action", "purpose", "before", "after", "direction")
-            _list("What would have changed", columns, _cells(result.differences[:200], columns))
+            _list("What would have changed", columns, cells(result.differences[:200], columns))
 
     report({"counts": counts, "simulation": result}, as_json=as_json, show=show)
 
@@ -192,7 +185,7 @@ def upcoming(
     now = context.moment(at)
     found = boundaries(context.flags(document), now, later(now, timedelta(days=days)))
     columns = ("at", "type", "flag", "boundary", "held")
-    report(found, as_json=as_json, show=lambda: _list("Announcements", columns, _cells(found, columns)))
+    report(found, as_json=as_json, show=lambda: _list("Announcements", columns, cells(found, columns)))
 
 
 @app.command()
@@ -200,7 +193,7 @@ def check(
     document: DocumentArgument,
     against: Annotated[
         Path | None,
-        typer.Option(help="Compare with this document, not the flags in force.", exists=True, dir_okay=False),
+        existing_file(help="Compare with this document, not the flags in force."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -270,9 +263,7 @@ def approve(
     digest: Annotated[str, typer.Option(help="SHA-256 of the document that you have read.")] = "",
     document: Annotated[
         Path | None,
-        typer.Option(
-            "--document", help="Or the document itself, as you have it.", exists=True, dir_okay=False
-        ),
+        existing_file("--document", help="Or the document itself, as you have it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -306,7 +297,7 @@ def proposals(as_json: Json = False) -> None:
     report(
         [_public(proposal) for proposal in found],
         as_json=as_json,
-        show=lambda: _list("Proposals", columns, _cells(found, columns)),
+        show=lambda: _list("Proposals", columns, cells(found, columns)),
     )
 
 
@@ -340,17 +331,13 @@ def _show_change(change: Change) -> None:
     console.print(
         f"This is {'no change' if change.kind == 'neutral' else 'a ' + change.kind}.", highlight=False
     )
-    rows = [(entry.key, entry.what, entry.kind, ", ".join(entry.attributes)) for entry in change.flags]
-    if rows:
-        _list("Flag by flag", ("key", "what", "kind", "attributes"), rows)
+    if change.flags:
+        columns = ("key", "what", "kind", "attributes")
+        _list("Flag by flag", columns, cells(change.flags, columns))
 
 
 def _list(title: str, columns: tuple[str, ...], rows: Any) -> None:
     console.print(table(title, columns, rows, key=True))
-
-
-def _cells(found: Any, columns: tuple[str, ...]) -> list[list[object]]:
-    return [[getattr(one, name) for name in columns] for one in found]
 
 
 def _public(proposal: Proposal) -> dict[str, Any]:

@@ -19,9 +19,21 @@ from typer.core import TyperGroup
 console = Console()
 errors = Console(stderr=True)
 
+ModelsDirectory = Annotated[
+    str,
+    typer.Option(
+        help="Directory of models; otherwise $ABEYANCE_MODELS, otherwise the user's cache.",
+        show_default=False,
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document with stable keys instead of a table.")
 ]
+
+
+def existing_file(*names: str, help: str) -> Any:
+    """Return the option of a file that must exist."""
+    return typer.Option(*names, help=help, exists=True, dir_okay=False)
 
 
 class Exit(IntEnum):
@@ -107,6 +119,12 @@ def table(
     for row in rows:
         result.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return result
+
+
+def cells(records: Iterable[object], columns: Sequence[str]) -> list[list[object]]:
+    """Return a row of attributes for each record; several values in one are joined by commas."""
+    values = [[getattr(record, name) for name in columns] for record in records]
+    return [[", ".join(v) if isinstance(v, tuple) else v for v in row] for row in values]
 
 
 def progress() -> Progress:

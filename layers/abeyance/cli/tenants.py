@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from abeyance.cli import _context as context
-from abeyance.cli.output import Commands, Exit, Json, console, fail, report, table
+from abeyance.cli.output import Commands, Exit, Json, cells, console, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.moratorium.tenants import Status, Tenant
@@ -115,16 +115,5 @@ def _record(kind: str, tenant: Tenant) -> None:
 
 def _show(found: Sequence[Tenant]) -> None:
     columns = ("id", "sector", "place", "status", "actions", "purposes", "principals")
-    rows = [
-        (
-            tenant.id,
-            tenant.sector,
-            tenant.jurisdiction,
-            tenant.status,
-            ", ".join(tenant.actions),
-            ", ".join(tenant.purposes),
-            ", ".join(tenant.principals),
-        )
-        for tenant in found
-    ]
-    console.print(table("Tenants", columns, rows, key=True))
+    names = ("id", "sector", "jurisdiction", "status", "actions", "purposes", "principals")
+    console.print(table("Tenants", columns, cells(found, names), key=True))

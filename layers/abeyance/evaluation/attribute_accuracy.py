@@ -119,62 +119,43 @@ def predictions(
 def _measure_set(
     outputs: AttributeOutputs, entries: Mapping[ModelRole, ModelEntry]
 ) -> Iterator[AttributeAccuracy]:
-    measures = (
-        ("gender", ModelRole.GENDER, _gender),
-        ("age", ModelRole.AGE, _age),
-        ("expression", ModelRole.EXPRESSION, _expression),
-        ("smile", ModelRole.EXPRESSION, _smile),
-        ("mouth_open", ModelRole.MESH, _mouth),
-    )
-    for column, role, measure in measures:
+    roles = (ModelRole.GENDER, ModelRole.AGE, ModelRole.EXPRESSION, ModelRole.EXPRESSION, ModelRole.MESH)
+    for column, role in zip(LABELS, roles, strict=True):
         labels = outputs.find_labels(column)
-        if labels is not None and role in entries:
-            yield from measure(outputs, labels, entries[role], _confidence(entries, role))
-
-
-def _gender(
-    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
-) -> Iterator[AttributeAccuracy]:
-    use = np.flatnonzero(outputs.found & (labels != "unknown"))
-    share = np.array([female_share(float(odds), confidence) for odds in outputs.female[use]])
-    truth = np.char.lower(labels[use]) == "female"
-    yield _binary("gender", "as published, female or male", outputs, use, share, truth, confidence.floor)
-
-
-def _smile(
-    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
-) -> Iterator[AttributeAccuracy]:
-    use = np.flatnonzero(outputs.found & np.isin(labels, ["true", "false"]))
-    happy = entry.classes.index("HAPPY")
-    share = np.array([expression_shares(row, confidence)[happy] for row in outputs.expression[use]])
-    yield _binary("smile", "as annotated", outputs, use, share, labels[use] == "true", confidence.floor)
-
-
-def _mouth(
-    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
-) -> Iterator[AttributeAccuracy]:
-    on_face = outputs.found & (outputs.presence >= LEAST_PRESENCE)
-    use = np.flatnonzero(on_face & np.isin(labels, ["true", "false"]))
-    share = np.array([openness_share(float(gap), confidence) for gap in outputs.mouth[use]])
-    yield _binary("mouth_open", "as annotated", outputs, use, share, labels[use] == "true", confidence.floor)
+        if labels is None or role not in entries:
+            continue
+        confidence = _confidence(entries, role)
+        if column == "age":
+            yield from _age(outputs, labels, confidence)
+        elif column == "expression":
+            yield _expression(outputs, labels, entries[role], confidence)
+        else:
+            yield _binary(column, outputs, labels, entries[role], confidence)
 
 
 def _binary(
-    attribute: str,
-    means: str,
-    outputs: AttributeOutputs,
-    use: IntArray,
-    share: FloatArray,
-    truth: BoolArray,
-    floor: float,
+    column: str, outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
 ) -> AttributeAccuracy:
-    right = (share >= 0.5) == truth
-    return _accuracy(attribute, means, outputs, use, right, np.maximum(share, 1 - share), floor)
+    """Measure an attribute with two answers, from the share that the model gives to one of them."""
+    usable, means, true = np.isin(labels, ["true", "false"]), "as annotated", "true"
+    if column == "gender":
+        usable, means, true = labels != "unknown", "as published, female or male", "female"
+        shares = [female_share(float(odds), confidence) for odds in outputs.female]
+    elif column == "smile":
+        happy = entry.classes.index("HAPPY")
+        shares = [expression_shares(row, confidence)[happy] for row in outputs.expression]
+    else:
+        usable &= outputs.presence >= LEAST_PRESENCE
+        shares = [openness_share(float(gap), confidence) for gap in outputs.mouth]
+    use = np.flatnonzero(outputs.found & usable)
+    share = np.array(shares)[use]
+    right = (share >= 0.5) == (np.char.lower(labels[use]) == true)
+    return _accuracy(column, means, outputs, use, right, np.maximum(share, 1 - share), confidence.floor)
 
 
 def _expression(
     outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
-) -> Iterator[AttributeAccuracy]:
+) -> AttributeAccuracy:
     use = np.flatnonzero(outputs.found & np.isin(labels, entry.classes))
     shares = np.stack([expression_shares(row, confidence) for row in outputs.expression[use]])
     predicted = np.array(entry.classes)[shares.argmax(axis=1)]
@@ -188,12 +169,10 @@ def _expression(
     found = _accuracy(
         "expression", "of seven, as annotated", outputs, use, right, shares.max(axis=1), confidence.floor
     )
-    yield msgspec.structs.replace(found, more=more)
+    return msgspec.structs.replace(found, more=more)
 
 
-def _age(
-    outputs: AttributeOutputs, labels: StrArray, entry: ModelEntry, confidence: Confidence
-) -> Iterator[AttributeAccuracy]:
+def _age(outputs: AttributeOutputs, labels: StrArray, confidence: Confidence) -> Iterator[AttributeAccuracy]:
     use = np.flatnonzero(outputs.found & np.isin(labels, _AGES))
     years = outputs.years[use]
     groups = np.array([_AGES.index(str(label)) for label in labels[use]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,14 +127,10 @@ def _row(data: bytes, detector: Detector, attributes: AttributeEstimator) -> Flo
 
 
 def _flat(scores: AttributeScores) -> FloatArray:
-    nan = float("nan")
-    mouth = nan if scores.mesh is None else mouth_openness(scores.mesh)
-    shares: Sequence[float] = (
-        [nan] * _EXPRESSIONS if scores.expression is None else scores.expression.tolist()
-    )
-    female = nan if scores.female is None else scores.female
-    years = nan if scores.years is None else scores.years
-    return np.array([1.0, female, years, mouth, scores.mesh_presence, *shares])
+    mouth = None if scores.mesh is None else mouth_openness(scores.mesh)
+    shares = [np.nan] * _EXPRESSIONS if scores.expression is None else scores.expression.tolist()
+    # None becomes NaN.
+    return np.array([1.0, scores.female, scores.years, mouth, scores.mesh_presence, *shares], np.float64)
 
 
 def model_identity(attributes: AttributeEstimator, detector_identity: str) -> str:

@@ -18,6 +18,7 @@ from abeyance.evaluation.demographics import overall_rate, within_rates
 from abeyance.evaluation.errors import DataInvalid, TooFew
 from abeyance.evaluation.intervals import Rate, bootstrap
 from abeyance.evaluation.pairs import PairScan, scan, threshold_at
+from abeyance.evaluation.report import fill_template
 from abeyance.evaluation.templates import MatedPairs
 
 #: Similarity: highest FMR in the worst group. See docs/adr/0007-similarity-anchors.md.
@@ -91,35 +92,8 @@ class CalibrationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def block(found: CalibrationResult, source: str, grouping: str) -> dict[str, Any]:
     """Return the ``calibration`` of a model in the manifest: knots, and their provenance in words."""
-    words = [
-        f"{found.people} photos of {source}, {found.pairs} pairs of strangers, {found.pairs_within_groups} of them "
-        f"within groups by {grouping}"
-        + (
-            ""
-            if found.cleaning.level is None
-            else f" ({found.cleaning.photos_left_out} photos left out as repeated people, cosine "
-            f"{found.cleaning.level:g} and more)"
-        )
-        + "."
-    ]
-    for anchor in found.anchors:
-        worst = next(row for row in anchor.groups if row.group == anchor.worst).fmr
-        words.append(
-            f"{anchor.similarity:g}: cosine {anchor.threshold:.4f} ({anchor.threshold_low:.3f} to "
-            f"{anchor.threshold_high:.3f}), FMR {worst.value:.2e} ({worst.low:.1e} to {worst.high:.1e}, "
-            f"{worst.count} of {worst.trials} pairs) in the worst group, {anchor.worst}; "
-            f"{anchor.within.value:.2e} within all groups, {anchor.overall.value:.2e} of all pairs."
-        )
-        if anchor.similarity >= 80:
-            by_group = ", ".join(
-                f"{row.group} {row.fmr.value:.1e} ({row.fmr.low:.0e} to {row.fmr.high:.0e})"
-                for row in anchor.groups
-            )
-            words.append(f"By group at {anchor.similarity:g}: {by_group}.")
-    for cost in found.costs:
-        missed = ", ".join(f"{100 * rate.value:.2f} % at {key}" for key, rate in cost.fnmr.items())
-        words.append(f"Missed of {cost.pairs} mated pairs of {cost.source}: {missed}.")
-    return {"knots": [list(knot) for knot in found.knots], "provenance": " ".join(words)}
+    provenance = fill_template("provenance", found=found, source=source, grouping=grouping)
+    return {"knots": [list(knot) for knot in found.knots], "provenance": " ".join(provenance.split())}
 
 
 def components(count: int, left: Int32Array, right: Int32Array) -> IntArray:

@@ -20,6 +20,12 @@ from abeyance.evaluation.errors import DataInvalid
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff"})
 _IMAGE_COLUMN = re.compile(r"^(image|photo|file|filename|file_name|path)(_[a-z0-9]+)?$")
 _PERSON_COLUMNS = ("person_id", "person", "identity", "subject_id", "subject", "individual")
+#: Names of the columns of a table of pairs: the two photos, and whether they show one person.
+_PAIR_COLUMNS = (
+    ("image_a", "photo_a", "image1", "image_1", "a"),
+    ("image_b", "photo_b", "image2", "image_2", "b"),
+    ("same", "is_same", "mated", "label"),
+)
 #: Other names of an attribute.
 _ALIASES = {"ethnicity": "race", "sex": "gender", "age_group": "age"}
 #: A column with more different values is free text or a number, and makes no groups.
@@ -214,14 +220,7 @@ def read_pairs(source: str | Path, *, images: str | Path = "") -> list[PhotoPair
     if path.suffix == ".txt":
         return _read_lfw(path, images)
     rows = _rows(path)
-    first, second = (
-        next((c for c in rows[0] if c in names), "")
-        for names in (
-            ("image_a", "photo_a", "image1", "image_1", "a"),
-            ("image_b", "photo_b", "image2", "image_2", "b"),
-        )
-    )
-    label = next((c for c in ("same", "is_same", "mated", "label") if c in rows[0]), "")
+    first, second, label = (next((c for c in rows[0] if c in names), "") for names in _PAIR_COLUMNS)
     if not (first and second and label):
         raise DataInvalid(
             f"{path.name} needs the columns image_a, image_b and same (1 for one person, else 0)"

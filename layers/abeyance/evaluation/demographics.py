@@ -20,6 +20,9 @@ from abeyance.evaluation.pairs import PairScan
 
 #: A rate with fewer errors is uncertain by a factor of two or more, and gets no verdict.
 MIN_ERRORS = 10
+#: Weight of FMR against FNMR in the measures that join them.
+_ALPHA = 0.5
+#: Groups in a matrix that can still be read as a plot.
 _MAX_READABLE = 16
 
 Verdict = Literal["differs", "no difference found", "too few"]
@@ -100,16 +103,6 @@ def gini(rates: Sequence[float]) -> float:
         return 0.0
     spread = float(np.abs(values[:, None] - values[None, :]).sum())
     return count / (count - 1) * spread / (2 * count**2 * mean)
-
-
-def fdr(fmr: Sequence[float], fnmr: Sequence[float], alpha: float = 0.5) -> float:
-    """Return the fairness discrepancy rate (Pereira and Marcel 2021)."""
-    return 1 - (alpha * (max(fmr) - min(fmr)) + (1 - alpha) * (max(fnmr) - min(fnmr)))
-
-
-def garbe(fmr: Sequence[float], fnmr: Sequence[float], alpha: float = 0.5) -> float:
-    """Return the Gini aggregation rate for biometric equitability (Howard et al. 2022)."""
-    return alpha * gini(fmr) + (1 - alpha) * gini(fnmr)
 
 
 def within_rates(
@@ -246,7 +239,7 @@ def differential(
     )
 
 
-def combined(fmr: Differential, fnmr: Differential, alpha: float = 0.5) -> CombinedFairness | None:
+def combined(fmr: Differential, fnmr: Differential) -> CombinedFairness | None:
     """Return FDR and GARBE over the groups with trials in both measures; None if there are fewer than two."""
     first = {row.group.casefold(): row for row in fmr.groups if row.rate.trials}
     second = {row.group.casefold(): row for row in fnmr.groups if row.rate.trials}
@@ -257,9 +250,9 @@ def combined(fmr: Differential, fnmr: Differential, alpha: float = 0.5) -> Combi
     fnmrs = [second[key].rate.value for key in shared]
     return CombinedFairness(
         groups=tuple(first[key].group for key in shared),
-        fdr=fdr(fmrs, fnmrs, alpha),
-        garbe=garbe(fmrs, fnmrs, alpha),
-        alpha=alpha,
+        fdr=1 - (_ALPHA * float(np.ptp(fmrs)) + (1 - _ALPHA) * float(np.ptp(fnmrs))),
+        garbe=_ALPHA * gini(fmrs) + (1 - _ALPHA) * gini(fnmrs),
+        alpha=_ALPHA,
     )
 
 

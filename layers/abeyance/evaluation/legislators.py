@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from importlib import resources
 
 import msgspec
 import numpy as np
@@ -42,29 +43,9 @@ class PublishedTest(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
-PUBLISHED = (
-    PublishedTest(
-        year=2018,
-        by="ACLU: members of the US Congress",
-        probes=535,
-        falsely_matched=28,
-        gallery=25_000,
-        similarity=80.0,
-        share_of_false_matches=0.4,
-        share_of_probes=0.2,
-        source="https://www.aclu.org/news/privacy-technology/amazons-face-recognition-falsely-matched-28",
-    ),
-    PublishedTest(
-        year=2019,
-        by="ACLU of California: state legislators",
-        probes=120,
-        falsely_matched=26,
-        gallery=25_000,
-        similarity=80.0,
-        share_of_false_matches=None,
-        share_of_probes=None,
-        source="https://www.aclunc.org/news/facial-recognition-technology-falsely-identifies-26-california-legislators-mugshots",
-    ),
+PUBLISHED = msgspec.json.decode(
+    resources.files("abeyance.evaluation").joinpath("published_tests.json").read_bytes(),
+    type=tuple[PublishedTest, ...],
 )
 
 

@@ -99,10 +99,6 @@ def build_report(kind: str, face_pairs: Sequence[FacePair] = (), **values: Any) 
     EvaluationError
         If jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
     from abeyance.evaluation import plots
 
     figures: dict[str, Plot] = {}
@@ -112,6 +108,32 @@ def build_report(kind: str, face_pairs: Sequence[FacePair] = (), **values: Any) 
         figures[name] = Plot(caption, partial(draw, *data))
         return name
 
+    text = fill_template(kind, plot=plot, plots=plots, **values)
+    body, _, provenance = text.partition("\n---\n")
+    head, *sections = re.split(r"^(?=###? )", body, flags=re.MULTILINE)
+    title, summary, *tiles = _blocks(head)
+    return StudyReport(
+        title.removeprefix("# "),
+        summary,
+        [_split(line[1:], "|") for block in tiles for line in block.split("\n")],
+        [_section(part, figures) for part in sections]
+        + ([Section("The false matches", face_pairs=face_pairs)] if face_pairs else []),
+        [_split(line, ":") for line in provenance.splitlines()],
+    )
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """Return the template ``reports/<name>.md.j2`` with its variables filled in.
+
+    Raises
+    ------
+    EvaluationError
+        If jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise EvaluationError("a report needs: pip install 'abeyance[evaluation]'") from error
     environment = jinja2.Environment(  # noqa: S701  the text is escaped where it becomes HTML
         loader=jinja2.PackageLoader("abeyance.evaluation", "reports"),
         undefined=jinja2.StrictUndefined,
@@ -127,18 +149,7 @@ def build_report(kind: str, face_pairs: Sequence[FacePair] = (), **values: Any) 
         "plain": "{:g}".format,
         "scientific": scientific,
     }
-    text = environment.get_template(f"{kind}.md.j2").render(plot=plot, plots=plots, **values)
-    body, _, provenance = text.partition("\n---\n")
-    head, *sections = re.split(r"^(?=###? )", body, flags=re.MULTILINE)
-    title, summary, *tiles = _blocks(head)
-    return StudyReport(
-        title.removeprefix("# "),
-        summary,
-        [_split(line[1:], "|") for block in tiles for line in block.split("\n")],
-        [_section(part, figures) for part in sections]
-        + ([Section("The false matches", face_pairs=face_pairs)] if face_pairs else []),
-        [_split(line, ":") for line in provenance.splitlines()],
-    )
+    return environment.get_template(f"{name}.md.j2").render(**values)
 
 
 def _inline(value: Any) -> str:

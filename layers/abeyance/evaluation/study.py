@@ -10,22 +10,13 @@ import msgspec
 import numpy as np
 
 from abeyance.evaluation.arrays import IntArray
-from abeyance.evaluation.datasets import (
-    LabelledPhoto,
-    PhotoPair,
-    PhotoSet,
-    person_of,
-)
+from abeyance.evaluation.datasets import LabelledPhoto, PhotoPair, PhotoSet, person_of
 from abeyance.evaluation.demographics import overall_rate
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.identification import Identification, identify
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.pairs import at_or_above, histogram_of, scan, threshold_at
-from abeyance.evaluation.templates import (
-    MatedPairs,
-    TemplateSet,
-    templates_cosine,
-)
+from abeyance.evaluation.templates import MatedPairs, TemplateSet, templates_cosine
 from abeyance.evaluation.verification import (
     FMRS,
     DetCurve,

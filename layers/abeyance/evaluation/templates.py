@@ -142,6 +142,9 @@ class TemplateExtractor:
         self.identity = f"{detector_identity}>={min_confidence:g}+central-face+{embedder.identity}"
         self.workers = workers or os.cpu_count() or 1
         self._cache = cache
+        self._layout = np.dtype(
+            [("confidence", "<f4"), ("faces", "<i4"), ("vector", "<f4", (embedder.dimension,))]
+        )
 
     def __call__(self, paths: Sequence[Path], tick: Tick | None = None) -> TemplateSet:
         """Return the templates of the photos at ``paths``; ``tick`` is called after each photo.
@@ -151,12 +154,10 @@ class TemplateExtractor:
         DataInvalid
             If a photo cannot be read from disk. One that cannot be decoded is counted instead.
         """
-        head, body = np.dtype([("confidence", "<f4"), ("faces", "<i4")]), np.dtype("<f4")
-        layout = np.dtype([("head", head), ("vector", body, (self.embedder.dimension,))])
         with closing(PhotoCache(self._cache, self.identity)) as cache:
             rows = cache.map(paths, self._row, self.workers, tick)
-        table = np.frombuffer(b"".join(row for _, row in rows), layout)
-        faces = table["head"]["faces"].astype(np.int64)
+        table = np.frombuffer(b"".join(row for _, row in rows), self._layout)
+        faces = table["faces"].astype(np.int64)
         return TemplateSet(
             vectors=np.ascontiguousarray(table["vector"]),
             found=faces > 0,
@@ -182,12 +183,12 @@ class TemplateExtractor:
     def _row(self, data: bytes) -> bytes:
         """Return confidence, number of faces (-1: not decodable) and template in the layout of the cache."""
         photo = self._analyze(data)
-        confidence, faces = 0.0, -1 if photo is None else photo.detected
-        vector: Float32Array = np.zeros(self.embedder.dimension, "<f4")
+        row = np.zeros(1, self._layout)
+        row["faces"] = -1 if photo is None else photo.detected
         if photo is not None and photo.faces:
-            confidence = photo.faces[0].confidence
-            vector = self.embedder.embed(photo.chips)[0].astype("<f4")
-        return np.array([confidence], "<f4").tobytes() + np.array([faces], "<i4").tobytes() + vector.tobytes()
+            row["confidence"] = photo.faces[0].confidence
+            row["vector"] = self.embedder.embed(photo.chips)[0]
+        return row.tobytes()
 
 
 def select_central(faces: Sequence[FaceDetection], shape: Sequence[int]) -> list[FaceDetection]:

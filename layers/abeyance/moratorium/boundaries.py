@@ -13,7 +13,7 @@ asked.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -155,8 +155,6 @@ class SchedulerSchedule:
         ARN of the event bus.
     role : str
         ARN of the role that may put events on it.
-    event : callable
-        The event's ``detail`` for a boundary.
     """
 
     def __init__(
@@ -166,15 +164,11 @@ class SchedulerSchedule:
         group: str,
         bus: str,
         role: str,
-        event_source: str = "abeyance",
-        event: Callable[[Boundary], Mapping[str, Any]] = msgspec.to_builtins,
     ) -> None:
         self._client = client
         self._group = group
         self._bus = bus
         self._role = role
-        self._event_source = event_source
-        self._event = event
 
     def ids(self) -> set[str]:
         pages = self._client.get_paginator("list_schedules").paginate(GroupName=self._group)
@@ -194,11 +188,8 @@ class SchedulerSchedule:
                 Target={
                     "Arn": self._bus,
                     "RoleArn": self._role,
-                    "Input": msgspec.json.encode(self._event(boundary)).decode(),
-                    "EventBridgeParameters": {
-                        "DetailType": str(boundary.type),
-                        "Source": self._event_source,
-                    },
+                    "Input": msgspec.json.encode(boundary).decode(),
+                    "EventBridgeParameters": {"DetailType": str(boundary.type), "Source": "abeyance"},
                 },
             )
         except self._client.exceptions.ConflictException:

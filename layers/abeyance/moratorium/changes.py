@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from abeyance.moratorium.document import NEVER, Flag, FlagSet
+from abeyance.moratorium.document import Flag, FlagSet
 from abeyance.moratorium.model import Effect
 from abeyance.moratorium.vocabulary import within
 
@@ -64,8 +64,11 @@ def classify(old: FlagSet, new: FlagSet, *, since: datetime | None = None) -> Ch
     """
     looser = [flag for flag in old.flags if not _covered(flag, new, since)]
     tighter = [flag for flag in new.flags if not _covered(flag, old, since)]
-    kind = ChangeKind.LOOSENING if looser else ChangeKind.TIGHTENING if tighter else ChangeKind.NEUTRAL
-    return Change(kind=kind, flags=_details(old, new, since))
+    return Change(kind=_kind(bool(looser), bool(tighter)), flags=_details(old, new, since))
+
+
+def _kind(looser: bool, tighter: bool) -> ChangeKind:
+    return ChangeKind.LOOSENING if looser else ChangeKind.TIGHTENING if tighter else ChangeKind.NEUTRAL
 
 
 def covers(new: Flag, old: Flag, since: datetime | None = None) -> bool:
@@ -81,7 +84,7 @@ def covers(new: Flag, old: Flag, since: datetime | None = None) -> bool:
 
 
 def _covered(flag: Flag, others: FlagSet, since: datetime | None) -> bool:
-    if since is not None and _until(flag) <= since:
+    if since is not None and flag.until <= since:
         return True
     return any(covers(other, flag, since) for other in others.flags)
 
@@ -107,13 +110,9 @@ def _places(new: Flag, old: Flag) -> bool:
     return all(any(within(one, other) for other in new.jurisdictions) for one in old.jurisdictions)
 
 
-def _until(flag: Flag) -> datetime:
-    return NEVER if flag.ends is None or flag.hold else flag.ends
-
-
 def _times(new: Flag, old: Flag, since: datetime | None) -> bool:
     starts = old.starts if since is None else max(old.starts, since)
-    return new.starts <= starts and _until(new) >= _until(old)
+    return new.starts <= starts and new.until >= old.until
 
 
 def _exemptions(new: Flag, old: Flag) -> bool:
@@ -142,16 +141,11 @@ def _details(old: FlagSet, new: FlagSet, since: datetime | None) -> tuple[FlagCh
             what = "enabled" if key in old.disabled else "added"
             changes.append(FlagChange(key=key, what=what, kind=ChangeKind.TIGHTENING))
         elif becomes is None:
-            over = since is not None and _until(was) <= since
+            over = since is not None and was.until <= since
             what = "disabled" if key in new.disabled else "removed"
-            changes.append(
-                FlagChange(key=key, what=what, kind=ChangeKind.NEUTRAL if over else ChangeKind.LOOSENING)
-            )
+            changes.append(FlagChange(key=key, what=what, kind=_kind(not over, tighter=False)))
         elif was.version != becomes.version:
-            loosens, tightens = not covers(becomes, was, since), not covers(was, becomes, since)
-            kind = (
-                ChangeKind.LOOSENING if loosens else ChangeKind.TIGHTENING if tightens else ChangeKind.NEUTRAL
-            )
+            kind = _kind(not covers(becomes, was, since), not covers(was, becomes, since))
             attributes = tuple(
                 name
                 for name in was.value.__struct_fields__

@@ -236,7 +236,15 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         jurisdiction=tenant.jurisdiction if tenant is not None else "",
         place=request.jurisdiction or "",
         as_of=as_of_text,
-        registration=None if tenant is None else _registration(tenant),
+        registration=None
+        if tenant is None
+        else Registration(
+            sector=tenant.sector,
+            jurisdiction=tenant.jurisdiction,
+            actions=tenant.actions,
+            purposes=tenant.purposes,
+            status=tenant.status,
+        ),
         min_similarity=min_similarity,
         human_review=human_review,
     )
@@ -317,13 +325,3 @@ def _terms(min_similarity: float | None, human_review: int) -> list[str]:
     elif human_review:
         terms.append(f"review by {human_review} people, each on their own")
     return terms
-
-
-def _registration(tenant: Tenant) -> Registration:
-    return Registration(
-        sector=tenant.sector,
-        jurisdiction=tenant.jurisdiction,
-        actions=tenant.actions,
-        purposes=tenant.purposes,
-        status=tenant.status,
-    )

@@ -54,30 +54,6 @@ class Flag:
     Raises ``FlagsError`` when the value contradicts itself.
     """
 
-    __slots__ = (
-        "actions",
-        "binding",
-        "effect",
-        "ends",
-        "exempt_purposes",
-        "exempt_tenants",
-        "exempt_until",
-        "exempting",
-        "hold",
-        "holding",
-        "human_review",
-        "jurisdictions",
-        "key",
-        "min_similarity",
-        "reason",
-        "sectors",
-        "source",
-        "starts",
-        "until",
-        "value",
-        "version",
-    )
-
     def __init__(self, key: str, value: FlagValue) -> None:
         self.key = key
         self.value = value

@@ -125,15 +125,10 @@ class ElementConstraints(Struct, frozen=True, kw_only=True, forbid_unknown_field
     maximum: int | UnsetType = UNSET
 
 
-class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Constraints(ElementConstraints, frozen=True, kw_only=True):
     """AppConfig's constraint on one attribute."""
 
-    type: Literal["string", "number", "boolean", "array"]
-    required: bool | UnsetType = UNSET
-    enum: tuple[str, ...] | UnsetType = UNSET
-    pattern: Annotated[str, Meta(max_length=MAX_TEXT)] | UnsetType = UNSET
-    minimum: int | UnsetType = UNSET
-    maximum: int | UnsetType = UNSET
+    type: Literal["string", "number", "boolean", "array"]  # type: ignore[assignment]
     elements: ElementConstraints | UnsetType = UNSET
 
 

@@ -160,7 +160,6 @@ class AppConfigSource:
         *,
         poll_interval: float = SHORTEST_POLL_S,
         max_age: float = MAX_AGE_S,
-        max_skew: float = MAX_SKEW_S,
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -169,7 +168,6 @@ class AppConfigSource:
         self._fetch = fetch
         self._poll_interval = poll_interval
         self._max_age = max_age
-        self._max_skew = max_skew
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -203,7 +201,7 @@ class AppConfigSource:
             return
         self._wait = min(fetched.wait, self._max_age / 2)
         self._skewed = fetched.service_time is not None and (
-            abs((fetched.service_time - self._clock()).total_seconds()) > self._max_skew
+            abs((fetched.service_time - self._clock()).total_seconds()) > MAX_SKEW_S
         )
         if fetched.raw is None:
             if self._snapshot is not None:

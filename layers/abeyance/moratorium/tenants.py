@@ -29,13 +29,7 @@ from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, PRESENT, SORT, Conflict, Item, Put, Table, Update
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
-from abeyance.moratorium.vocabulary import (
-    ACTIONS,
-    SECTORS,
-    is_jurisdiction,
-    is_purpose,
-    is_tenant_id,
-)
+from abeyance.moratorium.vocabulary import ACTIONS, SECTORS, is_jurisdiction, is_purpose, is_tenant_id
 
 Status = Literal["active", "suspended"]
 _REGISTRATION: Final = "registration"
@@ -82,9 +76,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
         if not is_jurisdiction(self.jurisdiction):
             raise ValueError("jurisdiction must be a place such as US, US-CA or US-CA-SAN_FRANCISCO")
         for name in ("actions", "purposes", "principals"):
-            if type(getattr(self, name)) is not tuple or len(set(getattr(self, name))) != len(
-                getattr(self, name)
-            ):
+            given = getattr(self, name)
+            if type(given) is not tuple or len(set(given)) != len(given):
                 raise ValueError(f"{name} must be a tuple without repetitions")
         if not set(self.actions) <= ACTIONS:
             raise ValueError(f"actions must be among {', '.join(sorted(ACTIONS))}")
@@ -204,13 +197,12 @@ class TenantTable:
             change = Update((tenant_id, _REGISTRATION), set={"status": status}, expect={PARTITION: PRESENT})
             self._table.transact([change])
         except Conflict as error:
-            if any(error.failed):
-                raise TenantUnknown("no tenant of this id is registered") from None
-            raise
-        changed = self.get(tenant_id)
-        if changed is None:
-            raise TenantUnknown("no tenant of this id is registered")
-        return changed
+            if not any(error.failed):
+                raise
+        else:
+            if (changed := self.get(tenant_id)) is not None:
+                return changed
+        raise TenantUnknown("no tenant of this id is registered")
 
     def all(self) -> Iterator[Tenant]:
         """Yield every tenant, by id."""
