@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from abeyance.evaluation.demographics import (
+    CombinedFairness,
     combined,
     differential,
-    fdr,
-    garbe,
     gini,
     matrix,
     overall_rate,
@@ -33,8 +32,18 @@ def test_gini_by_hand() -> None:
 
 
 def test_fdr_and_garbe_by_hand() -> None:
-    assert fdr([0.001, 0.004], [0.01, 0.05]) == pytest.approx(1 - (0.5 * 0.003 + 0.5 * 0.04))
-    assert garbe([0.001, 0.003], [0.02, 0.02]) == pytest.approx(0.5 * 0.5)
+    def both(fmr: tuple[int, int], fnmr: tuple[int, int]) -> CombinedFairness:
+        """Join the measures of two groups with these errors of 1000 trials."""
+        first, second = (
+            differential(measure, ["race"], ["a", "b"], [rate(count, 1000) for count in errors])
+            for measure, errors in (("fmr", fmr), ("fnmr", fnmr))
+        )
+        joined = combined(first, second)
+        assert joined is not None
+        return joined
+
+    assert both((1, 4), (10, 50)).fdr == pytest.approx(1 - (0.5 * 0.003 + 0.5 * 0.04))
+    assert both((1, 3), (20, 20)).garbe == pytest.approx(0.5 * 0.5)
 
 
 def test_ratios_by_hand() -> None:
