@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,8 @@ from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 from benchmarks import suite
 from benchmarks.comparison import BenchmarkPart
 from benchmarks.page import aim, number, page, plot, ratio
-from benchmarks.parts import PARTS, run
 from benchmarks.process import BenchmarkError
+from benchmarks.suite import PARTS
 
 app = typer.Typer(help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 
@@ -79,7 +80,8 @@ def _add(name: str, title: str) -> None:
     def part(quick: Quick = False, as_json: Json = False) -> None:
         try:
             with errors.status("Starting …") as status:
-                found = run(name, quick, lambda what: status.update(f"Measuring {what} …"))
+                module = import_module(f"benchmarks.{name}")
+                found: BenchmarkPart = module.run(quick, lambda what: status.update(f"Measuring {what} …"))
         except BenchmarkError as error:
             fail(str(error), Exit.UNAVAILABLE)
         report(found, as_json=as_json, show=lambda: _show([found]))

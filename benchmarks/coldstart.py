@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-import msgspec
+import numpy as np
+from infra.coldstart import measure
+from infra.functions import FUNCTIONS
 
 from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, by_time, figure
-from benchmarks.process import ROOT, BenchmarkError
+from benchmarks.process import BenchmarkError
 
 #: How many times as long as the plain function each took when this part was first written, with its models, both from
 #: bytecode, on the processor, in one run. Half of that is the aim. In Lambda it was more: the layers had no bytecode.
@@ -28,19 +27,8 @@ AIMS_MS = {"gate": 500.0, "detect": 1500.0}
 _QUICK = ("gate", "detect", "review")
 
 
-class FunctionTimes(msgspec.Struct):
-    """A line of ``python -m infra.coldstart --json``; see there."""
-
-    function: str
-    ready: list[float]
-    answered: list[float]
-    models: list[float]
-    plain: list[float]
-    imports: dict[str, float]
-
-
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
-    """Measure; see :mod:`benchmarks.parts`."""
+    """Measure; see :mod:`benchmarks.suite`."""
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
     notes = [
@@ -54,8 +42,15 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         "ledger 478, api 730 without, flags 410. The same code takes 1.8 times less on the same machine at a better "
         "hour, so only ratios within one run are compared.",
     ]
-    for times in _measured(_QUICK if quick else (), 2 if quick else 5, progress):
-        ready = _with_models(times)
+    for spec in FUNCTIONS:
+        if quick and spec.name not in _QUICK:
+            continue
+        progress(f"cold start of {spec.name}")
+        try:
+            times = measure(spec, 2 if quick else 5, beside=True)
+        except RuntimeError as error:
+            raise BenchmarkError(str(error)) from error
+        ready = np.add(times.ready, times.models).tolist() if times.models else times.ready
         name = f"{times.function}, model loaded" if times.models else times.function
         beginning, key = BEGINNING.get(times.function), f"coldstart.{times.function}"
         comparisons.append(
@@ -79,23 +74,3 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
     return BenchmarkPart(
         name="coldstart", comparisons=tuple(comparisons), figures=tuple(figures), notes=tuple(notes)
     )
-
-
-def _with_models(times: FunctionTimes) -> list[float]:
-    if not times.models:
-        return times.ready
-    return [ready + models for ready, models in zip(times.ready, times.models, strict=True)]
-
-
-def _measured(functions: Sequence[str], repeat: int, progress: Progress) -> Iterator[FunctionTimes]:
-    command = [sys.executable, "-m", "infra.coldstart", *functions, "--beside", "--json"]
-    with subprocess.Popen(  # noqa: S603 - our own module
-        [*command, "--repeat", str(repeat)], cwd=ROOT, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout
-        for line in process.stdout:
-            times = msgspec.json.decode(line, type=FunctionTimes)
-            progress(f"cold start of {times.function}: {min(times.ready):.0f} ms")
-            yield times
-    if process.returncode:
-        raise BenchmarkError("cold starts could not be measured; run: python -m infra.coldstart")

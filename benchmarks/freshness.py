@@ -30,11 +30,15 @@ from benchmarks.process import BenchmarkError
 BEHIND = 10_000
 #: Changes between two looks of a searcher that is up to date; every tenth erases a face.
 CHANGED = 1000
+_REFRESHES = {
+    "memory": "items as they are after parsing",
+    "parsed": "DynamoDB's answer parsed by boto3",
+}
 STAFF = CollectionRef("acme", "staff")
 
 
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
-    """Measure; see :mod:`benchmarks.parts`."""
+    """Measure; see :mod:`benchmarks.suite`."""
     figures: list[Figure] = []
     for dimension in (128,) if quick else (128, 512):
         count = 100_000 if quick else 1_000_000
@@ -50,22 +54,12 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         what = f"Cold searcher ready on {faces}"
         figures.append(figure(f"freshness.cold.{key}", what, "s", cold, at_most=ready_s, note=note))
         progress(f"{faces}: a refresh")
-        for name, note in (
-            ("memory", "items as they are after parsing"),
-            ("parsed", "DynamoDB's answer parsed by boto3"),
-        ):
+        what = f"Refresh after {CHANGED} changes among {faces}"
+        for name, note in _REFRESHES.items():
             gallery.table.parses = name == "parsed"
-            figures.append(
-                figure(
-                    f"freshness.refresh.{name}.{key}",
-                    f"Refresh after {CHANGED} changes among {faces}",
-                    "ms",
-                    gallery.refreshes_s(5 if quick else 15),
-                    scale=1000,
-                    at_most=refresh_ms,
-                    note=note,
-                )
-            )
+            times = gallery.refreshes_s(5 if quick else 15)
+            name = f"freshness.refresh.{name}.{key}"
+            figures.append(figure(name, what, "ms", times, scale=1000, at_most=refresh_ms, note=note))
     return BenchmarkPart(name="freshness", figures=tuple(figures), notes=_NOTES)
 
 

@@ -10,8 +10,7 @@ import jinja2
 
 from abeyance.evaluation.plots import drawing, standalone
 from benchmarks.comparison import Comparison, Figure, Spread
-from benchmarks.parts import PARTS
-from benchmarks.suite import TOLERANCE, Regression, Suite
+from benchmarks.suite import PARTS, TOLERANCE, Regression, Suite
 
 _WON, _LOST, _SOFT = "#0b5c8a", "#b3452c", "#5b6570"
 

@@ -84,7 +84,7 @@ def contestants(folder: Path) -> list[Contestant]:
 
 
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
-    """Measure; see :mod:`benchmarks.parts`."""
+    """Measure; see :mod:`benchmarks.suite`."""
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
     notes: list[str] = []

@@ -104,7 +104,7 @@ class _Setup:
 
 
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
-    """Measure; see :mod:`benchmarks.parts`."""
+    """Measure; see :mod:`benchmarks.suite`."""
     count, rounds = (12, 2) if quick else (60, 5)
     photos = sample_photos(count)
     with ExitStack() as open_:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, by_time, figure
@@ -64,7 +65,7 @@ OTHERS = (
 
 
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
-    """Measure; see :mod:`benchmarks.parts`."""
+    """Measure; see :mod:`benchmarks.suite`."""
     cores = len(available_cores()) or 1
     comparisons: list[Comparison] = []
     figures: list[Figure] = []
@@ -87,8 +88,7 @@ class _Search:
     """One search by one engine; called with a number of repetitions, it returns the seconds of one."""
 
     def __init__(self, process: Child, probes: int, threads: int) -> None:
-        self._process = process
-        self._request = {"probes": probes, "threads": threads, "within": _WITHIN_S}
+        self._ask = partial(process.ask, probes=probes, threads=threads, within=_WITHIN_S)
         # On one core with one thread, processor time does not grow when others use the core as well.
         self._measured = "processor" if threads == 1 else "seconds"
         self.found: list[list[int]] = []
@@ -96,7 +96,7 @@ class _Search:
     def __call__(self, times: int) -> float:
         # Idle threads of OpenMP spin for a moment after their work.
         time.sleep(0.02)
-        answer = self._process.ask(times=times, **self._request)
+        answer = self._ask(times=times)
         self.found = answer["found"]
         return float(answer[self._measured])
 
@@ -136,18 +136,10 @@ class _Size:
             if mine.found != oracle:
                 raise BenchmarkError("our search does not find what the float32 oracle finds; that is a bug")
             key, what = self._names(probes, threads)
-            lines.append(
-                by_time(
-                    f"{key}.{other.name}",
-                    what,
-                    seconds["ours"],
-                    other.label,
-                    seconds["theirs"],
-                    scale=1000,
-                    aim=other.aim if probes == 1 else None,
-                    note=f"recall@10 {recall(mine.found, oracle):.3f} beside {recall(others.found, oracle):.3f}",
-                )
-            )
+            key, aim = f"{key}.{other.name}", other.aim if probes == 1 else None
+            note = f"recall@10 {recall(mine.found, oracle):.3f} beside {recall(others.found, oracle):.3f}"
+            both = seconds["ours"], other.label, seconds["theirs"]
+            lines.append(by_time(key, what, *both, scale=1000, aim=aim, note=note))
         return lines
 
     def of_memory(self, ours: Child) -> list[Figure]:
@@ -160,17 +152,11 @@ class _Size:
             read = ours.ask(within=_WITHIN_S, read=threads)
             seconds = in_turn({"ours": _Search(ours, 1, threads)}, self.rounds, _TURN_S)["ours"]
             key, what = self._names(1, threads)
-            rate = read["bytes"] / read["seconds"]
-            figures.append(
-                figure(
-                    f"{key}.memory",
-                    f"{what}: share of the memory's speed",
-                    "",
-                    [read["seconds"] / one for one in seconds],
-                    at_least=0.5 if self.count == _MILLION else None,
-                    note=f"{read['bytes'] / 1e6:.0f} MB; adding them up reads {rate / 1e9:.1f} GB/s",
-                )
-            )
+            rate, aim = read["bytes"] / read["seconds"], 0.5 if self.count == _MILLION else None
+            shares = [read["seconds"] / one for one in seconds]
+            note = f"{read['bytes'] / 1e6:.0f} MB; adding them up reads {rate / 1e9:.1f} GB/s"
+            what += ": share of the memory's speed"
+            figures.append(figure(f"{key}.memory", what, "", shares, at_least=aim, note=note))
         return figures
 
 

@@ -1,4 +1,7 @@
-"""All parts one after the other, each in a process of its own, and their ratios beside the stored ones."""
+"""All parts one after the other, each in a process of its own, and their ratios beside the stored ones.
+
+A part is a module with ``run(quick, progress) -> BenchmarkPart``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,15 @@ from benchmarks.comparison import BenchmarkPart, Comparison, Progress
 from benchmarks.machine import Machine
 from benchmarks.process import ROOT
 
+#: In the order of the report. Every one is measured in a process of its own.
+PARTS = {
+    "photos": "Photos to templates, beside OpenCV, dlib and deepface.",
+    "search": "Exact search in large galleries, beside FAISS, usearch and NumPy.",
+    "freshness": "Time until a cold searcher is ready, and until a warm one sees a change.",
+    "pipeline": "Upload to result, and the models' share of that.",
+    "coldstart": "Time of each function until its first event.",
+    "scale": "Ten million photos a day, simulated with the durations measured here.",
+}
 #: A ratio is lower when even its upper quartile is below this share of the stored lower quartile: what takes a
 #: millisecond differs that much from one process to the next.
 TOLERANCE = 0.75
@@ -94,13 +106,12 @@ def _apart(name: str, quick: bool) -> BenchmarkPart | str:
     """Measure a part in a process of its own; return it, or the end of the error output."""
     command = [sys.executable, "-m", "benchmarks", name, "--json", *(["--quick"] * quick)]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=LIMIT_S, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=LIMIT_S, check=True)  # noqa: S603
+        return msgspec.json.decode(done.stdout, type=BenchmarkPart)
     except subprocess.TimeoutExpired:
         return f"not done within {LIMIT_S} s"
-    if done.returncode:
-        return done.stderr.decode(errors="replace").strip()[-1000:] or f"exit code {done.returncode}"
-    try:
-        return msgspec.json.decode(done.stdout, type=BenchmarkPart)
+    except subprocess.CalledProcessError as error:
+        return error.stderr.decode(errors="replace").strip()[-1000:] or f"exit code {error.returncode}"
     except msgspec.DecodeError as error:
         return f"its answer cannot be read: {error}"
 

@@ -71,7 +71,7 @@ def serve(respond: Callable[[HttpRequest], HttpReply], pem: bytes = b"") -> Iter
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     # A caller is killed in the middle of a conversation; that is no error.
-    server.handle_error = _ignore  # type: ignore[method-assign]
+    server.handle_error = _ignore  # type: ignore[method-assign,assignment]
     if pem:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile() as file:

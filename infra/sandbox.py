@@ -136,8 +136,8 @@ def deployed(spec: functions.FunctionSpec) -> Iterator[Sandbox]:
         for name in spec.layers:
             for entry in (layer(name) / "python").glob("*"):
                 (packages / entry.name).symlink_to(entry)
-        for name in _RUNTIME_PACKAGES:
-            distribution = importlib.metadata.distribution(name)
+        for package in _RUNTIME_PACKAGES:
+            distribution = importlib.metadata.distribution(package)
             for top in {path.parts[0] for path in distribution.files or ()} - {"..", "__pycache__"}:
                 if not top.endswith((".dist-info", ".libs")):
                     (runtime / top).symlink_to(str(distribution.locate_file(top)))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _serve import SETTINGS, serve
+from _serve import SETTINGS, serve, timed
 
 #: Results of a search.
 TOP = 10
@@ -60,17 +59,9 @@ def serve_search(
             made[count] = probes(count)
         if cores:
             os.sched_setaffinity(0, set(cores[:threads]))
-        found: Any = None
-        start, worked = time.perf_counter(), time.process_time()
-        for _ in range(times):
-            found = search(made[count], threads)
-        seconds, processor = time.perf_counter() - start, time.process_time() - worked
-        result, numbers = found
-        return {
-            "seconds": seconds / times,
-            "processor": processor / times,
-            "found": np.asarray(numbers(result)).tolist(),
-        }
+        (result, numbers), seconds = timed(lambda: search(made[count], threads), times)
+        each = {name: value / times for name, value in seconds.items()}
+        return {**each, "found": np.asarray(numbers(result)).tolist()}
 
     serve(answer)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
+from infra.coldstart import Times
+from infra.functions import FUNCTIONS, FunctionSpec
 
 from benchmarks import coldstart
 
@@ -12,19 +12,25 @@ from benchmarks import coldstart
 def test_compares_with_the_models_loaded_and_aims_at_half_of_the_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def measured(*_: object) -> Iterator[coldstart.FunctionTimes]:
-        yield coldstart.FunctionTimes(
+    measured = {
+        "detect": Times(
             function="detect",
             ready=[200.0, 220.0],
             answered=[400.0, 410.0],
             models=[100.0, 80.0],
             plain=[600.0, 600.0],
             imports={"numpy": 60.0, "botocore": 40.0},
-        )
-        yield coldstart.FunctionTimes("console", [500.0, 500.0], [], [], [400.0, 400.0], {})
+        ),
+        "console": Times("console", ready=[500.0, 500.0], plain=[400.0, 400.0]),
+    }
 
-    monkeypatch.setattr(coldstart, "_measured", measured)
-    part = coldstart.run(True, lambda _: None)
+    def measure(spec: FunctionSpec, repeat: int, *, beside: bool) -> Times:
+        assert beside
+        return measured[spec.name]
+
+    monkeypatch.setattr(coldstart, "measure", measure)
+    monkeypatch.setattr(coldstart, "FUNCTIONS", [spec for spec in FUNCTIONS if spec.name in measured])
+    part = coldstart.run(False, lambda _: None)
     detect, console = part.comparisons
     assert detect.ours.median == 300
     assert detect.ratio.median == 2
