@@ -114,19 +114,13 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
                     taking_part = [one for one in entrants if one.takes_part(kind, quick)]
                     found = rates({one.name: teams[one.name] for one in taking_part}, paths, quick)
                     alike = agreement(teams["abeyance"][0], teams["opencv"][0], paths)
-                    comparisons += [
-                        by_rate(
-                            f"{key}.{one.name}",
-                            what,
-                            found["abeyance"],
-                            labels[one.name],
-                            found[one.name],
-                            aim=one.aim,
-                            note=alike if one.name == "opencv" else "",
-                        )
-                        for one in taking_part
-                        if one.package
-                    ]
+                    for one in taking_part:
+                        if one.package:
+                            both = found["abeyance"], labels[one.name], found[one.name]
+                            note = alike if one.name == "opencv" else ""
+                            comparisons.append(
+                                by_rate(f"{key}.{one.name}", what, *both, aim=one.aim, note=note)
+                            )
                     default = f"{what}, with the second look at tilted faces that is our default"
                     figures.append(figure(f"{key}.defaults", default, "photos/s", found["defaults"]))
     return BenchmarkPart(

@@ -58,9 +58,8 @@ class _Setup:
         self.put(key, photo)
         while not object_exists(results, f"{key}.json"):
             if time.perf_counter() - start > _RESULT_WITHIN_S:
-                raise BenchmarkError(
-                    f"no result after {_RESULT_WITHIN_S:.0f} s; waiting: {self.system.waiting()}"
-                )
+                waiting = self.system.waiting()
+                raise BenchmarkError(f"no result after {_RESULT_WITHIN_S:.0f} s; waiting: {waiting}")
             time.sleep(_POLL_INTERVAL_S)
         return time.perf_counter() - start
 
@@ -140,30 +139,19 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
             measured.append(setup.round(number))
     found = {name: [one[name] for one in measured] for name in measured[0]}
     loop, all_at_once = "a loop over boto3", "Uploads a second, all at once"
+    one_by_one = "Upload to result, one at a time"
     comparisons = (
         by_rate(
             "pipeline.uploads.loop",
             f"{all_at_once}, {cores()} cores",
-            found["pipeline"],
-            loop,
-            found["loop"],
+            *(found["pipeline"], loop, found["loop"]),
             note=_WITHOUT,
         ),
-        by_time(
-            "pipeline.latency.loop",
-            "Upload to result, one at a time",
-            waited,
-            loop,
-            looped,
-            scale=_MS,
-            note=_WITHOUT,
-        ),
+        by_time("pipeline.latency.loop", one_by_one, waited, loop, looped, scale=_MS, note=_WITHOUT),
         by_rate(
             "pipeline.uploads.models",
             f"{all_at_once}, the emulator on the same cores",
-            found["pipeline"],
-            "the models alone, on every core",
-            found["models"],
+            *(found["pipeline"], "the models alone, on every core", found["models"]),
             aim=AIM,
             note="By the wall clock.",
         ),

@@ -199,18 +199,11 @@ def _prices(demand: Demand, outcome: Outcome) -> tuple[list[Comparison], list[Fi
         hours = simulate(planned, demand).gpu_hours * bill.DAYS_A_MONTH
         found = bill.estimate(month, planned, prices, demand, fill=fill, gpu_hours=hours)
         ours = (found.photos_total + found.idle_total) * per_million
-        comparisons += [
-            compare(
-                f"scale.price.{embedder}.{group}",
-                f"a million photos of {month / 1e6:,.0f} M a month, {what}, embedder {embedder}",
-                [ours],
-                f"Rekognition {group.replace('_', ' ')}, US East, list price",
-                [found.rekognition[group] * per_million],
-                unit="USD",
-                note=note,
-            )
-            for group, what in (("group_1", "index or search"), ("group_2", "detect"))
-        ]
+        for group, kind in (("group_1", "index or search"), ("group_2", "detect")):
+            what = f"a million photos of {month / 1e6:,.0f} M a month, {kind}, embedder {embedder}"
+            other = f"Rekognition {group.replace('_', ' ')}, US East, list price"
+            both = [ours], other, [found.rekognition[group] * per_million]
+            comparisons.append(compare(f"scale.price.{embedder}.{group}", what, *both, unit="USD", note=note))
         for service, amount in bill.by_service(found.per_photos).items():
             # The other services cost the same with a GPU, but for a little of Lambda.
             if embedder == "local" or service == "GPU":

@@ -194,7 +194,7 @@ def main() -> None:
         lock()
         return
     for architecture in _PLATFORM:
-        config = Config(architecture=architecture)  # type: ignore[arg-type] - a key of _PLATFORM
+        config = Config(architecture=architecture)  # type: ignore[arg-type]
         sizes = {layer: size_of(folder(layer, config)) / 1e6 for layer in get_args(LayerName)}
         print(architecture, *(f"{layer} {size:.1f}" for layer, size in sizes.items()), sep="  ")  # noqa: T201
         for carried in {spec.layers: None for spec in FUNCTIONS}:

@@ -101,15 +101,11 @@ class App:
             raise Refused(405, "METHOD", f"{path} takes {_ROUTES[path]}")
         if path == "/ping":
             state = self._endpoint.state
-            return (
-                200 if state is State.READY else 503,
-                "application/json",
-                msgspec.json.encode({"state": state}),
-            )
+            status = 200 if state is State.READY else 503
+            return status, "application/json", msgspec.json.encode({"state": state})
         if path == "/metrics":
             return 200, METRICS_MEDIA_TYPE, self._endpoint.metrics.text()
-        began = time.monotonic()
-        status = 499  # the client is gone
+        began, status = time.monotonic(), 499  # the client is gone
         try:
             body = await self._invoke(dict(scope["headers"]), receive)
             status = 200
@@ -129,8 +125,8 @@ class App:
         except NotServing as error:
             raise Refused(503, "NOT_READY", str(error), retry_after=2) from error
         # Room is reserved before the body is read, so that refused requests cost no memory.
-        room = self._endpoint.settings.max_chips if length is None else math.ceil(length / npy.CHIP_BYTES)
-        room = min(room, self._endpoint.settings.max_chips)
+        most = self._endpoint.settings.max_chips
+        room = most if length is None else min(most, math.ceil(length / npy.CHIP_BYTES))
         try:
             batcher.reserve(room)
         except Overloaded as error:
@@ -150,24 +146,20 @@ class App:
         if b"content-encoding" in headers:
             raise Refused(415, "CONTENT_ENCODING", "the body must not be compressed")
         declared = headers.get(b"content-length")
-        if declared is None:
-            return None
-        length = int(declared)  # the HTTP parser has checked that it is a number
-        if length > self._max_bytes:
+        length = int(declared) if declared else None  # the HTTP parser has checked that it is a number
+        if length and length > self._max_bytes:
             raise self._too_large()
         return length
 
     def _too_large(self) -> Refused:
-        return Refused(
-            413,
-            "TOO_LARGE",
-            f"at most {self._max_bytes} bytes ({self._endpoint.settings.max_chips} chips); send several requests",
-        )
+        chips = self._endpoint.settings.max_chips
+        message = f"at most {self._max_bytes} bytes ({chips} chips); send several requests"
+        return Refused(413, "TOO_LARGE", message)
 
     async def _body(self, length: int | None, receive: Receive) -> bytearray:
-        body = bytearray()
+        body, seconds = bytearray(), self._endpoint.settings.body_timeout
         try:
-            async with asyncio.timeout(self._endpoint.settings.body_timeout):
+            async with asyncio.timeout(seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -178,7 +170,6 @@ class App:
                     if not message.get("more_body", False):
                         return body
         except TimeoutError as error:
-            seconds = self._endpoint.settings.body_timeout
             raise Refused(408, "SLOW_BODY", f"the body took more than {seconds:g} s", close=True) from error
 
     async def _embed(self, body: bytearray, receive: Receive) -> bytes:
@@ -191,8 +182,7 @@ class App:
         # Requests of clients that are gone must not take the model's time.
         gone: asyncio.Future[None] = asyncio.ensure_future(_disconnected(receive))
         try:
-            both: list[asyncio.Future[Any]] = [future, gone]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((future, gone), return_when=asyncio.FIRST_COMPLETED)
             if not future.done():
                 raise ClientGone
             return npy.encode(future.result())

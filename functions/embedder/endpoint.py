@@ -148,17 +148,9 @@ class Endpoint:
         )
         self._last_success = time.monotonic()
         self.metrics.info.labels(model.identity, model.provider, model.precision).set(1)
-        log.info(
-            "ready",
-            extra={
-                "model": model.identity,
-                "provider": model.provider,
-                "precision": model.precision,
-                "batch": model.batch,
-                "workers": model.workers,
-                "seconds": round(time.monotonic() - began, 2),
-            },
-        )
+        fields = {name: getattr(model, name) for name in ("provider", "precision", "batch", "workers")}
+        seconds = round(time.monotonic() - began, 2)
+        log.info("ready", extra={"model": model.identity, **fields, "seconds": seconds})
         self._set_well(True)
 
     async def _probe(self) -> None:

@@ -99,11 +99,11 @@ def _preprocessing(how: Preprocessing, target: str, kind: int) -> tuple[list[Any
         steps.append(("Mul", ["factor"], {}))
     if how.layout == "NCHW":
         steps.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
-    nodes, last = [], "chips"
-    for number, (operator, inputs, attributes) in enumerate(steps):
-        name = target if number == len(steps) - 1 else f"chips_{number}"
-        nodes.append(helper.make_node(operator, [last, *inputs], [name], **attributes))
-        last = name
+    names = ["chips", *(f"chips_{number}" for number in range(len(steps) - 1)), target]
+    nodes = [
+        helper.make_node(operator, [given, *inputs], [made], **attributes)
+        for (operator, inputs, attributes), given, made in zip(steps, names, names[1:], strict=False)
+    ]
     return nodes, constants
 
 

@@ -170,24 +170,22 @@ def _gpu_session(graph: bytes, providers: Sequence[str], *, half: bool, batch: i
         onnxruntime.preload_dlls()  # CUDA and cuDNN from the nvidia-* wheels, where they are not the system's
     cache = Path(tempfile.gettempdir()) / "abeyance-tensorrt"
     cache.mkdir(exist_ok=True)
+    sizes = {"min": 1, "opt": batch, "max": batch}
     options = {
         TENSORRT: {
             "trt_fp16_enable": half,
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": str(cache),
-            "trt_profile_min_shapes": "chips:1x112x112x3",
-            "trt_profile_opt_shapes": f"chips:{batch}x112x112x3",
-            "trt_profile_max_shapes": f"chips:{batch}x112x112x3",
+            **{f"trt_profile_{kind}_shapes": f"chips:{n}x112x112x3" for kind, n in sizes.items()},
         },
         CUDA: {"cudnn_conv_algo_search": "EXHAUSTIVE", "cudnn_conv_use_max_workspace": "1"},
         CPU: {},
     }
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
+    chosen = [(name, options[name]) for name in providers]
     try:
-        return onnxruntime.InferenceSession(
-            graph, settings, providers=[(name, options[name]) for name in providers]
-        )
+        return onnxruntime.InferenceSession(graph, settings, providers=chosen)
     except Exception as error:
         # onnxruntime raises a dozen types without a common base.
         raise ModelUnusable(f"onnxruntime cannot open the model on {providers[0]}: {error}") from error

@@ -6,6 +6,7 @@ The quantities follow from a measured demand (:mod:`abeyance.cost.demand`) and t
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -118,10 +119,10 @@ def estimate(
 def tiered(images: float, tiers: Sequence[float], prices: Sequence[float]) -> float:
     """Return the price of a month's images, each tier at its own price and the rest at the last."""
     total, left = 0.0, images
-    for size, price in zip(tiers, prices, strict=False):
+    for size, price in zip((*tiers, math.inf), prices, strict=False):
         total += min(left, size) * price
         left -= min(left, size)
-    return total + left * prices[-1]
+    return total
 
 
 def by_service(lines: Sequence[Line]) -> dict[str, float]:
