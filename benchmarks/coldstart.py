@@ -53,16 +53,9 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         ready = np.add(times.ready, times.models).tolist() if times.models else times.ready
         name = f"{times.function}, model loaded" if times.models else times.function
         beginning, key = BEGINNING.get(times.function), f"coldstart.{times.function}"
-        comparisons.append(
-            by_time(
-                f"{key}.plain",
-                f"Cold start of {name}",
-                ready,
-                f"a plain function on boto3 {version('boto3')}",
-                times.plain,
-                aim=round(2 / beginning, 2) if beginning else None,
-            )
-        )
+        both = ready, f"a plain function on boto3 {version('boto3')}", times.plain
+        aim = round(2 / beginning, 2) if beginning else None
+        comparisons.append(by_time(f"{key}.plain", f"Cold start of {name}", *both, aim=aim))
         if times.function in AIMS_MS:
             until = f"{name[0].upper()}{name[1:]}, until its first event"
             figures.append(figure(f"{key}.ready", until, "ms", ready, at_most=AIMS_MS[times.function]))

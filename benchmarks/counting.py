@@ -37,7 +37,7 @@ class CallCounter:
         self.event_bytes = 0
         for service in ("s3", "dynamodb", "events", "sqs"):
             emitter = client(service).meta.events
-            emitter.register("provide-client-params", self._remember_parameters)
+            emitter.register("provide-client-params", self._remember)
             emitter.register("after-call", self._count)
 
     def run(self, key: Key, invoke: Invoke) -> dict[str, Any]:
@@ -52,9 +52,7 @@ class CallCounter:
         """Return the write units of one ledger entry, in the partition of all entries."""
         return statistics.fmean(self._entries)
 
-    def _remember_parameters(
-        self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
-    ) -> None:
+    def _remember(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         context["abeyance"] = params
 
     def _count(self, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -131,9 +132,8 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     from abeyance.moratorium.presets import new_deployment
     from abeyance.moratorium.tenants import TenantTable
 
-    before = dict(os.environ)
     logging.getLogger("abeyance").addHandler(_errors)
-    with tempfile.TemporaryDirectory(prefix="abeyance-demand-") as folder:
+    with tempfile.TemporaryDirectory(prefix="abeyance-demand-") as folder, mock.patch.dict(os.environ):
         flags = Path(folder) / "flags.json"
         flags.write_text(json.dumps(new_deployment()))
         aws = LocalAws(settings=DeploymentSettings.of(flags=f"file:{flags}"))
@@ -144,20 +144,16 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
             registry = TenantTable(DynamoTable(aws.client("dynamodb"), aws.settings.tenants_table))
             for tenant in TENANTS:
                 registry.add(tenant)
-            yield (
-                aws,
-                {
-                    topology.GATE.name: build.build_gate(),
-                    topology.DETECT.name: build.build_detect(),
-                    topology.RECOGNIZE.name: build.build_recognize(),
-                    topology.REVIEW.name: build.build_review(),
-                    topology.LEDGER.name: build.build_record(),
-                },
-            )
+            stages: dict[str, Callable[[Any], Any]] = {
+                topology.GATE.name: build.build_gate(),
+                topology.DETECT.name: build.build_detect(),
+                topology.RECOGNIZE.name: build.build_recognize(),
+                topology.REVIEW.name: build.build_review(),
+                topology.LEDGER.name: build.build_record(),
+            }
+            yield aws, stages
         finally:
             logging.getLogger("abeyance").removeHandler(_errors)
-            os.environ.clear()
-            os.environ.update(before)
             client.cache_clear()
             aws.stop()
 

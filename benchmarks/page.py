@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import jinja2
 
@@ -41,21 +42,14 @@ def plot(suite: Suite) -> str:
             colour = _WON if one.ratio.median >= 1 else _LOST
             axes.plot([one.ratio.low, one.ratio.high], [place, place], color=colour, lw=3, alpha=0.4)
             axes.plot([one.ratio.median], [place], "o", color=colour, ms=5)
-            axes.annotate(
-                ratio(one.ratio.median),
-                (one.ratio.high, place),
-                textcoords="offset points",
-                xytext=(6, -3),
-                fontsize=8,
-                color=colour,
-            )
+            style: Any = {"textcoords": "offset points", "xytext": (6, -3), "fontsize": 8, "color": colour}
+            axes.annotate(ratio(one.ratio.median), (one.ratio.high, place), **style)
             if one.aim is not None:
                 axes.plot([one.aim], [place], "|", color=_SOFT, ms=11, mew=2)
         axes.axvline(1, color=_SOFT, lw=1)
         axes.set_xscale("log")
-        axes.set_yticks(
-            range(len(found)), [f"{one.what} · {one.other}" for one in reversed(found)], fontsize=8
-        )
+        titles = [f"{one.what} · {one.other}" for one in reversed(found)]
+        axes.set_yticks(range(len(found)), titles, fontsize=8)
         axes.set_ylim(-1, len(found))
         axes.set_xlabel("times better than the alternative (log scale); | is the aim")
         axes.grid(visible=True, axis="x", which="major")

@@ -44,11 +44,9 @@ KINDS = (
 
 def write_photos(kind: Kind, folder: Path, count: int) -> list[Path]:
     """Write ``count`` different photos of one kind as JPEG files, and return their paths."""
-    paths = []
-    for number in range(count):
-        path = folder / f"{kind.key}-{number}.jpg"
+    paths = [folder / f"{kind.key}-{number}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
         path.write_bytes(compose(kind, number))
-        paths.append(path)
     return paths
 
 

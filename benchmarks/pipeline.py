@@ -67,11 +67,6 @@ class _Setup:
         uploads = self.system.settings.uploads_bucket
         self.system.client("s3").put_object(Bucket=uploads, Key=key, Body=photo)
 
-    def alone(self) -> list[dict[str, Any]]:
-        """Run the models alone on every core at the same time, as the stages share the cores."""
-        with ThreadPoolExecutor(len(self.team)) as pool:
-            return list(pool.map(lambda one: one.ask(alone=True), self.team))
-
     def round(self, number: int) -> dict[str, float]:
         """Put all photos at once through the pipeline, then through the loop, then through the models on every core.
 
@@ -89,7 +84,9 @@ class _Setup:
         stages, emulator = sum(map(processor_seconds, pids)) - stages, time.process_time() - emulator
         asked = self.asked - asked - count
         looped = self.team[0].ask(alone=False, round=number)
-        models = self.alone()
+        # The models alone on every core at the same time, as the stages share the cores.
+        with ThreadPoolExecutor(len(self.team)) as pool:
+            models = list(pool.map(lambda one: one.ask(alone=True), self.team))
         return {
             "pipeline": count / seconds,
             "loop": count / sum(looped["seconds"]),

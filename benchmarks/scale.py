@@ -223,15 +223,11 @@ def _figure(key: str, what: str, unit: str, value: float, note: str = "") -> Fig
 
 
 def _notes(demand: Demand, deployed: Forecast) -> tuple[str, ...]:
-    known = latencies()
-    prices = bill.stored_prices()
-    rates = (
-        f"{deployed.mean:,.0f} photos/s on average, {deployed.peak:,.0f} in the busiest hour, "
-        f"{deployed.burst:,.0f} in a burst of a quarter of an hour"
-    )
+    known, prices = latencies(), bill.stored_prices()
     return (
-        f"Simulated, not run: 10 M photos a day are {rates}; {ENTRIES} ledger entries a photo; all are indexed, a "
-        f"tenth into one collection. {deployed.sentence}",
+        f"Simulated, not run: 10 M photos a day are {deployed.mean:,.0f} photos/s on average, {deployed.peak:,.0f} in "
+        f"the busiest hour, {deployed.burst:,.0f} in a burst of a quarter of an hour; {ENTRIES} ledger entries a "
+        f"photo; all are indexed, a tenth into one collection. {deployed.sentence}",
         f"Demand measured on this project's handlers: {demand.measured}. AWS's latencies are assumptions: {known.note}",
         f"Prices as of {prices['as_of']}: {prices['sources']['rekognition']}.",
     )

@@ -110,18 +110,15 @@ def measure(
             for clients in plan.clients:
                 progress(f"server: {clients} clients, {chips} chips a request")
                 loads[chips, clients] = run_load(server.port, [request(chips)], clients, plan.seconds)
-        rounds = {
-            chips: _rounds(loops[best.threads], best, server, chips, plan, progress) for chips in plan.chips
-        }
+        loop = loops[best.threads]
+        rounds = {chips: _rounds(loop, best, server, chips, plan, progress) for chips in plan.chips}
         peaks.append(peak())
     model, roof, goal = about["model"], max(peaks) / flops_per_face, GOAL_CPU if on_cpu else GOAL_GPU
     name = processor_name() if on_cpu else graphics_name()
     device = f"{about['provider']}, {about['precision']}, {cpus} CPUs"
     comparisons = [_comparison(chips, made, goal) for chips, made in rounds.items()]
-    shares = ", ".join(
-        f"{one.ratio.median:.0%} with {chips} chips a request"
-        for chips, one in zip(rounds, comparisons, strict=True)
-    )
+    shares = zip(rounds, comparisons, strict=True)
+    given = ", ".join(f"{one.ratio.median:.0%} with {chips} chips a request" for chips, one in shares)
     about_device = (
         f"{model}: {flops_per_face / 1e9:.2f} GFLOP a face. {name}, {device}: {max(peaks) / 1e9:,.0f} GFLOP/s in a "
         f"matrix product, so at most {roof:,.0f} faces/s (the roof)."
@@ -130,12 +127,12 @@ def measure(
         part=BenchmarkPart(
             name=model,
             comparisons=tuple(comparisons),
-            figures=(*_figures(rates, roof, loads),),
+            figures=tuple(_figures(rates, roof, loads)),
             notes=(about_device, *(_note(chips, made) for chips, made in rounds.items())),
         ),
         curves=_curves(rates, loads),
         caption=f"{model} on {name} ({device})\n"
-        f"At {CLIENTS} clients the server gives {shares} of what the model gives alone in a loop",
+        f"At {CLIENTS} clients the server gives {given} of what the model gives alone in a loop",
         roof=roof,
     )
 
@@ -147,9 +144,8 @@ def _bare_rates(
     rates: dict[_BareRun, float] = defaultdict(float)
     for number in range(_PASSES):
         for run in runs:
-            progress(
-                f"bare loop: {run.callers} x {run.threads} threads, batch {run.batch}, {number + 1} of {_PASSES}"
-            )
+            how = f"{run.callers} x {run.threads} threads, batch {run.batch}"
+            progress(f"bare loop: {how}, {number + 1} of {_PASSES}")
             asked = {"batch": run.batch, "callers": run.callers, "seconds": plan.seconds / _PASSES}
             rates[run] = max(rates[run], loops[run.threads].ask(**asked)["rate"])
     return rates
@@ -166,28 +162,15 @@ def _rounds(
         before, spent = bare.ask(**asked), server.metric("cpu_seconds_total")
         load = run_load(server.port, content, CLIENTS, plan.seconds)
         spent, after = server.metric("cpu_seconds_total") - spent, bare.ask(**asked)
-        rounds.append(
-            _Round(
-                (before["rate"] + after["rate"]) / 2,
-                500 * (before["processor"] + after["processor"]),
-                load,
-                1000 * spent / max(load.chips, 1),
-            )
-        )
+        rate, bare_s = ((before[name] + after[name]) / 2 for name in ("rate", "processor"))
+        rounds.append(_Round(rate, 1000 * bare_s, load, 1000 * spent / max(load.chips, 1)))
     return rounds
 
 
 def _comparison(chips: int, rounds: list[_Round], goal: float) -> Comparison:
-    return compare(
-        f"embedder.{chips}",
-        f"{CLIENTS} clients, {chips} faces a request",
-        [one.server.rate for one in rounds],
-        "the model alone",
-        [one.bare for one in rounds],
-        unit="faces/s",
-        more_is_better=True,
-        aim=goal,
-    )
+    what = f"{CLIENTS} clients, {chips} faces a request"
+    both = [one.server.rate for one in rounds], "the model alone", [one.bare for one in rounds]
+    return compare(f"embedder.{chips}", what, *both, unit="faces/s", more_is_better=True, aim=goal)
 
 
 def _note(chips: int, rounds: list[_Round]) -> str:

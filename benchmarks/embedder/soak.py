@@ -52,11 +52,10 @@ def soak(
     # After the first two minutes (or tenth, if shorter).
     settled = [mib for minute, mib in memory if minute >= min(2.0, minutes / 10)] or [memory[-1][1]]
     growth = 100 * (settled[-1] / settled[0] - 1) if settled[0] else 0.0
-    note = f"{total.chips:,} faces"
     part = BenchmarkPart(
         name=f"{minutes:g} minutes at {load:.0%} load: {endpoint.model}",
         figures=(
-            figure("soak.requests", "requests", "", [total.answers.total()], note=note),
+            figure("soak.requests", "requests", "", [total.answers.total()], note=f"{total.chips:,} faces"),
             figure("soak.errors", "errors", "", [total.errors], at_most=0),
             figure("soak.p50", "median latency", "ms", [total.percentile(50)]),
             figure("soak.p95", "95th percentile of the latency", "ms", [total.percentile(95)]),

@@ -93,9 +93,7 @@ def write(folder: Path, architecture: str, *, cpu: bool = False) -> ModelEntry:
         ),
     )
     manifest = folder / f"{name}.json"
-    manifest.write_bytes(
-        msgspec.json.format(msgspec.json.encode({"version": 1, "models": [entry]}), indent=1)
-    )
+    manifest.write_bytes(msgspec.json.encode({"version": 1, "models": [entry]}))
     return Manifest.load(extra=[manifest])[name]
 
 

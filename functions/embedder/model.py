@@ -78,11 +78,10 @@ def choose_providers(wanted: str, available: Sequence[str]) -> list[str]:
             found.remove(TENSORRT)
         return [*found, CPU]
     names = [name.strip().lower() for name in wanted.split(",")]
-    unknown = [name for name in names if name not in _NAMES]
-    missing = [name for name in names if _NAMES.get(name, CPU) not in available]
-    if unknown or missing:
+    missing = [name for name in names if _NAMES.get(name) not in available]
+    if missing:
         raise ModelUnusable(
-            f"ABEYANCE_EMBEDDER_PROVIDERS={wanted}: this onnxruntime has no {', '.join(unknown or missing)}; it has "
+            f"ABEYANCE_EMBEDDER_PROVIDERS={wanted}: this onnxruntime has no {', '.join(missing)}; it has "
             f"{', '.join(available)}"
         )
     return [_NAMES[name] for name in names]

@@ -106,10 +106,8 @@ def simulate(plan: Plan, demand: Demand, *, after: float = _AFTER_S) -> Day:
     made[LEDGER] = msgspec.structs.replace(made[LEDGER], ceiling=_ledger_ceiling(plan, demand))
     photos = arrivals(plan).astype(np.float64)
     # Until the last queue is sure to be empty.
-    slowest = max(
-        plan.photos_a_day * (ENTRIES if name == LEDGER else 1) / station.rate
-        for name, station in made.items()
-    )
+    messages = {name: plan.photos_a_day * (ENTRIES if name == LEDGER else 1) for name in made}
+    slowest = max(messages[name] / station.rate for name, station in made.items())
     horizon = DAY_S + int(min(after, slowest + 7200)) // 60 * 60
     uploads = np.zeros(horizon)
     uploads[:DAY_S] = photos

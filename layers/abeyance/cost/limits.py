@@ -111,13 +111,8 @@ def _published(plan: Plan, demand: Demand, made: dict[str, Station]) -> list[Lim
     }
     # A chain has a queue and a partition of its own.
     per_chain = {"sqs_fifo", "dynamodb_partition_writes"}
-    known = quotas().quotas
-    return [
-        Limit(
-            known[key].limit,
-            known[key].value * (plan.chains if key in per_chain else 1) / use,
-            known[key].lever,
-            key,
-        )
-        for key, use in per_photo.items()
-    ]
+    found = []
+    for key, use in per_photo.items():
+        quota, times = quotas().quotas[key], plan.chains if key in per_chain else 1
+        found.append(Limit(quota.limit, quota.value * times / use, quota.lever, key))
+    return found
