@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,7 +30,8 @@ class CallCounter:
         self._dynamodb = aws.client("dynamodb")
         self._ledger_table = aws.settings.ledger_table
         self._current: Calls | None = None
-        self._entries: list[float] = []
+        #: Write units of each ledger entry, in the partition of all entries.
+        self.entries: list[float] = []
         #: Of each invocation.
         self.calls: dict[Key, list[Calls]] = defaultdict(list)
         self.event_bytes = 0
@@ -47,10 +47,6 @@ class CallCounter:
         self.calls[key].append(self._current)
         self._current = None
         return answer
-
-    def entry_units(self) -> float:
-        """Return the write units of one ledger entry, in the partition of all entries."""
-        return statistics.fmean(self._entries)
 
     def _remember(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         context["abeyance"] = params
@@ -74,7 +70,7 @@ class CallCounter:
                 self._current[WRITTEN] += units
                 item = action.get("Put", {})
                 if item.get("TableName") == self._ledger_table and item["Item"]["pk"]["S"] == "entries":
-                    self._entries.append(units)
+                    self.entries.append(units)
         elif operation in ("PutItem", "UpdateItem", "DeleteItem"):
             self._current[WRITTEN] += self._units(asked)
         elif operation == "BatchGetItem":

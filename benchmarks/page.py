@@ -55,8 +55,7 @@ def plot(suite: Suite) -> str:
         axes.grid(visible=True, axis="x", which="major")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda *_: "")
-        svg = done()
-    return standalone(svg)
+        return standalone(done())
 
 
 def spread(one: Spread) -> str:

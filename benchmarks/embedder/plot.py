@@ -26,8 +26,7 @@ def plot(report: EndpointReport) -> str:
         _panel(panels[1], "Server: faces/s over clients", curves["server"])
         _level(panels[1], "model alone, best", best)
         _panel(panels[2], "Server: p95 in ms over clients", curves["p95_ms"])
-        svg = done()
-    return standalone(svg)
+        return standalone(done())
 
 
 def _panel(axes: Axes, title: str, lines: Curves) -> None:
