@@ -94,6 +94,7 @@ def _gate(resources: Resources) -> Statements:
         resources=[resources.state.keys.by_name["photos"].key_arn],
     )
     yield from _photo_stage(resources, "PutItem")
+    yield _send(resources, "gate", "GroupByTenant")
 
 
 def _detect(resources: Resources) -> Statements:

@@ -51,7 +51,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "sagemaker-runtime": ("InvokeEndpoint",),
     "scheduler": ("CreateSchedule", "DeleteSchedule", "ListSchedules"),
     "secretsmanager": ("GetSecretValue",),
-    "sqs": ("GetQueueUrl", "SendMessage"),
+    "sqs": ("GetQueueUrl", "SendMessage", "SendMessageBatch"),
 }
 #: The certificate authorities of AWS's own endpoints, see https://www.amazontrust.com/repository/.
 AUTHORITIES = "amazon-authorities.pem"

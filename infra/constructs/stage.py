@@ -17,9 +17,6 @@ from constructs import Construct, IDependable
 from infra.constructs.function import Function
 from infra.constructs.queue import DEAD_LETTER_DAYS, dead_letter_queue, queue
 
-#: Message group of every decision, so that they have one order.
-_GROUP = "ledger"
-
 #: Days that a message may wait, by whether its queue is FIFO. A dead letter of a standard queue keeps its age, so its
 #: queue keeps it for longer; in a FIFO queue its days begin anew, and there a message is a decision not yet recorded.
 _WAITING_DAYS = {False: 4, True: DEAD_LETTER_DAYS}
@@ -60,7 +57,7 @@ class StageQueue(Construct):
             rule.add_target(
                 targets.SqsQueue(
                     self.queue,
-                    message_group_id=_GROUP if self.stage.fifo else None,
+                    message_group_id=self.stage.message_group(subscription) or None,
                     dead_letter_queue=undelivered,
                 )
             )

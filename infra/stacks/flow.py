@@ -51,6 +51,7 @@ class FlowStack(Stack):
             **tables,
             event_bus=bus.bus.event_bus_name,
             ledger_queue=queues[topology.LEDGER.name].queue.queue_url,
+            gate_queue=queues[topology.GATE.name].queue.queue_url,
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
             pseudonym_key=f"secret:{state.pseudonym_key}",
             flags=moratoria.setting,

@@ -77,7 +77,8 @@ def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates
             ]
         assert pattern == subscription.pattern(settings)
         (target,) = rule["Targets"]
-        assert target.get("SqsParameters") == ({"MessageGroupId": "ledger"} if stage.fifo else None)
+        group = stage.message_group(subscription)
+        assert target.get("SqsParameters") == ({"MessageGroupId": group} if group else None)
         assert text(target["DeadLetterConfig"]["Arn"], templates).startswith("<EventsUndelivered")
 
 

@@ -54,25 +54,27 @@ if TYPE_CHECKING:
     from abeyance.moratorium.proposals import Proposals
     from abeyance.moratorium.publish import FlagPublisher
     from abeyance.pipeline.detect import Detect
-    from abeyance.pipeline.gate import Gate
+    from abeyance.pipeline.fairness import GroupByTenant
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
     from abeyance.rekognition.service import Rekognition
 
 
-def build_gate(settings: GateSettings | None = None, clients: Clients = client) -> Gate:
-    """Return the stage that decides on metadata alone."""
+def build_gate(settings: GateSettings | None = None, clients: Clients = client) -> GroupByTenant:
+    """Return the stage that decides on metadata alone, fair to every tenant."""
     from abeyance.pipeline.aws import S3Objects
+    from abeyance.pipeline.fairness import GroupByTenant
     from abeyance.pipeline.gate import Gate
 
     settings = settings or GateSettings.from_environment()
-    return Gate(
+    gate = Gate(
         build_guard(settings.decisions, clients),
         S3Objects(clients("s3")),
         build_upload_records(settings.outcomes, clients),
         build_outbox("gate", settings.outcomes, clients),
     )
+    return GroupByTenant(gate, functools.partial(clients, "sqs"), settings.intake.gate_queue)
 
 
 def build_detect(settings: DetectSettings | None = None, clients: Clients = client) -> Detect:

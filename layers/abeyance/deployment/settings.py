@@ -141,6 +141,12 @@ class WaitingGroup(Group, frozen=True, kw_only=True):
     recognize_queue: str = "abeyance-recognize"
 
 
+class IntakeGroup(Group, frozen=True, kw_only=True):
+    """The gate's own queue, where messages go back under their tenant's group while there is a backlog."""
+
+    gate_queue: str = "abeyance-gate"
+
+
 class AnnouncementGroup(Group, frozen=True, kw_only=True):
     """EventBridge Scheduler's announcements of moratoria that start and end."""
 
@@ -228,6 +234,7 @@ class GateSettings(UnitSettings, frozen=True, kw_only=True):
 
     decisions: DecisionGroup = DecisionGroup()
     outcomes: OutcomeGroup = OutcomeGroup()
+    intake: IntakeGroup = IntakeGroup()
 
 
 class DetectSettings(UnitSettings, frozen=True, kw_only=True):
@@ -326,6 +333,7 @@ class DeploymentSettings(UnitSettings, frozen=True, kw_only=True):
     recording: RecordingGroup = RecordingGroup()
     pseudonyms: PseudonymGroup = PseudonymGroup()
     waiting: WaitingGroup = WaitingGroup()
+    intake: IntakeGroup = IntakeGroup()
 
     def environment_of(self, unit: type[UnitSettings]) -> dict[str, str]:
         """Return the variables of this deployment that one unit reads."""

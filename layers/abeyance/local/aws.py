@@ -179,10 +179,10 @@ def _create_stage(sqs: Any, eventbridge: Any, settings: DeploymentSettings, stag
     redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": stage.max_receives}
     attributes = {"VisibilityTimeout": str(stage.visibility_timeout), "RedrivePolicy": json.dumps(redrive)}
     queue = sqs.create_queue(QueueName=stage.queue, Attributes={**attributes, **fifo})["QueueUrl"]
-    target: dict[str, Any] = {"Id": stage.name, "Arn": _arn(sqs, queue)}
-    if stage.fifo:
-        target["SqsParameters"] = {"MessageGroupId": stage.name}
     for number, subscription in enumerate(stage.consumes):
+        target: dict[str, Any] = {"Id": stage.name, "Arn": _arn(sqs, queue)}
+        if stage.fifo:  # moto delivers nothing with a group to a standard queue, and its queues are not fair
+            target["SqsParameters"] = {"MessageGroupId": stage.message_group(subscription)}
         bus = "default" if subscription.default_bus else settings.event_bus
         rule = f"abeyance-{stage.name}-{number}"
         pattern = json.dumps(subscription.pattern(settings))

@@ -24,12 +24,14 @@ EventType = TypeVar("EventType", bound=Event)
 class Message(msgspec.Struct, frozen=True):
     """A queue message: an EventBridge envelope, or for the ledger also a record that was queued directly.
 
-    ``receives`` counts its deliveries, this one included.
+    ``receives`` counts its deliveries, this one included. ``sent`` is when it was put into the queue, in epoch seconds;
+    0 if that is not known.
     """
 
     id: str
     receives: int
     envelope: Mapping[str, Any]
+    sent: float = 0.0
 
     def event(self) -> Event:
         """Return our own event in the envelope; raises ``msgspec.ValidationError`` or ``KeyError`` on any other."""
@@ -165,8 +167,9 @@ def _message(record: Mapping[str, Any]) -> Message:
         envelope = None
     if not isinstance(envelope, dict):
         envelope = {"unreadable": hashlib.sha256(record["body"].encode()).hexdigest()}
-    receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
-    return Message(record["messageId"], receives, envelope)
+    attributes = record.get("attributes", {})
+    receives = int(attributes.get("ApproximateReceiveCount", 1))
+    return Message(record["messageId"], receives, envelope, int(attributes.get("SentTimestamp", 0)) / 1000)
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import msgspec
 from abeyance.aws.sqs import queue_url
 from abeyance.aws.timestamps import utc_now
 from abeyance.pipeline.batch import Batch, Message
+from abeyance.pipeline.fairness import group_of
 
 #: The longest delay of SQS.
 MAX_DELAY_S = 900
@@ -67,6 +68,7 @@ class Postpone:
         self._sqs.send_message(
             QueueUrl=self._url,
             MessageBody=msgspec.json.encode(message.envelope).decode(),
+            MessageGroupId=group_of(message.envelope),
             DelaySeconds=delay_s(age, least_s),
         )
 

@@ -22,6 +22,9 @@ from abeyance.pipeline import events
 #: ``source`` of every event that this system puts on its bus.
 SOURCE = "abeyance"
 
+#: The tenant in an event about an upload, as an EventBridge target's parameter reads it at run time.
+TENANT_PATH = "$.detail.upload.tenant"
+
 
 class Subscription(msgspec.Struct, frozen=True):
     """An EventBridge rule that sends events of a bus to a stage's queue."""
@@ -71,6 +74,16 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def queue(self) -> str:
         return f"abeyance-{self.name}" + (".fifo" if self.fifo else "")
+
+    def message_group(self, subscription: Subscription) -> str:
+        """Return the group of the messages of a subscription: a name, a path in the event, or empty for none.
+
+        A FIFO queue has one group, so that its messages have one order. In a standard queue the group is the tenant,
+        by which SQS keeps the queue fair; an event of S3 names none, see :mod:`abeyance.pipeline.fairness`.
+        """
+        if self.fifo:
+            return self.name
+        return "" if subscription.default_bus else TENANT_PATH
 
     @property
     def dead_letter_queue(self) -> str:

@@ -87,6 +87,12 @@ def parse_key(upload: Upload) -> Upload:
     return msgspec.structs.replace(upload, tenant=tenant, action=action, collection=collection)
 
 
+def tenant_of_key(key: str) -> str:
+    """Return the first part of a key if it can be a tenant's id; empty if it cannot."""
+    tenant = key.split("/", 1)[0]
+    return tenant if _TENANT.fullmatch(tenant) else ""
+
+
 def external_image_id(upload: Upload, given: str = "") -> str:
     """Return the name of the photo's faces, as given, else the file's name; see :func:`name_id`."""
     return name_id(given or upload.key.rsplit("/", 1)[-1])
