@@ -14,6 +14,7 @@ import numpy as np
 from abeyance.cost import bill
 from abeyance.cost.day import burst_rate, simulate
 from abeyance.cost.demand import Demand, stored
+from abeyance.cost.flood import PUTS_A_SECOND, simulate_flood
 from abeyance.cost.forecast import Forecast, forecast, largest_day, seconds
 from abeyance.cost.limits import limits
 from abeyance.cost.stations import DAY_S, ENTRIES, Embedder, Plan, latencies, stations
@@ -56,6 +57,8 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
     figures += _messages("ready", f"10 M photos a day, {how}", outcome)
     if not quick:
         figures += _failures(demand)
+    progress("a million photos of one tenant at once")
+    figures += _flood(demand)
     progress("the cost")
     comparisons, priced = _prices(demand, outcome)
     return BenchmarkPart(
@@ -170,6 +173,18 @@ def _messages(key: str, how: str, outcome: Outcome) -> Iterator[Figure]:
         value = float(np.percentile(found, share))
         what = f"upload to result as a burst begins, message by message, {how}: p{share}"
         yield _figure(f"messages.{key}.p{share}", what, "s", value)
+
+
+def _flood(demand: Demand) -> Iterator[Figure]:
+    """Simulate a million photos of one tenant at once, on a day of a million photos of others."""
+    planned = Plan(photos_a_day=1e6, burst=1.0)
+    for key, how in (("line", "in one line"), ("fair", "with fair queues")):
+        found = simulate_flood(planned, demand, fair=key == "fair")
+        what = f"others' upload to result while one tenant uploads a million photos at once, {how}"
+        note = f"at {PUTS_A_SECOND:,.0f} PUTs a second; its own last result after {seconds(found.flood_done)}"
+        yield _figure(f"flood.{key}.p50", f"{what}: p50", "s", found.others.p50)
+        yield _figure(f"flood.{key}.p99", f"{what}: p99", "s", found.others.p99)
+        yield _figure(f"flood.{key}.most", f"{what}: most", "s", found.others.most, note)
 
 
 def _failures(demand: Demand) -> Iterator[Figure]:

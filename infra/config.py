@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+#: The least ``MaximumConcurrency`` of a queue's event source mapping.
+MIN_RESERVED = 2
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -43,6 +45,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: up to which a collection is searched in memory nevertheless.
     vector_index: bool = False
     exact_up_to: int = 1_000_000
+    #: Requests a second that each tenant may send to the Rekognition API, on average over ten seconds; 0: no limit.
+    tenant_rate: float = 20.0
+    #: Executions kept free for the gate, whatever other functions do; ledger and flags get a few beside it. 0: none, as
+    #: a new account has only ten executions in all, and 100 must stay unreserved. docs/operations.md, "Fairness".
+    reserved_concurrency: int = 0
     #: Deploy the console. By default, people of a Cognito user pool of its own sign in. Another OpenID Connect provider
     #: is given by its issuer and its client id for the console; the client's secret (ARN in Secrets Manager, encrypted
     #: with AWS's key) stays empty for a public client.
@@ -71,6 +78,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("console_issuer and console_client_id are given together")
         if self.console_client_secret and not self.console_issuer:
             raise ValueError("console_client_secret is for a console_issuer; Cognito makes its own")
+        if self.reserved_concurrency and self.reserved_concurrency < MIN_RESERVED:
+            raise ValueError(
+                f"reserved_concurrency is 0 or at least {MIN_RESERVED}, the least for a queue's function"
+            )
         if self.accuracy_report and not Path(self.accuracy_report).is_file():
             raise ValueError(f"accuracy_report: there is no file {self.accuracy_report}")
 

@@ -24,7 +24,7 @@ import msgspec
 from abeyance.deployment.settings import UNITS, UnitSettings
 from abeyance.pipeline import topology
 from infra import trim
-from infra.config import ROOT
+from infra.config import ROOT, Config
 
 LayerName = Literal["base", "vision", "web", "models", "decide", "abeyance"]
 DECISION_LAYERS: tuple[LayerName, ...] = ("base", "decide")
@@ -70,6 +70,18 @@ FLAGS = FunctionSpec(name="flags", layers=DECISION_LAYERS, memory_mib=512, timeo
 CONSOLE = FunctionSpec(name="console", layers=(*PIXEL_LAYERS, "web"), memory_mib=2048, timeout_s=29)
 
 FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)
+
+
+#: Executions of their own for functions that must not starve, beside the gate: the ledger's one writer and its
+#: checkpoint, and changes of flags, some at a time.
+_RESERVED = {"ledger": 3, "flags": 5}
+
+
+def reserved_of(name: str, config: Config) -> int:
+    """Return the executions that a function has to itself; 0 for a function that shares."""
+    if not config.reserved_concurrency:
+        return 0
+    return config.reserved_concurrency if name == topology.GATE.name else _RESERVED.get(name, 0)
 
 
 def runtime_environment(packages: str = "/opt/python") -> dict[str, str]:

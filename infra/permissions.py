@@ -133,7 +133,16 @@ def _api(resources: Resources) -> Statements:
     yield from _gallery(resources)
     yield _send(resources, "ledger", "RecordDecisions")
     yield _read_flags(resources)
+    yield _count_requests(resources)
+    yield _use_key(resources, "uploads_table", "dynamodb", "Items", "kms:Decrypt", "kms:DescribeKey")
     yield from _secrets(resources)
+
+
+def _count_requests(resources: Resources) -> iam.PolicyStatement:
+    """Return the use of the uploads table for the counters of :mod:`abeyance.rekognition.rates`, and nothing else."""
+    counters = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "rate#*"}}
+    table = resources.state.tables.by_setting["uploads_table"].table_arn
+    return _allow("CountRequests", ["dynamodb:UpdateItem"], [table], counters)
 
 
 def _flags(resources: Resources) -> Statements:

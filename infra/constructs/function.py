@@ -15,7 +15,7 @@ from constructs import Construct
 from infra.config import Config
 from infra.constructs.layers import Layers
 from infra.constructs.logs import log_group
-from infra.functions import FunctionSpec
+from infra.functions import FunctionSpec, reserved_of
 
 if TYPE_CHECKING:
     from infra.constructs.ecs import EcsEmbedder
@@ -57,6 +57,7 @@ class Function(Construct):
             handler="handler.handler",
             memory_size=spec.memory_mib,
             timeout=Duration.seconds(spec.timeout_s),
+            reserved_concurrent_executions=reserved_of(spec.name, config) or None,
             environment=dict(environment),
             layers=layers.of(spec.layers),
             # Given without a dependency on its policy below, so that AppConfig's profile can name the validator,

@@ -62,8 +62,9 @@ class StageQueue(Construct):
                 )
             )
 
-    def feed(self, function: Function, policy: IDependable) -> None:
-        """Feed the function in batches, with as many invocations at a time as the topology allows."""
+    def feed(self, function: Function, policy: IDependable, reserved: int = 0) -> None:
+        """Feed the function in batches, with as many invocations at a time as the topology and its reserve allow."""
+        most = self.stage.max_concurrency
         mapping = lambda_.EventSourceMapping(
             self,
             "Mapping",
@@ -73,7 +74,8 @@ class StageQueue(Construct):
             max_batching_window=Duration.seconds(self.stage.batch_window)
             if self.stage.batch_window
             else None,
-            max_concurrency=self.stage.max_concurrency,
+            # A mapping takes no account of reserved concurrency; a message that is throttled loses a delivery.
+            max_concurrency=min(most, reserved) if reserved else most,
             report_batch_item_failures=True,
         )
         # Lambda checks the role's permission when the mapping is made.

@@ -51,6 +51,8 @@ class FlowStack(Stack):
             **tables,
             event_bus=bus.bus.event_bus_name,
             ledger_queue=queues[topology.LEDGER.name].queue.queue_url,
+            tenant_rate=config.tenant_rate,
+            rates_table=tables["uploads_table"],
             gate_queue=queues[topology.GATE.name].queue.queue_url,
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
             pseudonym_key=f"secret:{state.pseudonym_key}",
@@ -115,7 +117,7 @@ class FlowStack(Stack):
         moratoria.first_deployment.node.add_dependency(policies["flags"])
         for name, queue in queues.items():
             queue.subscribe(bus.bus, settings, bus.undelivered)
-            queue.feed(made[name], policies[name])
+            queue.feed(made[name], policies[name], functions.reserved_of(name, config))
 
         Tasks(self, "Tasks", made, policies)
         api = Api(self, "Api", config, made["api"].function)

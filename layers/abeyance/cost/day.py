@@ -112,7 +112,7 @@ def simulate(plan: Plan, demand: Demand, *, after: float = _AFTER_S) -> Day:
     uploads = np.zeros(horizon)
     uploads[:DAY_S] = photos
     inflow = {name: np.zeros(horizon) for name in made}
-    inflow[WAY[0]] = _later(uploads, known.seconds["upload_to_queue"])
+    inflow[WAY[0]] = later(uploads, known.seconds["upload_to_queue"])
     passed: dict[str, StationDay] = {}
     gpu = None
     for name in (*WAY, LEDGER):
@@ -121,17 +121,17 @@ def simulate(plan: Plan, demand: Demand, *, after: float = _AFTER_S) -> Day:
         if name == WAY[-1] and plan.embedder != "local":
             gpu = GpuFleet(plan)
             rate = _with_endpoint(gpu, inflow[name], station, plan)
-        passed[name] = _pass(station, inflow[name], rate)
+        passed[name] = pass_station(station, inflow[name], rate)
         delay = station.seconds(1) + known.seconds["event_to_queue"]
         for listener in ROUTES[name]:
-            inflow[listener] += _later(passed[name].taken, delay)
+            inflow[listener] += later(passed[name].taken, delay)
     waits, burst = _waits(passed, plan), burst_seconds(plan)
-    lag = _wait(passed[LEDGER], np.arange(horizon, dtype=np.float64)) + made[LEDGER].seconds(1)
+    lag = waits_at(passed[LEDGER], np.arange(horizon, dtype=np.float64)) + made[LEDGER].seconds(1)
     return Day(
         stations=passed,
-        latency=_percentiles(waits, photos),
-        in_burst=_percentiles(waits[burst], photos[burst]),
-        lag=_percentiles(lag, passed[LEDGER].arrived),
+        latency=percentiles(waits, photos),
+        in_burst=percentiles(waits[burst], photos[burst]),
+        lag=percentiles(lag, passed[LEDGER].arrived),
         gpu_hours=gpu.minutes / 60 if gpu else 0.0,
         ledger_spare=made[LEDGER].rate * DAY_S - ENTRIES * plan.photos_a_day,
     )
@@ -144,7 +144,8 @@ def _ledger_ceiling(plan: Plan, demand: Demand) -> float:
     return min(known["sqs_fifo"].value * plan.chains, partition * plan.chains)
 
 
-def _pass(station: Station, came: Curve, rate: Curve) -> StationDay:
+def pass_station(station: Station, came: Curve, rate: Curve) -> StationDay:
+    """Return the day of a station by its arrivals and its rate, messages in each second."""
     excess = np.cumsum(came - rate)
     waiting = excess - np.minimum.accumulate(np.minimum(excess, 0.0))
     return StationDay(came, came - np.diff(waiting, prepend=0.0), waiting, rate, station)
@@ -165,7 +166,7 @@ def _with_endpoint(gpu: GpuFleet, came: Curve, station: Station, plan: Plan) -> 
     return rate
 
 
-def _later(curve: Curve, delay: float) -> Curve:
+def later(curve: Curve, delay: float) -> Curve:
     """Return the curve after a delay; a fraction of a second is shared between two."""
     whole, part = divmod(delay, 1.0)
     moved = np.zeros_like(curve)
@@ -175,7 +176,7 @@ def _later(curve: Curve, delay: float) -> Curve:
     return moved
 
 
-def _wait(passed: StationDay, when: Curve) -> Curve:
+def waits_at(passed: StationDay, when: Curve) -> Curve:
     """Return the seconds in the queue of messages that arrive at these times."""
     edges = np.arange(len(passed.arrived) + 1, dtype=np.float64)
     came = np.concatenate([[0.0], np.cumsum(passed.arrived)])
@@ -193,7 +194,7 @@ def _waits(passed: dict[str, StationDay], plan: Plan) -> Curve:
     now = start + known["upload_to_queue"]
     for name in WAY:
         station = passed[name].station
-        wait = _wait(passed[name], now)
+        wait = waits_at(passed[name], now)
         # A photo that waits goes in a full batch.
         size = np.where(wait > 1, station.batch, 1)
         spread = random.lognormal(*SKEW, DAY_S)
@@ -203,7 +204,8 @@ def _waits(passed: dict[str, StationDay], plan: Plan) -> Curve:
     return now - start
 
 
-def _percentiles(values: Curve, weights: Curve) -> Percentiles:
+def percentiles(values: Curve, weights: Curve) -> Percentiles:
+    """Return the percentiles of values, each of which counts so many times."""
     order = np.argsort(values)
     shares = np.cumsum(weights[order])
     at = [int(np.searchsorted(shares, share * shares[-1])) for share in (0.5, 0.95, 0.99)]

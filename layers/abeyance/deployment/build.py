@@ -176,6 +176,7 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
     from abeyance.rekognition.operations import Services
     from abeyance.rekognition.operations.services import EmbeddingModel
     from abeyance.rekognition.photos import Photos
+    from abeyance.rekognition.rates import TenantRates
     from abeyance.rekognition.service import Rekognition
     from abeyance.vision.models.manifest import Manifest
 
@@ -187,11 +188,15 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
         entry = Manifest.load()[settings.embedding.embedder_model]
         return EmbeddingModel(entry.identity, entry.dimension)
 
+    tenants, rates = build_tenants(settings.decisions, clients), settings.rates
     access = Access(
         build_guard(settings.decisions, clients),
-        build_tenants(settings.decisions, clients),
+        tenants,
         build_ledger_queue(settings.recording, clients),
         build_pseudonyms(settings.pseudonyms, clients),
+        rates=TenantRates(clients("dynamodb"), rates.rates_table, rates.tenant_rate, tenants)
+        if rates.tenant_rate
+        else None,
     )
     services = Services(
         gallery=gallery,

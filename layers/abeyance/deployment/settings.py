@@ -141,6 +141,15 @@ class WaitingGroup(Group, frozen=True, kw_only=True):
     recognize_queue: str = "abeyance-recognize"
 
 
+class RateGroup(Group, frozen=True, kw_only=True):
+    """The limit on each tenant's requests to the Rekognition API."""
+
+    #: Requests a second of each tenant, on average over ten seconds; 0 for no limit.
+    tenant_rate: float = 0.0
+    #: The table of the counters: that of the uploads.
+    rates_table: str = "abeyance-uploads"
+
+
 class IntakeGroup(Group, frozen=True, kw_only=True):
     """The gate's own queue, where messages go back under their tenant's group while there is a backlog."""
 
@@ -283,6 +292,7 @@ class ApiSettings(UnitSettings, frozen=True, kw_only=True):
     gallery: GalleryGroup = GalleryGroup()
     recording: RecordingGroup = RecordingGroup()
     pseudonyms: PseudonymGroup = PseudonymGroup()
+    rates: RateGroup = RateGroup()
 
 
 class FlagsSettings(UnitSettings, frozen=True, kw_only=True):
@@ -332,6 +342,7 @@ class DeploymentSettings(UnitSettings, frozen=True, kw_only=True):
     ledger: LedgerGroup = LedgerGroup()
     recording: RecordingGroup = RecordingGroup()
     pseudonyms: PseudonymGroup = PseudonymGroup()
+    rates: RateGroup = RateGroup()
     waiting: WaitingGroup = WaitingGroup()
     intake: IntakeGroup = IntakeGroup()
 

@@ -3,8 +3,8 @@
 SQS's fair queues take a tenant from a message's group. For our own events EventBridge reads it from the event
 (:data:`abeyance.pipeline.topology.TENANT_PATH`). An event of S3 has the tenant only as the first part of a key, which
 no rule can cut out, so its messages come without a group, and SQS takes each for a quiet tenant of its own. They are
-delivered in about the order of their arrival, and the gate keeps up. If it does not, :class:`GroupByTenant` puts those
-that have waited back into the same queue, with their group; see docs/adr/0011-fair-queues.md.
+delivered in about the order of their arrival, and the gate keeps up. When it does not, :class:`GroupByTenant` puts them
+back into the same queue with their group; see docs/adr/0013-fair-queues.md.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from abeyance.pipeline.uploads import tenant_of_key
 
 #: A message without a group that has waited for longer is in a backlog.
 BACKLOG_S: Final = 10.0
+#: After such a message, an environment puts every message without a group back for this time.
+SORT_S: Final = 60.0
 #: The group of keys that name no tenant.
 NO_TENANT: Final = "-"
 #: The envelope's field with the group, by which a message is put back only once.
@@ -67,12 +69,18 @@ class GroupByTenant:
         self._queue = queue
         self._clock = clock
         self._sqs: Any = None
+        self._sorts_until = 0.0
 
     def __call__(self, batch: Batch[Message]) -> None:
         """Put back what waits in a backlog, and hand the rest to the stage."""
         now = self._clock()
-        batch.filter(lambda message: _is_in_backlog(message, now)).map_together(self._put_back)
-        self._stage(batch.filter(lambda message: not _is_in_backlog(message, now)))
+        # One that was delivered before has waited for its own reason, and counts its deliveries.
+        ungrouped = [one for one in batch if one.receives == 1 and GROUP_FIELD not in one.envelope]
+        if any(one.sent and now - one.sent > BACKLOG_S for one in ungrouped):
+            self._sorts_until = now + SORT_S
+        back = {one.id for one in ungrouped} if now < self._sorts_until else set()
+        batch.filter(lambda one: one.id in back).map_together(self._put_back)
+        self._stage(batch.filter(lambda one: one.id not in back))
 
     def _put_back(self, messages: list[Message]) -> list[None]:
         if self._sqs is None:
@@ -84,12 +92,6 @@ class GroupByTenant:
             if failed:
                 raise RuntimeError(f"SQS did not take a message: {failed[0].get('Code')}")
         return [None] * len(messages)
-
-
-def _is_in_backlog(message: Message, now: float) -> bool:
-    waited = now - message.sent if message.sent else 0.0
-    # One that was delivered before has waited for its own reason, and counts its deliveries.
-    return waited > BACKLOG_S and message.receives == 1 and GROUP_FIELD not in message.envelope
 
 
 def _entry(name: str, envelope: Mapping[str, Any]) -> dict[str, str]:

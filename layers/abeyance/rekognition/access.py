@@ -19,6 +19,7 @@ from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.tenants import TenantRegistry
 from abeyance.rekognition.call import ApiRequest, Grant
 from abeyance.rekognition.errors import denied
+from abeyance.rekognition.rates import TenantRates
 
 #: The denial where a decision cannot be put on the ledger.
 NO_LEDGER: Final = "The decision could not be put on the ledger; nothing is permitted without it."
@@ -51,6 +52,8 @@ class Access:
         Replaces an unregistered principal on the ledger; equal for equal principals.
     clock
         Aware wall clock.
+    rates
+        Limits each tenant's requests; None for no limit.
     """
 
     def __init__(
@@ -60,12 +63,19 @@ class Access:
         queue: Queue,
         pseudonym: Callable[[str], str],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rates: TenantRates | None = None,
     ) -> None:
         self._guard = guard
         self._tenants = tenants
         self._queue = queue
         self._pseudonym = pseudonym
+        self._rates = rates
         self._clock = clock
+
+    def admit(self, request: ApiRequest) -> None:
+        """Count the request before anything is decided; raises ``ApiError`` above its tenant's limit."""
+        if self._rates:
+            self._rates.take(request.principal)
 
     def tenant(self, request: ApiRequest, operation: str) -> Grant:
         """Return the caller's tenant, for operations that need no decision: managing and erasing its own collections.

@@ -53,6 +53,7 @@ class Rekognition:
         return ApiResponse(status, headers, body)
 
     def _answer(self, request: ApiRequest, headers: dict[str, str], timings: Timings) -> dict[str, Any]:
+        self._access.admit(request)
         try:
             operation = self._model.operation(request.target)
             params = self._model.read(operation, request.body)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from abeyance.pipeline.batch import Batch, Message, answer
-from abeyance.pipeline.fairness import BACKLOG_S, NO_TENANT, GroupByTenant, group_of
+from abeyance.pipeline.fairness import BACKLOG_S, NO_TENANT, SORT_S, GroupByTenant, group_of
 
 NOW = 1_800_000_000.0
 
@@ -52,8 +52,8 @@ def test_what_waits_goes_back_under_its_tenant() -> None:
         Message(str(n), 1, envelope(f"{tenant}/index/c/{n}"), NOW - BACKLOG_S - 1)
         for n, tenant in enumerate(["acme", "globex", "Not A Tenant"])
     ]
-    fresh = Message("fresh", 1, envelope("acme/index/c/x"), NOW - BACKLOG_S + 1)
-    assert run(sqs, *old, fresh) == (["fresh"], [])
+    assert run(sqs, Message("fresh", 1, envelope("acme/index/c/x"), NOW - BACKLOG_S + 1)) == (["fresh"], [])
+    assert run(sqs, *old) == ([], [])
     (entries,) = sqs.calls
     assert [entry["MessageGroupId"] for entry in entries] == ["acme", "globex", NO_TENANT]
     back = [Message(entry["Id"], 1, json.loads(entry["MessageBody"]), NOW - 999) for entry in entries]
@@ -73,10 +73,19 @@ def test_a_message_that_failed_before_keeps_its_count() -> None:
 def test_what_sqs_does_not_take_has_failed() -> None:
     sqs = Sqs()
     sqs.failed = [{"Id": "0", "Code": "InternalError"}]
-    reached, failed = run(
-        sqs, Message("a", 1, envelope("acme/index/c/x"), NOW - 999), Message("b", 1, envelope("k"))
-    )
-    assert (reached, failed) == (["b"], ["a"])
+    again = Message("b", 2, envelope("k"), NOW - 999)
+    assert run(sqs, Message("a", 1, envelope("acme/index/c/x"), NOW - 999), again) == (["b"], ["a"])
+
+
+def test_once_there_is_a_backlog_fresh_messages_are_sorted_too_for_a_while() -> None:
+    sqs, moments, reached = Sqs(), [NOW], []
+    stage = GroupByTenant(reached.extend, lambda: sqs, "abeyance-gate", lambda: moments[0])
+    stage(Batch.of([Message("old", 1, envelope("acme/index/c/x"), NOW - BACKLOG_S - 1)]))
+    for passed, behind in ((SORT_S - 1, 0), (SORT_S + 1, 1)):
+        moments[0] = NOW + passed
+        stage(Batch.of([Message("fresh", 1, envelope("globex/index/c/x"), moments[0])]))
+        assert len(reached) == behind
+    assert [call[0]["MessageGroupId"] for call in sqs.calls] == ["acme", "globex"]
 
 
 def test_more_messages_than_one_call_takes() -> None:
