@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
-from tests.simulation.run import Coverage, run_part
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.run import Coverage, run_part, simulation
+
+
+def _find_mutations(first: int, most: int) -> int:
+    """Print a table of the faults put in on purpose; return 1 if one is not found in ``most`` seeds."""
+    missed = 0
+    for mutation in MUTATIONS:
+        with simulation() as running, mutation.patch():
+            for seed in range(first, first + most):
+                outcome, _ = running.run(seed)
+                if outcome.violations:
+                    found = f"after {seed - first + 1:4} seeds: {outcome.violations[0][:90]}"
+                    break
+            else:
+                found, missed = "NOT FOUND", missed + 1
+        print(f"{mutation.name:28} {mutation.wrong:85} {found}", flush=True)
+    return 1 if missed else 0
 
 
 def main() -> int:
@@ -24,7 +43,15 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--coverage", action="store_true", help="print every call site")
+    parser.add_argument("--count", action="store_true", help="write sites.json, by which deaths are steered")
+    parser.add_argument(
+        "--mutations",
+        action="store_true",
+        help="say after how many seeds each fault put in on purpose is found",
+    )
     given = parser.parse_args()
+    if given.mutations:
+        return _find_mutations(given.first, given.seeds)
     first, last = (
         (given.seed, given.seed + 1) if given.seed is not None else (given.first, given.first + given.seeds)
     )
@@ -41,6 +68,10 @@ def main() -> int:
         for violation in outcome.violations[:5]:
             print(f"seed {outcome.seed}: {violation}")
     sites = sorted(coverage.seen, key=str)
+    if given.count:
+        counted = {str(site): round(1000 * coverage.seen[site] / (last - first)) for site in sites}
+        place = Path(__file__).with_name("sites.json")
+        place.write_text(json.dumps(counted, indent=1, sort_keys=True) + "\n")
     rare = [
         site for site in sites if min(coverage.deaths[site, "before"], coverage.deaths[site, "after"]) < 20
     ]

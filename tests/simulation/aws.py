@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
+from tests.simulation.appconfig import SimulatedAppConfig
 from tests.simulation.clock import VirtualClock
 from tests.simulation.dynamodb import SimulatedDynamoDB
 from tests.simulation.faults import Faults
@@ -220,39 +221,63 @@ class SimulatedBus:
         return self._call("PutEvents", run)
 
 
-class SimulatedAppConfig:
-    """The low-level data-plane client: hands out the document that is in force, or nothing new."""
+class SimulatedLambda:
+    """The low-level client of Lambda. ``functions`` answer events; one that dies answers nothing."""
+
+    def __init__(self, call: Call) -> None:
+        self.functions: dict[str, Callable[[dict[str, Any]], Any]] = {}
+        self._call = call
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
+        def run() -> dict[str, Any]:
+            try:
+                answer = self.functions[FunctionName](json.loads(Payload))
+            except Exception as error:
+                return {"FunctionError": type(error).__name__, "Payload": io.BytesIO(b"{}")}
+            return {"Payload": io.BytesIO(json.dumps(answer).encode())}
+
+        return self._call("Invoke", run)
+
+
+class SimulatedScheduler:
+    """The low-level client of EventBridge Scheduler: schedules by name, which never fire here."""
 
     exceptions = SimpleNamespace(
-        ResourceNotFoundException=type("ResourceNotFoundException", (ClientError,), {})
+        ConflictException=type("ConflictException", (ClientError,), {}),
+        ResourceNotFoundException=type("ResourceNotFoundException", (ClientError,), {}),
     )
+    meta = SimpleNamespace(region_name="eu-central-1")
 
-    def __init__(self, call: Call, clock: VirtualClock, document: dict[str, Any]) -> None:
-        #: (moment in epoch seconds, document), oldest first.
-        self.history: list[tuple[float, dict[str, Any]]] = [(0.0, document)]
+    def __init__(self, call: Call) -> None:
+        self.schedules: dict[str, Any] = {}
         self._call = call
-        self._clock = clock
 
-    def deploy(self, document: dict[str, Any]) -> None:
-        """Put a document into force at once."""
-        self.history.append((self._clock.now_s, document))
+    def list_schedules(self, **_: Any) -> dict[str, Any]:
+        return self._call(
+            "ListSchedules", lambda: {"Schedules": [{"Name": name} for name in sorted(self.schedules)]}
+        )
 
-    def start_configuration_session(self, **_: Any) -> dict[str, Any]:
-        return self._call("StartConfigurationSession", lambda: {"InitialConfigurationToken": "0"})
+    def get_paginator(self, operation: str) -> Any:
+        method = getattr(self, operation)
+        return SimpleNamespace(paginate=lambda **arguments: iter([method(**arguments)]))
 
-    def get_latest_configuration(self, *, ConfigurationToken: str) -> dict[str, Any]:
+    def create_schedule(self, *, Name: str, **schedule: Any) -> dict[str, Any]:
         def run() -> dict[str, Any]:
-            version = len(self.history)
-            body = b"" if int(ConfigurationToken) == version else json.dumps(self.history[-1][1]).encode()
-            return {
-                "Configuration": io.BytesIO(body),
-                "NextPollConfigurationToken": str(version),
-                "NextPollIntervalInSeconds": 15,
-                "VersionLabel": str(version),
-                "ResponseMetadata": {"HTTPHeaders": {}},
-            }
+            if Name in self.schedules:
+                raise self.exceptions.ConflictException({"Error": {"Code": "ConflictException"}}, "Create")
+            self.schedules[Name] = schedule
+            return {}
 
-        return self._call("GetLatestConfiguration", run)
+        return self._call("CreateSchedule", run)
+
+    def delete_schedule(self, *, Name: str, **_: Any) -> dict[str, Any]:
+        def run() -> dict[str, Any]:
+            if self.schedules.pop(Name, None) is None:
+                error = {"Error": {"Code": "ResourceNotFoundException"}}
+                raise self.exceptions.ResourceNotFoundException(error, "Delete")
+            return {}
+
+        return self._call("DeleteSchedule", run)
 
 
 class SimulatedAws:
@@ -271,6 +296,8 @@ class SimulatedAws:
         self.sqs = SimulatedSQS(calls_of("sqs"), clock)
         self.events = SimulatedBus(calls_of("events"), self.route, clock)
         self.appconfig = SimulatedAppConfig(calls_of("appconfigdata"), clock, flags)
+        self.functions = SimulatedLambda(calls_of("lambda"))
+        self.scheduler = SimulatedScheduler(calls_of("scheduler"))
         self._clients = {
             "dynamodb": self.dynamodb,
             "s3": self.s3,
@@ -278,6 +305,8 @@ class SimulatedAws:
             "events": self.events,
             "appconfigdata": self.appconfig,
             "appconfig": self.appconfig,
+            "lambda": self.functions,
+            "scheduler": self.scheduler,
         }
         self._sequence = 0
         self.s3.notify = self._notify

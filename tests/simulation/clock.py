@@ -25,17 +25,25 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.now_s = START_S
+        #: Seconds by which the clocks of functions are ahead of the true time.
+        self.skew_s = 0.0
 
     def reset(self) -> None:
         """Begin again."""
         self.now_s = START_S
+        self.skew_s = 0.0
 
     def advance(self, seconds: float) -> None:
         """Let time go by."""
         self.now_s += seconds
 
     def time(self) -> float:
-        """Return epoch seconds; no two looks see the same moment."""
+        """Return epoch seconds as a function's clock shows them; no two looks see the same moment."""
+        self.now_s += 1e-4
+        return self.now_s + self.skew_s
+
+    def monotonic(self) -> float:
+        """Return seconds of a clock that never jumps."""
         self.now_s += 1e-4
         return self.now_s
 
@@ -59,7 +67,7 @@ class _Datetime:
 
 
 #: What product code takes as default arguments, by what stands in for it here.
-_REAL: dict[Any, str] = {time.time: "time", time.sleep: "sleep", time.monotonic: "time"}
+_REAL: dict[Any, str] = {time.time: "time", time.sleep: "sleep", time.monotonic: "monotonic"}
 
 
 def _constructors() -> Iterator[Any]:
@@ -111,7 +119,7 @@ def deterministic(clock: VirtualClock, chance: random.Random) -> Iterator[None]:
     with (
         mock.patch.object(timestamps, "datetime", _Datetime(clock)),
         mock.patch.object(time, "time", clock.time),
-        mock.patch.object(time, "monotonic", clock.time),
+        mock.patch.object(time, "monotonic", clock.monotonic),
         mock.patch.object(time, "sleep", clock.sleep),
         mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(bytes=chance.randbytes(16), version=4)),
         mock.patch.object(secrets, "token_hex", token),

@@ -41,6 +41,8 @@ class Faults:
     death: float = 0.0
     timeout: float = 0.0
     throttle: float = 0.0
+    #: A service that is throttled most of the time.
+    weak_service: str = ""
     #: Call sites that died ("before", "after"), over the whole run of the simulation.
     deaths: Counter[tuple[CallSite, str]] = field(default_factory=Counter)
     seen: Counter[CallSite] = field(default_factory=Counter)
@@ -55,12 +57,15 @@ class Faults:
     def call(self, service: str, operation: str, run: Callable[[], Any]) -> Any:
         """Run one call of the product, with what goes wrong with it."""
         site = CallSite(self.unit, f"{service}.{operation}", _caller())
-        self.seen[site] += 1
-        if not self.active:
+        if self.unit:
+            self.seen[site] += 1
+        if not self.active or not self.unit:
             return run()
-        fate = self.wanted(site) or self._fate()
+        fate = (self.wanted(site) if self.unit else "") or self._fate()
         if fate == "before":
             self._die(site, fate)
+        if service == self.weak_service and not fate and self.random.random() < 0.6:
+            fate = "throttle"
         if fate == "throttle":
             self.failed[service] += 1
             raise ClientError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
 from tests.simulation.world import COLLECTIONS, Upload, World
@@ -17,6 +18,9 @@ from abeyance.gallery.model import CollectionRef, Face
 from abeyance.ledger.chain import Entry
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.verify import verify_store
+from abeyance.moratorium.changes import ChangeKind, classify
+from abeyance.moratorium.document import document_digest, parse
+from abeyance.moratorium.proposals import is_approved
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event
 from abeyance.pipeline.outbox import FINAL_EVENTS
@@ -25,6 +29,9 @@ from abeyance.pipeline.uploads import result_key
 
 #: Events that say that no template was made of their upload.
 _NO_TEMPLATE = (events.RecognitionHalted, events.UploadHalted)
+
+
+TENANT_IDS = ("acme", "springfield-police", "icmec")
 
 
 class _Evidence:
@@ -141,10 +148,11 @@ def _templates(evidence: _Evidence) -> Iterator[str]:
     for event in evidence.events():
         if isinstance(event, _NO_TEMPLATE):
             denied[evidence.pseudonym(event.upload.photo)] = event.id
-    for tenant in ("acme", "springfield-police", "icmec"):
+    for tenant in TENANT_IDS:
         for name in COLLECTIONS:
             for face in evidence.faces(CollectionRef(tenant, name)):
-                assert face.source
+                if face.source is None:
+                    continue  # The API's decision is on the ledger before it is acted on.
                 source = face.source
                 photo = events.Upload(
                     bucket=source.bucket, key=source.key, version=source.version, sequencer=""
@@ -158,7 +166,8 @@ def _templates(evidence: _Evidence) -> Iterator[str]:
 def _deleted(evidence: _Evidence) -> Iterator[str]:
     """What was deleted or replaced has left neither faces nor chips; what is there has its people and no others."""
     latest = _latest(evidence.world)
-    erased = {erased for erasure in evidence.world.erasures for erased in erasure.attempted}
+    world = evidence.world
+    erased = {one for erasure in world.erasures for one in erasure.attempted} | world.deleted_faces
     kept = set()
     for identity, stages in evidence.recorded.items():
         upload = next(iter(stages.values())).upload
@@ -172,11 +181,12 @@ def _deleted(evidence: _Evidence) -> Iterator[str]:
                 kept |= {f"{upload.folder}{_indexed_as(upload, face).identity}" for face in found}
                 wanted = len(now.people) if isinstance(last, events.FacesIndexed) else 0
                 gone = sum(face_id(upload, row) in erased for row in range(wanted))
+                gone = wanted if ref in world.deleted_collections else gone
                 if not wanted - gone <= len(found) <= wanted:
                     yield f"{upload.key} has {len(found)} faces in the gallery, not {wanted} less {gone}"
             if not any(isinstance(event, FINAL_EVENTS) for event in stages.values()):
                 yield f"{upload.key} has no end"
-    for ref in (CollectionRef(t, n) for t in ("acme", "springfield-police") for n in COLLECTIONS):
+    for ref in (CollectionRef(tenant, name) for tenant in TENANT_IDS for name in COLLECTIONS):
         for face in evidence.faces(ref):
             if face.source and face.source.key not in evidence.photos:
                 yield f"a face of {face.source.key}, which was deleted, is in the gallery"
@@ -251,4 +261,102 @@ def _shown(evidence: _Evidence, erased: set[str], since: set[str]) -> Iterator[s
                 yield f"a picture of an erased face is left: {detected.chips} {row}"
 
 
-INVARIANTS = (_queues, _results, _ledger, _templates, _deleted, _erasures)
+def _tenants(evidence: _Evidence) -> Iterator[str]:
+    """Tenants see nothing of each other: every event, face and match is of the tenant of its key."""
+    owners: dict[str, set[str]] = {}
+    for event in evidence.events():
+        if isinstance(event, events.FacesIndexed):
+            for face in event.faces:
+                owners.setdefault(face.face_id, set()).add(event.upload.tenant)
+    for event in evidence.events():
+        tenant = event.upload.tenant
+        if tenant != event.upload.key.split("/")[0]:
+            yield f"an event about {event.upload.key} says that it is of {tenant}"
+        if isinstance(event, events.FacesMatched | events.MatchesReleased):
+            for match in (match for face in event.faces for match in face.matches):
+                if not owners.get(match.face_id, {tenant}) <= {tenant}:
+                    yield f"a search of {tenant} shows a face of {owners[match.face_id]}"
+    for tenant in TENANT_IDS:
+        for name in COLLECTIONS:
+            for stored in evidence.faces(CollectionRef(tenant, name)):
+                if stored.source and stored.source.key.split("/")[0] != tenant:
+                    yield f"a collection of {tenant} has a face of {stored.source.key}"
+
+
+def _decisions(evidence: _Evidence) -> Iterator[str]:
+    """A decision names flags that were in force when it was made, or so shortly before that they may be cached."""
+    world = evidence.world
+    if world.skewed:
+        return
+    max_age_s = world.settings.flags_max_age + 1.0
+    history = [(start_s, parse(document).digest) for start_s, document in world.aws.appconfig.history]
+    ends = [start_s for start_s, _ in history[1:]] + [float("inf")]
+    for event in evidence.events():
+        decision = getattr(event, "decision", None)
+        if decision is None or decision.fault:
+            continue
+        at_s = datetime.fromisoformat(decision.as_of).timestamp()
+        if not any(
+            digest == decision.digest and start_s <= at_s + 1 and end_s > at_s - max_age_s
+            for (start_s, digest), end_s in zip(history, ends, strict=True)
+        ):
+            yield f"{event.id} was decided by flags that were not in force at {decision.as_of}"
+
+
+def _changes(evidence: _Evidence) -> Iterator[str]:
+    """No change of the flags without its entry, and none that loosens without two principals."""
+    world = evidence.world
+    said = {
+        entry.body.get("document")
+        for entry in evidence.entries
+        if entry.type in ("moratorium.tightened", "moratorium.approved")
+    }
+    history = world.aws.appconfig.history
+    for index in world.aws.appconfig.deployed:
+        before, (moment_s, document) = parse(history[index - 1][1]), history[index]
+        digest = document_digest(document)
+        if digest not in said:
+            yield "flags came into force by a deployment that is not on the ledger"
+        loosens = classify(before, parse(document), since=datetime.fromtimestamp(moment_s, UTC))
+        if loosens.kind is ChangeKind.LOOSENING and not is_approved(
+            world.aws.client("dynamodb"), world.settings.proposals_table, digest, before.digest
+        ):
+            yield "flags were loosened and nobody but one had agreed"
+
+
+def _swept(evidence: _Evidence) -> Iterator[str]:
+    """Nothing is left of a deleted collection."""
+    world = evidence.world
+    partitions = world.aws.dynamodb.tables[world.settings.gallery_table].items
+    alive = {
+        f"{tenant}#{item['sk']['S'][2:]}#{item['generation']['S']}"
+        for tenant in TENANT_IDS
+        for item in partitions.get(tenant, {}).values()
+        if item["sk"]["S"].startswith("C#")
+    }
+    for partition, items in partitions.items():
+        if "#" in partition and partition not in alive and items:
+            yield f"{len(items)} items of the deleted collection {partition} are left"
+
+
+def _reviews(evidence: _Evidence) -> Iterator[str]:
+    """No match is released without the judgements that it needs, each on the ledger."""
+    judged = Counter(entry.body["review"] for entry in evidence.entries if entry.type == "review.judged")
+    for event in evidence.events():
+        if isinstance(event, events.MatchesReleased) and judged[event.upload.identity] < event.reviewers:
+            yield f"{event.id} was released with {judged[event.upload.identity]} judgements on the ledger"
+
+
+INVARIANTS = (
+    _queues,
+    _results,
+    _ledger,
+    _templates,
+    _deleted,
+    _erasures,
+    _tenants,
+    _decisions,
+    _changes,
+    _swept,
+    _reviews,
+)

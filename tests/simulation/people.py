@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.vision.analysis import AnalyzedFace, AnalyzedPhoto
 from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.quality import FaceQuality
@@ -70,9 +71,14 @@ class SimulatedEmbedder:
 
     identity = MODEL
     dimension = DIMENSION
+    #: False during an outage of the endpoint.
+    available = True
 
     def embed(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if not self.available:
+            raise EmbedderUnavailable("The endpoint is away.", retry_after=5.0)
         return np.stack([template_of(int(chip[0, 0, 0])) for chip in chips])
 
 
+EMBEDDER = SimulatedEmbedder()
 SCALE = SimilarityScale([(-1.0, 0.0), (0.5, 80.0), (1.0, 100.0)])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from tests.simulation import people
+from tests.simulation import people, visitors
 from tests.simulation.aws import QueuedMessage, SimulatedAws, SimulatedQueue, Stored
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Died, Faults
@@ -28,11 +31,21 @@ from abeyance.moratorium.schema import definition
 from abeyance.pipeline import topology
 from abeyance.pipeline.batch import answer
 from abeyance.pipeline.review_cases import Ground, Verdict
+from abeyance.vision.models.manifest import Manifest
 
+FLAGS_FUNCTION = "abeyance-flags"
+#: Settings of single functions.
+_OWN = {
+    "flag_pipeline": FLAGS_FUNCTION,
+    "announcement_role": "arn:aws:iam::123456789012:role/announce",
+    "announcement_group": "moratoria",
+}
+_MODEL = SimpleNamespace(identity=people.MODEL, dimension=people.DIMENSION)
 FLAGS = "appconfig:abeyance/live/moratoria"
 COLLECTIONS = ("staff", "guests")
 ACTIONS = ("index", "index", "search", "analyze")
 PEOPLE = range(1, 7)
+_STAGE_OF = {stage.queue: stage for stage in topology.STAGES}
 STAGES = {stage.name: stage for stage in topology.STAGES}
 OFFICER = Person(principal="clara@local", name="Clara", roles=(Role.OFFICER,))
 REVIEWERS = tuple(
@@ -101,6 +114,10 @@ class Violation(Exception):
         return f"seed {self.seed}: {self.message}"
 
 
+def _wait(seconds: float) -> Callable[[World], None]:
+    return lambda world: world.clock.advance(seconds)
+
+
 class World:
     """Deployment, people and network of one seed."""
 
@@ -114,15 +131,27 @@ class World:
         self.settings = DeploymentSettings.of(flags=FLAGS)
         self.aws.create(self.settings)
         self.aws.s3.on_read = self._on_read
+        self.aws.functions.functions[FLAGS_FUNCTION] = self._invoke_flags
+        self.aws.appconfig.validate = lambda content: self._invoke_flags(
+            {"content": base64.b64encode(content).decode()}
+        )
+        people.EMBEDDER.available = True
         self.uploads: list[Upload] = []
         self.erasures: list[Erasure] = []
         self.poison: list[str] = []
         self.flips = 0
+        self._kinds = self.random.choice((tuple(self.random.sample(KINDS, 3)), *FOCI))
         #: What was seen to be wrong while it happened.
         self.violations: list[str] = []
+        self.skewed = False
+        #: What callers of the API asked to be deleted, whether or not they learned that it was.
+        self.deleted_faces: set[str] = set()
+        self.deleted_collections: set[CollectionRef] = set()
+        #: Moments (epoch seconds) and whether the tenant acme was active from then on.
+        self.registrations: list[tuple[float, bool]] = [(0.0, True)]
         self._processes: dict[str, Any] = {}
         self._nonce = 0
-        with self._quietly():
+        with self.quietly():
             registry = build.build_tenants(self.settings.decisions, self.aws.client)
             for tenant in TENANTS:
                 registry.add(tenant)
@@ -131,16 +160,63 @@ class World:
 
     def stage(self, name: str) -> Any:
         """Return the running process of a stage, started anew after a death."""
-        if name not in self._processes:
-            builder = {
+        return self.process(
+            name,
+            {
                 "gate": build.build_gate,
                 "detect": build.build_detect,
                 "recognize": build.build_recognize,
                 "review": build.build_review,
                 "ledger": build.build_record,
-            }[name]
+            }[name],
+        )
+
+    def process(self, name: str, builder: Callable[..., Any]) -> Any:
+        """Return the running process of a function, started anew after a death."""
+        if name not in self._processes:
             self._processes[name] = builder(UNITS[name].of(**self._own(UNITS[name])), self.aws.client)
         return self._processes[name]
+
+    def nonce(self) -> int:
+        """Return a number that was not there before."""
+        self._nonce += 1
+        return self._nonce
+
+    def purpose_of(self, tenant: str) -> str:
+        """Return the purpose that the tenant states."""
+        return "missing_children" if tenant == "icmec" else "unspecified"
+
+    def note_registration(self) -> None:
+        """Remember from when on the tenant acme is active or suspended."""
+        registry = build.build_tenants(self.settings.decisions, self.aws.client)
+        acme = registry.get("acme")
+        self.registrations.append((self.clock.now_s, acme is not None and acme.status == "active"))
+
+    def check_answer(self, tenant: str, operation: str, answer: dict[str, Any]) -> None:
+        """Note a violation if the API's answer names something of another tenant."""
+        with self.quietly():
+            gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+            own: set[str] = set()
+            for name in COLLECTIONS:
+                with contextlib.suppress(GalleryError):
+                    own |= {face.id for face in gallery.list_faces(CollectionRef(tenant, name)).items}
+        for face in answer.get("Faces", []):
+            if face["FaceId"] not in own:
+                self.violations.append(f"{operation} of {tenant} shows a face that {tenant} has not")
+        for match in answer.get("FaceMatches", []):
+            if match["Face"]["FaceId"] not in own:
+                self.violations.append(f"{operation} of {tenant} finds a face that {tenant} has not")
+
+    def _invoke_flags(self, event: dict[str, Any]) -> Any:
+        """Answer an event of the flags function; a death of it is an error for whoever invoked it."""
+        caller, self.faults.unit = self.faults.unit, "flags"
+        try:
+            return self.process("flags", build.build_flags)(event)
+        except Died:
+            self._processes.pop("flags", None)
+            raise RuntimeError("the function ended") from None
+        finally:
+            self.faults.unit = caller
 
     def console(self) -> Any:
         """Return the console's services, started anew after a death."""
@@ -166,13 +242,13 @@ class World:
 
     def _own(self, unit: type[Any]) -> dict[str, Any]:
         known = set(unit.variables().values())
-        return {name: value for name, value in self.settings.values().items() if name in known}
+        return {name: value for name, value in (self.settings.values() | _OWN).items() if name in known}
 
     # -- what people do
 
     def upload(self) -> None:
         """Somebody uploads a photo: a new one, one over another, or the same once more."""
-        tenant = self.random.choice(("acme", "acme", "acme", "springfield-police"))
+        tenant = self.random.choice(("acme", "acme", "acme", "acme", "icmec", "springfield-police"))
         key = "/".join(
             (
                 tenant,
@@ -194,9 +270,10 @@ class World:
 
     def flip(self) -> None:
         """Somebody turns a halt or review on or off."""
-        self.aws.appconfig.deploy(
-            flags(halted=self.random.random() < 0.5, reviewed=self.random.random() < 0.5)
-        )
+        self._flip(halted=self.random.random() < 0.3)
+
+    def _flip(self, *, halted: bool) -> None:
+        self.aws.appconfig.deploy(flags(halted=halted, reviewed=self.random.random() < 0.5))
         self.flips += 1
 
     def review(self) -> None:
@@ -234,7 +311,7 @@ class World:
     def erase(self) -> None:
         """Somebody asks for the erasure of a person; whoever is told to try again does so, later."""
         ref = CollectionRef("acme", self.random.choice(COLLECTIONS))
-        with self._quietly():
+        with self.quietly():
             gallery = build.build_gallery(self.settings.gallery, self.aws.client)
             try:
                 faces = gallery.list_faces(ref).items
@@ -257,7 +334,7 @@ class World:
 
     def try_erasure(self, erasure: Erasure) -> None:
         """Ask once (again)."""
-        with self._quietly(), contextlib.suppress(ConsoleError):
+        with self.quietly(), contextlib.suppress(ConsoleError):
             subject = self.console().galleries.find(erasure.ref, erasure.named_by, erasure.name)
             erasure.attempted |= {face.id for face in subject.faces}
         service = lambda: self.console().galleries  # noqa: E731
@@ -271,7 +348,7 @@ class World:
             return
         if ended:
             erasure.ended, erasure.ended_at_s = True, self.clock.now_s
-            with self._quietly(), contextlib.suppress(CollectionNotFound):
+            with self.quietly(), contextlib.suppress(CollectionNotFound):
                 gallery = build.build_gallery(self.settings.gallery, self.aws.client)
                 if left := gallery.get_faces(erasure.ref, sorted(erasure.attempted)):
                     self.violations.append(f"{len(left)} faces were there when the receipt was given")
@@ -295,14 +372,14 @@ class World:
         if body is None:
             self.aws.s3.remove(bucket, key)
         else:
-            self.aws.s3.store(bucket, key, body, {})
+            self.aws.s3.store(bucket, key, body, {"purpose": self.purpose_of(key.split("/")[0])})
         self.uploads.append(Upload(key, self.clock.now_s, f"{self.aws._sequence:016X}", body))
 
     # -- what the network does
 
     def deliver(self, queue: SimulatedQueue, *, chaos: bool = True) -> bool:
         """Hand some visible messages of a queue to its stage; return whether there were any."""
-        stage = next(stage for stage in topology.STAGES if stage.queue == queue.name)
+        stage = _STAGE_OF[queue.name]
         batch = self._receive(queue, stage, chaos=chaos)
         if not batch:
             return False
@@ -317,6 +394,7 @@ class World:
             ]
         }
         failed = {message.id for message in batch}
+        ended = True
         try:
             ended, response = self.run(stage.name, lambda: answer(event, self.stage(stage.name)))
             if ended:
@@ -334,7 +412,26 @@ class World:
                 queue.dead.append(message)
             else:
                 message.visible_at_s = self.clock.now_s + queue.visibility_s
+        if chaos and not ended:
+            self._meanwhile(self.random.choice(batch))
         return True
+
+    def _meanwhile(self, message: QueuedMessage) -> None:
+        """Let something happen to what a process died of, before it is delivered again."""
+        detail = json.loads(message.body).get("detail")
+        upload = detail.get("upload", detail.get("object")) if isinstance(detail, dict) else None
+        drawn = self.random.random()
+        if drawn < 0.3:
+            self._flip(halted=True)
+        elif isinstance(upload, dict) and "key" in upload and drawn < 0.7:
+            stored = self.aws.s3.buckets[self.settings.uploads_bucket].get(upload["key"])
+            if drawn < 0.4 and stored:
+                self._change(upload["key"], None)
+            elif drawn < 0.55 and stored:
+                self._change(upload["key"], stored.body)
+                self._flip(halted=self.random.random() < 0.7)
+            else:
+                self._change(upload["key"], people.photo([self.random.choice(PEOPLE)], self.nonce()))
 
     def _receive(self, queue: SimulatedQueue, stage: topology.Stage, *, chaos: bool) -> list[QueuedMessage]:
         now_s = self.clock.now_s
@@ -354,40 +451,22 @@ class World:
     def step(self) -> None:
         """Let one thing happen."""
         drawn = self.random.random()
-        if drawn < 0.65:
+        if drawn < 0.5:
             waiting = [queue for queue in self.aws.sqs.queues.values() if queue.messages]
             if waiting:
                 self.deliver(self.random.choice(waiting))
-        elif drawn < 0.80:
+        elif drawn < 0.65:
             self.upload()
         else:
-            what, seconds = self.random.choice(
-                (
-                    (self.delete, 0.0),
-                    (self.flip, 0.0),
-                    (self.review, 0.0),
-                    (self.associate, 0.0),
-                    (self.erase, 0.0),
-                    (self.sweep, 0.0),
-                    (self.send_poison, 0.0),
-                    (lambda: None, 20.0),
-                    (lambda: None, 400.0),
-                )
-            )
-            what()
-            self.clock.advance(seconds)
+            kinds = self._kinds if self.random.random() < 0.7 else KINDS
+            self.random.choice(kinds)(self)
         self.clock.advance(self.random.random())
-
-    def sweep(self) -> None:
-        """The hourly tasks of the recognition function and of the console."""
-        with contextlib.suppress(Exception):
-            self.task(build.build_sweep, "recognize")
-        with contextlib.suppress(Exception):
-            self.run("console", lambda: self.console().galleries.resume())
 
     def settle(self) -> None:
         """Let all faults end, and everything that waits come to its end. Raises :class:`Violation` if it does not."""
         self.faults.active = False
+        self.clock.skew_s = 0.0
+        people.EMBEDDER.available = True
         for _ in range(3):
             for queue in self.aws.sqs.queues.values():
                 # Operators move dead letters back once what killed them is mended.
@@ -399,15 +478,16 @@ class World:
             for erasure in self.erasures:
                 if not erasure.ended:
                     self.try_erasure(erasure)
-            self.sweep()
+            visitors.sweep(self)
         self._drain()
+        self.task(build.build_checkpoint, "ledger")
 
     def _drain(self) -> None:
         for _ in range(5_000):
             queues = list(self.aws.sqs.queues.values())
             if not any(queue.messages for queue in queues):
                 return
-            delivered = [self.deliver(queue, chaos=False) for queue in queues]
+            delivered = [queue.messages and self.deliver(queue, chaos=False) for queue in queues]
             if not any(delivered):
                 soonest = min(message.visible_at_s for queue in queues for message in queue.messages)
                 self.clock.advance(max(0.0, soonest - self.clock.now_s) + 0.1)
@@ -423,6 +503,7 @@ class World:
         disturbed = self.faults.failed["appconfigdata"] > 0
         poll_s = (self.settings.flags_max_age if disturbed else self.settings.flags_poll_interval) + 1.0
         now_s = self.clock.now_s
+        self.aws.appconfig._finish()
         history = self.aws.appconfig.history
         recent = [
             document
@@ -433,11 +514,13 @@ class World:
         ]
         tenant = key.split("/")[0]
         permitted = any(not document["values"]["everybody"]["enabled"] for document in recent)
+        if tenant == "acme" and not self.registrations[-1][1]:
+            permitted = False
         if not permitted or tenant == "springfield-police":
             self.violations.append(f"{self.faults.unit} read pixels of {key} without a permit in force")
 
     @contextlib.contextmanager
-    def _quietly(self) -> Iterator[None]:
+    def quietly(self) -> Iterator[None]:
         """Calls that belong to the test, not to the product: no faults."""
         before, self.faults.active = self.faults.active, False
         try:
@@ -446,14 +529,50 @@ class World:
             self.faults.active = before
 
 
+#: What people do to a deployment besides uploading. Each seed does some of them more often than others.
+KINDS: tuple[Callable[[World], None], ...] = (
+    World.delete,
+    World.delete,
+    World.flip,
+    World.flip,
+    World.review,
+    World.review,
+    World.associate,
+    World.erase,
+    World.send_poison,
+    visitors.call_api,
+    visitors.call_api,
+    visitors.change_policy,
+    visitors.suspend,
+    visitors.write_checkpoint,
+    visitors.announce,
+    visitors.sweep,
+    visitors.switch_embedder,
+    visitors.jump,
+    _wait(20.0),
+    _wait(400.0),
+    _wait(90_000.0),
+)
+
+#: One of these, or some of all kinds, is what happens most often in a seed.
+FOCI: tuple[tuple[Callable[[World], None], ...], ...] = (
+    (visitors.call_api,),
+    (visitors.call_api, World.associate, World.erase, World.delete),
+    (World.review, World.review, World.review, World.flip),
+    (visitors.change_policy,),
+    (visitors.switch_embedder, _wait(20.0), World.flip),
+)
+
+
 @contextlib.contextmanager
 def simulated_models() -> Iterator[None]:
     """Put the stand-ins of :mod:`tests.simulation.people` in the place of the models."""
-    analyzer, embedder = people.SimulatedAnalyzer(), people.SimulatedEmbedder()
+    analyzer, embedder = people.SimulatedAnalyzer(), people.EMBEDDER
     with (
         mock.patch.object(build, "build_analyzer", lambda *_: analyzer),
         mock.patch.object(build, "build_embedder", lambda *_: lambda: embedder),
         mock.patch.object(build, "build_similarity_scale", lambda *_: lambda: people.SCALE),
+        mock.patch.object(Manifest, "load", lambda *_: defaultdict(lambda: _MODEL)),
     ):
         logging.getLogger("abeyance").setLevel(logging.CRITICAL)
         yield

@@ -9,6 +9,8 @@ import boto3
 import pytest
 from moto import mock_aws
 from tests.fakes import MemoryObjects, MemoryTable
+from tests.simulation.aws import SimulatedS3
+from tests.simulation.dynamodb import SimulatedDynamoDB
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.objects import ObjectMissing, Objects, S3Bucket
@@ -26,10 +28,12 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["memory", "dynamodb"])
+@pytest.fixture(params=["memory", "dynamodb", "simulated"])
 def make(request: pytest.FixtureRequest) -> MakeTable:
     if request.param == "memory":
         return MemoryTable
+    if request.param == "simulated":
+        return _simulated_table
     request.getfixturevalue("aws")
 
     def create(*, partition: str = "pk", sort: str = "sk") -> Table:
@@ -46,15 +50,25 @@ def make(request: pytest.FixtureRequest) -> MakeTable:
     return create
 
 
+def _simulated_table(*, partition: str = "pk", sort: str = "sk") -> Table:
+    client = SimulatedDynamoDB(lambda _, run: run())
+    client.create("table", partition, sort)
+    return DynamoTable(client, "table", partition=partition, sort=sort)
+
+
 @pytest.fixture
 def table(make: MakeTable) -> Table:
     return make()
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", "s3", "simulated"])
 def bucket(request: pytest.FixtureRequest) -> Objects:
     if request.param == "memory":
         return MemoryObjects()
+    if request.param == "simulated":
+        simulated = SimulatedS3(lambda _, run: run())
+        simulated.buckets["bucket"] = {}
+        return S3Bucket(simulated, "bucket")
     request.getfixturevalue("aws")
     client = boto3.client("s3")
     client.create_bucket(Bucket="bucket")

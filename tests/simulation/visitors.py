@@ -1,0 +1,147 @@
+"""The people and programs that visit a simulated deployment: callers of the API, officers, schedules, operators."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation import people
+
+from abeyance.deployment import build
+from abeyance.gallery.errors import GalleryError
+from abeyance.gallery.model import CollectionRef
+from abeyance.moratorium.errors import MoratoriumError
+from abeyance.rekognition.call import ApiRequest
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+OFFICERS = ("clara@local", "dora@local")
+
+
+def call_api(world: World) -> None:
+    """Somebody calls the Rekognition API."""
+    from tests.simulation.world import COLLECTIONS
+
+    chance, tenant = world.random, world.random.choice(("acme", "acme", "icmec"))
+    ref = CollectionRef(tenant, chance.choice(COLLECTIONS))
+    faces = _faces(world, ref)
+    user = f"user-{chance.randrange(3)}"
+    picture = {"Bytes": base64.b64encode(people.photo([chance.randrange(1, 7)], world.nonce())).decode()}
+    here: dict[str, Any] = {"CollectionId": ref.name}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("IndexFaces", {**here, "Image": picture, "ExternalImageId": f"{chance.randrange(4)}.jpg"}),
+        ("IndexFaces", {**here, "Image": picture, "ExternalImageId": f"{chance.randrange(4)}.jpg"}),
+        ("SearchFacesByImage", {**here, "Image": picture}),
+        ("CreateUser", {**here, "UserId": user}),
+        ("CreateUser", {**here, "UserId": user, "ClientRequestToken": f"t{chance.randrange(3)}"}),
+        ("DeleteUser", {**here, "UserId": user}),
+        ("CreateCollection", here),
+        ("DeleteCollection", here),
+        ("ListFaces", here),
+    ]
+    if faces:
+        some = chance.sample(faces, 1)
+        calls += [
+            ("DeleteFaces", {**here, "FaceIds": some}),
+            ("AssociateFaces", {**here, "UserId": user, "FaceIds": some, "UserMatchThreshold": 0}),
+            ("AssociateFaces", {**here, "UserId": user, "FaceIds": some, "UserMatchThreshold": 0}),
+            ("DisassociateFaces", {**here, "UserId": user, "FaceIds": some}),
+        ]
+    operation, parameters = chance.choice(calls)
+    # The caller may never learn what became of these.
+    if operation == "DeleteFaces":
+        world.deleted_faces.update(parameters["FaceIds"])
+    elif operation == "DeleteCollection":
+        world.deleted_collections.add(ref)
+    request = ApiRequest(
+        target=f"RekognitionService.{operation}",
+        body=json.dumps(parameters).encode(),
+        principal=tenant,
+        id=f"request-{world.nonce()}",
+        purpose=world.purpose_of(tenant),
+    )
+    ended, answer = world.run("api", lambda: world.process("api", build.build_rekognition)(request))
+    if ended and answer.status == 200:
+        world.check_answer(tenant, operation, json.loads(answer.body))
+
+
+def _faces(world: World, ref: CollectionRef) -> list[str]:
+    with world.quietly(), contextlib.suppress(GalleryError):
+        gallery = build.build_gallery(world.settings.gallery, world.aws.client)
+        return [face.id for face in gallery.list_faces(ref).items]
+    return []
+
+
+def change_policy(world: World) -> None:
+    """An officer tightens, proposes, approves, resumes or withdraws, through the console and the flags function."""
+    from tests.simulation.world import flags
+
+    chance = world.random
+    document = flags(halted=chance.random() < 0.5, reviewed=chance.random() < 0.5)
+    officer = chance.choice(OFFICERS)
+
+    def work() -> None:
+        proposals = world.console().policy.proposals
+        known = proposals.all()
+        # The one that was made last is the one that is still against the flags in force.
+        drawn = chance.random()
+        if drawn < 0.3 or not known:
+            proposals.propose(document, officer)
+        elif drawn < 0.5:
+            proposals.tighten(document, officer)
+        elif drawn < 0.85:
+            proposals.approve(known[-1].id, chance.choice(OFFICERS), known[-1].document_digest)
+        elif drawn < 0.95:
+            proposals.resume(known[-1].id)
+        else:
+            proposals.withdraw(chance.choice(known).id, officer)
+
+    with contextlib.suppress(MoratoriumError, Exception):
+        world.run("console", work)
+
+
+def suspend(world: World) -> None:
+    """An operator suspends or resumes a tenant."""
+    status = world.random.choice(("active", "suspended", "active"))
+
+    def work() -> None:
+        build.build_tenants(world.settings.decisions, world.aws.client).set_status("acme", status)  # type: ignore[arg-type]
+
+    with contextlib.suppress(Exception):
+        world.run("operator", work)
+    with world.quietly():
+        world.note_registration()
+
+
+def write_checkpoint(world: World) -> None:
+    """The task of the ledger's function."""
+    with contextlib.suppress(Exception):
+        world.task(build.build_checkpoint, "ledger")
+
+
+def announce(world: World) -> None:
+    """The task of the flags function."""
+    with contextlib.suppress(Exception):
+        world.task(build.build_announcements, "flags")
+
+
+def sweep(world: World) -> None:
+    """The hourly tasks of the recognition function and of the console."""
+    with contextlib.suppress(Exception):
+        world.task(build.build_sweep, "recognize")
+    with contextlib.suppress(Exception):
+        world.run("console", lambda: world.console().galleries.resume())
+
+
+def switch_embedder(world: World) -> None:
+    """The embedding endpoint goes away, or comes back."""
+    people.EMBEDDER.available = not people.EMBEDDER.available
+
+
+def jump(world: World) -> None:
+    """The clocks of the functions jump, ahead or back, or right again."""
+    world.clock.skew_s = world.random.choice((0.0, 0.0, 3.0, 400.0, -400.0))
+    world.skewed = world.skewed or world.clock.skew_s != 0.0
