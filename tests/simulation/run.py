@@ -31,7 +31,7 @@ def _shares() -> dict[str, float]:
 _SHARES = _shares()
 
 #: Things that happen in one seed before everything comes to rest.
-STEPS = 40
+STEPS = 30
 
 
 @dataclass

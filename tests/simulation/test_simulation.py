@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tests.simulation.run import Simulation, simulation
 
-SEEDS = 400
+SEEDS = 300
 #: Seeds of one test, so that several processes share them.
 _EACH = 50
 
