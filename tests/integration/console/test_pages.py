@@ -265,6 +265,10 @@ def test_galleries_and_erasure_with_a_receipt(world: World) -> None:
     found = clara.post(f"{address}/find", by="external_image_id", name="jane").text
     assert "1 face and 0 users" in found
     assert "1 photo in the uploads bucket" in found
+    sent = clara.post(f"{address}/view.json", by="external_image_id", name="jane")
+    assert sent.headers["Content-Disposition"].startswith("attachment")
+    assert [face["external_image_id"] for face in json.loads(sent.data)["faces"]] == ["jane"]
+    assert edda.post(f"{address}/view.json", by="external_image_id", name="jane").status_code == 403
     assert clara.post(f"{address}/erase", by="external_image_id", name="jane").status_code == 409
     done = clara.post(f"{address}/erase", by="external_image_id", name="jane", sure="yes").text
     receipt = done.split('<code class="long">')[1].split("<")[0]
