@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast test-integration lint format lock clean bench bench-quick bench-embedder synth bootstrap deploy destroy env e2e browser layers audit-infra coldstart
+.PHONY: help demo serve test test-fast test-integration lint format lock clean bench bench-quick bench-embedder synth bootstrap deploy destroy env e2e browser layers audit-infra aws-check coldstart
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -33,7 +33,7 @@ test-integration: $(VENV)/dev ## Run the tests over moto and with real models
 	$(PYTEST) tests/integration
 
 e2e: $(VENV)/dev ## Deploy to an emulator on this machine and run photos through it
-	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_vector_index.py
+	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_vector_index.py tests/e2e/test_aws_check.py
 
 browser: $(VENV)/dev chromium ## Drive the console in Chromium
 	$(BIN)/python -m pytest tests/e2e/console
@@ -91,6 +91,9 @@ layers: $(VENV)/dev ## Build the Lambda layers, without Docker
 
 audit-infra: $(VENV)/dev ## Check the templates with cdk-nag, cfn-lint and checkov
 	$(BIN)/python -m infra.audit
+
+aws-check: $(VENV)/dev ## Check what is assumed of AWS in the account of your credentials
+	$(BIN)/python -m infra.awscheck
 
 ##@ Keep it
 lock: $(VENV)/dev ## Make the hashed lists in requirements/ again from pyproject.toml

@@ -66,11 +66,11 @@ class LocalSystem:
             starting.callback(self._stop_services)
             self.services.append(mount_api(self.aws))
             ledger = self.pollers[topology.LEDGER.name].workers[0]
-            timekeeper = Timekeeper(self.client("events"), self.settings.event_bus, self.flags, ledger)
-            starting.callback(timekeeper.stop)
+            self.timekeeper = Timekeeper(self.client("events"), self.settings.event_bus, self.flags, ledger)
+            starting.callback(self.timekeeper.stop)
             for poller in self.pollers.values():
                 poller.start()
-            timekeeper.start()
+            self.timekeeper.start()
             self._running = starting.pop_all()
         return self
 

@@ -254,7 +254,7 @@ def test_the_start_or_end_of_a_moratorium_is_announced_once_and_recorded(system:
 def test_a_checkpoint_covers_the_ledger(system: LocalSystem) -> None:
     from abeyance.ledger.checkpoints import Checkpointer
 
-    system._timekeeper.checkpoint()
+    system.timekeeper.checkpoint()
     store = ledger(system)
     head = store.head()
     assert head is not None
