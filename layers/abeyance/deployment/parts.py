@@ -176,9 +176,7 @@ def build_attributes(settings: DetectionGroup) -> Callable[[], AttributeEstimato
     return functools.cache(load)
 
 
-def build_embedder(
-    settings: EmbeddingGroup, detection: DetectionGroup, clients: Clients = client
-) -> Callable[[], Embedder]:
+def build_embedder(settings: EmbeddingGroup, clients: Clients = client) -> Callable[[], Embedder]:
     """Return a loader of the embedder, in this process or at its endpoint, which opens it once."""
 
     def load() -> Embedder:
@@ -187,9 +185,9 @@ def build_embedder(
         return embedder_from(
             settings.embedder,
             settings.embedder_model,
-            detection.models,
+            settings.models,
             sagemaker_runtime=lambda: clients("sagemaker-runtime"),
-            verify=detection.verify_models,
+            verify=settings.verify_models,
         )
 
     return functools.cache(load)
