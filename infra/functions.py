@@ -6,7 +6,7 @@ What each may do is in :mod:`infra.permissions`. The layers are built by :mod:`i
 layer           carried by                 holds
 ==============  =========================  ================================================================
 ``base``        every function             botocore, msgspec, rfc8785
-``vision``      those that see pixels      numpy, onnxruntime, pillow
+``vision``      those that see pixels      numpy, onnxruntime, pillow, simplejpeg
 ``web``         console                    flask
 ``models``      those that see pixels      the converted models
 ``decide``      those that see no pixels   our rooms without pixels: moratorium, ledger, pipeline, what they use

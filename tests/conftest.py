@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder of photos to measure on; tests that need it skip without",
     )
+    parser.addoption("--fuzz-minutes", type=float, default=0, help="minutes of cost fuzzing; 0 takes seconds")
     parser.addoption("--uploads", type=int, default=60, help="photos of the crash test; 500 for the full one")
 
 

@@ -176,7 +176,9 @@ def build_attributes(settings: DetectionGroup) -> Callable[[], AttributeEstimato
     return functools.cache(load)
 
 
-def build_embedder(settings: EmbeddingGroup, clients: Clients = client) -> Callable[[], Embedder]:
+def build_embedder(
+    settings: EmbeddingGroup, detection: DetectionGroup, clients: Clients = client
+) -> Callable[[], Embedder]:
     """Return a loader of the embedder, in this process or at its endpoint, which opens it once."""
 
     def load() -> Embedder:
@@ -185,9 +187,9 @@ def build_embedder(settings: EmbeddingGroup, clients: Clients = client) -> Calla
         return embedder_from(
             settings.embedder,
             settings.embedder_model,
-            settings.models,
+            detection.models,
             sagemaker_runtime=lambda: clients("sagemaker-runtime"),
-            verify=settings.verify_models,
+            verify=detection.verify_models,
         )
 
     return functools.cache(load)

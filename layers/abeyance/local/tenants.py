@@ -41,6 +41,6 @@ TENANTS = (
 
 def register(system: LocalSystem, tenants: Iterable[Tenant]) -> None:
     """Add tenants to the registry of a running system."""
-    registry = build_tenants(system.settings, system.client)
+    registry = build_tenants(system.settings.decisions, system.client)
     for tenant in tenants:
         registry.add(tenant)

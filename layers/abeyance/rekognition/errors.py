@@ -64,6 +64,7 @@ IMAGES: Final[Mapping[RejectReason, str]] = {
     RejectReason.EMPTY: "InvalidImageFormatException",
     RejectReason.TOO_MANY_BYTES: "ImageTooLargeException",
     RejectReason.TOO_MANY_PIXELS: "ImageTooLargeException",
+    RejectReason.TOO_COSTLY: "ImageTooLargeException",
     RejectReason.UNSUPPORTED_FORMAT: "InvalidImageFormatException",
     RejectReason.TRUNCATED: "InvalidImageFormatException",
     RejectReason.CORRUPT: "InvalidImageFormatException",

@@ -29,6 +29,9 @@ TARGET = np.array(
 )
 TARGET.flags.writeable = False
 
+#: Pixels that are averaged at once.
+_BAND_PX = 2_000_000
+
 
 def similarity_transform(
     source: NDArray[np.float32], target: NDArray[np.float32] = TARGET
@@ -190,7 +193,14 @@ def _surroundings(
 
 
 def averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return pixels in which blocks of ``factor`` x ``factor`` have become one."""
+    """Return pixels in which blocks of ``factor`` x ``factor`` have become one; those at the edge may be smaller."""
     from PIL import Image
 
-    return np.asarray(Image.fromarray(pixels).reduce(factor))
+    height, width = pixels.shape[:2]
+    blocks = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
+    # In bands, because Pillow makes a copy with four bytes a pixel of all that it gets.
+    rows = max(1, _BAND_PX // (width * factor))
+    for top in range(0, len(blocks), rows):
+        band = Image.fromarray(pixels[top * factor : (top + rows) * factor])
+        blocks[top : top + rows] = np.asarray(band.reduce(factor))
+    return blocks

@@ -16,6 +16,8 @@ class RejectReason(StrEnum):
     UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"
     #: The header declares more pixels, or a longer side, than the limit.
     TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
+    #: Decoding would take more memory or processor time than a photo may have.
+    TOO_COSTLY = "TOO_COSTLY"
     #: A side is shorter than the limit.
     TOO_SMALL = "TOO_SMALL"
     #: The file ends before its pixels do.

@@ -1,24 +1,24 @@
 """Decoding: bytes from strangers to pixels, or a typed reason for rejecting them.
 
-Only the content counts: the signature determines the format, only the decoder of that format runs, and the size is
-compared with the limits after the header and before a pixel is decoded. An image is decoded whole or not at all.
+Only the content counts: the signature determines the format, and only the decoder of that format runs. Size, memory and
+time follow from the header, and are compared with the limits before anything is allocated. An image is decoded whole or
+not at all.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.errors import ImageRejected, RejectReason
-
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
+from abeyance.vision.formats.header import Header, corrupt, too_costly, truncated
+from abeyance.vision.formats.jpeg import read_jpeg
+from abeyance.vision.formats.png import read_png
+from abeyance.vision.formats.webp import read_webp
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,21 @@ class Limits:
     """Limits of accepted images. The defaults of bytes and shortest side are those of Amazon Rekognition."""
 
     max_bytes: int = 15 * 1024 * 1024
-    #: Width times height. Decoding needs up to 15 bytes a pixel at its peak: about 1 GB for the default.
-    max_pixels: int = 64_000_000
+    #: Width times height.
+    max_pixels: int = 50_000_000
+    #: Width times height in PNG and WebP, of which no smaller copy can be decoded.
+    max_pixels_whole: int = 40_000_000
+    #: Bytes that decoding and turning may hold at their peak.
+    max_memory: int = 320_000_000
     #: Shortest side in pixels.
     min_side: int = 80
 
 
 DEFAULT_LIMITS = Limits()
 
-#: Pixels, their reduction along each side, and width and height of the whole photo.
-_Loaded: TypeAlias = tuple[NDArray[np.uint8], int, tuple[int, int]]
+#: Pixels, and their reduction along each side.
+_Loaded: TypeAlias = tuple[NDArray[np.uint8], int]
 
-#: Most scans of a progressive JPEG. Cameras and editors write about ten; thousands cost minutes of decoding.
-_MOST_SCANS = 100
 #: EXIF orientation -> steps that make the stored pixels upright: (swap axes, flip rows, flip columns), in this order.
 _UPRIGHT = {
     2: (False, False, True),
@@ -49,8 +51,6 @@ _UPRIGHT = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_ORIENTATION = 0x0112
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 
 class Photo:
@@ -104,7 +104,7 @@ class Photo:
         known = [reduction for reduction in self._copies if reduction <= most]
         if known or self._load is None:
             return self._copies[max(known)], max(known)
-        pixels, reduction, _ = self._load(int(most))
+        pixels, reduction = self._load(int(most))
         self._copies[reduction] = pixels
         return pixels, reduction
 
@@ -150,26 +150,16 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
             RejectReason.TOO_MANY_BYTES,
             f"the image has {len(data)} bytes, at most {limits.max_bytes} are accepted; make it smaller",
         )
-    opener, complete = _format(data)
-
-    def load(most: int) -> _Loaded:
-        with opener(data, limits) as image:
-            size = image.size
-            _check_size(size, limits)
-            if getattr(image, "n_frames", 1) > 1:
-                raise ImageRejected(
-                    RejectReason.ANIMATED,
-                    "the image has several frames; send the one that is meant as an image",
-                )
-            reduction = _draft(image, most or max(size) // max(longest_side, 1))
-            image.load()
-            orientation = _orientation(image)
-            upright = size[::-1] if _UPRIGHT.get(orientation, (False,))[0] else size
-            return _upright(_rgb(image), orientation), reduction, upright
-
+    header: Header | None = None
     try:
-        pixels, reduction, size = load(0 if longest_side else 1)
-    except ImageRejected:
+        header = _reader(data)(data)
+        _check_cost(header, limits)
+        longest = max(header.size)
+        reduction = _reduction(header, longest // longest_side if longest_side else 1)
+        pixels = _upright(header.decode(reduction), header.orientation)
+    except ImageRejected as error:
+        if error.reason is RejectReason.CORRUPT and header and not header.complete:
+            raise truncated() from error
         raise
     except MemoryError as error:
         raise ImageRejected(
@@ -177,133 +167,59 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
         ) from error
     except Exception as error:
         # Decoders raise any type for bad bytes: OSError, SyntaxError, struct.error, IndexError, ...
-        if complete(data):
-            raise ImageRejected(
-                RejectReason.CORRUPT, "the image is damaged and cannot be decoded; export it again"
-            ) from error
-        raise ImageRejected(
-            RejectReason.TRUNCATED, "the image ends before its pixels do; upload it again"
-        ) from error
-    return Photo(size, pixels, reduction, load)
+        raise (truncated() if header and not header.complete else corrupt()) from error
+    whole = header.size[::-1] if _UPRIGHT.get(header.orientation, (False,))[0] else header.size
+
+    def load(most: int) -> _Loaded:
+        reduction = _reduction(header, most)
+        return _upright(header.decode(reduction), header.orientation), reduction
+
+    return Photo(whole, pixels, reduction, load)
 
 
-def _draft(image: ImageFile, most: int) -> int:
-    """Let a JPEG decoder give one pixel for several, at most ``most`` along a side; return how many."""
-    if most < 2 or image.format != "JPEG":
-        return 1
-    reduction = 8 if most >= 8 else 4 if most >= 4 else 2
-    width, height = image.size
-    image.draft(None, (width // reduction, height // reduction))
-    return reduction if image.size != (width, height) else 1
-
-
-def _format(data: bytes) -> tuple[Callable[[bytes, Limits], ImageFile], Callable[[bytes], bool]]:
-    """Return a function that opens the image, and one that checks that its end is there."""
+def _reader(data: bytes) -> Callable[[bytes], Header]:
+    """Return the function that reads the header of the file's format."""
     if data.startswith(b"\xff\xd8\xff"):
-        return _open_jpeg, lambda content: _jpeg_structure(content)[1]
+        return read_jpeg
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _open_png, lambda content: b"IEND" in content[-64:]
+        return read_png
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _open_webp, lambda content: int.from_bytes(content[4:8], "little") + 8 <= len(content)
+        return read_webp
     raise ImageRejected(
         RejectReason.UNSUPPORTED_FORMAT,
         "the file is not a JPEG, PNG or WebP image, whatever its name says; export it as one of these",
     )
 
 
-# The classes are instantiated directly: PIL.Image.open would read the further pictures of Multi-Picture JPEG files,
-# which are previews and depth maps, and warn about sizes for which we have our own limits.
+def _reduction(header: Header, most: int) -> int:
+    """Return the largest reduction of the format that is at most ``most``."""
+    return next((known for known in (8, 4, 2) if header.reducible and known <= most), 1)
 
 
-def _open_jpeg(data: bytes, limits: Limits) -> ImageFile:
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    image = JpegImageFile(io.BytesIO(data))
-    _check_size(image.size, limits)
-    # Counting bytes is quick but counts thumbnails and comments too, so a high count is checked.
-    if data.count(b"\xff\xda") > _MOST_SCANS and _jpeg_structure(data)[0] > _MOST_SCANS:
-        raise ImageRejected(
-            RejectReason.CORRUPT,
-            f"the JPEG has more than {_MOST_SCANS} scans, as no camera writes it; export it again",
-        )
-    return image
-
-
-def _open_png(data: bytes, limits: Limits) -> ImageFile:
-    from PIL.PngImagePlugin import PngImageFile
-
-    return PngImageFile(io.BytesIO(data))
-
-
-def _open_webp(data: bytes, limits: Limits) -> ImageFile:
-    from PIL.WebPImagePlugin import WebPImageFile
-
-    # The decoder allocates the whole canvas at once, so the size is read before.
-    chunk, body = data[12:16], data[20:30].ljust(10, b"\0")
-    if chunk == b"VP8X":
-        size = 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    elif chunk == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        size = int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-    if size[0] * size[1] > limits.max_pixels:
-        _check_size(size, limits)
-    return WebPImageFile(io.BytesIO(data))
-
-
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
+def _check_cost(header: Header, limits: Limits) -> None:
+    width, height = header.size
+    most = limits.max_pixels if header.reducible else min(limits.max_pixels, limits.max_pixels_whole)
+    if width * height > most:
         raise ImageRejected(
             RejectReason.TOO_MANY_PIXELS,
-            f"the image has {width} x {height} pixels, at most {limits.max_pixels} are accepted; make it "
-            "smaller",
+            f"the image has {width} x {height} pixels, at most {most} are accepted; make it smaller",
         )
+    if not width or not height:
+        raise corrupt()
     if min(width, height) < limits.min_side:
         raise ImageRejected(
             RejectReason.TOO_SMALL,
             f"the image has {width} x {height} pixels, both sides must have at least {limits.min_side}; "
             "send a larger one",
         )
-
-
-def _jpeg_structure(data: bytes) -> tuple[int, bool]:
-    """Return the number of scans, and whether the end of the image is there; walk over the markers only."""
-    scans, position = 0, 2
-    while found := _JPEG_MARKER.search(data, position):
-        marker, position = found[1][0], found.end()
-        if marker == 0xD9:
-            return scans, True
-        if marker not in (0x01, 0xD8):
-            scans += marker == 0xDA
-            position += int.from_bytes(data[position : position + 2], "big")
-    return scans, False
-
-
-def _orientation(image: ImageFile) -> int:
-    # A photo with unreadable metadata is still a photo.
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001
-        return 1
-
-
-def _rgb(image: ImageFile) -> NDArray[np.uint8]:
-    """Return (h, w, 3) uint8 RGB of a loaded image of any mode."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        # 16-bit grey, which Pillow would clip to 8 bits instead of scaling it.
-        wide = np.asarray(image).astype(np.uint32)
-        grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        page = Image.new("RGB", coloured.size, "white")
-        page.paste(coloured, mask=coloured.getchannel("A"))
-        return np.asarray(page)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    # Turning needs the pixels twice.
+    memory = max(header.memory, 6 * width * height if header.orientation > 1 else 0)
+    if memory > limits.max_memory:
+        raise too_costly(
+            f"the image takes {memory} bytes of memory to decode, at most {limits.max_memory} are spent"
+        )
+    if header.excess:
+        raise too_costly(header.excess)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

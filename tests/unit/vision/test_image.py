@@ -94,12 +94,7 @@ BAD: dict[str, tuple[Make, RejectReason]] = {
     "animated PNG": (lambda: frames("PNG"), RejectReason.ANIMATED),
     "animated WebP": (lambda: frames("WEBP"), RejectReason.ANIMATED),
     "animated GIF": (lambda: frames("GIF"), RejectReason.UNSUPPORTED_FORMAT),
-    "PNG with a text bomb": (lambda: colour_png(bomb_chunk(b"zTXt", 200)), RejectReason.CORRUPT),
-    "PNG with a thousand text bombs": (
-        lambda: colour_png(*[bomb_chunk(b"zTXt", 1)] * 1000),
-        RejectReason.CORRUPT,
-    ),
-    "JPEG of ten thousand scans": (lambda: jpeg_of_scans(10_000), RejectReason.CORRUPT),
+    "JPEG of ten thousand scans": (lambda: jpeg_of_scans(10_000), RejectReason.TOO_COSTLY),
     "JPEG of text": (lambda: b"\xff\xd8\xff\xe0" + b"hello" * 100, RejectReason.TRUNCATED),
 }
 
@@ -111,7 +106,7 @@ def test_bad_bytes_end_in_a_typed_reason_with_little_effort(name: str) -> None:
     with counted() as effort, pytest.raises(ImageRejected) as caught:
         decode(data)
     assert caught.value.reason is reason
-    # The text bombs unpack to 200 and 1000 MiB, the headers announce up to 16 GB; ten thousand scans are listed.
+    # The headers announce up to 16 GB; ten thousand scans are listed.
     assert effort.peak_bytes < 8 << 20
     assert effort.calls < 100_000
     # The message says what to do.
@@ -170,6 +165,8 @@ GOOD: dict[str, tuple[Make, np.ndarray, float]] = {
     "dark 16-bit grey PNG": (lambda: png_16(np.full((SIDE, SIDE), 300, np.uint16), 0), GREY * 0 + 1, 0),
     "16-bit PNG": (lambda: png_16(picture().astype(np.uint16) * 257, 2), picture(), 0),
     "PNG without an end": (lambda: colour_png()[:-12], picture(), 0),
+    "PNG with a text bomb of 200 MiB": (lambda: colour_png(bomb_chunk(b"zTXt", 200)), picture(), 0),
+    "PNG with a thousand text bombs": (lambda: colour_png(*[bomb_chunk(b"zTXt", 1)] * 1000), picture(), 0),
     "PNG with a modest profile": (lambda: colour_png(bomb_chunk(b"iCCP", 0)), picture(), 0),
     "one frame of APNG": (lambda: saved(picture(), "PNG", save_all=True), picture(), 0),
     "WebP": (webp, picture(), 5),

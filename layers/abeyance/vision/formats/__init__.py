@@ -1,0 +1,1 @@
+"""The accepted file formats: each reads the header and the cost of decoding, and decodes whole images only."""
