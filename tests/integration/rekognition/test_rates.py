@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from abeyance.moratorium.tenants import Tenant
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.deployment.settings import DeploymentSettings
+from abeyance.local.aws import LocalAws
+from abeyance.local.gateway import mount_api
+from abeyance.local.moto import Inbox
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.rekognition.errors import ApiError
 from abeyance.rekognition.rates import WINDOW_S, TenantRates
+
+from .conftest import TENANTS, Api
 
 
 class Registry:
@@ -87,3 +98,37 @@ def test_a_tenant_is_limited_over_principals_and_environments(client: Any) -> No
 def test_strangers_share_one_limit(client: Any) -> None:
     rates = TenantRates(client, "uploads", 0.3, Registry(), Clock())
     assert taken(rates, "stranger", 2) + taken(rates, "broken", 2) + taken(rates, "", 2) == 3
+
+
+def test_the_deployed_api_refuses_before_it_decides(tmp_path: Path) -> None:
+    """Through the function that is deployed: a second tenant is served, and refusals are not on the ledger."""
+    flags = tmp_path / "flags.json"
+    flags.write_text(json.dumps(new_deployment()))
+    aws = LocalAws(settings=DeploymentSettings.of(flags=f"file:{flags}", tenant_rate="0.3"))
+    aws.start()
+    served = mount_api(aws)
+    try:
+        registry = TenantTable(DynamoTable(aws.client("dynamodb"), aws.settings.tenants_table))
+        for one in TENANTS[:2]:
+            registry.add(one)
+        api = Api(aws, flags)
+        answers = []
+        for _ in range(8):
+            try:
+                api.client("acme").list_collections()
+                answers.append("served")
+            except ClientError as error:
+                answers.append(error.response["Error"]["Code"])
+        # Three a window, and at most one change of windows meanwhile.
+        assert 3 <= answers.count("served") <= 6
+        assert set(answers) == {"served", "ProvisionedThroughputExceededException"}
+        assert api.client("globex").list_collections()["CollectionIds"] == []
+        for _ in range(8):
+            with pytest.raises(ClientError) as refused:
+                api.client("stranger").list_collections()
+        assert refused.value.response["Error"]["Code"] == "ProvisionedThroughputExceededException"
+        # Only denials that were made, of the stranger, are on the ledger's queue.
+        assert 3 <= Inbox(aws.settings.ledger_queue).depth() <= 6
+    finally:
+        served.stop()
+        aws.stop()
