@@ -86,8 +86,8 @@ def _faults(chance: random.Random) -> Faults:
 
     return Faults(
         random=chance,
-        death=chance.choice((0.0, 0.005, 0.02)),
-        timeout=chance.choice((0.0, 0.01)),
+        death=chance.choice((0.002, 0.01, 0.04)),
+        timeout=chance.choice((0.0, 0.02)),
         throttle=chance.choice((0.0, 0.01)),
         weak_service=chance.choice(("", "", "", "", "", "", "appconfigdata", "events", "s3")),
         wanted=wanted,

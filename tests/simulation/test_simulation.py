@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.run import Simulation, simulation
 
 SEEDS = 300
@@ -38,3 +39,17 @@ def test_a_seed_replays_exactly(simulated: Simulation) -> None:
     assert first == again
     assert faults.seen == repeated.seen
     assert faults.deaths == repeated.deaths
+
+
+#: Seeds after which these must be found; ``python -m tests.simulation --mutations`` tries all, and for longer.
+_SOON = 20
+_FOUND_SOON = ("emit-before-record", "one-event-a-call", "ledger-tail-lost", "poison-ends-the-batch")
+
+
+@pytest.mark.xdist_group("simulation")
+@pytest.mark.parametrize(
+    "mutation", [one for one in MUTATIONS if one.name in _FOUND_SOON], ids=lambda one: one.name
+)
+def test_a_fault_that_is_put_in_is_found(simulated: Simulation, mutation: Mutation) -> None:
+    with mutation.patch():
+        assert any(simulated.run(seed)[0].violations for seed in range(_SOON))

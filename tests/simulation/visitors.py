@@ -105,7 +105,7 @@ def change_policy(world: World) -> None:
 
 def suspend(world: World) -> None:
     """An operator suspends or resumes a tenant."""
-    status = world.random.choice(("active", "suspended", "active"))
+    status = world.random.choice(("active", "active", "active", "suspended"))
 
     def work() -> None:
         build.build_tenants(world.settings.decisions, world.aws.client).set_status("acme", status)  # type: ignore[arg-type]

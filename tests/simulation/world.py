@@ -43,7 +43,7 @@ _OWN = {
 _MODEL = SimpleNamespace(identity=people.MODEL, dimension=people.DIMENSION)
 FLAGS = "appconfig:abeyance/live/moratoria"
 COLLECTIONS = ("staff", "guests")
-ACTIONS = ("index", "index", "search", "analyze")
+ACTIONS = ("index", "index", "index", "search", "search", "analyze")
 PEOPLE = range(1, 7)
 _STAGE_OF = {stage.queue: stage for stage in topology.STAGES}
 STAGES = {stage.name: stage for stage in topology.STAGES}
@@ -112,6 +112,13 @@ class Violation(Exception):
 
     def __str__(self) -> str:
         return f"seed {self.seed}: {self.message}"
+
+
+def _next_delivery_s(queue: SimulatedQueue) -> float:
+    """Return the moment of the queue's next delivery; a FIFO queue's first messages wait for each other."""
+    if queue.fifo:
+        return max(message.visible_at_s for message in queue.messages[: _STAGE_OF[queue.name].batch_size])
+    return min(message.visible_at_s for message in queue.messages)
 
 
 def _wait(seconds: float) -> Callable[[World], None]:
@@ -270,7 +277,7 @@ class World:
 
     def flip(self) -> None:
         """Somebody turns a halt or review on or off."""
-        self._flip(halted=self.random.random() < 0.3)
+        self._flip(halted=self.random.random() < 0.2)
 
     def _flip(self, *, halted: bool) -> None:
         self.aws.appconfig.deploy(flags(halted=halted, reviewed=self.random.random() < 0.5))
@@ -413,19 +420,20 @@ class World:
             else:
                 message.visible_at_s = self.clock.now_s + queue.visibility_s
         if chaos and not ended:
-            self._meanwhile(self.random.choice(batch))
+            self._meanwhile(self.random.choice(batch), stage.name)
         return True
 
-    def _meanwhile(self, message: QueuedMessage) -> None:
+    def _meanwhile(self, message: QueuedMessage, unit: str) -> None:
         """Let something happen to what a process died of, before it is delivered again."""
         detail = json.loads(message.body).get("detail")
         upload = detail.get("upload", detail.get("object")) if isinstance(detail, dict) else None
         drawn = self.random.random()
-        if drawn < 0.3:
-            self._flip(halted=True)
+        if drawn < 0.4:
+            # A halt that comes between two deliveries; at the gate it would only keep everything out.
+            self._flip(halted=unit != topology.GATE.name)
         elif isinstance(upload, dict) and "key" in upload and drawn < 0.7:
             stored = self.aws.s3.buckets[self.settings.uploads_bucket].get(upload["key"])
-            if drawn < 0.4 and stored:
+            if drawn < 0.47 and stored:
                 self._change(upload["key"], None)
             elif drawn < 0.55 and stored:
                 self._change(upload["key"], stored.body)
@@ -455,7 +463,7 @@ class World:
             waiting = [queue for queue in self.aws.sqs.queues.values() if queue.messages]
             if waiting:
                 self.deliver(self.random.choice(waiting))
-        elif drawn < 0.65:
+        elif drawn < 0.7:
             self.upload()
         else:
             kinds = self._kinds if self.random.random() < 0.7 else KINDS
@@ -489,7 +497,7 @@ class World:
                 return
             delivered = [queue.messages and self.deliver(queue, chaos=False) for queue in queues]
             if not any(delivered):
-                soonest = min(message.visible_at_s for queue in queues for message in queue.messages)
+                soonest = min(_next_delivery_s(queue) for queue in queues if queue.messages)
                 self.clock.advance(max(0.0, soonest - self.clock.now_s) + 0.1)
         raise Violation("something waits for ever", self.seed)
 

@@ -327,6 +327,17 @@ class TestSources:
         staff.delete_faces(STAFF, [faces[0].id])
         assert staff.index(STAFF, faces, source=source) == first[1:]
 
+    def test_every_upload_that_indexed_a_version_is_known(self, staff: Gallery, new_face: MakeFace) -> None:
+        faces = [new_face("a")]
+        for sequencer in ("01", "03", "02", "03"):
+            staff.index(STAFF, faces, source=SourceObject("bucket", "key", "v1", sequencer))
+        known = staff.indexed_by(STAFF, SourceObject("bucket", "key", "v1", "04"))
+        assert {"01", "03"} <= set(known)
+        assert known[-1] == "03"
+        assert staff.indexed_by(STAFF, SourceObject("bucket", "key", "v2", "04")) == ()
+        staff.delete_source(STAFF, SourceObject("bucket", "key", "", "04"))
+        assert staff.indexed_by(STAFF, SourceObject("bucket", "key", "v1", "05")) == ()
+
     @pytest.mark.parametrize(("old", "new"), [(1, 1), (0, 2), (2, 0), (3, 100), (100, 100)])
     def test_a_newer_version_replaces_the_older_ones_faces(
         self, staff: Gallery, new_face: MakeFace, old: int, new: int
