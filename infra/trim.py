@@ -13,46 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-#: The operations that deployed functions call, by service; a test holds this to the functions' code.
-CALLS: dict[str, tuple[str, ...]] = {
-    "appconfig": (
-        "CreateHostedConfigurationVersion",
-        "GetHostedConfigurationVersion",
-        "ListApplications",
-        "ListConfigurationProfiles",
-        "ListDeploymentStrategies",
-        "ListDeployments",
-        "ListEnvironments",
-        "ListHostedConfigurationVersions",
-        "StartDeployment",
-        "StopDeployment",
-    ),
-    "appconfigdata": ("GetLatestConfiguration", "StartConfigurationSession"),
-    "cognito-idp": ("DescribeUserPoolClient",),
-    "dynamodb": (
-        "BatchGetItem",
-        "BatchWriteItem",
-        "DeleteItem",
-        "GetItem",
-        "PutItem",
-        "Query",
-        "Scan",
-        "SearchVectors",
-        "TransactGetItems",
-        "TransactWriteItems",
-        "UpdateItem",
-    ),
-    "events": ("PutEvents",),
-    "lambda": ("Invoke",),
-    "s3": ("DeleteObject", "DeleteObjects", "GetObject", "HeadObject", "ListObjectsV2", "PutObject"),
-    "sagemaker-runtime": ("InvokeEndpoint",),
-    "scheduler": ("CreateSchedule", "DeleteSchedule", "ListSchedules"),
-    "secretsmanager": ("GetSecretValue",),
-    "sqs": ("GetQueueUrl", "SendMessage", "SendMessageBatch"),
-}
+_CALLS_FILE = Path(__file__).with_name("calls.toml")
+#: The operations that deployed functions call, by service.
+CALLS: dict[str, list[str]] = tomllib.loads(_CALLS_FILE.read_text())
 #: The certificate authorities of AWS's own endpoints, see https://www.amazontrust.com/repository/.
 AUTHORITIES = "amazon-authorities.pem"
 _AMAZON = ("Amazon Root CA 1", "Amazon Root CA 2", "Amazon Root CA 3", "Amazon Root CA 4")
@@ -84,7 +52,7 @@ def aws_client(packages: Path) -> None:
     _authorities(packages / "botocore" / "cacert.pem", packages / AUTHORITIES)
 
 
-def _trim_service(folder: Path, calls: tuple[str, ...]) -> None:
+def _trim_service(folder: Path, calls: Collection[str]) -> None:
     """Reduce a service's description to these calls, as plain JSON: reading it is quicker than unpacking."""
     for path in list(folder.iterdir()):
         content = json.loads(
@@ -193,4 +161,6 @@ def interpreter(python: str) -> str:
 
 def recipe(python: str) -> bytes:
     """Return what the result of this module depends on, besides the packages."""
-    return Path(__file__).read_bytes() + (b"compiled" if interpreter(python) else b"")
+    return (
+        Path(__file__).read_bytes() + _CALLS_FILE.read_bytes() + (b"compiled" if interpreter(python) else b"")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from aws_cdk import CfnOutput, Stack
@@ -100,20 +101,23 @@ class FlowStack(Stack):
         # The policy of the function flags names the profile, and the profile names the function; hence the order.
         policies = {}
         moratoria.complete(made["flags"].function, alarms.for_rollback)
-        resources = permissions.Resources(
-            stack=self,
-            state=state,
-            bus=bus.bus,
-            queues=queues,
-            moratoria=moratoria,
-            announcements=announcements,
-            flags_function=made["flags"].function,
-            embedding=embedding,
-            console=console,
-        )
+        endpoint = embedding.sagemaker if embedding else None
+        arns: dict[str, Sequence[str]] = {
+            "bus": [bus.bus.event_bus_arn],
+            "flags": [moratoria.flags_arn()],
+            "control_plane": moratoria.control_plane(),
+            "strategies": moratoria.strategies(),
+            "schedules": [announcements.schedules_arn],
+            "announcement_role": [announcements.role.role_arn],
+            "flags_function": [made["flags"].function.function_arn],
+            "endpoint": endpoint.arns if endpoint else [],
+            "console_secrets": console.secrets if console else [],
+            "user_pool": [console.user_pool] if console and console.user_pool else [],
+        }
+        statements = permissions.Permissions(state, queues, arns)
         for name, function in made.items():
             receive = [queues[name].receive_statement()] if name in queues else []
-            policies[name] = function.allow([*receive, *permissions.of(name, resources)])
+            policies[name] = function.allow([*receive, *statements.of(name)])
         moratoria.first_deployment.node.add_dependency(policies["flags"])
         for name, queue in queues.items():
             queue.subscribe(bus.bus, settings, bus.undelivered)
@@ -126,7 +130,7 @@ class FlowStack(Stack):
             CfnOutput(self, "ConsoleUrl", value=console.url)
             if state.people:
                 CfnOutput(self, "ConsoleUserPool", value=state.people.pool.user_pool_id)
-        FlagPipeline(self, "FlagPipeline", config, permissions.of_flag_pipeline(resources))
+        FlagPipeline(self, "FlagPipeline", config, statements.of("flag_pipeline"))
         alarms.watch_api(api.rest)
         Dashboard(self, "Dashboard", config, queues=queues, functions=made)
         # W6001: the output consists of imports on purpose.
