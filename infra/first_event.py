@@ -6,7 +6,9 @@ import base64
 import hashlib
 import io
 import json
+import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,41 +20,12 @@ from abeyance.moratorium import decide
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.pipeline import events, topology
-from abeyance.pipeline.events import Box, DetectedFace, Quality, Upload
+from abeyance.pipeline.events import Upload
 from infra.loopback import HttpReply, HttpRequest
 
-_TIME = "2026-01-01T00:00:00.000Z"
-_UPLOAD = Upload(
-    bucket="uploads",
-    key="acme/search/staff/photo.jpg",
-    version="e1",
-    etag="e1",
-    sequencer="0A",
-    size=50_000,
-    tenant="acme",
-    action="search",
-    collection="staff",
-)
-_PRINCIPAL = "arn:aws:iam::111122223333:user/caller"
-_TENANT = Tenant(
-    id="acme",
-    sector="commercial",
-    jurisdiction="US-WA",
-    actions=("detect", "search"),
-    purposes=("unspecified",),
-    principals=(_PRINCIPAL,),
-)
-
-#: The operation that each function must have called when it has handled its first event.
-_LAST_CALL = {
-    "gate": "PutEvents",
-    "detect": "PutEvents",
-    "recognize": "PutEvents",
-    "review": "TransactWriteItems",
-    "ledger": "TransactWriteItems",
-    "api": "SendMessage",
-    "flags": "Scan",
-}
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+_UPLOAD = msgspec.convert(_DATA["upload"], Upload)
+_TENANT = msgspec.convert(_DATA["tenant"], Tenant)
 
 
 class FakeAws:
@@ -89,8 +62,6 @@ class FakeAws:
             case "SendMessage":
                 digest = hashlib.md5(given["MessageBody"].encode(), usedforsecurity=False).hexdigest()
                 return {"MessageId": "1", "MD5OfMessageBody": digest}
-            case "GetSecretValue":
-                return {"SecretString": "a secret for this measurement alone"}
             case "BatchGetItem":
                 found = {
                     table: [item for key in wanted["Keys"] if (item := self._item(table, key))]
@@ -105,9 +76,8 @@ class FakeAws:
             case "Scan":
                 items = [item for item in self._tenants.values() if item["sk"]["S"] == "registration"]
                 return {"Items": items, "Count": len(items)}
-            case "Query":
-                return {"Items": [], "Count": 0}
-        return {}
+        answer: dict[str, Any] = _DATA["answers"].get(name, {})
+        return answer
 
     def _get(self, given: dict[str, Any]) -> dict[str, Any]:
         item = self._item(given["TableName"], given["Key"])
@@ -119,7 +89,12 @@ class FakeAws:
         if key == {"object": {"S": f"{_UPLOAD.bucket}/{_UPLOAD.key}"}}:
             return {**key, "upload": {"S": _UPLOAD.identity}}
         if key.get("pk") == {"S": "head"}:
-            return {"chain": {"S": "c"}, "created": {"S": _TIME}, "seq": {"N": "1"}, "hash": {"S": "0" * 64}}
+            return {
+                "chain": {"S": "c"},
+                "created": {"S": _DATA["time"]},
+                "seq": {"N": "1"},
+                "hash": {"S": "0" * 64},
+            }
         return None
 
 
@@ -127,74 +102,37 @@ def event_for(function: str) -> Any:
     """Return the function's first event, or None if there is none for it here (the console)."""
     request = decide.Request(tenant=_TENANT, tenant_id="acme", action="search", purpose="unspecified")
     decision = decide.decide(request, new_deployment(), datetime(2026, 1, 1, tzinfo=UTC))
-    common: dict[str, Any] = {"time": _TIME, "upload": _UPLOAD}
-    permitted = events.UploadPermitted(
-        id=events.UploadPermitted.identify(_UPLOAD), decision=decision, purpose="unspecified", **common
-    )
+    permitted = _event(events.UploadPermitted, decision=decision, purpose="unspecified")
     match function:
         case "gate":
-            uploaded = {
-                "key": _UPLOAD.key,
-                "sequencer": _UPLOAD.sequencer,
-                "size": _UPLOAD.size,
-                "etag": "e1",
-            }
-            return _queued("Object Created", {"bucket": {"name": "uploads"}, "object": uploaded})
+            return _queued("Object Created", _DATA["gate"])
         case "detect" | "ledger":
             return _announced(permitted)
         case "recognize":
-            face = DetectedFace(
-                box=Box(0.2, 0.2, 0.5, 0.5),
-                confidence=99.0,
-                quality=Quality(80.0, 80.0, 0.0, 0.0, 0.0),
-                landmarks=((0.3, 0.3),) * 5,
-                chip=0,
-            )
-            detected = events.FacesDetected(
-                id=events.FacesDetected.identify(_UPLOAD),
-                permitted=permitted,
-                width=640,
-                height=640,
-                chips=f"{_UPLOAD.folder}{_UPLOAD.identity}.npy",
-                faces=(face,),
-                **common,
-            )
+            chips = f"{_UPLOAD.folder}{_UPLOAD.identity}.npy"
+            detected = _event(events.FacesDetected, permitted=permitted, chips=chips, **_DATA["recognize"])
             return _announced(detected)
         case "review":
-            matched = events.FacesMatched(
-                id=events.FacesMatched.identify(_UPLOAD),
-                decision=decision,
-                model="m",
-                threshold=80.0,
-                faces=(),
-                reviewers=2,
-                **common,
-            )
-            return _announced(matched)
+            return _announced(_event(events.FacesMatched, decision=decision, **_DATA["review"]))
         case "flags":
             return {"content": base64.b64encode(json.dumps(new_deployment()).encode()).decode(), "uri": ""}
         case "api":
-            caller = {"identity": {"userArn": _PRINCIPAL}, "requestId": "r", "accountId": "111122223333"}
-            return {
-                "httpMethod": "POST",
-                "path": "/",
-                "headers": {
-                    "X-Amz-Target": "RekognitionService.DetectFaces",
-                    "Content-Type": "application/x-amz-json-1.1",
-                },
-                "requestContext": caller,
-                "body": json.dumps({"Image": {"Bytes": base64.b64encode(_photo()).decode()}}),
-            }
+            photo = base64.b64encode(_photo()).decode()
+            return {**_DATA["api"], "body": json.dumps({"Image": {"Bytes": photo}})}
     return None
 
 
 def succeeded(function: str, answer: Any, aws: FakeAws) -> bool:
-    """Return True if the function answers success and has called :data:`_LAST_CALL`."""
-    if _LAST_CALL[function] not in aws.called:
+    """Return True if the function answers success and has called its last operation."""
+    if _DATA["last_call"][function] not in aws.called:
         return False
     if function == "api":
         return bool(answer["statusCode"] == 200)
     return answer is None if function == "flags" else answer == {"batchItemFailures": []}
+
+
+def _event(kind: type[events.Event], **fields: Any) -> events.Event:
+    return kind(id=kind.identify(_UPLOAD), time=_DATA["time"], upload=_UPLOAD, **fields)
 
 
 def _announced(event: events.Event) -> dict[str, Any]:
@@ -202,7 +140,13 @@ def _announced(event: events.Event) -> dict[str, Any]:
 
 
 def _queued(detail_type: str, detail: dict[str, Any], source: str = "aws.s3") -> dict[str, Any]:
-    envelope = {"id": "e", "detail-type": detail_type, "source": source, "time": _TIME, "detail": detail}
+    envelope = {
+        "id": "e",
+        "detail-type": detail_type,
+        "source": source,
+        "time": _DATA["time"],
+        "detail": detail,
+    }
     record = {"messageId": "m", "body": json.dumps(envelope), "attributes": {"ApproximateReceiveCount": "1"}}
     return {"Records": [record]}
 

@@ -141,15 +141,9 @@ def _install(lock: Path, target: Path, architecture: str, python: str) -> None:
     """Install the wheels of a pinned list for Lambda's machine, which need not be this one."""
     answer = _uv(
         *("install", "--target", str(target), "--requirement", str(lock), "--require-hashes", "--no-deps"),
-        *(
-            "--python",
-            sys.executable,
-            "--python-version",
-            python,
-            f"--python-platform={_PLATFORM[architecture]}",
-        ),
+        *("--python", sys.executable, "--python-version", python),
         # Copied, because trimming changes files, which would be the cache's own if they were linked.
-        *("--only-binary=:all:", "--link-mode=copy"),
+        *(f"--python-platform={_PLATFORM[architecture]}", "--only-binary=:all:", "--link-mode=copy"),
     )
     if answer.returncode:
         raise LayerBuildFailed(f"uv cannot install {lock.name} for {architecture}:\n{answer.stderr.strip()}")

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models import tfjs
@@ -22,8 +24,6 @@ TOLERANCE = 1e-4
 _TINY = 1e-25
 #: Least distance of a slope from 1 at which 1 - slope may divide.
 _LEAST_REST = 1e-3
-#: The ONNX IR version for all opsets of our models, which ONNX Runtime 1.17 and later reads.
-_IR_VERSION = 9
 #: Side of the random image for a model that takes any size.
 _FREE_SIDE_PX = 64
 
@@ -35,42 +35,30 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
     -------
     tuple of bytes and float
         The file to run, and the largest absolute difference between the outputs of the original and the converted
-        model, relative to the largest absolute output; 0.0 for models that are used as they are. A model that is not
-        published as ONNX is compared with its own unoptimised graph.
+        model, relative to the largest absolute output. A model that is not published as ONNX is compared with its own
+        unoptimised graph.
 
     Raises
     ------
     ModelUnusable
-        If the file is not a model that this conversion is for, the outputs differ by more than
-        :data:`TOLERANCE`, or ``onnx`` is not installed.
+        If the file is not a model that this conversion is for, or the outputs differ by more than :data:`TOLERANCE`.
     """
     name, version = entry.conversion.name, entry.conversion.version
-    if name == "none":
-        return published, 0.0
-    try:
-        import onnx
-    except ImportError as error:
-        raise ModelUnusable(
-            f"converting {entry.name} needs the package onnx; install it with: pip install 'abeyance[models]'"
-        ) from error
     if version != _VERSION:
         raise ModelUnusable(
             f"{entry.name} asks for version {version} of the conversion {name}, this is version {_VERSION}; use the "
             "manifest that came with this release"
         )
     try:
-        if name in _GRAPHS:
-            converted = tfjs.write_onnx(_GRAPHS[name](published, *also))
+        if read := _GRAPHS.get(name):
+            converted = tfjs.write_onnx(read(published, *also))
         else:
             converted = _CONVERSIONS[name](onnx.load_from_string(published))
         onnx.checker.check_model(converted)
         written: bytes = converted.SerializeToString(deterministic=True)
-        if name in _GRAPHS:
-            # Outputs are shares or pixels: those below 1 are compared as they are.
-            difference = _difference(written, written, entry.preprocessing, least=1.0)
-        else:
-            original = _runnable(onnx.load_from_string(published))
-            difference = _difference(original, written, entry.preprocessing)
+        original = written if read else _runnable(onnx.load_from_string(published))
+        # Outputs of graphs are shares or pixels: those below 1 are compared as they are.
+        difference = _difference(original, written, entry.preprocessing, least=1.0 if read else 1e-12)
     except Exception as error:
         # onnx and ONNX Runtime raise many types without a common base for a file that the conversion is not for.
         raise ModelUnusable(f"{entry.name} cannot be converted by {name}: {error}") from error
@@ -83,9 +71,7 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
     return written, difference
 
 
-def _difference(
-    original: bytes, converted: bytes, preprocessing: Preprocessing, least: float = 1e-12
-) -> float:
+def _difference(original: bytes, converted: bytes, preprocessing: Preprocessing, least: float) -> float:
     """Return the largest difference of all outputs on two random images; the original is not optimised.
 
     It is relative to the largest absolute value of the output, or to ``least`` if that is more.
@@ -118,8 +104,7 @@ def _runnable(model: Any) -> bytes:
     """
     _only_true_inputs(model.graph)
     _drop_training(model.graph)
-    # DequantizeLinear by blocks came with opset 21, which IR version 10 belongs to.
-    model.ir_version = max(model.ir_version, 10 if _opset(model) >= 21 else model.ir_version)
+    model.ir_version = max(model.ir_version, _least_ir_version(model))
     return bytes(model.SerializeToString())
 
 
@@ -146,10 +131,8 @@ def _join_heads(model: Any) -> None:
     YuNet has four such heads at every level, of 1, 1, 4 and 10 channels: each fills a vector register of sixteen on
     its own, and together they do as well.
     """
-    from onnx import helper, numpy_helper
-
     graph = model.graph
-    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    constants = _constants(graph)
     readers = _readers(graph.node)
     heads: dict[str, list[tuple[Any, Any]]] = {}
     for node in graph.node:
@@ -178,15 +161,12 @@ def _join_heads(model: Any) -> None:
             nodes.append(helper.make_node("Conv", names, [f"{source}/head{number}"], **attributes))
         outputs = [last.output[0] for _, last in pairs]
         nodes.append(helper.make_node("Split", [f"{source}/head1"], outputs, axis=1, split=sizes))
-    del graph.node[:]
-    graph.node.extend(nodes)
+    _replace(graph.node, nodes)
     _only_used_constants(graph)
 
 
 def decompressed(published: bytes) -> bytes:
     """Return the published SFace with float32 weights and no other change, which other tools can run."""
-    import onnx
-
     model = onnx.load_from_string(published)
     return bytes(_assembled(model, *_float_weights(model)).SerializeToString(deterministic=True))
 
@@ -199,10 +179,8 @@ def _sface_fold(model: Any) -> Any:
 
 def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     """Return the nodes that remain when every constant is computed, and the constants."""
-    from onnx import numpy_helper
-
     graph = model.graph
-    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    constants = _constants(graph)
     alias: dict[str, str] = {}
     kept = []
     _drop_training(graph)
@@ -220,18 +198,14 @@ def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
         elif node.op_type == "Reshape" and constant:
             constants[node.output[0]] = known[0].reshape(known[1])
         else:
-            del node.input[:]
-            node.input.extend(inputs)
+            _replace(node.input, inputs)
             kept.append(node)
     return kept, constants
 
 
 def _prelu(model: Any) -> Any:
     """Write PRelu faster, for embedders that are float32 already."""
-    from onnx import numpy_helper
-
-    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    return _rebuild(model, list(model.graph.node), constants)
+    return _rebuild(model, list(model.graph.node), _constants(model.graph))
 
 
 def _flush_tiny(model: Any) -> Any:
@@ -240,8 +214,6 @@ def _flush_tiny(model: Any) -> Any:
     Those that trained towards nothing end up denormal, below 1.2e-38, and processors multiply such numbers a
     hundred times more slowly: of the age model's 27 ms, 26 went there.
     """
-    from onnx import numpy_helper
-
     for index, tensor in enumerate(model.graph.initializer):
         values = numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and (tiny := np.abs(values) < _TINY).any():
@@ -265,8 +237,6 @@ def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArr
 
 def _folded(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[Any]:
     """Fold the normalisations that directly follow a convolution into its weights and bias."""
-    from onnx import helper
-
     readers, kept, gone = _readers(nodes), [], set()
     for node in nodes:
         following = readers.get(node.output[0], [])
@@ -295,8 +265,6 @@ def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> 
     becomes k * x + relu(x), with k = s / (1 - s), and their weights are multiplied by 1 - s. Where x comes from a
     depthwise convolution, which costs no more than to multiply by k, that is done a second time, with k in its weights.
     """
-    from onnx import helper
-
     readers = _readers(nodes)
     written = {node.output[0]: node for node in nodes}
     # Multiplied onto the weights of the convolutions that read the tensor.
@@ -342,15 +310,10 @@ def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> 
 
 def _absorbed(following: Sequence[Any], slope: NDArray[Any]) -> bool:
     """Return whether a factor of each channel can go into the weights of everything that reads the tensor."""
-    channels = slope.ndim == 3 and slope.shape[1:] == (1, 1)
-    return (
-        channels
-        and bool(following)
-        and all(
-            reader.op_type == "Conv" and _attributes(reader).get("group", 1) in (1, slope.shape[0])
-            for reader in following
-        )
-    )
+    if not following or slope.ndim != 3 or slope.shape[1:] != (1, 1):
+        return False
+    groups = [_attributes(reader).get("group", 1) for reader in following if reader.op_type == "Conv"]
+    return len(groups) == len(following) and set(groups) <= {1, slope.shape[0]}
 
 
 def _depthwise(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
@@ -366,25 +329,17 @@ def _rebuild(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]
 
 def _assembled(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> Any:
     """Return a model of ``nodes`` with only the constants in use, and a free batch dimension."""
-    from onnx import helper, numpy_helper
-
     graph = model.graph
     _only_true_inputs(graph)
     used = {name for node in nodes for name in node.input}
     for value in (graph.input[0], graph.output[0]):
         value.type.tensor_type.shape.dim[0].ClearField("dim_value")
         value.type.tensor_type.shape.dim[0].dim_param = "n"
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            graph.name or "model",
-            [graph.input[0]],
-            list(graph.output),
-            [numpy_helper.from_array(constants[name], name) for name in sorted(used & constants.keys())],
-        ),
+    return tfjs.onnx_model(
+        *(nodes, graph.name or "model", [graph.input[0]], list(graph.output)),
+        {name: constants[name] for name in used & constants.keys()},
         opset_imports=list(model.opset_import),
-        ir_version=max(_IR_VERSION, 10 if _opset(model) >= 21 else 0),
-        producer_name="abeyance",
+        ir_version=max(tfjs.IR_VERSION, _least_ir_version(model)),
     )
 
 
@@ -399,34 +354,40 @@ def _readers(nodes: Iterable[Any]) -> dict[str, list[Any]]:
 
 def _only_used_constants(graph: Any) -> None:
     read = {name for node in graph.node for name in node.input}
-    used = [constant for constant in graph.initializer if constant.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(used)
+    _replace(graph.initializer, [constant for constant in graph.initializer if constant.name in read])
 
 
 def _only_true_inputs(graph: Any) -> None:
     read = {name for node in graph.node for name in node.input}
     inputs = [i for i in graph.input if i.name in read - {constant.name for constant in graph.initializer}]
-    del graph.input[:]
-    graph.input.extend(inputs)
+    _replace(graph.input, inputs)
 
 
 def _drop_training(graph: Any) -> None:
     for node in graph.node:
         if node.op_type == "BatchNormalization":
-            epsilon = [a for a in node.attribute if a.name == "epsilon"]
-            del node.attribute[:]
-            node.attribute.extend(epsilon)
+            _replace(node.attribute, [a for a in node.attribute if a.name == "epsilon"])
+
+
+def _replace(field: Any, values: Iterable[Any]) -> None:
+    """Replace the content of a repeated field."""
+    kept = list(values)
+    del field[:]
+    field.extend(kept)
+
+
+def _constants(graph: Any) -> dict[str, NDArray[Any]]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
-
     return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _opset(model: Any) -> int:
-    return max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
+def _least_ir_version(model: Any) -> int:
+    """Return 10 for opset 21 and later, with which DequantizeLinear by blocks came; 0 for older ones."""
+    opset = max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return 10 if opset >= 21 else 0
 
 
 #: Version of every conversion.

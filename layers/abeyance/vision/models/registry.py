@@ -155,16 +155,8 @@ def _download(source: PackageSource, work: Path) -> Path:
         requirements = work / "requirements.txt"
         hashes = " ".join(f"--hash=sha256:{digest}" for digest in source.sha256)
         requirements.write_text(f"{source.package}=={source.version} {hashes}\n")
-        command = [
-            *_pip(),
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-            "--no-cache-dir",
-            "--no-input",
-        ]
-        command += ["--disable-pip-version-check", "--retries", "2"]
+        command = [*_pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--no-cache-dir"]
+        command += ["--no-input", "--disable-pip-version-check", "--retries", "2"]
         command += ["--dest", str(into), "--requirement", str(requirements), *_distribution(source)]
     else:
         raise PackageUnavailable(f"unknown registry {source.registry!r}; there are pypi and npm")

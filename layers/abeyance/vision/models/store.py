@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from abeyance.vision.errors import ManifestInvalid, ModelCorrupt, ModelMissing, PackageUnavailable
+from abeyance.vision.errors import (
+    ManifestInvalid,
+    ModelCorrupt,
+    ModelMissing,
+    ModelUnusable,
+    PackageUnavailable,
+)
 from abeyance.vision.models.manifest import Conversion, Manifest, ModelEntry, ModelRole
 from abeyance.vision.models.registry import locked, package_files, replace_with, sha256_of
 
@@ -64,10 +70,16 @@ def cache_directory() -> Path:
 
 def state_of(entry: ModelEntry, directory: str | Path = "", *, deep: bool = True) -> ModelState:
     """Compare a model on this machine with the manifest; ``deep`` reads the whole file for its SHA-256."""
-    state = _stored(entry, directory, deep=deep)
-    if state is ModelState.READY or not _runs_in_place(entry):
-        return state
-    return ModelState.READY if not deep or sha256_of(Path(entry.path)) == entry.sha256 else ModelState.CORRUPT
+    return _find(entry, directory, deep=deep)[0]
+
+
+def _find(entry: ModelEntry, directory: str | Path, *, deep: bool) -> tuple[ModelState, Path]:
+    """Return the state of a model and the file to run: a file of the operator's own may run without a copy."""
+    state, path = _stored(entry, directory, deep=deep), _paths(entry, directory)[0]
+    own = Path(entry.path)
+    if state is ModelState.READY or not (entry.path and entry.conversion.name == "none" and own.is_file()):
+        return state, path
+    return (ModelState.READY if not deep or sha256_of(own) == entry.sha256 else ModelState.CORRUPT), own
 
 
 def _stored(entry: ModelEntry, directory: str | Path, *, deep: bool) -> ModelState:
@@ -84,11 +96,6 @@ def _stored(entry: ModelEntry, directory: str | Path, *, deep: bool) -> ModelSta
     if size != receipt.bytes or (deep and sha256_of(path) != receipt.sha256):
         return ModelState.CORRUPT
     return ModelState.READY
-
-
-def _runs_in_place(entry: ModelEntry) -> bool:
-    """Return whether the model is a file of the operator's own that runs without a copy in the store."""
-    return bool(entry.path) and entry.conversion.name == "none" and Path(entry.path).is_file()
 
 
 def receipt_of(entry: ModelEntry, directory: str | Path = "") -> ModelReceipt | None:
@@ -150,23 +157,17 @@ def locate(entry: ModelEntry, directory: str | Path = "", *, verify: bool = True
     ModelCorrupt
         If it differs from its receipt; ``abeyance models fetch`` replaces it.
     """
-    path = _paths(entry, directory)[0]
-    state = _stored(entry, directory, deep=verify)
+    state, path = _find(entry, directory, deep=verify)
     if state is ModelState.READY:
         return path
-    if _runs_in_place(entry):
-        if verify and sha256_of(Path(entry.path)) != entry.sha256:
-            raise ModelCorrupt(
-                f"{entry.path} is not the file that the manifest means by {entry.name}: its SHA-256 differs"
-            )
-        return Path(entry.path)
+    if state is ModelState.CORRUPT and path == Path(entry.path):
+        raise ModelCorrupt(
+            f"{path} is not the file that the manifest means by {entry.name}: its SHA-256 differs"
+        )
     if state is ModelState.CORRUPT:
         raise ModelCorrupt(f"{path} is damaged; run: abeyance models fetch {entry.name}")
-    because = (
-        "is not on this machine"
-        if state is ModelState.MISSING
-        else "was made for another version of the manifest"
-    )
+    stale = state is ModelState.STALE
+    because = "was made for another version of the manifest" if stale else "is not on this machine"
     raise ModelMissing(
         f"the model {entry.name} {because} (looked in {path.parent}); run: abeyance models fetch {entry.name}"
     )
@@ -216,15 +217,23 @@ def _paths(entry: ModelEntry, directory: str | Path) -> tuple[Path, Path]:
 
 
 def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None:
-    from abeyance.vision.models.convert import convert
-
     def report(step: str) -> None:
         if progress:
             progress(entry.name, step)
 
     published, *also = _published(entry, directory, report)
-    report("converting and checking" if entry.conversion.name != "none" else "checking")
-    converted, difference = convert(entry, published, also)
+    if entry.conversion.name == "none":
+        report("checking")
+        converted, difference = published, 0.0
+    else:
+        try:
+            from abeyance.vision.models.convert import convert
+        except ImportError as error:
+            raise ModelUnusable(
+                f"converting {entry.name} needs the package onnx; install it with: pip install 'abeyance[models]'"
+            ) from error
+        report("converting and checking")
+        converted, difference = convert(entry, published, also)
     path, receipt_path = _paths(entry, directory)
     receipt = ModelReceipt(
         source_sha256=entry.sha256,

@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from abeyance.encoding import decode_base64
 from abeyance.vision.errors import ModelUnusable
 
 Array = NDArray[Any]
 
-_OPSET, _IR_VERSION = 17, 9
+#: The ONNX IR version for all opsets of our models, which ONNX Runtime 1.17 and later reads.
+IR_VERSION = 9
+_OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +131,8 @@ def _node(node: Mapping[str, Any], inputs: tuple[str, ...]) -> Node:
     op = {"AddV2": "Add"}.get(op, op)
     if op not in _WRITERS:
         raise ModelUnusable(f"the operation {op} is not supported")
-    return Node(
-        op,
-        node["name"],
-        inputs,
-        strides=pair("strides"),
-        kernel=pair("ksize"),
-        same=text(attributes.get("padding", {})) == "SAME",
-    )
+    same = text(attributes.get("padding", {})) == "SAME"
+    return Node(op, node["name"], inputs, pair("strides"), pair("ksize"), same)
 
 
 def expression_graph(manifest: bytes, content: bytes) -> Graph:
@@ -154,14 +151,8 @@ def expression_graph(manifest: bytes, content: bytes) -> Graph:
     def convolution(x: str, name: str, stride: int) -> str:
         if f"{name}/filters" in weights:
             return add("Conv2D+BiasAdd", name, x, f"{name}/filters", f"{name}/bias", stride=stride, same=True)
-        deep = add(
-            "DepthwiseConv2dNative",
-            f"{name}/deep",
-            x,
-            f"{name}/depthwise_filter",
-            stride=stride,
-            same=True,
-        )
+        filters = f"{name}/depthwise_filter"
+        deep = add("DepthwiseConv2dNative", f"{name}/deep", x, filters, stride=stride, same=True)
         return add("Conv2D+BiasAdd", name, deep, f"{name}/pointwise_filter", f"{name}/bias")
 
     x = "image"
@@ -191,8 +182,6 @@ class _Writer:
         self.constants: dict[str, Array] = {}
 
     def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
         self.nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
         return output
 
@@ -216,15 +205,8 @@ def _write_conv(w: _Writer, node: Node, *, deep: bool = False) -> None:
         inputs.append(w.constant(f"{node.name}/bias", w.weights[extra.pop(0)].ravel()))
     steps = [step for step in fused if step != "BiasAdd"]
     target = f"{node.name}/conv" if steps else node.name
-    w.add(
-        "Conv",
-        inputs,
-        target,
-        kernel_shape=[height, width],
-        strides=list(node.strides),
-        group=channels if deep else 1,
-        auto_pad="SAME_UPPER" if node.same else "VALID",
-    )
+    group = channels if deep else 1
+    w.add("Conv", inputs, target, kernel_shape=[height, width], group=group, **_window(node))
     if steps == ["Prelu"]:
         _write_slope(w, target, w.weights[extra[0]], node.name)
     elif steps:
@@ -241,14 +223,11 @@ def _write_slope(w: _Writer, x: str, slope: Array, y: str) -> None:
 
 
 def _write_pool(w: _Writer, node: Node, op: str) -> None:
-    w.add(
-        op,
-        node.inputs,
-        node.name,
-        kernel_shape=list(node.kernel),
-        strides=list(node.strides),
-        auto_pad="SAME_UPPER" if node.same else "VALID",
-    )
+    w.add(op, node.inputs, node.name, kernel_shape=list(node.kernel), **_window(node))
+
+
+def _window(node: Node) -> dict[str, Any]:
+    return {"strides": list(node.strides), "auto_pad": "SAME_UPPER" if node.same else "VALID"}
 
 
 def _write_pad(w: _Writer, node: Node) -> None:
@@ -293,10 +272,8 @@ _WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     "Conv2D+BiasAdd+Prelu": _write_conv,
     "DepthwiseConv2dNative": lambda w, node: _write_conv(w, node, deep=True),
     "MatMul+BiasAdd": _write_gemm,
-    "Add": _plain("Add"),
-    "Relu": _plain("Relu"),
+    **{op: _plain(op) for op in ("Add", "Relu", "Sigmoid", "Identity")},
     "Prelu": lambda w, node: _write_slope(w, node.inputs[0], w.weights[node.inputs[1]], node.name),
-    "Sigmoid": _plain("Sigmoid"),
     "Softmax": _plain("Softmax", axis=-1),
     "MaxPool": lambda w, node: _write_pool(w, node, "MaxPool"),
     "AvgPool": lambda w, node: _write_pool(w, node, "AveragePool"),
@@ -304,7 +281,6 @@ _WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     "Pad": _write_pad,
     "ConcatV2": _write_concat,
     "Reshape": _write_reshape,
-    "Identity": _plain("Identity"),
 }
 
 
@@ -313,8 +289,6 @@ def write_onnx(graph: Graph) -> Any:
 
     Outputs have the names of :attr:`Graph.outputs`, and channels first where they are pictures.
     """
-    from onnx import TensorProto, helper, numpy_helper, shape_inference
-
     writer = _Writer(graph)
     if graph.input != "image":
         writer.add("Identity", ["image"], graph.input)
@@ -324,20 +298,32 @@ def write_onnx(graph: Graph) -> Any:
         if name != node_name:
             writer.add("Identity", [node_name], name)
     height, width, channels = graph.shape
-    model = helper.make_model(
-        helper.make_graph(
-            writer.nodes,
-            "model",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", channels, height, width])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs],
-            [numpy_helper.from_array(values, name) for name, values in sorted(writer.constants.items())],
-        ),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="abeyance",
-    )
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", channels, height, width])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs]
+    opsets = [helper.make_opsetid("", _OPSET)]
+    model = onnx_model(writer.nodes, "model", [image], outputs, writer.constants, opset_imports=opsets)
     inferred = shape_inference.infer_shapes(model, strict_mode=True).graph.output
     for output, full in zip(model.graph.output, inferred, strict=True):
         sizes = [dimension.dim_value for dimension in full.type.tensor_type.shape.dim[1:]]
         output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["n", *sizes]))
     return model
+
+
+def onnx_model(
+    nodes: Sequence[Any],
+    name: str,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    constants: Mapping[str, Array],
+    *,
+    opset_imports: Sequence[Any],
+    ir_version: int = IR_VERSION,
+) -> Any:
+    """Return an ONNX model of nodes, with the constants sorted by name."""
+    tensors = [numpy_helper.from_array(values, constant) for constant, values in sorted(constants.items())]
+    return helper.make_model(
+        helper.make_graph(nodes, name, inputs, outputs, tensors),
+        opset_imports=opset_imports,
+        ir_version=ir_version,
+        producer_name="abeyance",
+    )
