@@ -17,7 +17,7 @@ from abeyance.aws.dynamodb import decode as decode_item
 from abeyance.aws.dynamodb import encode as encode_item
 from abeyance.aws.table import PARTITION, SORT, Item, Put, Update
 from abeyance.gallery.collections import SPAN
-from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.items import FACE, VOID, Meta, log_key, segment_key
 from abeyance.gallery.model import CollectionRef, TemplateKind
 from abeyance.gallery.port import Block
@@ -92,7 +92,7 @@ class _Gallery:
     def __init__(self, count: int, dimension: int) -> None:
         self.table = _ParsedTable()
         self._objects = MemoryObjects()
-        self._gallery = TableGallery(self.table, self._objects, auto_compact=False)
+        self._gallery = Gallery(self.table, self._objects, auto_compact=False)
         self._random = np.random.default_rng(dimension)
         self._gallery.create_collection(STAFF, model="bench@000000000000", dimension=dimension)
         meta = self._meta

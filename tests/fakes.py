@@ -26,7 +26,7 @@ from abeyance.aws.table import (
     Require,
     Update,
 )
-from abeyance.gallery.facade import Options, TableGallery
+from abeyance.gallery.facade import Gallery, Options
 
 
 class MemoryTable:
@@ -185,8 +185,8 @@ class MemoryObjects:
             self._objects.pop(key, None)
 
 
-class InMemoryGallery(TableGallery):
-    """A :class:`~abeyance.gallery.port.Gallery` without AWS; its content is gone with the object."""
+class InMemoryGallery(Gallery):
+    """A :class:`~abeyance.gallery.facade.Gallery` without AWS; its content is gone with the object."""
 
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(MemoryTable(), MemoryObjects(), **options)

@@ -12,8 +12,8 @@ from abeyance.erasure.store import Erasure
 from abeyance.erasure.view import Held
 from abeyance.erasure.walk import items_of
 from abeyance.gallery.errors import CollectionNotFound
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import Collection, CollectionRef
-from abeyance.gallery.port import Gallery
 
 
 class GalleryService:

@@ -24,8 +24,8 @@ from abeyance.console.errors import NotFound, RequestRefused, Unavailable
 from abeyance.console.outcome import cases_of, result_event
 from abeyance.console.roles import Person
 from abeyance.gallery.errors import CollectionNotFound
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, Face
-from abeyance.gallery.port import Gallery
 from abeyance.ledger.chain import Record
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.queue import RecordQueue

@@ -29,9 +29,9 @@ from abeyance.erasure.traces import Subject, subject_pseudonym
 from abeyance.erasure.view import Held, held_about
 from abeyance.erasure.walk import PersonWalk, UploadTrace, items_of
 from abeyance.gallery.errors import CollectionNotFound, GalleryBusy, UserNotFound
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.items import digest
 from abeyance.gallery.model import FACE_PATTERN, FACES_PER_USER, CollectionRef, Face, SourceObject
-from abeyance.gallery.port import Gallery
 from abeyance.ledger.admissible import named
 from abeyance.ledger.chain import Record
 from abeyance.ledger.errors import LedgerUnavailable

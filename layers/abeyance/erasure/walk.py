@@ -11,8 +11,8 @@ import msgspec
 from abeyance.erasure import traces
 from abeyance.erasure.traces import Subject
 from abeyance.gallery.errors import CollectionNotFound, UserNotFound
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, Face, Page, User
-from abeyance.gallery.port import Gallery
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, FacesMatched, Upload
 from abeyance.pipeline.ports import ObjectGone, ObjectStore

@@ -16,7 +16,7 @@ SPAN = 16_384
 
 
 class CollectionStore:
-    """The collections of all tenants; for parameters see :class:`~abeyance.gallery.facade.TableGallery`."""
+    """The collections of all tenants; for parameters see :class:`~abeyance.gallery.facade.Gallery`."""
 
     def __init__(self, storage: Storage, *, span: int = SPAN, vector_index: str = "") -> None:
         self._storage = storage
@@ -24,6 +24,13 @@ class CollectionStore:
         self._vector_index = vector_index
 
     def create(self, ref: CollectionRef, *, model: str, dimension: int) -> Collection:
+        """Create an empty collection, pinned to one embedding model.
+
+        Raises
+        ------
+        CollectionExists
+            The tenant has one of that name.
+        """
         if not model or dimension < 1:
             raise InvalidInput("a collection needs the identity of its model and the length of its templates")
         generation = uuid.uuid4().hex[:16]
@@ -38,9 +45,11 @@ class CollectionStore:
         return meta.public()
 
     def describe(self, ref: CollectionRef) -> Collection:
+        """Return the collection as it is now."""
         return self._storage.meta(ref).public()
 
     def page(self, tenant: str, *, limit: int = 100, token: str = "") -> Page[Collection]:
+        """Return a page of the tenant's collections, by name. Raises ``InvalidPage`` on a token not from here."""
         CollectionRef(tenant, "any")
         listing = f"collections of {tenant}"
         items = self._storage.list_items(tenant, "C#", page_start(listing, token), limit)
@@ -48,11 +57,17 @@ class CollectionStore:
         return page_of(listing, found, [collection.ref.name for collection in found], limit)
 
     def delete(self, ref: CollectionRef) -> None:
+        """Remove a collection with everything in it, here and in snapshots. It is gone at once.
+
+        After a failure half-way the name is free already; call again to have the rest removed. A call with
+        nothing to do or to finish raises ``CollectionNotFound``.
+        """
         existed = self._storage.retry(self.unlist, ref)
         if not self._purge(ref.tenant, f"D#{ref.name}#") and not existed:
             raise CollectionNotFound("there is no collection of that name")
 
     def sweep(self, tenant: str) -> int:
+        """Finish the interrupted deletions of a tenant's collections; return how many there were."""
         return self._purge(tenant, "D#")
 
     def unlist(self, ref: CollectionRef) -> bool:

@@ -21,7 +21,6 @@ import numpy.typing as npt
 from abeyance.gallery.kernels import PackedProbes
 from abeyance.gallery.matrix import Matrix, MatrixBlock, Stripe
 from abeyance.gallery.model import Candidate, TemplateKind
-from abeyance.gallery.port import Block
 from abeyance.gallery.threads import cores, pool
 
 #: Scores that are computed at a time, so that they stay in the cache.
@@ -72,24 +71,6 @@ def search(
     # A helper that is still busy with another search has left this one to the others.
     hits += [helper.result() for helper in helping if not helper.cancel()]
     return scan.answer(_concatenated(hits), kind)
-
-
-def oracle(
-    blocks: Sequence[Block], probes: npt.NDArray[np.float32], limit: int, min_cosine: float
-) -> list[list[Candidate]]:
-    """Return the answer of :func:`search` in the obvious way: every template against every probe. For tests."""
-    answers = []
-    for probe in probes.astype(np.float64):
-        candidates = [
-            Candidate(_id_text(block.kind, raw.tobytes()), float(cosine))
-            for block in blocks
-            for raw, cosine in zip(
-                block.ids, _cosines(block.templates, probe / np.linalg.norm(probe)), strict=True
-            )
-        ]
-        candidates.sort(key=lambda candidate: (-candidate.cosine, candidate.face_id))
-        answers.append([c for c in candidates if c.cosine >= min_cosine][:limit])
-    return answers
 
 
 def bounds(rows: MatrixBlock | Stripe, probes: PackedProbes) -> Floats:

@@ -19,7 +19,7 @@ from abeyance.gallery.users import UserStore
 
 
 class Options(TypedDict, total=False):
-    """The optional arguments of a gallery; see :class:`TableGallery`."""
+    """The optional arguments of a gallery; see :class:`Gallery`."""
 
     clock: Callable[[], datetime]
     pause: Callable[[int], None]
@@ -28,8 +28,15 @@ class Options(TypedDict, total=False):
     auto_compact: bool
 
 
-class TableGallery:
-    """A :class:`~abeyance.gallery.port.Gallery` over a table and a bucket.
+class Gallery:
+    """Collections of faces and users in a table and a bucket.
+
+    Every method is idempotent: after a failure, call it again. Any method on a collection raises
+    :class:`~abeyance.gallery.errors.CollectionNotFound` where there is none, and any change raises
+    :class:`~abeyance.gallery.errors.GalleryBusy` when other writers win every attempt.
+
+    A read takes a collection's name, or the collection as :meth:`describe` or a search returned it. The latter saves
+    the look-up of the name; once the collection is deleted, it finds what is not removed yet.
 
     Parameters
     ----------

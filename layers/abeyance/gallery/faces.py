@@ -36,7 +36,7 @@ UNIT_TOLERANCE = 1e-2
 
 
 class FaceStore:
-    """The faces of a gallery's collections; its methods are those of :class:`~abeyance.gallery.port.Gallery`."""
+    """The faces of a gallery's collections; its methods are those of :class:`~abeyance.gallery.facade.Gallery`."""
 
     def __init__(self, storage: Storage, snapshots: SnapshotStore, users: UserStore) -> None:
         self._storage = storage
@@ -46,6 +46,27 @@ class FaceStore:
     def index(
         self, ref: CollectionRef, faces: Sequence[NewFace], *, source: SourceObject | None = None
     ) -> list[Face]:
+        """Add faces; a face that is there stays as it is.
+
+        With a ``source``, the faces become *all* the faces of that object: those of an older version of it are
+        erased, and the same version again changes nothing, not even where a face was deleted since.
+
+        Returns
+        -------
+        list of Face
+            Those of ``faces`` that are in the collection now, in the order given.
+
+        Raises
+        ------
+        ModelMismatch
+            A template comes from another model than the collection's.
+        Superseded
+            The source object was deleted, or replaced, after this version.
+        FaceTaken
+            An id belongs to a face of another source.
+        InvalidInput
+            Ids that are no UUIDs or repeat, templates of another shape or not of unit length.
+        """
         require_face_ids([face.id for face in faces])
         if len({face.id for face in faces}) < len(faces):
             raise InvalidInput("two faces of one request have the same id")
@@ -57,6 +78,7 @@ class FaceStore:
         return written.results[-1]
 
     def get(self, collection: CollectionRef | Collection, face_ids: Sequence[str]) -> list[Face]:
+        """Return those of the faces that exist, in the order asked for."""
         require_face_ids(face_ids)
         found = self._storage.faces(self._storage.open(collection), dict.fromkeys(face_ids))
         return [found[face_id] for face_id in face_ids if face_id in found]
@@ -64,6 +86,7 @@ class FaceStore:
     def page(
         self, ref: CollectionRef, *, limit: int = 1000, token: str = "", user_id: str = ""
     ) -> Page[Face]:
+        """Return a page of faces, by id; with ``user_id``, that user's. Raises ``InvalidPage``, ``UserNotFound``."""
         meta = self._storage.meta(ref)
         listing = f"faces of {meta.pk} {user_id}"
         start = page_start(listing, token)
@@ -79,10 +102,12 @@ class FaceStore:
     def templates(
         self, collection: CollectionRef | Collection, face_ids: Sequence[str]
     ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the templates of those of the faces that exist: (d,) float32, from float16. Personal data."""
         require_face_ids(face_ids)
         return self._storage.face_templates(self._storage.open(collection), dict.fromkeys(face_ids))
 
     def delete(self, ref: CollectionRef, face_ids: Sequence[str]) -> FacesOutcome:
+        """Erase faces with their templates, in snapshots too; refuse, per face, those of a user."""
         require_face_ids(face_ids)
         outcomes = [
             self._storage.write(ref, partial(self._plan_delete, some)).results[-1]
@@ -95,11 +120,20 @@ class FaceStore:
         )
 
     def delete_source(self, ref: CollectionRef, source: SourceObject) -> tuple[str, ...]:
+        """Erase every face of a source object, also those of a user, and refuse its late index events.
+
+        With a ``version``, only if that is the version that is indexed: deleting an old version of an object
+        leaves its present one alone. Returns the ids of the faces erased by this call.
+        """
         written = self._storage.write(ref, lambda draft: self._plan_delete_source(draft, source))
         self._snapshots.finish_erasures(ref)
         return tuple(face_id for step in written.results for face_id in step)
 
     def indexed_by(self, ref: CollectionRef, source: SourceObject) -> tuple[str, ...]:
+        """Return the sequencers of the uploads that indexed this version of the object, or began to.
+
+        Empty if another version or none is indexed.
+        """
         record = self._record(self._storage.meta(ref), source)
         if record is None or record.gone or record.version != source.version:
             return ()

@@ -87,7 +87,7 @@ class Meta:
     #: Name of the vector index that has every template of the collection; empty for none. Decided when the
     #: collection is created: an index that is turned on later would not have the templates written before.
     index: str = ""
-    #: Another text after each restore from a backup; see :meth:`~abeyance.gallery.port.Gallery.renew`.
+    #: Another text after each restore from a backup; see :meth:`~abeyance.gallery.facade.Gallery.renew`.
     restored: str = ""
 
     @property

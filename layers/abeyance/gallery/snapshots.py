@@ -64,6 +64,10 @@ class SnapshotStore:
         return self._load(meta)
 
     def compact(self, ref: CollectionRef) -> int:
+        """Write snapshot segments of the older changes, and finish erasures that a crash interrupted.
+
+        Writers call it by themselves now and then. Returns how many segments this call wrote.
+        """
         self.finish_erasures(ref)
         written = 0
         while self._is_due(meta := self._storage.meta(ref), meta.seq) and self._write_next(meta):
@@ -97,6 +101,11 @@ class SnapshotStore:
             meta = self._storage.meta(ref)
 
     def renew(self, ref: CollectionRef) -> None:
+        """Make searchers read a collection anew after its table was restored from a backup.
+
+        Its seq went back, so a searcher could take changes from now on for those that it knows. Snapshots of after
+        the backup are deleted. Nobody may write to the collection meanwhile.
+        """
         meta = self._storage.meta(ref)
         restored = Update(
             meta.key, set={"restored": uuid.uuid4().hex[:8]}, expect={"generation": meta.generation}

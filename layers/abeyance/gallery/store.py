@@ -1,8 +1,8 @@
 """The gallery on DynamoDB and S3.
 
-The table has a string partition key ``pk``, a string sort key ``sk`` and the time to live attribute ``expires``
-(:func:`create_table` makes one). Keep the bucket without versions, or let old versions expire within a day:
-erasure deletes objects, and an old version would outlive that.
+The table has a string partition key ``pk``, a string sort key ``sk`` and the time to live attribute ``expires``.
+Keep the bucket without versions, or let old versions expire within a day: erasure deletes objects, and an old version
+would outlive that.
 """
 
 from __future__ import annotations
@@ -11,27 +11,11 @@ from typing import Any, Unpack
 
 from abeyance.aws.dynamodb import DynamoTable, back_off
 from abeyance.aws.objects import S3Bucket
-from abeyance.aws.table import PARTITION, SORT, TTL
-from abeyance.gallery.facade import Options, TableGallery
+from abeyance.gallery.facade import Gallery, Options
 
 
-def create_table(client: Any, name: str) -> None:
-    """Create the gallery table and wait for it; for local use and tests."""
-    keys = {PARTITION: "HASH", SORT: "RANGE"}
-    client.create_table(
-        TableName=name,
-        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys.items()],
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
-    client.update_time_to_live(
-        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL}
-    )
-
-
-class DynamoGallery(TableGallery):
-    """A :class:`~abeyance.gallery.port.Gallery` in a DynamoDB table and an S3 bucket.
+class DynamoGallery(Gallery):
+    """A :class:`~abeyance.gallery.facade.Gallery` in a DynamoDB table and an S3 bucket.
 
     Parameters
     ----------
@@ -40,7 +24,7 @@ class DynamoGallery(TableGallery):
     table, bucket
         Names.
     options
-        As of :class:`~abeyance.gallery.facade.TableGallery`.
+        As of :class:`~abeyance.gallery.facade.Gallery`.
     """
 
     def __init__(self, dynamodb: Any, table: str, s3: Any, bucket: str, **options: Unpack[Options]) -> None:

@@ -36,13 +36,14 @@ CHUNK = ROOM - USER_COST - 1
 
 
 class UserStore:
-    """The users of a gallery's collections; its methods are those of :class:`~abeyance.gallery.port.Gallery`."""
+    """The users of a gallery's collections; its methods are those of :class:`~abeyance.gallery.facade.Gallery`."""
 
     def __init__(self, storage: Storage, snapshots: SnapshotStore) -> None:
         self._storage = storage
         self._snapshots = snapshots
 
     def create(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
+        """Create a user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
         _require_user_id(user_id)
 
         def plan(draft: ChangeDraft) -> tuple[User, bool]:
@@ -59,6 +60,10 @@ class UserStore:
         return self._storage.write(ref, plan).results[-1]
 
     def delete(self, ref: CollectionRef, user_id: str, *, token: str = "", only_empty: bool = False) -> None:
+        """Remove a user; its faces stay, without a user. Raises ``UserNotFound``.
+
+        With ``only_empty``, a user that has faces stays.
+        """
         _require_user_id(user_id)
 
         def plan(draft: ChangeDraft) -> tuple[None, bool]:
@@ -80,6 +85,7 @@ class UserStore:
         self._snapshots.finish_erasures(ref)
 
     def get(self, collection: CollectionRef | Collection, user_ids: Sequence[str]) -> list[User]:
+        """Return those of the users that exist, in the order asked for."""
         opened = self._storage.open(collection)
         for user_id in user_ids:
             _require_user_id(user_id)
@@ -88,6 +94,7 @@ class UserStore:
         return [user_of(opened.ref, items[key]) for key in keys if key in items]
 
     def page(self, ref: CollectionRef, *, limit: int = 500, token: str = "") -> Page[User]:
+        """Return a page of users, by id. Raises ``InvalidPage``."""
         meta = self._storage.meta(ref)
         listing = f"users of {meta.pk}"
         items = self._storage.list_items(meta.pk, "U#", page_start(listing, token), limit)
@@ -97,6 +104,7 @@ class UserStore:
     def template(
         self, collection: CollectionRef | Collection, user_id: str
     ) -> npt.NDArray[np.float32] | None:
+        """Return (d,) float32 from float16, or ``None`` for a user without faces. Raises ``UserNotFound``."""
         _require_user_id(user_id)
         opened = self._storage.open(collection)
         return self._template(opened, self.find(opened, user_id))
@@ -110,6 +118,20 @@ class UserStore:
         min_cosine: float = -1.0,
         token: str = "",
     ) -> FacesOutcome:
+        """Associate faces with the user. Those that are already are left out of the answer.
+
+        A face whose cosine with the user's template is below ``min_cosine`` is refused; a user without
+        faces has no template yet and takes any.
+
+        Raises
+        ------
+        UserNotFound
+            There is no such user.
+        TooManyFaces
+            The user would have more than 100.
+        TokenReused
+            The token was used for another request.
+        """
         asked = _require_request(user_id, face_ids)
 
         def step(draft: ChangeDraft, user: User) -> tuple[FacesOutcome, bool]:
@@ -137,6 +159,7 @@ class UserStore:
     def disassociate(
         self, ref: CollectionRef, user_id: str, face_ids: Sequence[str], *, token: str = ""
     ) -> FacesOutcome:
+        """Take faces from the user; they stay in the collection. Raises ``UserNotFound``, ``TokenReused``."""
         asked = _require_request(user_id, face_ids)
 
         def step(draft: ChangeDraft, user: User) -> tuple[FacesOutcome, bool]:

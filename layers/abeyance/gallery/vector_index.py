@@ -25,7 +25,7 @@ from abeyance.aws.table import PARTITION, SORT
 from abeyance.gallery import exact
 from abeyance.gallery.changelog import ATTRIBUTES, LogEntries
 from abeyance.gallery.errors import IndexUnavailable
-from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.items import FACE, LOG_KIND, USER
 from abeyance.gallery.matrix import Matrix
 from abeyance.gallery.model import Candidate, Collection, CollectionRef, TemplateKind
@@ -142,7 +142,7 @@ class IndexSearcher(Searcher):
 
     def __init__(
         self,
-        gallery: TableGallery,
+        gallery: Gallery,
         index: Index,
         *,
         exact_up_to: int = EXACT_UP_TO,
@@ -216,7 +216,7 @@ class IndexSearcher(Searcher):
 class _RecentFeed:
     """A :class:`~abeyance.gallery.port.Feed` of the latest changes only; older templates are said to be gone."""
 
-    def __init__(self, gallery: TableGallery, count: int) -> None:
+    def __init__(self, gallery: Gallery, count: int) -> None:
         self._gallery = gallery
         self._count = count
 

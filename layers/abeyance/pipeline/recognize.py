@@ -16,8 +16,8 @@ import numpy as np
 
 from abeyance.embedding.port import Embedder, EmbedderUnavailable
 from abeyance.gallery.errors import CollectionExists, CollectionNotFound, ModelMismatch, Superseded
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import Candidate, CollectionRef, Face, NewFace, SourceObject
-from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from moto import mock_aws
 from tests.fakes import MemoryObjects, MemoryTable
+from tests.tables import create_table
 
-from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import NewFace
-from abeyance.gallery.port import Gallery
-from abeyance.gallery.store import DynamoGallery, create_table
+from abeyance.gallery.store import DynamoGallery
 from abeyance.local.moto import patch_moto
 
 from ..one_at_a_time import OneAtATime
@@ -52,7 +52,7 @@ def make_gallery(request: pytest.FixtureRequest) -> Callable[..., Gallery]:
     """Return a maker of galleries of one kind; all those of a test share a table and a bucket."""
     if request.param == "memory":
         table, objects = MemoryTable(), MemoryObjects()
-        return lambda **options: TableGallery(table, objects, **options)
+        return lambda **options: Gallery(table, objects, **options)
     dynamodb, s3 = request.getfixturevalue("aws")
     return lambda **options: DynamoGallery(dynamodb, "gallery", s3, "gallery", **options)
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 import pytest
 
 from abeyance.gallery.errors import GalleryBusy
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
-from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 
 STAFF = CollectionRef("acme", "staff")

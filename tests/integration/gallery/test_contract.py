@@ -22,6 +22,7 @@ from abeyance.gallery.errors import (
     UserExists,
     UserNotFound,
 )
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import (
     CollectionRef,
     NewFace,
@@ -30,7 +31,6 @@ from abeyance.gallery.model import (
     TemplateKind,
     UserStatus,
 )
-from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 
 MODEL = "test@000000000000"

@@ -14,9 +14,8 @@ from tests.vector_index import Approximate, answer_search_vectors, over_dynamodb
 from abeyance.aws.clients import client
 from abeyance.deployment.build import build_recognize, build_rekognition
 from abeyance.gallery.errors import IndexUnavailable, InvalidInput, ModelMismatch
-from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, NewFace, TemplateKind
-from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
 from abeyance.gallery.vector_index import DynamoIndex, Index, IndexSearcher
@@ -53,7 +52,7 @@ class IndexedStore:
         else:
             table, objects = MemoryTable(), MemoryObjects()
             self.index = self.approximate = over_memory(table, **how)
-            self.make = lambda **options: TableGallery(table, objects, vector_index=NAME, **options)
+            self.make = lambda **options: Gallery(table, objects, vector_index=NAME, **options)
 
 
 #: An index that is up to date and nothing but it; one that never learns of anything; one a search behind the table.
@@ -267,7 +266,7 @@ class TestChoice:
         gallery = InMemoryGallery()
         gallery.create_collection(STAFF, model=MODEL, dimension=8)
         gallery.index(STAFF, [new_face(f"{n}") for n in range(9)])
-        later = TableGallery(gallery.table, gallery.objects, vector_index=NAME)
+        later = Gallery(gallery.table, gallery.objects, vector_index=NAME)
         approximate = over_memory(later.table)
         searcher = IndexSearcher(later, approximate, exact_up_to=0)
         later.index(STAFF, [new_face("another")])

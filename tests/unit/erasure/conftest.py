@@ -17,7 +17,7 @@ from abeyance.erasure.erase import Erasures
 from abeyance.erasure.remains import Retention
 from abeyance.erasure.store import ErasureStore
 from abeyance.erasure.walk import PersonWalk
-from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.ledger.admissible import check_body
 from abeyance.ledger.chain import Record
@@ -145,7 +145,7 @@ class World:
         wrap = self.mortality.wrap
         table = {name: wrap(one) for name, one in self.tables.items()}
         objects, ledger = wrap(self.buckets), wrap(self.ledger)
-        self.gallery = TableGallery(table["gallery"], wrap(self.segments), pause=lambda _: None, span=8)
+        self.gallery = Gallery(table["gallery"], wrap(self.segments), pause=lambda _: None, span=8)
         self.records = UploadRecords(table["uploads"], 30, lambda: 1e9)
         reviews = ReviewStore(table["reviews"])
         outbox = Outbox("review", self.records, wrap(self), objects, "results")

@@ -16,7 +16,7 @@ from tests.fakes import MemoryObjects, MemoryTable
 from abeyance.aws.objects import Objects
 from abeyance.aws.table import Table
 from abeyance.gallery.errors import Superseded, UserExists
-from abeyance.gallery.facade import TableGallery
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject, TemplateKind, UserStatus
 from abeyance.gallery.search import Searcher
 
@@ -94,7 +94,7 @@ class History(RuleBasedStateMachine):
     def make_gallery(self, **options: Any) -> None:
         self.table, self.objects = Fragile(MemoryTable()), Fragile(MemoryObjects())
         table, objects = cast(Table, self.table), cast(Objects, self.objects)
-        self.gallery = TableGallery(table, objects, span=8, pause=lambda attempt: None, **options)
+        self.gallery = Gallery(table, objects, span=8, pause=lambda attempt: None, **options)
 
     def start(self) -> None:
         self.faces: dict[str, str] = {}  # face id -> user id

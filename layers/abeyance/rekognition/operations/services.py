@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from abeyance.embedding.port import Embedder
 from abeyance.gallery.errors import ModelMismatch
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import Collection, Face, Refusal
-from abeyance.gallery.port import Gallery
 from abeyance.gallery.search import Searcher
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.facedetail import percent, wire_box
