@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.errors import ImageRejected, RejectReason
-from abeyance.vision.formats.header import Header, corrupt, too_costly, truncated
+from abeyance.vision.formats.header import ImageHeader, corrupt, too_costly, truncated
 from abeyance.vision.formats.jpeg import read_jpeg
 from abeyance.vision.formats.png import read_png
 from abeyance.vision.formats.webp import read_webp
@@ -29,7 +29,7 @@ class Limits:
     #: Width times height.
     max_pixels: int = 50_000_000
     #: Width times height in PNG and WebP, of which no smaller copy can be decoded.
-    max_pixels_whole: int = 40_000_000
+    max_pixels_whole: int = 30_000_000
     #: Bytes that decoding and turning may hold at their peak.
     max_memory: int = 320_000_000
     #: Shortest side in pixels.
@@ -150,7 +150,7 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
             RejectReason.TOO_MANY_BYTES,
             f"the image has {len(data)} bytes, at most {limits.max_bytes} are accepted; make it smaller",
         )
-    header: Header | None = None
+    header: ImageHeader | None = None
     try:
         header = _reader(data)(data)
         _check_cost(header, limits)
@@ -177,7 +177,7 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
     return Photo(whole, pixels, reduction, load)
 
 
-def _reader(data: bytes) -> Callable[[bytes], Header]:
+def _reader(data: bytes) -> Callable[[bytes], ImageHeader]:
     """Return the function that reads the header of the file's format."""
     if data.startswith(b"\xff\xd8\xff"):
         return read_jpeg
@@ -191,12 +191,12 @@ def _reader(data: bytes) -> Callable[[bytes], Header]:
     )
 
 
-def _reduction(header: Header, most: int) -> int:
+def _reduction(header: ImageHeader, most: int) -> int:
     """Return the largest reduction of the format that is at most ``most``."""
     return next((known for known in (8, 4, 2) if header.reducible and known <= most), 1)
 
 
-def _check_cost(header: Header, limits: Limits) -> None:
+def _check_cost(header: ImageHeader, limits: Limits) -> None:
     width, height = header.size
     most = limits.max_pixels if header.reducible else min(limits.max_pixels, limits.max_pixels_whole)
     if width * height > most:

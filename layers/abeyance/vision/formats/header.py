@@ -24,7 +24,7 @@ _ORIENTATION: Final = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ImageHeader:
     """A file's header. It holds the cost of decoding, and no pixel has been decoded."""
 
     #: Width and height as stored, in pixels.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.formats.header import (
     MAX_SEGMENTS,
-    Header,
+    ImageHeader,
     corrupt,
     exif_orientation,
     in_bands,
@@ -126,7 +126,7 @@ class _Frame:
         return colours + (2 * samples if self.progressive or self.scans > 1 else 0)
 
 
-def read_jpeg(data: bytes) -> Header:
+def read_jpeg(data: bytes) -> ImageHeader:
     """Read the header of a JPEG file.
 
     Raises
@@ -167,7 +167,7 @@ def read_jpeg(data: bytes) -> Header:
         raise corrupt() if complete else truncated()
     kept.append(b"\xff\xd9")
     stripped, components = b"".join(kept), len(frame.components)
-    return Header(
+    return ImageHeader(
         size=frame.size,
         memory=frame.memory,
         decode=lambda reduction: _decode(stripped, frame.size, components, reduction),

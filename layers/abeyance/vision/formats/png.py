@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from abeyance.vision.formats.header import (
     MAX_SEGMENTS,
-    Header,
+    ImageHeader,
     animated,
     corrupt,
     exif_orientation,
@@ -29,7 +29,7 @@ _DECODED: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
-def read_png(data: bytes) -> Header:
+def read_png(data: bytes) -> ImageHeader:
     """Read the header of a PNG file.
 
     Raises
@@ -67,7 +67,7 @@ def read_png(data: bytes) -> Header:
     stored = 4 if colour in (2, 4, 6) else 2 if bits == 16 else 1
     stripped = b"".join(kept)
     excess = f"the PNG unpacks to {row_bytes} bytes, at most {MAX_ROW_BYTES} are accepted"
-    return Header(
+    return ImageHeader(
         size=size,
         memory=(stored + 3) * width * height,
         decode=lambda _: _decode(stripped),

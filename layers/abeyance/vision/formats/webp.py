@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from abeyance.vision.formats.header import (
     MAX_SEGMENTS,
-    Header,
+    ImageHeader,
     animated,
     corrupt,
     exif_orientation,
@@ -33,7 +33,7 @@ _HELD_BACK_BYTES: Final = 8
 _ABI_VERSION, _OK, _SUSPENDED, _RGB, _RGBA, _LOSSLESS = 0x0209, 0, 5, 0, 1, 2
 
 
-def read_webp(data: bytes) -> Header:
+def read_webp(data: bytes) -> ImageHeader:
     """Read the header of a WebP file.
 
     Raises
@@ -71,7 +71,7 @@ def read_webp(data: bytes) -> Header:
     if status != _OK:
         raise corrupt()
     stored = 4 if alpha else 3
-    return Header(
+    return ImageHeader(
         size=(width, height),
         memory=(stored + (4 if alpha or coding == _LOSSLESS else 0)) * width * height,
         decode=lambda _: _decode(data, end, width, height, stored),
