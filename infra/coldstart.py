@@ -85,18 +85,16 @@ def measure(spec: functions.FunctionSpec, repeat: int, *, beside: bool = False) 
             plain = other.start(aws) if beside else None
             if number < 0:
                 continue
-            measured = {
-                "ready": start.ready_ms,
-                "ready_processor": start.ready_processor_ms,
-                "answered": start.answered_ms if event is not None else None,
-                "answered_processor": start.answered_processor_ms if event is not None else None,
-                "models": models,
-                "plain": plain and plain.ready_ms,
-                "plain_processor": plain and plain.ready_processor_ms,
-            }
-            for name, value in measured.items():
-                if value is not None:
-                    getattr(times, name).append(value)
+            times.ready.append(start.ready_ms)
+            times.ready_processor.append(start.ready_processor_ms)
+            if event is not None:
+                times.answered.append(start.answered_ms)
+                times.answered_processor.append(start.answered_processor_ms)
+            if models is not None:
+                times.models.append(models)
+            if plain:
+                times.plain.append(plain.ready_ms)
+                times.plain_processor.append(plain.ready_processor_ms)
         times.imports = imports(box)
     return times
 

@@ -24,6 +24,16 @@ NAMESPACE = "Abeyance"
 #: Seconds that the oldest message of a stage may wait. For the ledger: how long a decision may be unprovable.
 MAX_WAIT_S = {"gate": 300, "detect": 900, "recognize": 1800, "review": 300, "ledger": 300}
 _PERIOD = Duration.minutes(5)
+#: Descriptions of the alarms.
+_ABOUT = {
+    "dead-letters": "Messages are in the dead-letter queue. docs/operations.md, Redrive",
+    "waiting": "The oldest message has waited too long. docs/operations.md, Redrive",
+    "undelivered": "EventBridge could not deliver an event to its queue",
+    "errors": "The function fails. See its log, which has no personal data",
+    "denials-by-fault": "Decisions are denied because something is broken, not because of a moratorium. "
+    "docs/operations.md, Everything is denied",
+    "api-5xx": "The API fails",
+}
 
 
 class Alarms(Construct):
@@ -41,12 +51,7 @@ class Alarms(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._config = config
-        key = kms.Key(
-            self,
-            "Key",
-            description=f"{config.name}: alarm messages",
-            enable_key_rotation=True,
-        )
+        key = kms.Key(self, "Key", description=f"{config.name}: alarm messages", enable_key_rotation=True)
         key.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsPublish",
@@ -60,56 +65,34 @@ class Alarms(Construct):
         if config.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(config.alarm_email))
         for name, stage in queues.items():
-            self._alarm(
-                f"{name}-dead-letters",
-                "Messages are in the dead-letter queue. docs/operations.md, Redrive",
-                stage.dead.metric_approximate_number_of_messages_visible(statistic="max", period=_PERIOD),
-                threshold=1,
-            )
-            self._alarm(
-                f"{name}-waiting",
-                "The oldest message has waited too long. docs/operations.md, Redrive",
-                stage.queue.metric_approximate_age_of_oldest_message(statistic="max", period=_PERIOD),
-                threshold=MAX_WAIT_S[name],
-            )
-        self._alarm(
-            "undelivered",
-            "EventBridge could not deliver an event to its queue",
-            undelivered.metric_approximate_number_of_messages_visible(statistic="max", period=_PERIOD),
-            threshold=1,
-        )
+            self._alarm("dead-letters", _visible(stage.dead), of=name)
+            self._alarm("waiting", _oldest(stage.queue), MAX_WAIT_S[name], of=name)
+        self._alarm("undelivered", _visible(undelivered))
         errors = {
             name: self._alarm(
-                f"{name}-errors",
-                "The function fails. See its log, which has no personal data",
-                function.function.metric_errors(statistic="sum", period=_PERIOD),
-                threshold=5,
+                "errors", made.function.metric_errors(statistic="sum", period=_PERIOD), 5, of=name
             )
-            for name, function in functions.items()
+            for name, made in functions.items()
         }
-        faults = self._alarm(
-            "denials-by-fault",
-            "Decisions are denied because something is broken, not because of a moratorium. "
-            "docs/operations.md, Everything is denied",
-            _metric("Faults", "sum"),
-            threshold=1,
-        )
+        faults = self._alarm("denials-by-fault", _metric("Faults", "sum"))
         _count_decisions(self, functions["ledger"].logs)
         #: The alarms that roll back a loosened moratorium while it is being deployed.
         self.for_rollback = [faults, errors["gate"], errors["recognize"], errors["api"]]
 
     def watch_api(self, rest: apigateway.IRestApi) -> None:
         """Ring when the API answers with server errors."""
-        self._alarm("api-5xx", "The API fails", _api_metric(self._config, "5XXError"), threshold=5)
+        self._alarm("api-5xx", _api_metric(self._config, "5XXError"), 5)
 
     def _alarm(
-        self, name: str, about: str, metric: cloudwatch.IMetric, *, threshold: float
+        self, kind: str, metric: cloudwatch.IMetric, threshold: float = 1, of: str = ""
     ) -> cloudwatch.Alarm:
+        """Add an alarm for each period in which the metric reaches the threshold, named after the part it is of."""
+        name = f"{of}-{kind}" if of else kind
         alarm = cloudwatch.Alarm(
             self,
             "".join(part.capitalize() for part in name.split("-")),
             alarm_name=f"{self._config.name}-{name}",
-            alarm_description=about,
+            alarm_description=_ABOUT[kind],
             metric=metric,
             threshold=threshold,
             evaluation_periods=1,
@@ -173,14 +156,8 @@ class Dashboard(Construct):
                 "Denials by fault": [_search("Fault", "FaultsByKind")],
             },
             {
-                "Oldest message, seconds": [
-                    stage.queue.metric_approximate_age_of_oldest_message(statistic="max", label=name)
-                    for name, stage in queues.items()
-                ],
-                "Dead letters": [
-                    stage.dead.metric_approximate_number_of_messages_visible(statistic="max", label=name)
-                    for name, stage in queues.items()
-                ],
+                "Oldest message, seconds": [_oldest(stage.queue, name) for name, stage in queues.items()],
+                "Dead letters": [_visible(stage.dead, name) for name, stage in queues.items()],
                 "Ledger lag, ms": [
                     _metric("LedgerLag", statistic, label=statistic) for statistic in ("p50", "p99")
                 ],
@@ -202,12 +179,16 @@ class Dashboard(Construct):
             },
         ]
         for row in rows:
-            board.add_widgets(
-                *(
-                    cloudwatch.GraphWidget(title=title, left=metrics, width=8)
-                    for title, metrics in row.items()
-                )
-            )
+            graphs = [cloudwatch.GraphWidget(title=name, left=made, width=8) for name, made in row.items()]
+            board.add_widgets(*graphs)
+
+
+def _visible(queue: sqs.IQueue, label: str | None = None) -> cloudwatch.Metric:
+    return queue.metric_approximate_number_of_messages_visible(statistic="max", period=_PERIOD, label=label)
+
+
+def _oldest(queue: sqs.IQueue, label: str | None = None) -> cloudwatch.Metric:
+    return queue.metric_approximate_age_of_oldest_message(statistic="max", period=_PERIOD, label=label)
 
 
 def _metric(name: str, statistic: str, label: str | None = None) -> cloudwatch.Metric:

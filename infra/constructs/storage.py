@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_dynamodb as dynamodb
@@ -60,16 +61,16 @@ class Buckets(Construct):
         self, scope: Construct, construct_id: str, config: Config, keys: Keys, removal: RemovalPolicy
     ) -> None:
         super().__init__(scope, construct_id)
+        private: dict[str, Any] = {
+            "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
+            "enforce_ssl": True,
+            "object_ownership": s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            "removal_policy": removal,
+        }
+        # Log delivery cannot use a customer key.
+        old = s3.LifecycleRule(expiration=Duration.days(config.log_days))
         logs = s3.Bucket(
-            self,
-            "AccessLogs",
-            # Log delivery cannot use a customer key.
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            enforce_ssl=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            lifecycle_rules=[s3.LifecycleRule(expiration=Duration.days(config.log_days))],
-            removal_policy=removal,
+            self, "AccessLogs", encryption=s3.BucketEncryption.S3_MANAGED, lifecycle_rules=[old], **private
         )
         self.by_setting: dict[str, s3.Bucket] = {}
         for bucket in topology.BUCKETS:
@@ -80,10 +81,7 @@ class Buckets(Construct):
                 encryption=s3.BucketEncryption.KMS,
                 encryption_key=key,
                 bucket_key_enabled=True,
-                block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-                enforce_ssl=True,
                 minimum_tls_version=1.2,
-                object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
                 versioned=bucket.versioned or bucket.object_lock,
                 object_lock_enabled=bucket.object_lock or None,
                 object_lock_default_retention=(
@@ -94,7 +92,7 @@ class Buckets(Construct):
                 lifecycle_rules=[_lifecycle(bucket, config)],
                 server_access_logs_bucket=logs,
                 server_access_logs_prefix=f"{bucket.setting.removesuffix('_bucket')}/",
-                removal_policy=removal,
+                **private,
             )
             if bucket.events:
                 _send_events(made)

@@ -8,6 +8,8 @@ away from the camera, in about the same unit. Names count sides as the viewer se
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -19,38 +21,7 @@ SIDE: Final = 192
 MARGIN: Final = 1.5
 
 #: Rekognition's 30 landmarks as points of the mesh; an eye's centre and its pupil are the mean of its rim.
-LANDMARKS: Final[dict[str, tuple[int, ...]]] = {
-    "eyeLeft": (33, 133, 159, 145),
-    "eyeRight": (263, 362, 386, 374),
-    "mouthLeft": (61,),
-    "mouthRight": (291,),
-    "nose": (1,),
-    "leftEyeBrowLeft": (70,),
-    "leftEyeBrowRight": (107,),
-    "leftEyeBrowUp": (105,),
-    "rightEyeBrowLeft": (336,),
-    "rightEyeBrowRight": (300,),
-    "rightEyeBrowUp": (334,),
-    "leftEyeLeft": (33,),
-    "leftEyeRight": (133,),
-    "leftEyeUp": (159,),
-    "leftEyeDown": (145,),
-    "rightEyeLeft": (362,),
-    "rightEyeRight": (263,),
-    "rightEyeUp": (386,),
-    "rightEyeDown": (374,),
-    "noseLeft": (98,),
-    "noseRight": (327,),
-    "mouthUp": (0,),
-    "mouthDown": (17,),
-    "leftPupil": (33, 133, 159, 145),
-    "rightPupil": (263, 362, 386, 374),
-    "upperJawlineLeft": (127,),
-    "midJawlineLeft": (58,),
-    "chinBottom": (152,),
-    "midJawlineRight": (288,),
-    "upperJawlineRight": (356,),
-}
+LANDMARKS: Final[dict[str, list[int]]] = json.loads(Path(__file__).with_name("landmarks.json").read_bytes())
 
 #: Pairs that a head at rest has level, from the photo's left to its right.
 _ACROSS: Final = ((33, 263), (127, 356), (234, 454), (61, 291), (70, 300))
@@ -96,6 +67,6 @@ def mouth_openness(mesh: NDArray[np.float32]) -> float:
 def landmarks(mesh: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
     """Return the 30 landmarks by Rekognition's names, x and y in the frame of the mesh."""
     return {
-        name: (float(mesh[list(points), 0].mean()), float(mesh[list(points), 1].mean()))
+        name: (float(mesh[points, 0].mean()), float(mesh[points, 1].mean()))
         for name, points in LANDMARKS.items()
     }
