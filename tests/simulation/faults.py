@@ -50,6 +50,11 @@ class Faults:
     wanted: Callable[[CallSite], str] = lambda site: ""
     #: Calls of each service that failed and did not end the process.
     failed: Counter[str] = field(default_factory=Counter)
+    #: Lets another invocation happen in the middle of this one, now and then.
+    interleave: Callable[[], None] = lambda: None
+    interleaving: float = 0.0
+    #: True during that other invocation.
+    nested: bool = False
     active: bool = True
     unit: str = ""
     died: int = 0
@@ -61,6 +66,8 @@ class Faults:
             self.seen[site] += 1
         if not self.active or not self.unit:
             return run()
+        if not self.nested and self.random.random() < self.interleaving:
+            self._interleave()
         fate = (self.wanted(site) if self.unit else "") or self._fate()
         if fate == "before":
             self._die(site, fate)
@@ -78,6 +85,13 @@ class Faults:
             self.failed[service] += 1
             raise ReadTimeoutError(endpoint_url=f"https://{service}.simulated")
         return answer
+
+    def _interleave(self) -> None:
+        unit, self.nested = self.unit, True
+        try:
+            self.interleave()
+        finally:
+            self.unit, self.nested = unit, False
 
     def _fate(self) -> str:
         drawn = self.random.random()

@@ -91,6 +91,7 @@ def _faults(chance: random.Random) -> Faults:
         throttle=chance.choice((0.0, 0.01)),
         weak_service=chance.choice(("", "", "", "", "", "", "appconfigdata", "events", "s3")),
         wanted=wanted,
+        interleaving=chance.choice((0.0, 0.02, 0.05)),
     )
 
 

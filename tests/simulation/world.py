@@ -143,6 +143,7 @@ class World:
             {"content": base64.b64encode(content).decode()}
         )
         people.EMBEDDER.available = True
+        faults.interleave = self._interleave
         self.uploads: list[Upload] = []
         self.erasures: list[Erasure] = []
         self.poison: list[str] = []
@@ -156,7 +157,8 @@ class World:
         self.deleted_collections: set[CollectionRef] = set()
         #: Moments (epoch seconds) and whether the tenant acme was active from then on.
         self.registrations: list[tuple[float, bool]] = [(0.0, True)]
-        self._processes: dict[str, Any] = {}
+        #: By function, and whether it runs in the middle of another invocation.
+        self._processes: dict[tuple[str, bool], Any] = {}
         self._nonce = 0
         with self.quietly():
             registry = build.build_tenants(self.settings.decisions, self.aws.client)
@@ -180,9 +182,10 @@ class World:
 
     def process(self, name: str, builder: Callable[..., Any]) -> Any:
         """Return the running process of a function, started anew after a death."""
-        if name not in self._processes:
-            self._processes[name] = builder(UNITS[name].of(**self._own(UNITS[name])), self.aws.client)
-        return self._processes[name]
+        place = name, self.faults.nested
+        if place not in self._processes:
+            self._processes[place] = builder(UNITS[name].of(**self._own(UNITS[name])), self.aws.client)
+        return self._processes[place]
 
     def nonce(self) -> int:
         """Return a number that was not there before."""
@@ -220,17 +223,18 @@ class World:
         try:
             return self.process("flags", build.build_flags)(event)
         except Died:
-            self._processes.pop("flags", None)
+            self._processes.pop(("flags", self.faults.nested), None)
             raise RuntimeError("the function ended") from None
         finally:
             self.faults.unit = caller
 
     def console(self) -> Any:
         """Return the console's services, started anew after a death."""
-        if "console" not in self._processes:
+        place = "console", self.faults.nested
+        if place not in self._processes:
             settings = ConsoleSettings.of(**self._own(ConsoleSettings))
-            self._processes["console"] = build.build_console(settings, self.aws.client)
-        return self._processes["console"]
+            self._processes[place] = build.build_console(settings, self.aws.client)
+        return self._processes[place]
 
     def task(self, builder: Callable[..., Callable[[], Any]], unit: str) -> None:
         """Run a scheduled task, as its function does."""
@@ -242,7 +246,7 @@ class World:
         try:
             return True, work()
         except Died:
-            self._processes.pop(unit, None)
+            self._processes.pop((unit, self.faults.nested), None)
             return False, None
         finally:
             self.faults.unit = ""
@@ -412,6 +416,8 @@ class World:
             again = message.id in failed or (
                 chaos and not queue.fifo and self.random.random() < self.aws.duplicate / 2
             )
+            if message not in queue.messages:
+                continue
             if not again:
                 queue.messages.remove(message)
             elif message.id in failed and message.receives >= queue.max_receives:
@@ -454,7 +460,20 @@ class World:
         batch = visible[:count]
         for message in batch:
             message.receives += 1
+            message.visible_at_s = now_s + queue.visibility_s
         return batch
+
+    def _interleave(self) -> None:
+        """Let another invocation happen while one is under way, or somebody upload or delete."""
+        drawn = self.random.random()
+        if drawn < 0.7:
+            waiting = [queue for queue in self.aws.sqs.queues.values() if queue.messages]
+            if waiting:
+                self.deliver(self.random.choice(waiting))
+        elif drawn < 0.9:
+            self.upload()
+        else:
+            self.delete()
 
     def step(self) -> None:
         """Let one thing happen."""
