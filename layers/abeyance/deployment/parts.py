@@ -148,32 +148,22 @@ def build_pseudonyms(settings: PseudonymGroup, clients: Clients = client) -> Cal
 
 
 def build_analyzer(settings: DetectionGroup) -> FaceAnalyzer:
-    """Return the way from a photo to analysed faces; each model is opened when it is first needed."""
+    """Return the way from a photo to analysed faces; each model is opened once, when it is first needed."""
     from abeyance.vision.analysis import FaceAnalyzer
 
-    return FaceAnalyzer(build_detector(settings), build_attributes(settings))
-
-
-def build_detector(settings: DetectionGroup) -> Callable[[], Detector]:
-    """Return a loader of the detector, which opens it once."""
-
-    def load() -> Detector:
+    @functools.cache
+    def detector() -> Detector:
         from abeyance.vision.models.store import load_detector
 
         return load_detector(settings.detector_model, settings.models, verify=settings.verify_models)
 
-    return functools.cache(load)
-
-
-def build_attributes(settings: DetectionGroup) -> Callable[[], AttributeEstimator]:
-    """Return a loader of the models that describe faces, which opens them once."""
-
-    def load() -> AttributeEstimator:
+    @functools.cache
+    def attributes() -> AttributeEstimator:
         from abeyance.vision.attributes.estimator import load_attributes
 
         return load_attributes(settings.models, verify=settings.verify_models)
 
-    return functools.cache(load)
+    return FaceAnalyzer(detector, attributes)
 
 
 def build_embedder(

@@ -32,41 +32,12 @@ _IMAGE_NAME: Final = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic|avif)\b
 #: Compared in lower case and without ``_``, ``-``, ``.`` and blanks, so that ExternalImageId is
 #: external_image_id.
 _FORBIDDEN_KEYS: Final = frozenset(
-    {
-        "template",
-        "templates",
-        "facetemplate",
-        "embedding",
-        "embeddings",
-        "facevector",
-        "vector",
-        "vectors",
-        "descriptor",
-        "descriptors",
-        "externalimageid",
-        "externalimageids",
-        "externalid",
-        "image",
-        "imagebytes",
-        "imagedata",
-        "pixels",
-        "chipbytes",
-        "chipdata",
-        "thumbnail",
-        "filename",
-        "objectkey",
-        "s3key",
-        "gender",
-        "agerange",
-        "emotions",
-        "ethnicity",
-        "race",
-        "fullname",
-        "firstname",
-        "lastname",
-        "dateofbirth",
-        "birthdate",
-    }
+    {"template", "templates", "facetemplate", "embedding", "embeddings", "descriptor", "descriptors"}
+    | {"facevector", "vector", "vectors", "chipbytes", "chipdata"}
+    | {"image", "imagebytes", "imagedata", "pixels", "thumbnail"}
+    | {"externalimageid", "externalimageids", "externalid", "filename", "objectkey", "s3key"}
+    | {"gender", "agerange", "emotions", "ethnicity", "race"}
+    | {"fullname", "firstname", "lastname", "dateofbirth", "birthdate"}
 )
 _SEPARATORS: Final = str.maketrans("", "", "_-. ")
 

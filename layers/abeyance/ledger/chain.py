@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -213,15 +213,6 @@ def follow(seq: int, prev: str, record: Record) -> Entry:
         "prev": prev,
     }
     return Entry(**fields, hash=entry_hash(**fields))
-
-
-def chain(header: Header, records: Iterable[Record]) -> Iterator[Entry]:
-    """Yield the entries of a new chain that holds ``records`` in order; ids must differ."""
-    seq, prev = 0, header.genesis
-    for record in records:
-        entry = follow(seq, prev, normalise(record))
-        yield entry
-        seq, prev = entry.seq, entry.hash
 
 
 def conflict(record: Record, seq: int) -> Record:

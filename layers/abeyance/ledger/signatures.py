@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -166,13 +166,6 @@ def check(checkpoint: Checkpoint, trusted: Iterable[VerifierKey]) -> tuple[list[
         if key is not None:
             (good if verify(checkpoint, signature, key) else bad).append(key.name)
     return good, bad
-
-
-def signed_at(signature: Signature) -> datetime | None:
-    """Return the time of a countersignature, in UTC; ``None`` for anything else."""
-    if len(signature.value) != 72:
-        return None
-    return datetime.fromtimestamp(struct.unpack(">Q", signature.value[:8])[0], UTC)
 
 
 def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:

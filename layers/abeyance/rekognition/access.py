@@ -6,13 +6,13 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from abeyance.ledger.admissible import named
 from abeyance.ledger.chain import Record
-from abeyance.ledger.errors import LedgerUnavailable
+from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.guard import Guard
@@ -27,14 +27,6 @@ NO_LEDGER: Final = "The decision could not be put on the ledger; nothing is perm
 MATCHING: Final = frozenset({"compare", "search", "template_search", "template_export"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-
-
-class Queue(Protocol):
-    """The queue of the ledger; see :class:`abeyance.ledger.queue.LedgerQueue`."""
-
-    def put(self, record: Record) -> None:
-        """Queue the record before returning; raise ``LedgerUnavailable`` if that fails."""
-        ...
 
 
 class Access:
@@ -60,7 +52,7 @@ class Access:
         self,
         guard: Guard,
         tenants: TenantRegistry,
-        queue: Queue,
+        queue: RecordQueue,
         pseudonym: Callable[[str], str],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         rates: TenantRates | None = None,
@@ -144,8 +136,6 @@ class Access:
                 body=body,
             )
             self._queue.put(record)
-        except LedgerUnavailable:
-            raise denied(NO_LEDGER) from None
         except Exception:  # noqa: BLE001 - fail closed: it may not be on the ledger
             raise denied(NO_LEDGER) from None
 

@@ -74,14 +74,8 @@ IMAGES: Final[Mapping[RejectReason, str]] = {
 
 #: Errors with which AWS throttles. They are passed on as a throttle, so that the caller's SDK waits and retries.
 _THROTTLES: Final = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    }
+    {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "SlowDown", "ThrottlingException"}
+    | {"TooManyRequestsException", "TransactionInProgressException"}
 )
 
 

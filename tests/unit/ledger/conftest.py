@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.chains import chain
 
-from abeyance.ledger.chain import Entry, Header, Record, chain, new_header
+from abeyance.ledger.chain import Entry, Header, Record, new_header
 from abeyance.ledger.export import write_export
 from abeyance.ledger.merkle import CompactRange, leaf_hash
 from abeyance.ledger.note import Checkpoint

@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.chains import chain
 
 from abeyance.ledger.chain import (
     Entry,
     Header,
     Record,
-    chain,
     conflict,
     content_digest,
     decode_entry,

@@ -10,12 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.chains import signed_at
 
 from abeyance.ledger.chain import Entry, Header
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.note import Checkpoint, NoteError, parse_checkpoint, parse_signature
 from abeyance.ledger.proofs import Proof, check_proof, prove_consistency, prove_inclusion
-from abeyance.ledger.signatures import COSIGN, SIGN, check, generate, parse_signer, parse_verifier, signed_at
+from abeyance.ledger.signatures import COSIGN, SIGN, check, generate, parse_signer, parse_verifier
 
 At = Callable[..., Checkpoint]
 

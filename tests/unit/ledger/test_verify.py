@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.chains import chain
 
-from abeyance.ledger.chain import Entry, Header, Record, chain, entry_hash, follow, new_header, normalise
+from abeyance.ledger.chain import Entry, Header, Record, entry_hash, follow, new_header, normalise
 from abeyance.ledger.findings import MAX_FINDINGS, FindingKind, VerificationReport
 from abeyance.ledger.id_index import IdIndex
 from abeyance.ledger.lines import checkpoint_line, header_line
