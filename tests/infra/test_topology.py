@@ -103,7 +103,8 @@ def test_table(table: topology.TableShape, templates: Templates) -> None:
     assert (keys["HASH"], keys.get("RANGE", "")) == (table.partition_key, table.sort_key)
     assert found.get("TimeToLiveSpecification", {}).get("AttributeName", "") == table.ttl
     assert found["BillingMode"] == "PAY_PER_REQUEST"
-    assert found["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    backups = {"PointInTimeRecoveryEnabled": True, "RecoveryPeriodInDays": DeploymentSettings().recovery_days}
+    assert found["PointInTimeRecoverySpecification"] == backups
     assert found["SSESpecification"]["SSEType"] == "KMS"
 
 
