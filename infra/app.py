@@ -6,14 +6,7 @@ from infra import nodejs
 
 nodejs.use()
 
-from aws_cdk import (  # noqa: E402
-    App,
-    CliCredentialsStackSynthesizer,
-    DefaultStackSynthesizer,
-    Environment,
-    Tags,
-    Validations,
-)
+import aws_cdk as cdk  # noqa: E402
 from cdk_nag import AwsSolutionsChecks  # noqa: E402
 
 from infra import nag  # noqa: E402
@@ -22,13 +15,13 @@ from infra.stacks.flow import FlowStack  # noqa: E402
 from infra.stacks.state import StateStack  # noqa: E402
 
 
-def build(app: App) -> None:
+def build(app: cdk.App) -> None:
     """Add every stack of the deployment that the app's context describes."""
     config = Config.from_context(app.node.try_get_context)
-    environment = Environment(account=config.account or None, region=config.region or None)
+    environment = cdk.Environment(account=config.account or None, region=config.region or None)
     prefix = config.name.capitalize()
     # An emulator has only the roles of the functions, so there the caller's own credentials publish.
-    publisher = CliCredentialsStackSynthesizer if config.emulator else DefaultStackSynthesizer
+    publisher = cdk.CliCredentialsStackSynthesizer if config.emulator else cdk.DefaultStackSynthesizer
     state = StateStack(app, f"{prefix}State", config, env=environment, synthesizer=publisher())
     embedding = None
     if config.embedder != "local":
@@ -44,16 +37,16 @@ def build(app: App) -> None:
         env=environment,
         synthesizer=publisher(),
     )
-    Tags.of(app).add("application", config.name)
+    cdk.Tags.of(app).add("application", config.name)
 
 
 def main() -> None:
     """Synthesise, and check the result by cdk-nag's AwsSolutions rules."""
-    app = App()
+    app = cdk.App()
     build(app)
     if app.node.try_get_context("nag") != "false":
         nag.acknowledge(app)
-        Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
 
 

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from infra.stacks.embedding import EmbeddingStack
 
 
+#: Choices of the operator that are settings of functions by the same name.
+_SAME_NAME = (
+    *("detector_model", "embedder_model", "exact_up_to", "tenant_rate"),
+    *("retention_days", "archive_days", "recovery_days", "log_days"),
+)
+
+
 class FlowStack(Stack):
     """The way of a photo, built from :mod:`abeyance.pipeline.topology`."""
 
@@ -50,9 +57,9 @@ class FlowStack(Stack):
         settings = DeploymentSettings.of(
             **buckets,
             **tables,
+            **{name: getattr(config, name) for name in _SAME_NAME},
             event_bus=bus.bus.event_bus_name,
             ledger_queue=queues[topology.LEDGER.name].queue.queue_url,
-            tenant_rate=config.tenant_rate,
             rates_table=tables["uploads_table"],
             gate_queue=queues[topology.GATE.name].queue.queue_url,
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
@@ -62,14 +69,7 @@ class FlowStack(Stack):
             models=config.models_directory if config.emulator else "/opt/models",
             # A layer cannot change: comparing its models with their checksums would cost recognize 40 ms a cold start.
             verify_models=config.emulator,
-            detector_model=config.detector_model,
-            embedder_model=config.embedder_model,
-            retention_days=config.retention_days,
-            archive_days=config.archive_days,
-            recovery_days=config.recovery_days,
-            log_days=config.log_days,
             vector_index=config.index_name,
-            exact_up_to=config.exact_up_to,
         )
         self._settings, self._runtime = settings, _runtime(config)
         self._config, self._embedding = config, embedding
