@@ -54,7 +54,12 @@ def test_shapes_of_our_own_operations() -> None:
 def test_errors() -> None:
     rows = {error for (error,) in table("happens").values()}
     ours = {*NAMES.values(), *IMAGES.values(), "AccessDeniedException", "InvalidS3ObjectException"}
-    assert rows == ours | {"SerializationException", "UnknownOperationException"}
+    refused = {
+        "SerializationException",
+        "UnknownOperationException",
+        "ProvisionedThroughputExceededException",
+    }
+    assert rows == ours | refused
     assert {"InternalServerError", "ThrottlingException"} == FAULTS
     assert photos.MAX_OBJECT_BYTES == 15 * 1024 * 1024
     assert MODEL.shapes["ImageBlob"]["max"] == 5 * 1024 * 1024
