@@ -180,6 +180,9 @@ def _deleted(evidence: _Evidence) -> Iterator[str]:
                 found = [f for f in evidence.faces(ref) if f.source and f.source.key == upload.key]
                 kept |= {f"{upload.folder}{_indexed_as(upload, face).identity}" for face in found}
                 wanted = len(now.people) if isinstance(last, events.FacesIndexed) else 0
+                if not isinstance(last, events.FacesIndexed):
+                    # Those of the same photo stay, where an earlier upload of it said so: see _templates.
+                    found = [face for face in found if face.source and face.source.version != upload.version]
                 gone = sum(face_id(upload, row) in erased for row in range(wanted))
                 gone = wanted if ref in world.deleted_collections else gone
                 if not wanted - gone <= len(found) <= wanted:
