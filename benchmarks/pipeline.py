@@ -112,7 +112,10 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         register(system, TENANTS)
         os.environ.update(environment(system.endpoint))
         # Chips: not the uploads bucket, whose objects the pipeline would take.
-        buckets = {"uploads": system.settings.chips_bucket, "results": system.settings.results_bucket}
+        buckets: dict[str, Any] = {
+            "uploads": system.settings.chips_bucket,
+            "results": system.settings.results_bucket,
+        }
         team = [
             open_.enter_context(start("pipeline_loop", first=core, ours=True, folder=str(folder), **buckets))
             for core in range(cores())

@@ -125,7 +125,7 @@ def _load_models(function: str, box: sandbox.Sandbox) -> float | None:
     code = (
         "import numpy, time, abeyance.vision.models.manifest\n"
         "from abeyance.deployment.settings import RecognizeSettings\n"
-        "settings = RecognizeSettings.from_environment().detection; began = time.perf_counter()\n"
+        "settings = RecognizeSettings.from_environment(); began = time.perf_counter()\n"
         f"{calls}\n"
         "print((time.perf_counter() - began) * 1000)"
     )

@@ -40,8 +40,8 @@ class _Evidence:
     def __init__(self, world: World) -> None:
         settings, client = world.settings, world.aws.client
         self.world = world
-        self.gallery = build.build_gallery(settings.gallery, client)
-        store = build.build_ledger_store(settings.ledger, client)
+        self.gallery = build.build_gallery(settings, client)
+        store = build.build_ledger_store(settings, client)
         self.report = verify_store(store)
         self.entries: list[Entry] = store.read(limit=100_000)
         #: Upload identity -> stage -> the event that it recorded.

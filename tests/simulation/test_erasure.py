@@ -42,7 +42,7 @@ def world_with_people(running: Simulation, *, reviewed: bool) -> World:
     for name, who in {"3.jpg": [1], "4.jpg": [1, 2]}.items():
         world._change(f"acme/search/staff/{name}", people.photo(who, 9))
         world._drain()
-    gallery = build.build_gallery(world.settings.gallery, world.aws.client)
+    gallery = build.build_gallery(world.settings, world.aws.client)
     ids = [face.id for face in gallery.list_faces(STAFF).items if face.external_image_id != "2.jpg"]
     gallery.create_user(STAFF, "user-1")
     gallery.associate_faces(STAFF, "user-1", ids[:2])

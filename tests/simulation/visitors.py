@@ -70,7 +70,7 @@ def call_api(world: World) -> None:
 
 def _faces(world: World, ref: CollectionRef) -> list[str]:
     with world.quietly(), contextlib.suppress(GalleryError):
-        gallery = build.build_gallery(world.settings.gallery, world.aws.client)
+        gallery = build.build_gallery(world.settings, world.aws.client)
         return [face.id for face in gallery.list_faces(ref).items]
     return []
 
@@ -108,7 +108,7 @@ def suspend(world: World) -> None:
     status = world.random.choice(("active", "active", "active", "suspended"))
 
     def work() -> None:
-        build.build_tenants(world.settings.decisions, world.aws.client).set_status("acme", status)  # type: ignore[arg-type]
+        build.build_tenants(world.settings, world.aws.client).set_status("acme", status)  # type: ignore[arg-type]
 
     with contextlib.suppress(Exception):
         world.run("operator", work)

@@ -161,7 +161,7 @@ class World:
         self._processes: dict[tuple[str, bool], Any] = {}
         self._nonce = 0
         with self.quietly():
-            registry = build.build_tenants(self.settings.decisions, self.aws.client)
+            registry = build.build_tenants(self.settings, self.aws.client)
             for tenant in TENANTS:
                 registry.add(tenant)
 
@@ -198,14 +198,14 @@ class World:
 
     def note_registration(self) -> None:
         """Remember from when on the tenant acme is active or suspended."""
-        registry = build.build_tenants(self.settings.decisions, self.aws.client)
+        registry = build.build_tenants(self.settings, self.aws.client)
         acme = registry.get("acme")
         self.registrations.append((self.clock.now_s, acme is not None and acme.status == "active"))
 
     def check_answer(self, tenant: str, operation: str, answer: dict[str, Any]) -> None:
         """Note a violation if the API's answer names something of another tenant."""
         with self.quietly():
-            gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+            gallery = build.build_gallery(self.settings, self.aws.client)
             own: set[str] = set()
             for name in COLLECTIONS:
                 with contextlib.suppress(GalleryError):
@@ -308,7 +308,7 @@ class World:
         user = f"user-{self.random.randrange(3)}"
 
         def work() -> None:
-            gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+            gallery = build.build_gallery(self.settings, self.aws.client)
             with contextlib.suppress(GalleryError):
                 faces = [face.id for face in gallery.list_faces(ref).items if not face.user_id]
                 with contextlib.suppress(GalleryError):
@@ -323,7 +323,7 @@ class World:
         """Somebody asks for the erasure of a person; whoever is told to try again does so, later."""
         ref = CollectionRef("acme", self.random.choice(COLLECTIONS))
         with self.quietly():
-            gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+            gallery = build.build_gallery(self.settings, self.aws.client)
             try:
                 faces = gallery.list_faces(ref).items
                 users = gallery.list_users(ref).items
@@ -360,7 +360,7 @@ class World:
         if ended:
             erasure.ended, erasure.ended_at_s = True, self.clock.now_s
             with self.quietly(), contextlib.suppress(CollectionNotFound):
-                gallery = build.build_gallery(self.settings.gallery, self.aws.client)
+                gallery = build.build_gallery(self.settings, self.aws.client)
                 if left := gallery.get_faces(erasure.ref, sorted(erasure.attempted)):
                     self.violations.append(f"{len(left)} faces were there when the receipt was given")
 

@@ -47,7 +47,7 @@ def tenants() -> TenantTable:
     """Return the registry."""
     from abeyance.deployment.parts import build_tenants
 
-    return build_tenants(settings().decisions)
+    return build_tenants(settings())
 
 
 def flags(document: Path | None) -> FlagSet:
@@ -58,7 +58,7 @@ def flags(document: Path | None) -> FlagSet:
 
     if document is not None:
         return parse(read_document(document))
-    known = settings().decisions
+    known = settings()
     choices = "set ABEYANCE_FLAGS to file:<path> or appconfig:<application>/<environment>/<profile>"
     try:
         return read_deployed_flags(known)
@@ -76,7 +76,7 @@ def proposals() -> Proposals:
     from abeyance.deployment.parts import build_publisher
 
     known = settings()
-    return build_proposals(known, build_publisher(known.decisions))
+    return build_proposals(known, build_publisher(known))
 
 
 def recorder() -> Callable[[str, dict[str, Any]], None]:
@@ -84,7 +84,7 @@ def recorder() -> Callable[[str, dict[str, Any]], None]:
     from abeyance.deployment.parts import build_ledger_queue
     from abeyance.ledger.queue import record_change
 
-    return functools.partial(record_change, build_ledger_queue(settings().recording))
+    return functools.partial(record_change, build_ledger_queue(settings()))
 
 
 def read_document(path: Path) -> dict[str, Any]:

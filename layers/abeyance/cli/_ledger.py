@@ -35,7 +35,7 @@ def open_table() -> LedgerStore:
     """Return the ledger table, empty or not."""
     from abeyance.deployment.parts import build_ledger_store
 
-    return build_ledger_store(context.settings().ledger)
+    return build_ledger_store(context.settings())
 
 
 def open_checkpointer(*, key: Path | None = None, retain_days: int | None = None) -> Checkpointer:
@@ -43,7 +43,7 @@ def open_checkpointer(*, key: Path | None = None, retain_days: int | None = None
     from abeyance.deployment.parts import build_checkpointer
 
     return build_checkpointer(
-        context.settings().ledger,
+        context.settings(),
         retain=timedelta(days=retain_days) if retain_days else None,
         sign=read_signer(key).sign if key else None,
     )

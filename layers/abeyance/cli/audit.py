@@ -198,7 +198,7 @@ def _flags(document: Path | None) -> FlagSet:
     from abeyance.moratorium.document import parse
     from abeyance.moratorium.presets import new_deployment
 
-    kind, _, path = context.settings().decisions.flags.partition(":")
+    kind, _, path = context.settings().flags.partition(":")
     if document is None and kind == "file" and not Path(path).exists():
         return parse(new_deployment(), version="a new deployment")
     return context.flags(document)

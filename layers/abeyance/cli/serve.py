@@ -43,7 +43,7 @@ def serve(
     if flags and flags.exists():
         # Stages would deny everything for flags that they cannot read; say so here.
         load_flags(flags)
-    make_ready(list(Manifest.load().entries.values()), known.detection.models)
+    make_ready(list(Manifest.load().entries.values()), known.models)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -38,11 +38,11 @@ from abeyance.deployment.parts import (
 from abeyance.deployment.settings import (
     ApiSettings,
     ConsoleSettings,
-    DeploymentSettings,
     DetectSettings,
     FlagsSettings,
     GateSettings,
     LedgerSettings,
+    OversightSettings,
     RecognizeSettings,
     ReviewSettings,
 )
@@ -69,12 +69,12 @@ def build_gate(settings: GateSettings | None = None, clients: Clients = client) 
 
     settings = settings or GateSettings.from_environment()
     gate = Gate(
-        build_guard(settings.decisions, clients),
+        build_guard(settings, clients),
         S3Objects(clients("s3")),
-        build_upload_records(settings.outcomes, clients),
-        build_outbox("gate", settings.outcomes, clients),
+        build_upload_records(settings, clients),
+        build_outbox("gate", settings, clients),
     )
-    return GroupByTenant(gate, functools.partial(clients, "sqs"), settings.intake.gate_queue)
+    return GroupByTenant(gate, functools.partial(clients, "sqs"), settings.gate_queue)
 
 
 def build_detect(settings: DetectSettings | None = None, clients: Clients = client) -> Detect:
@@ -84,11 +84,11 @@ def build_detect(settings: DetectSettings | None = None, clients: Clients = clie
 
     settings = settings or DetectSettings.from_environment()
     return Detect(
-        build_guard(settings.decisions, clients),
+        build_guard(settings, clients),
         S3Objects(clients("s3")),
-        build_outbox("detect", settings.outcomes, clients),
-        build_analyzer(settings.detection),
-        settings.chips.chips_bucket,
+        build_outbox("detect", settings, clients),
+        build_analyzer(settings),
+        settings.chips_bucket,
     )
 
 
@@ -99,19 +99,19 @@ def build_recognize(settings: RecognizeSettings | None = None, clients: Clients 
     from abeyance.pipeline.recognize import Recognize
 
     settings = settings or RecognizeSettings.from_environment()
-    gallery = build_gallery(settings.gallery, clients)
+    gallery = build_gallery(settings, clients)
     return Recognize(
-        build_guard(settings.decisions, clients),
+        build_guard(settings, clients),
         S3Objects(clients("s3")),
-        build_outbox("recognize", settings.outcomes, clients),
+        build_outbox("recognize", settings, clients),
         gallery,
-        build_searcher(settings.gallery, gallery, clients),
-        build_embedder(settings.embedding, settings.detection, clients),
-        build_similarity_scale(settings.embedding),
-        Postpone(clients("sqs"), settings.waiting.recognize_queue),
-        chips_bucket=settings.chips.chips_bucket,
-        threshold=settings.search.search_threshold,
-        max_candidates=settings.search.max_candidates,
+        build_searcher(settings, gallery, clients),
+        build_embedder(settings, clients),
+        build_similarity_scale(settings),
+        Postpone(clients("sqs"), settings.recognize_queue),
+        chips_bucket=settings.chips_bucket,
+        threshold=settings.search_threshold,
+        max_candidates=settings.max_candidates,
     )
 
 
@@ -120,8 +120,8 @@ def build_sweep(
 ) -> Callable[[], dict[str, int]]:
     """Return the task that finishes interrupted deletions of collections and counts them."""
     settings = settings or RecognizeSettings.from_environment()
-    gallery = build_gallery(settings.gallery, clients)
-    tenants = build_tenants(settings.decisions, clients)
+    gallery = build_gallery(settings, clients)
+    tenants = build_tenants(settings, clients)
     return lambda: {"finished": sum(gallery.sweep(tenant.id) for tenant in tenants.all())}
 
 
@@ -130,8 +130,8 @@ def build_review(settings: ReviewSettings | None = None, clients: Clients = clie
     from abeyance.pipeline.review import EnqueueReviews
 
     settings = settings or ReviewSettings.from_environment()
-    table = DynamoTable(clients("dynamodb"), settings.reviews.reviews_table)
-    return EnqueueReviews(table, keep_s=settings.outcomes.retention_days * 86400)
+    table = DynamoTable(clients("dynamodb"), settings.reviews_table)
+    return EnqueueReviews(table, keep_s=settings.retention_days * 86400)
 
 
 def build_record(settings: LedgerSettings | None = None, clients: Clients = client) -> RecordDecisions:
@@ -139,8 +139,8 @@ def build_record(settings: LedgerSettings | None = None, clients: Clients = clie
     from abeyance.pipeline.record import RecordDecisions
 
     settings = settings or LedgerSettings.from_environment()
-    key = read_secret(settings.pseudonyms.pseudonym_key, clients)
-    return RecordDecisions(build_ledger_store(settings.ledger, clients), key)
+    key = read_secret(settings.pseudonym_key, clients)
+    return RecordDecisions(build_ledger_store(settings, clients), key)
 
 
 def build_checkpoint(
@@ -148,10 +148,7 @@ def build_checkpoint(
 ) -> Callable[[], dict[str, Any]]:
     """Return the task that writes a checkpoint; it returns origin and size, or nothing for an empty ledger."""
     settings = settings or LedgerSettings.from_environment()
-    store, checkpointer = (
-        build_ledger_store(settings.ledger, clients),
-        build_checkpointer(settings.ledger, clients),
-    )
+    store, checkpointer = build_ledger_store(settings, clients), build_checkpointer(settings, clients)
 
     def checkpoint() -> dict[str, Any]:
         written = checkpointer.checkpoint(store)
@@ -181,30 +178,30 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
     from abeyance.vision.models.manifest import Manifest
 
     settings = settings or ApiSettings.from_environment()
-    gallery = build_gallery(settings.gallery, clients)
+    gallery = build_gallery(settings, clients)
 
     @functools.cache
     def embedding_model() -> EmbeddingModel:
-        entry = Manifest.load()[settings.embedding.embedder_model]
+        entry = Manifest.load()[settings.embedder_model]
         return EmbeddingModel(entry.identity, entry.dimension)
 
-    tenants, rates = build_tenants(settings.decisions, clients), settings.rates
+    tenants = build_tenants(settings, clients)
     access = Access(
-        build_guard(settings.decisions, clients),
+        build_guard(settings, clients),
         tenants,
-        build_ledger_queue(settings.recording, clients),
-        build_pseudonyms(settings.pseudonyms, clients),
-        rates=TenantRates(clients("dynamodb"), rates.rates_table, rates.tenant_rate, tenants)
-        if rates.tenant_rate
+        build_ledger_queue(settings, clients),
+        build_pseudonyms(settings, clients),
+        rates=TenantRates(clients("dynamodb"), settings.rates_table, settings.tenant_rate, tenants)
+        if settings.tenant_rate
         else None,
     )
     services = Services(
         gallery=gallery,
-        searcher=build_searcher(settings.gallery, gallery, clients),
-        photos=Photos(clients("s3"), settings.uploads.uploads_bucket),
-        analyzer=build_analyzer(settings.detection),
-        embedder=build_embedder(settings.embedding, settings.detection, clients),
-        scale=build_similarity_scale(settings.embedding),
+        searcher=build_searcher(settings, gallery, clients),
+        photos=Photos(clients("s3"), settings.uploads_bucket),
+        analyzer=build_analyzer(settings),
+        embedder=build_embedder(settings, clients),
+        scale=build_similarity_scale(settings),
         embedding_model=embedding_model,
     )
     return Rekognition(access, services)
@@ -218,19 +215,19 @@ def build_announcements(
     from abeyance.moratorium.boundaries import SchedulerSchedule, synchronize
 
     settings = settings or FlagsSettings.from_environment()
-    scheduler, role = clients("scheduler"), settings.announcements.announcement_role
+    scheduler, role = clients("scheduler"), settings.announcement_role
     # arn:<partition>:iam::<account>:role/...
     _, partition, _, _, account, _ = role.split(":", 5)
     place = f"{scheduler.meta.region_name}:{account}"
     schedule = SchedulerSchedule(
         scheduler,
-        group=settings.announcements.announcement_group,
-        bus=f"arn:{partition}:events:{place}:event-bus/{settings.outcomes.event_bus}",
+        group=settings.announcement_group,
+        bus=f"arn:{partition}:events:{place}:event-bus/{settings.event_bus}",
         role=role,
     )
 
     def announce() -> dict[str, int]:
-        put, removed = synchronize(schedule, read_deployed_flags(settings.decisions, clients), utc_now())
+        put, removed = synchronize(schedule, read_deployed_flags(settings, clients), utc_now())
         return {"put": put, "removed": removed}
 
     return announce
@@ -244,11 +241,11 @@ def build_flags(
     from abeyance.moratorium.proposals import is_approved
 
     settings = settings or FlagsSettings.from_environment()
-    tenants = build_tenants(settings.decisions, clients)
+    tenants = build_tenants(settings, clients)
     return FlagDeployer(
-        in_force=lambda: read_deployed_flags(settings.decisions, clients),
-        publisher=lambda: build_publisher(settings.decisions, clients),
-        approved=functools.partial(is_approved, clients("dynamodb"), settings.proposals.proposals_table),
+        in_force=lambda: read_deployed_flags(settings, clients),
+        publisher=lambda: build_publisher(settings, clients),
+        approved=functools.partial(is_approved, clients("dynamodb"), settings.proposals_table),
         places=lambda: {tenant.jurisdiction for tenant in tenants.all()},
     )
 
@@ -268,67 +265,64 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
     from abeyance.vision.models.manifest import Manifest
 
     settings = settings or ConsoleSettings.from_environment()
-    sign_in = settings.sign_in
-    pictures = Pictures(
-        S3Objects(clients("s3")), settings.chips.chips_bucket, build_analyzer(settings.detection)
-    )
-    reviews_table = DynamoTable(clients("dynamodb"), settings.reviews.reviews_table)
+    pictures = Pictures(S3Objects(clients("s3")), settings.chips_bucket, build_analyzer(settings))
+    reviews_table = DynamoTable(clients("dynamodb"), settings.reviews_table)
     reviews = build_reviews(settings, clients)
     ledger = LedgerService(
-        build_ledger_store(settings.ledger, clients),
-        build_checkpointer(settings.ledger, clients),
+        build_ledger_store(settings, clients),
+        build_checkpointer(settings, clients),
         VerificationStore(reviews_table),
         utc_now,
     )
-    publisher = build_publisher(settings.decisions, clients)
-    if sign_in.flag_pipeline:
-        invoke = functools.partial(invoke_function, clients("lambda"), sign_in.flag_pipeline)
+    publisher = build_publisher(settings, clients)
+    if settings.flag_pipeline:
+        invoke = functools.partial(invoke_function, clients("lambda"), settings.flag_pipeline)
         publisher = DelegatedPublisher(publisher, invoke)
     policy = PolicyService(
-        build_flag_source(settings.decisions, clients),
+        build_flag_source(settings, clients),
         publisher,
         build_proposals(settings, publisher, clients),
-        build_tenants(settings.decisions, clients).all,
+        build_tenants(settings, clients).all,
         ledger.since,
         utc_now,
     )
-    model = settings.embedding.embedder_model
+    model = settings.embedder_model
     return ConsoleServices(
         identity=identity_provider(
-            sign_in.console_identity,
-            functools.cache(lambda: read_client_secret(sign_in.console_client_secret, clients)),
+            settings.console_identity,
+            functools.cache(lambda: read_client_secret(settings.console_client_secret, clients)),
         ),
-        session_key=read_secret(sign_in.console_key, clients) if sign_in.console_key else os.urandom(32),
+        session_key=read_secret(settings.console_key, clients) if settings.console_key else os.urandom(32),
         reviews=reviews,
         pictures=pictures,
         policy=policy,
         ledger=ledger,
-        galleries=GalleryService(build_gallery(settings.gallery, clients), build_erasures(settings, clients)),
+        galleries=GalleryService(build_gallery(settings, clients), build_erasures(settings, clients)),
         error_rates=functools.cache(lambda: MeasuredErrorRates.of(Manifest.load()[model])),
-        accuracy_report=Path(sign_in.accuracy_report) if sign_in.accuracy_report else None,
+        accuracy_report=Path(settings.accuracy_report) if settings.accuracy_report else None,
     )
 
 
-def build_reviews(settings: ConsoleSettings | DeploymentSettings, clients: Clients = client) -> ReviewService:
+def build_reviews(settings: OversightSettings, clients: Clients = client) -> ReviewService:
     """Return the service that hands out comparisons and closes reviews."""
     from abeyance.console.reviews import ReviewService
     from abeyance.pipeline.aws import S3Objects
     from abeyance.pipeline.review_store import ReviewStore
 
     return ReviewService(
-        ReviewStore(DynamoTable(clients("dynamodb"), settings.reviews.reviews_table)),
+        ReviewStore(DynamoTable(clients("dynamodb"), settings.reviews_table)),
         S3Objects(clients("s3")),
-        settings.chips.chips_bucket,
-        build_gallery(settings.gallery, clients),
-        build_guard(settings.decisions, clients),
-        build_outbox("review", settings.outcomes, clients),
-        build_ledger_queue(settings.recording, clients),
-        build_pseudonyms(settings.pseudonyms, clients),
+        settings.chips_bucket,
+        build_gallery(settings, clients),
+        build_guard(settings, clients),
+        build_outbox("review", settings, clients),
+        build_ledger_queue(settings, clients),
+        build_pseudonyms(settings, clients),
         time.time,
     )
 
 
-def build_erasures(settings: ConsoleSettings | DeploymentSettings, clients: Clients = client) -> Erasures:
+def build_erasures(settings: OversightSettings, clients: Clients = client) -> Erasures:
     """Return the erasures of people, for the console, its hourly task and the command."""
     from abeyance.erasure.erase import Erasures
     from abeyance.erasure.remains import Retention
@@ -337,33 +331,33 @@ def build_erasures(settings: ConsoleSettings | DeploymentSettings, clients: Clie
     from abeyance.pipeline.aws import S3Objects
     from abeyance.pipeline.review_store import ReviewStore
 
-    erasures, chips_bucket = settings.erasures, settings.chips.chips_bucket
-    gallery, objects = build_gallery(settings.gallery, clients), S3Objects(clients("s3"))
-    records = build_upload_records(settings.outcomes, clients)
+    chips_bucket = settings.chips_bucket
+    gallery, objects = build_gallery(settings, clients), S3Objects(clients("s3"))
+    records = build_upload_records(settings, clients)
     dynamodb = clients("dynamodb")
-    reviews = ReviewStore(DynamoTable(dynamodb, settings.reviews.reviews_table))
+    reviews = ReviewStore(DynamoTable(dynamodb, settings.reviews_table))
     return Erasures(
-        ErasureStore(DynamoTable(dynamodb, erasures.erasures_table)),
+        ErasureStore(DynamoTable(dynamodb, settings.erasures_table)),
         PersonWalk(gallery, records, reviews, objects, chips_bucket),
         gallery,
         records,
-        build_outbox("review", settings.outcomes, clients),
+        build_outbox("review", settings, clients),
         objects,
         chips_bucket,
         build_reviews(settings, clients),
-        build_ledger_queue(settings.recording, clients),
-        build_pseudonyms(settings.pseudonyms, clients),
+        build_ledger_queue(settings, clients),
+        build_pseudonyms(settings, clients),
         Retention(
-            retention_days=settings.outcomes.retention_days,
-            archive_days=erasures.archive_days,
-            recovery_days=erasures.recovery_days,
-            log_days=erasures.log_days,
+            retention_days=settings.retention_days,
+            archive_days=settings.archive_days,
+            recovery_days=settings.recovery_days,
+            log_days=settings.log_days,
         ),
     )
 
 
 def build_proposals(
-    settings: ConsoleSettings | DeploymentSettings, publisher: FlagPublisher, clients: Clients = client
+    settings: OversightSettings, publisher: FlagPublisher, clients: Clients = client
 ) -> Proposals:
     """Return the rules for changing what is in force; every step is recorded on the ledger or does not happen."""
     from abeyance.ledger.errors import LedgerUnavailable
@@ -371,8 +365,8 @@ def build_proposals(
     from abeyance.moratorium.errors import MoratoriumError
     from abeyance.moratorium.proposals import Proposals
 
-    queue = build_ledger_queue(settings.recording, clients)
-    tenants = build_tenants(settings.decisions, clients)
+    queue = build_ledger_queue(settings, clients)
+    tenants = build_tenants(settings, clients)
 
     def record(kind: str, body: dict[str, Any]) -> None:
         try:
@@ -382,7 +376,7 @@ def build_proposals(
 
     return Proposals(
         clients("dynamodb"),
-        settings.proposals.proposals_table,
+        settings.proposals_table,
         publisher,
         record,
         places=lambda: frozenset(tenant.jurisdiction for tenant in tenants.all()),

@@ -166,9 +166,7 @@ def build_analyzer(settings: DetectionGroup) -> FaceAnalyzer:
     return FaceAnalyzer(detector, attributes)
 
 
-def build_embedder(
-    settings: EmbeddingGroup, detection: DetectionGroup, clients: Clients = client
-) -> Callable[[], Embedder]:
+def build_embedder(settings: EmbeddingGroup, clients: Clients = client) -> Callable[[], Embedder]:
     """Return a loader of the embedder, in this process or at its endpoint, which opens it once."""
 
     def load() -> Embedder:
@@ -177,9 +175,9 @@ def build_embedder(
         return embedder_from(
             settings.embedder,
             settings.embedder_model,
-            detection.models,
+            settings.models,
             sagemaker_runtime=lambda: clients("sagemaker-runtime"),
-            verify=detection.verify_models,
+            verify=settings.verify_models,
         )
 
     return functools.cache(load)

@@ -1,25 +1,29 @@
-"""The settings of every deployed unit, a small class each, and the groups that they share.
+"""The settings of every deployed unit, a small class each, composed of the groups that it needs.
 
-A field is read from the environment variable ``ABEYANCE_<FIELD>``. The defaults are the names that ``abeyance serve``
-creates, so that a command with ``AWS_ENDPOINT_URL`` set needs nothing else.
+A field has a name of its own across all groups, and is read from the environment variable ``ABEYANCE_<FIELD>``. The
+defaults are the names that ``abeyance serve`` creates, so that a command with ``AWS_ENDPOINT_URL`` set needs nothing
+else.
 """
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, Self, dataclass_transform
 
 import msgspec
 
 _PREFIX = "ABEYANCE_"
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that belong together and that several units need."""
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Group:
+    """Settings that belong together and that several units need.
+
+    A default is an attribute of the class, and only what differs is one of the object. As thirty dataclasses, the
+    settings would take several times as long to import, at every cold start.
+    """
 
 
-class DecisionGroup(Group, frozen=True, kw_only=True):
+class DecisionGroup(Group):
     """The basis of a decision: flags and tenants."""
 
     #: Where moratorium flags come from: ``file:<path>`` or ``appconfig:<application>/<environment>/<profile>``.
@@ -31,7 +35,7 @@ class DecisionGroup(Group, frozen=True, kw_only=True):
     tenants_table: str = "abeyance-tenants"
 
 
-class OutcomeGroup(Group, frozen=True, kw_only=True):
+class OutcomeGroup(Group):
     """The records, the bus and the results of a stage."""
 
     uploads_table: str = "abeyance-uploads"
@@ -41,7 +45,7 @@ class OutcomeGroup(Group, frozen=True, kw_only=True):
     retention_days: int = 30
 
 
-class DetectionGroup(Group, frozen=True, kw_only=True):
+class DetectionGroup(Group):
     """The models that find and describe faces."""
 
     #: Folder with the manifest's converted models; empty for the user's cache.
@@ -52,8 +56,8 @@ class DetectionGroup(Group, frozen=True, kw_only=True):
     detector_model: str = "yunet-2023mar"
 
 
-class EmbeddingGroup(Group, frozen=True, kw_only=True):
-    """The model that makes templates."""
+class EmbeddingGroup(DetectionGroup):
+    """The model that makes templates, beside those that find the faces."""
 
     #: ``local`` (in the function), ``http:<url>`` (ECS) or ``sagemaker:<endpoint>[/<inference component>]``.
     embedder: str = "local"
@@ -61,7 +65,7 @@ class EmbeddingGroup(Group, frozen=True, kw_only=True):
     embedder_model: str = "sface-2021dec"
 
 
-class GalleryGroup(Group, frozen=True, kw_only=True):
+class GalleryGroup(Group):
     """The store of templates, and the ways to search it."""
 
     gallery_table: str = "abeyance-gallery"
@@ -72,7 +76,7 @@ class GalleryGroup(Group, frozen=True, kw_only=True):
     exact_up_to: int = 1_000_000
 
 
-class SearchGroup(Group, frozen=True, kw_only=True):
+class SearchGroup(Group):
     """The defaults of a search, where neither the caller nor a flag asks for less."""
 
     #: Lowest similarity of a candidate, 0–100.
@@ -81,45 +85,45 @@ class SearchGroup(Group, frozen=True, kw_only=True):
     max_candidates: int = 10
 
 
-class RecordingGroup(Group, frozen=True, kw_only=True):
+class RecordingGroup(Group):
     """The way onto the ledger for decisions that are not events."""
 
     ledger_queue: str = "abeyance-ledger.fifo"
 
 
-class PseudonymGroup(Group, frozen=True, kw_only=True):
+class PseudonymGroup(Group):
     """The secret that hides the keys of objects in the ledger."""
 
     #: ``text:<secret>``, or ``secret:<ARN in Secrets Manager>``.
     pseudonym_key: str = "text:for-one-machine-only"
 
 
-class LedgerGroup(Group, frozen=True, kw_only=True):
+class LedgerGroup(Group):
     """The stores of the ledger."""
 
     ledger_table: str = "abeyance-ledger"
     ledger_bucket: str = "abeyance-ledger"
 
 
-class ChipsGroup(Group, frozen=True, kw_only=True):
+class ChipsGroup(Group):
     """The bucket of aligned faces between detection and recognition."""
 
     chips_bucket: str = "abeyance-chips"
 
 
-class UploadsGroup(Group, frozen=True, kw_only=True):
+class UploadsGroup(Group):
     """The bucket that people upload photos to."""
 
     uploads_bucket: str = "uploads"
 
 
-class ReviewsGroup(Group, frozen=True, kw_only=True):
+class ReviewsGroup(Group):
     """The table of matches that wait for people."""
 
     reviews_table: str = "abeyance-reviews"
 
 
-class ErasuresGroup(Group, frozen=True, kw_only=True):
+class ErasuresGroup(Group):
     """The table of erasures, and the days that a receipt names for what outlives them."""
 
     erasures_table: str = "abeyance-erasures"
@@ -129,19 +133,19 @@ class ErasuresGroup(Group, frozen=True, kw_only=True):
     log_days: int = 90
 
 
-class ProposalsGroup(Group, frozen=True, kw_only=True):
+class ProposalsGroup(Group):
     """The table of changes of moratoria that wait for a second person."""
 
     proposals_table: str = "abeyance-proposals"
 
 
-class WaitingGroup(Group, frozen=True, kw_only=True):
+class WaitingGroup(Group):
     """The recognize stage's own queue, where messages wait for an embedder that is away."""
 
     recognize_queue: str = "abeyance-recognize"
 
 
-class RateGroup(Group, frozen=True, kw_only=True):
+class RateGroup(Group):
     """The limit on each tenant's requests to the Rekognition API."""
 
     #: Requests a second of each tenant, on average over ten seconds; 0 for no limit.
@@ -150,13 +154,13 @@ class RateGroup(Group, frozen=True, kw_only=True):
     rates_table: str = "abeyance-uploads"
 
 
-class IntakeGroup(Group, frozen=True, kw_only=True):
+class IntakeGroup(Group):
     """The gate's own queue, where messages go back under their tenant's group while there is a backlog."""
 
     gate_queue: str = "abeyance-gate"
 
 
-class AnnouncementGroup(Group, frozen=True, kw_only=True):
+class AnnouncementGroup(Group):
     """EventBridge Scheduler's announcements of moratoria that start and end."""
 
     #: Schedule group; empty on one machine.
@@ -165,7 +169,7 @@ class AnnouncementGroup(Group, frozen=True, kw_only=True):
     announcement_role: str = ""
 
 
-class SignInGroup(Group, frozen=True, kw_only=True):
+class SignInGroup(Group):
     """Sign-in to the console, and what the console hands on."""
 
     #: ``nobody``, ``loopback`` (a choice of roles on this machine), or ``oidc:<issuer> <client id> <console URL>``.
@@ -180,51 +184,45 @@ class SignInGroup(Group, frozen=True, kw_only=True):
     accuracy_report: str = ""
 
 
-class UnitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a unit: groups, whose fields have names of their own across all groups."""
+class UnitSettings(Group):
+    """Settings of a unit."""
 
     @classmethod
     def of(cls, **values: Any) -> Self:
-        """Return settings with some fields as given, by their name alone, and the rest by default.
+        """Return settings with some fields as given, and the rest by default.
 
         Raises ``TypeError`` on a name that no group has, and ``msgspec.ValidationError`` on an ill-typed value.
         """
-        groups = {}
-        for name, group in cls._groups():
-            own = {field: values.pop(field) for field in group.__struct_fields__ if field in values}
-            groups[name] = msgspec.convert(own, group, strict=False)
-        if values:
-            raise TypeError(f"{cls.__name__} has no {', '.join(sorted(values))}")
-        return cls(**groups)
+        kinds = cls._kinds()
+        if unknown := values.keys() - kinds:
+            raise TypeError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+        made = cls()
+        for field, value in values.items():
+            try:
+                vars(made)[field] = msgspec.convert(value, kinds[field], strict=False)
+            except msgspec.ValidationError as error:
+                raise msgspec.ValidationError(f"{error} - at `$.{field}`") from None
+        return made
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Return settings from ``ABEYANCE_*`` variables; raises ``msgspec.ValidationError`` on an ill-typed one."""
-        environment = os.environ if environment is None else environment
+        given = os.environ if environment is None else environment
         return cls.of(
-            **{
-                field: environment[variable]
-                for variable, field in cls.variables().items()
-                if variable in environment
-            }
+            **{field: given[variable] for variable, field in cls.variables().items() if variable in given}
         )
 
     @classmethod
     def variables(cls) -> dict[str, str]:
         """Return the environment variables that are read, and the field of each."""
-        fields = (field for _, group in cls._groups() for field in group.__struct_fields__)
-        return {f"{_PREFIX}{field.upper()}": field for field in fields}
+        return {f"{_PREFIX}{field.upper()}": field for field in cls._kinds()}
 
     def values(self) -> dict[str, Any]:
         """Return every field by its name."""
-        return {
-            field: getattr(group, field)
-            for group in (getattr(self, name) for name in self.__struct_fields__)
-            for field in group.__struct_fields__
-        }
+        return {field: getattr(self, field) for field in self._kinds()}
 
     def replace(self, **values: Any) -> Self:
-        """Return a copy with some fields changed, by their name alone."""
+        """Return a copy with some fields changed."""
         return self.of(**{**self.values(), **values})
 
     def to_environment(self) -> dict[str, str]:
@@ -232,131 +230,80 @@ class UnitSettings(msgspec.Struct, frozen=True, kw_only=True):
         return {f"{_PREFIX}{field.upper()}": str(value) for field, value in self.values().items()}
 
     @classmethod
-    def _groups(cls) -> Iterator[tuple[str, type[Group]]]:
-        default = cls()
-        for name in cls.__struct_fields__:
-            yield name, type(getattr(default, name))
+    def _kinds(cls) -> dict[str, Any]:
+        """Return the type of each field."""
+        return {
+            field: kind
+            for base in cls.__mro__
+            for field, kind in vars(base).get("__annotations__", {}).items()
+        }
 
 
-class GateSettings(UnitSettings, frozen=True, kw_only=True):
+class GateSettings(DecisionGroup, OutcomeGroup, IntakeGroup, UnitSettings):
     """The settings of the gate: nothing about pixels."""
 
-    decisions: DecisionGroup = DecisionGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
-    intake: IntakeGroup = IntakeGroup()
 
-
-class DetectSettings(UnitSettings, frozen=True, kw_only=True):
+class DetectSettings(DecisionGroup, OutcomeGroup, ChipsGroup, DetectionGroup, UnitSettings):
     """The settings of the detection stage."""
 
-    decisions: DecisionGroup = DecisionGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
-    chips: ChipsGroup = ChipsGroup()
-    detection: DetectionGroup = DetectionGroup()
 
-
-class RecognizeSettings(UnitSettings, frozen=True, kw_only=True):
+class RecognizeSettings(
+    DecisionGroup,
+    GalleryGroup,
+    OutcomeGroup,
+    ChipsGroup,
+    EmbeddingGroup,
+    SearchGroup,
+    WaitingGroup,
+    UnitSettings,
+):
     """The settings of the recognition stage."""
 
-    decisions: DecisionGroup = DecisionGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
-    chips: ChipsGroup = ChipsGroup()
-    detection: DetectionGroup = DetectionGroup()
-    embedding: EmbeddingGroup = EmbeddingGroup()
-    gallery: GalleryGroup = GalleryGroup()
-    search: SearchGroup = SearchGroup()
-    waiting: WaitingGroup = WaitingGroup()
 
-
-class ReviewSettings(UnitSettings, frozen=True, kw_only=True):
+class ReviewSettings(OutcomeGroup, ReviewsGroup, UnitSettings):
     """The settings of the review stage."""
 
-    reviews: ReviewsGroup = ReviewsGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
 
-
-class LedgerSettings(UnitSettings, frozen=True, kw_only=True):
+class LedgerSettings(LedgerGroup, PseudonymGroup, UnitSettings):
     """The settings of the ledger stage."""
 
-    ledger: LedgerGroup = LedgerGroup()
-    pseudonyms: PseudonymGroup = PseudonymGroup()
+
+class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
+    """The needs of a unit that works on collections for people, and puts that on the ledger."""
 
 
-class ApiSettings(UnitSettings, frozen=True, kw_only=True):
+class ApiSettings(TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, UnitSettings):
     """The settings of the Rekognition API."""
 
-    decisions: DecisionGroup = DecisionGroup()
-    uploads: UploadsGroup = UploadsGroup()
-    detection: DetectionGroup = DetectionGroup()
-    embedding: EmbeddingGroup = EmbeddingGroup()
-    gallery: GalleryGroup = GalleryGroup()
-    recording: RecordingGroup = RecordingGroup()
-    pseudonyms: PseudonymGroup = PseudonymGroup()
-    rates: RateGroup = RateGroup()
 
-
-class FlagsSettings(UnitSettings, frozen=True, kw_only=True):
+class FlagsSettings(DecisionGroup, ProposalsGroup, OutcomeGroup, AnnouncementGroup, UnitSettings):
     """The settings of the function that validates and deploys flags and announces moratoria."""
 
-    decisions: DecisionGroup = DecisionGroup()
-    proposals: ProposalsGroup = ProposalsGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
-    announcements: AnnouncementGroup = AnnouncementGroup()
+
+class OversightSettings(
+    TracedGroup,
+    OutcomeGroup,
+    ChipsGroup,
+    ReviewsGroup,
+    ErasuresGroup,
+    ProposalsGroup,
+    LedgerGroup,
+    UnitSettings,
+):
+    """The settings of what people do at the console or by command: reviews, erasures, proposals, the ledger."""
 
 
-class ConsoleSettings(UnitSettings, frozen=True, kw_only=True):
+class ConsoleSettings(OversightSettings, EmbeddingGroup, SignInGroup):
     """The settings of the console."""
 
-    decisions: DecisionGroup = DecisionGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
-    chips: ChipsGroup = ChipsGroup()
-    reviews: ReviewsGroup = ReviewsGroup()
-    erasures: ErasuresGroup = ErasuresGroup()
-    proposals: ProposalsGroup = ProposalsGroup()
-    detection: DetectionGroup = DetectionGroup()
-    embedding: EmbeddingGroup = EmbeddingGroup()
-    gallery: GalleryGroup = GalleryGroup()
-    ledger: LedgerGroup = LedgerGroup()
-    recording: RecordingGroup = RecordingGroup()
-    pseudonyms: PseudonymGroup = PseudonymGroup()
-    sign_in: SignInGroup = SignInGroup()
 
-
-class DeploymentSettings(UnitSettings, frozen=True, kw_only=True):
-    """The settings of a whole deployment: for the local runtime, an operator's commands, and the CDK app.
-
-    A field is also an attribute by its name alone: ``settings.tenants_table``.
-    """
-
-    decisions: DecisionGroup = DecisionGroup()
-    outcomes: OutcomeGroup = OutcomeGroup()
-    uploads: UploadsGroup = UploadsGroup()
-    chips: ChipsGroup = ChipsGroup()
-    reviews: ReviewsGroup = ReviewsGroup()
-    erasures: ErasuresGroup = ErasuresGroup()
-    proposals: ProposalsGroup = ProposalsGroup()
-    detection: DetectionGroup = DetectionGroup()
-    embedding: EmbeddingGroup = EmbeddingGroup()
-    gallery: GalleryGroup = GalleryGroup()
-    search: SearchGroup = SearchGroup()
-    ledger: LedgerGroup = LedgerGroup()
-    recording: RecordingGroup = RecordingGroup()
-    pseudonyms: PseudonymGroup = PseudonymGroup()
-    rates: RateGroup = RateGroup()
-    waiting: WaitingGroup = WaitingGroup()
-    intake: IntakeGroup = IntakeGroup()
+class DeploymentSettings(OversightSettings, ApiSettings, RecognizeSettings, GateSettings):
+    """The settings of a whole deployment: for the local runtime, an operator's commands, and the CDK app."""
 
     def environment_of(self, unit: type[UnitSettings]) -> dict[str, str]:
         """Return the variables of this deployment that one unit reads."""
         read = unit.variables()
         return {name: value for name, value in self.to_environment().items() if name in read}
-
-    def __getattr__(self, field: str) -> Any:
-        for name in self.__struct_fields__:
-            group = getattr(self, name)
-            if field in group.__struct_fields__:
-                return getattr(group, field)
-        raise AttributeError(f"no setting is called {field}")
 
 
 #: The settings class of each deployed function, by the function's name.

@@ -122,7 +122,7 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     _upload(system, second, "Searching", steps)
     seconds = time.perf_counter() - start
     found = _outcomes(system, probes)
-    ledger = verify_store(build_ledger_store(system.settings.ledger, system.client))
+    ledger = verify_store(build_ledger_store(system.settings, system.client))
     if ledger is None:
         raise RuntimeError("nothing was written to the ledger")
     return Demonstration(

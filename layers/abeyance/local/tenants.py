@@ -17,6 +17,6 @@ TENANTS = msgspec.json.decode(Path(__file__).with_name("tenants.json").read_byte
 
 def register(system: LocalSystem, tenants: Iterable[Tenant]) -> None:
     """Add tenants to the registry of a running system."""
-    registry = build_tenants(system.settings.decisions, system.client)
+    registry = build_tenants(system.settings, system.client)
     for tenant in tenants:
         registry.add(tenant)

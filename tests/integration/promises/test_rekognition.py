@@ -15,7 +15,6 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from abeyance.deployment.parts import build_gallery
-from abeyance.deployment.settings import GalleryGroup
 from abeyance.gallery.model import CollectionRef, NewFace
 from abeyance.rekognition.operations import OPERATIONS
 
@@ -200,7 +199,7 @@ class TestQualityFilter:
 class TestPages:
     def test_of_every_listing(self, api: Callable[..., Any], deployment: Deployment) -> None:
         acme = api("globex")
-        gallery = build_gallery(_gallery_settings(deployment), deployment.aws.client)
+        gallery = build_gallery(deployment.aws.settings, deployment.aws.client)
         version = acme.create_collection(CollectionId="pages-0")["FaceModelVersion"]
         for number in range(1, 5):
             acme.create_collection(CollectionId=f"pages-{number}")
@@ -224,10 +223,6 @@ class TestPages:
             assert len(answer["FaceMatches"]) == count
 
 
-def _gallery_settings(deployment: Deployment) -> GalleryGroup:
-    return deployment.aws.settings.gallery
-
-
 def _faces(count: int, model: str) -> list[NewFace]:
     template = np.zeros(128, np.float32)
     template[0] = 1
@@ -246,7 +241,7 @@ class TestErrors:
         s3.put_object(Bucket=bucket, Key="globex/a.jpg", Body=photos("obama.jpg"))
         acme.create_user(CollectionId=collection, UserId="u")
         acme.create_user(CollectionId=collection, UserId="v")
-        gallery = build_gallery(_gallery_settings(deployment), deployment.aws.client)
+        gallery = build_gallery(deployment.aws.settings, deployment.aws.client)
         version = acme.describe_collection(CollectionId=collection)["FaceModelVersion"]
         faces = gallery.index(CollectionRef("acme", collection), _faces(103, version))
         ids = [face.id for face in faces]
