@@ -235,7 +235,7 @@ class UnitSettings(Group):
         return {
             field: kind
             for base in cls.__mro__
-            for field, kind in vars(base).get("__annotations__", {}).items()
+            for field, kind in getattr(base, "__annotations__", {}).items()
         }
 
 
