@@ -239,6 +239,7 @@ class TestErrors:
         s3, bucket = deployment.aws.client("s3"), deployment.aws.settings.uploads_bucket
         s3.put_object(Bucket=bucket, Key="acme/large.jpg", Body=bytes(15 * 1024 * 1024 + 1))
         s3.put_object(Bucket=bucket, Key="globex/a.jpg", Body=photos("obama.jpg"))
+        s3.put_object(Bucket=bucket, Key="acme/cold.jpg", Body=photos("obama.jpg"), StorageClass="GLACIER")
         acme.create_user(CollectionId=collection, UserId="u")
         acme.create_user(CollectionId=collection, UserId="v")
         gallery = build_gallery(deployment.aws.settings, deployment.aws.client)
@@ -278,9 +279,15 @@ class TestErrors:
                 detect(stored("acme/large.jpg")),
                 detect(image(encoded(Image.new("L", (8001, 8000)), "PNG"))),
             ],
-            "an object that does not exist, or is not yours": [
+            "an object that does not exist, is not yours, is archived, or is encrypted with a key that cannot be "
+            "used; the message of the last two says what to do": [
                 detect(stored("acme/none.jpg")),
                 detect(stored("globex/a.jpg")),
+                detect(stored("acme/cold.jpg")),
+            ],
+            "a tenant sends more requests than its `tenant_rate`": [
+                # One request in ten seconds: of three, one is too many even where two windows meet.
+                lambda: [one.list_collections() for one in [deployment.api(tenant_rate=0.1)()] * 3]
             ],
             "no such collection or user": [
                 lambda: acme.list_faces(CollectionId="none"),
