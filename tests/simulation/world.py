@@ -601,8 +601,13 @@ def simulated_models() -> Iterator[None]:
         mock.patch.object(build, "build_similarity_scale", lambda *_: lambda: people.SCALE),
         mock.patch.object(Manifest, "load", lambda *_: defaultdict(lambda: _MODEL)),
     ):
-        logging.getLogger("abeyance").setLevel(logging.CRITICAL)
-        yield
+        log = logging.getLogger("abeyance")
+        before = log.level
+        log.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            log.setLevel(before)
 
 
 @dataclass
