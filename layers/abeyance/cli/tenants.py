@@ -39,8 +39,9 @@ def add(
 ) -> None:
     """Register a tenant."""
     from abeyance.moratorium.errors import TenantExists
+    from abeyance.moratorium.places import is_known_place
     from abeyance.moratorium.tenants import Tenant, canonical_principal
-    from abeyance.moratorium.vocabulary import PHOTO_ACTIONS, is_known_place
+    from abeyance.moratorium.vocabulary import PHOTO_ACTIONS
 
     try:
         new = Tenant(

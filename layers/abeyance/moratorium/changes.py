@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from abeyance.moratorium.document import Flag, FlagSet
 from abeyance.moratorium.model import Effect
-from abeyance.moratorium.vocabulary import within
+from abeyance.moratorium.places import within
 
 
 class ChangeKind(StrEnum):

@@ -24,8 +24,9 @@ from msgspec import Struct, structs
 from abeyance.moratorium.document import NEVER, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import Effect, FlagPart, Part
+from abeyance.moratorium.places import is_jurisdiction, within
 from abeyance.moratorium.tenants import Status, Tenant
-from abeyance.moratorium.vocabulary import ACTIONS, is_jurisdiction, is_purpose, is_tenant_id, within
+from abeyance.moratorium.vocabulary import ACTIONS, is_purpose, is_tenant_id
 
 
 class Clause(StrEnum):

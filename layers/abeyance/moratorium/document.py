@@ -27,6 +27,7 @@ from abeyance.moratorium.model import (
     OnExpiry,
     Part,
 )
+from abeyance.moratorium.places import is_jurisdiction, overlap
 from abeyance.moratorium.vocabulary import (
     ACTIONS,
     ALL,
@@ -34,10 +35,8 @@ from abeyance.moratorium.vocabulary import (
     INSTANT,
     INVOLVES,
     SECTORS,
-    is_jurisdiction,
     is_purpose,
     is_tenant_id,
-    overlap,
 )
 
 #: Later than any moment that may be decided for.

@@ -29,7 +29,8 @@ from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, PRESENT, SORT, Conflict, Item, Put, Table, Update
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
-from abeyance.moratorium.vocabulary import ACTIONS, SECTORS, is_jurisdiction, is_purpose, is_tenant_id
+from abeyance.moratorium.places import is_jurisdiction
+from abeyance.moratorium.vocabulary import ACTIONS, SECTORS, is_purpose, is_tenant_id
 
 Status = Literal["active", "suspended"]
 _REGISTRATION: Final = "registration"

@@ -17,8 +17,8 @@ from msgspec import Struct
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, document_digest, is_hosted, load, parse
 from abeyance.moratorium.errors import FlagsError
+from abeyance.moratorium.places import is_known_place
 from abeyance.moratorium.schema import attribute_definitions
-from abeyance.moratorium.vocabulary import is_known_place
 
 #: Whether a document (SHA-256 of its canonical JSON) was approved against a base (``FlagSet.digest``).
 Approved = Callable[[str, str], bool]

@@ -291,36 +291,6 @@ def test_scopes_name_the_whole_vocabulary() -> None:
     assert set(model.SectorScope.__args__) == vocabulary.SECTORS | {"all"}
 
 
-@pytest.mark.parametrize(
-    ("place", "exists", "known"),
-    [
-        ("US", True, True),
-        ("DE-BY", True, True),
-        ("DE-BY-MUNICH", True, True),
-        ("US-CA", True, True),
-        ("US-CA-SAN_FRANCISCO", True, True),
-        ("US-CA-SAN_FRANSISCO", True, False),
-        ("US-CB", False, False),
-        ("UK", False, False),
-        ("US-CA-", False, False),
-        ("all", False, False),
-        (None, False, False),
-    ],
-)
-def test_places(place: Any, exists: bool, known: bool) -> None:
-    assert vocabulary.is_jurisdiction(place) is exists
-    assert vocabulary.is_known_place(place) is known
-
-
-def test_places_overlap_in_both_directions_and_not_by_spelling() -> None:
-    assert vocabulary.overlap("US", "US-CA")
-    assert vocabulary.overlap("US-CA", "US")
-    assert not vocabulary.overlap("US-CA", "US-CO")
-    assert not vocabulary.overlap("US-CA-SAN_JOSE", "US-CA-SAN")
-    assert vocabulary.within("US-CA", "US")
-    assert not vocabulary.within("US", "US-CA")
-
-
 # -- validation before deployment
 
 

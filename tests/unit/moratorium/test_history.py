@@ -285,7 +285,7 @@ def test_every_preset_is_valid_by_itself_and_says_where_it_is_from(found) -> Non
 def test_presets_combine_and_name_what_is_wrong() -> None:
     everything = document([found.id for found in presets()])
     assert check(everything) == []
-    assert len(parse(everything).flags) == 17
+    assert len(parse(everything).flags) == 14
     with pytest.raises(KeyError, match="there are"):
         preset("amazon")
     with pytest.raises(ValueError, match="two presets"):
