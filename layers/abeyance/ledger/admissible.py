@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any, Final
 
+from abeyance.ledger.canonical import is_plain
 from abeyance.ledger.errors import Inadmissible
 
 #: Longest string, in characters. The longest that is needed is the reason of a flag.
@@ -42,8 +43,8 @@ _FORBIDDEN_KEYS: Final = frozenset(
 _SEPARATORS: Final = str.maketrans("", "", "_-. ")
 
 
-def check_body(body: Any) -> None:
-    """Refuse a body that must not be on the ledger.
+def check_body(body: Any) -> bool:
+    """Refuse a body that must not be on the ledger; return whether ``canonical_json`` may write it the fast way.
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def check_body(body: Any) -> None:
     """
     if not isinstance(body, dict):
         raise Inadmissible(f"body: must be a JSON object, not {type(body).__name__}")
-    _Check().value(body, "body", 0)
+    walk = _Check()
+    walk.value(body, "body", 0)
+    return walk.plain
 
 
 def named(collection: str) -> dict[str, str]:
@@ -80,6 +83,7 @@ class _Check:
 
     def __init__(self) -> None:
         self.values = 0
+        self.plain = True
 
     def value(self, value: Any, path: str, depth: int) -> int:
         """Check one value; return how many numbers it holds outside of objects."""
@@ -95,6 +99,7 @@ class _Check:
             return 0
         if isinstance(value, int | float):
             _check_number(value, path)
+            self.plain &= isinstance(value, int) or is_plain(value)
             return 1
         if isinstance(value, dict):
             for key, item in value.items():

@@ -30,6 +30,7 @@ import rfc8785
 
 from abeyance.aws.timestamps import rfc3339
 from abeyance.ledger.admissible import check_body
+from abeyance.ledger.entry import Record as Record
 from abeyance.ledger.errors import Inadmissible, LedgerCorrupt
 
 FORMAT: Final = "abeyance-ledger-1"
@@ -58,28 +59,6 @@ _CHAIN: Final = re.compile(CHAIN_PATTERN)
 _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A record that a producer sends to the ledger.
-
-    Attributes
-    ----------
-    id
-        Unique name of what happened, 1 to 128 of ``A-Z a-z 0-9 . _ : / @ + = # ~ -``. The same id is written
-        once.
-    type
-        ``decision``, or the name of a pipeline event such as ``Upload Halted``.
-    time
-        RFC 3339 with offset: when it happened, by the producer's clock.
-    body
-        JSON object; see :func:`abeyance.ledger.admissible.check_body` for what it may hold.
-    """
-
-    id: str
-    type: str
-    time: str
-    body: dict[str, Any]
 
 
 class Header(msgspec.Struct, frozen=True):

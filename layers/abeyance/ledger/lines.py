@@ -3,8 +3,7 @@
 An entry is ``{"body":…,"hash":"…","id":"…","prev":"…","seq":…,"time":"…","type":"…"}``. Behind the body
 nothing can hold a quote or an escape, so one anchored pattern checks all of that part; the body is canonical
 if decoding and encoding it again gives the same bytes; and the hash is over the bytes of the line with the
-``hash`` member cut out. :func:`is_canonical` and :func:`is_canonical_slowly` must agree on everything, which
-a property test holds.
+``hash`` member cut out.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import rfc8785
 
+from abeyance.ledger.canonical import is_canonical
 from abeyance.ledger.chain import (
     CHAIN_PATTERN,
     FORMAT,
@@ -60,24 +60,6 @@ _HEADER: Final = re.compile(
     rf'\{{"chain":"({CHAIN_PATTERN})","created":"({TIME_PATTERN})","format":"([^"\\]*)",'
     r'"genesis":"([0-9a-f]{64})"\}'
 )
-# Two things that msgspec does differently: integers too large to be exact, of which canonical JSON has none; and
-# characters beyond the basic plane, where the order of UTF-16 is not that of UTF-8. One table finds both at once.
-_CLASSES: Final = bytes(48 if 48 <= byte < 58 else 255 if byte >= 240 else 32 for byte in range(256))
-_LONG_INTEGER: Final = re.compile(rb"(?:^|[:\[,])-?[0-9]{16}")
-
-
-class _NotCanonical(Exception):
-    pass
-
-
-def _same_float(text: str) -> msgspec.Raw:
-    if rfc8785.dumps(float(text)) != text.encode():
-        raise _NotCanonical
-    return msgspec.Raw(text.encode())
-
-
-_decode: Final = msgspec.json.Decoder(float_hook=_same_float).decode
-_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def read_entry(line: bytes) -> EntryLine:
@@ -100,30 +82,6 @@ def read_entry(line: bytes) -> EntryLine:
     return EntryLine(
         int(seq), digest.digest(), bytes.fromhex(stated.decode()), bytes.fromhex(prev.decode()), name, kind
     )
-
-
-def is_canonical(text: bytes) -> bool:
-    """Return whether ``text`` is one JSON value in the form of RFC 8785, its integers exact in a double.
-
-    msgspec writes strings and integers as RFC 8785 does and sorts keys by UTF-8; what it does otherwise is
-    left to :func:`is_canonical_slowly`: characters beyond the basic plane, and integers of 16 digits and
-    more.
-    """
-    classes = text.translate(_CLASSES)
-    if b"\xff" in classes or (b"0" * 16 in classes and _LONG_INTEGER.search(text)):
-        return is_canonical_slowly(text)
-    try:
-        return _encode(_decode(text)) == text
-    except (msgspec.DecodeError, ValueError, RecursionError, _NotCanonical):
-        return False
-
-
-def is_canonical_slowly(text: bytes) -> bool:
-    """Return the same as :func:`is_canonical`, by the obvious way: decode, write as RFC 8785, compare."""
-    try:
-        return rfc8785.dumps(json.loads(text.decode())) == text
-    except (ValueError, RecursionError):
-        return False
 
 
 def header_line(header: Header) -> bytes:

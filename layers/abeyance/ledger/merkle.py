@@ -52,6 +52,13 @@ class CompactRange:
         self.size = size
         self._levels = dict(zip(levels, reversed(nodes), strict=True))
 
+    @classmethod
+    def of(cls, leaves: Iterable[bytes]) -> CompactRange:
+        """Return the range of these leaf hashes."""
+        made = cls()
+        made.extend(leaves)
+        return made
+
     @property
     def nodes(self) -> list[bytes]:
         """Roots of the complete subtrees, largest first."""

@@ -1,0 +1,56 @@
+"""The contract of a log's objects, as a suite that runs on every adapter."""
+
+from __future__ import annotations
+
+import pytest
+
+from abeyance.ledger.errors import LedgerCorrupt
+from abeyance.ledger.objects import LogObjects
+
+
+class LogObjectsContract:
+    """A subclass has the fixture ``objects``: an empty log."""
+
+    def test_a_missing_object_is_none(self, objects: LogObjects) -> None:
+        assert objects.get("tile/0/000") is None
+        assert list(objects.keys()) == []
+        assert list(objects.versions()) == []
+
+    def test_an_object_is_written_once(self, objects: LogObjects) -> None:
+        assert objects.put_new("tile/0/000", b"one")
+        assert objects.get("tile/0/000") == b"one"
+        assert not objects.put_new("tile/0/000", b"one")
+        with pytest.raises(LedgerCorrupt):
+            objects.put_new("tile/0/000", b"two")
+        assert objects.get("tile/0/000") == b"one"
+        assert len(list(objects.versions())) == 1
+
+    def test_an_empty_object_is_one(self, objects: LogObjects) -> None:
+        assert objects.put_new("tile/entries/000", b"")
+        assert objects.get("tile/entries/000") == b""
+        assert not objects.put_new("tile/entries/000", b"")
+
+    def test_a_pointer_is_written_over(self, objects: LogObjects) -> None:
+        objects.replace("checkpoint", b"one")
+        objects.replace("checkpoint", b"two")
+        assert objects.get("checkpoint") == b"two"
+        assert {one.key for one in objects.versions()} == {"checkpoint"}
+        assert [objects.get(one.key, one.version or None) for one in objects.versions()].count(b"two") == 1
+
+    def test_keys_come_in_the_order_of_their_bytes(self, objects: LogObjects) -> None:
+        names = [
+            "tile/0/000",
+            "tile/0/000.p/3",
+            "tile/0/000.p/12",
+            "tile/0/x001/000",
+            "tile/1/000",
+            "log",
+            "tile/0/001",
+        ]
+        for name in names:
+            objects.put_new(name, name.encode())
+        assert list(objects.keys()) == sorted(names)
+        assert list(objects.keys("tile/0/000.p/")) == ["tile/0/000.p/12", "tile/0/000.p/3"]
+        assert list(objects.keys("tile/", after="tile/0/001")) == ["tile/0/x001/000", "tile/1/000"]
+        assert list(objects.keys("none")) == []
+        assert [one.key for one in objects.versions() if not one.deleted] == sorted(names)
