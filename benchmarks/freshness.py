@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 import msgspec
 import numpy as np
 from botocore.parsers import create_parser
-from tests.fakes import MemoryObjects, MemoryTable
 
 from abeyance.aws.dynamodb import decode as decode_item
 from abeyance.aws.dynamodb import encode as encode_item
-from abeyance.aws.table import PARTITION, SORT, Item, Put, Update
+from abeyance.aws.table import PARTITION, SORT, Item, Key, Put, Update
 from abeyance.gallery.collections import SPAN
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.items import FACE, VOID, Meta, log_key, segment_key
@@ -25,6 +25,10 @@ from abeyance.gallery.search import Searcher
 from abeyance.gallery.segments import SegmentHeader, encode
 from benchmarks.comparison import BenchmarkPart, Figure, Progress, figure
 from benchmarks.process import BenchmarkError
+
+if TYPE_CHECKING:
+    from abeyance.aws.objects import Objects
+    from abeyance.aws.table import Table
 
 #: At least so many changes that no snapshot has yet; writers leave up to a segment.
 BEHIND = 10_000
@@ -63,11 +67,12 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
     return BenchmarkPart(name="freshness", figures=tuple(figures), notes=_NOTES)
 
 
-class _ParsedTable(MemoryTable):
-    """A table in memory whose queries, if it ``parses``, pass through DynamoDB's JSON and boto3's parser."""
+class _Table:
+    """One writer's items in a dict, without conditions; queries, if it ``parses``, pass through DynamoDB's JSON."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self._items: dict[str, dict[str, Item]] = {}
+        self._sorted: dict[str, list[str]] = {}
         self.parses = False
         #: Spent on making up answers.
         self.answering_s = 0.0
@@ -75,8 +80,23 @@ class _ParsedTable(MemoryTable):
         self._shape = model.operation_model("Query").output_shape
         self._parser = create_parser("json")
 
-    def query(self, *args: Any, **options: Any) -> Iterator[Item]:
-        found = super().query(*args, **options)
+    def get(self, key: Key) -> Item | None:
+        return self._items.get(key[0], {}).get(key[1])
+
+    def transact(self, operations: Sequence[Put | Update]) -> None:
+        for operation in operations:
+            if isinstance(operation, Update):
+                self._items[operation.key[0]][operation.key[1]] |= operation.set
+                continue
+            pk, sk = operation.item[PARTITION], operation.item[SORT]
+            if sk not in self._items.setdefault(pk, {}):
+                insort(self._sorted.setdefault(pk, []), sk)
+            self._items[pk][sk] = operation.item
+
+    def query(self, pk: str, first: str, last: str, *, attributes: Sequence[str] = ()) -> Iterator[Item]:
+        order = self._sorted[pk]
+        items = (self._items[pk][sk] for sk in order[bisect_left(order, first) : bisect_right(order, last)])
+        found = ({name: item[name] for name in attributes or item if name in item} for item in items)
         if not self.parses:
             return found
         start = time.perf_counter()
@@ -86,13 +106,19 @@ class _ParsedTable(MemoryTable):
         return map(decode_item, answer["Items"])
 
 
+class _Objects(dict[str, bytes]):
+    """A bucket of segments."""
+
+    put = dict.__setitem__
+
+
 class _Gallery:
     """A collection of generated faces: a snapshot, and the log behind it. Everything is in memory."""
 
     def __init__(self, count: int, dimension: int) -> None:
-        self.table = _ParsedTable()
-        self._objects = MemoryObjects()
-        self._gallery = Gallery(self.table, self._objects, auto_compact=False)
+        self.table = _Table()
+        self._objects = _Objects()
+        self._gallery = Gallery(cast("Table", self.table), cast("Objects", self._objects), auto_compact=False)
         self._random = np.random.default_rng(dimension)
         self._gallery.create_collection(STAFF, model="bench@000000000000", dimension=dimension)
         meta = self._meta
@@ -114,7 +140,7 @@ class _Gallery:
     @property
     def megabytes(self) -> float:
         """Size of the snapshot."""
-        return sum(len(self._objects.get(key)) for key in self._objects.list("")) / 1e6
+        return sum(map(len, self._objects.values())) / 1e6
 
     def cold_s(self) -> float:
         """Return the seconds until a new searcher is ready."""

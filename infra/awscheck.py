@@ -16,8 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from infra.assumptions import ASSUMPTIONS, Assumption
-from infra.awsaccount import Account, CannotCheck, DoesNotHold
 from infra.awschecks import CHECKS
+from infra.awschecks.account import Account, CannotCheck, DoesNotHold
 from infra.config import ROOT
 
 PAGE = ROOT / "docs" / "aws-assumptions.md"
@@ -54,7 +54,7 @@ def page() -> str:
     lines = [
         "# What is assumed of AWS",
         "",
-        "Code, fakes and the simulation rest on these behaviours. The list is `infra/assumptions.py`; "
+        "Code, fakes and the simulation rest on these behaviours. The list is `infra/assumptions.toml`; "
         "`python -m infra.awscheck --write` makes this page from it.",
         "",
         "`make aws-check` checks it against the account and region of your credentials. It makes small resources under "

@@ -7,14 +7,15 @@ import hashlib
 import io
 import json
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.fakes import MemoryTable
 
 from abeyance.aws.dynamodb import encode
+from abeyance.aws.table import Put
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.moratorium import decide
 from abeyance.moratorium.presets import new_deployment
@@ -157,9 +158,14 @@ def _json(value: Any) -> HttpReply:
 
 def _tenant_items() -> dict[str, dict[str, Any]]:
     """Return the tenant's items by their partition key, as its registry writes them."""
-    table = MemoryTable()
-    TenantTable(table).add(_TENANT)
-    return {item["pk"]: encode(item) for item in table.scan({})}
+    items: dict[str, dict[str, Any]] = {}
+
+    class Recorder:
+        def transact(self, operations: Sequence[Put]) -> None:
+            items.update({put.item["pk"]: encode(put.item) for put in operations})
+
+    TenantTable(Recorder()).add(_TENANT)
+    return items
 
 
 def _photo() -> bytes:

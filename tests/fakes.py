@@ -135,8 +135,11 @@ def _updated(item: Item, operation: Update) -> Item:
     item |= dict(operation.set)
     for name in operation.unset:
         item.pop(name, None)
-    for name, numbers in operation.add.items():
-        item[name] = item.get(name, frozenset()) | numbers
+    for name, added in operation.add.items():
+        if isinstance(added, frozenset):
+            item[name] = item.get(name, frozenset()) | added
+        else:
+            item[name] = item.get(name, 0) + added
     for name, numbers in operation.discard.items():
         item[name] = item.get(name, frozenset()) - numbers
         if not item[name]:

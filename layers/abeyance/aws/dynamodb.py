@@ -88,17 +88,10 @@ class DynamoTable:
             names = {f"#a{n}": name for n, name in enumerate(wanted)}
             shape |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         for some in batches(dict.fromkeys(keys), 100):
-            request: Any = {self._name: {"Keys": [self._key(key) for key in some], **shape}}
-            for attempt in range(ATTEMPTS):
-                answer = self._client.batch_get_item(RequestItems=request)
+            request = {"Keys": [self._key(key) for key in some], **shape}
+            for answer in self._until_processed(self._client.batch_get_item, "UnprocessedKeys", request):
                 items = map(decode, answer["Responses"].get(self._name, ()))
                 found |= {self._key_of(item): item for item in items}
-                request = answer.get("UnprocessedKeys")
-                if not request:
-                    break
-                self._pause(attempt)
-            else:
-                raise Conflict("DynamoDB left items unread at every attempt")
         return found
 
     def get_transactional(self, keys: Sequence[Key]) -> dict[Key, Item]:
@@ -168,14 +161,21 @@ class DynamoTable:
 
     def delete_many(self, keys: Iterable[Key]) -> None:
         for some in batches(keys, 25):
-            request: Any = {self._name: [{"DeleteRequest": {"Key": self._key(key)}} for key in some]}
-            for attempt in range(ATTEMPTS):
-                request = self._client.batch_write_item(RequestItems=request).get("UnprocessedItems")
-                if not request:
-                    break
-                self._pause(attempt)
-            else:
-                raise Conflict("DynamoDB left items undeleted at every attempt")
+            request = [{"DeleteRequest": {"Key": self._key(key)}} for key in some]
+            for _ in self._until_processed(self._client.batch_write_item, "UnprocessedItems", request):
+                pass
+
+    def _until_processed(self, call: Callable[..., Any], left: str, request: Any) -> Iterator[Any]:
+        """Yield the answers to a batch call, which is made again for what it leaves unprocessed."""
+        items: Any = {self._name: request}
+        for attempt in range(ATTEMPTS):
+            answer = call(RequestItems=items)
+            yield answer
+            items = answer.get(left)
+            if not items:
+                return
+            self._pause(attempt)
+        raise Conflict("DynamoDB left items unprocessed at every attempt")
 
     def _send(self, operation: Operation) -> None:
         client = self._client

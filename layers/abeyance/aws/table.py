@@ -83,8 +83,9 @@ class Update:
     key: Key
     set: Mapping[str, Any] = field(default_factory=dict)
     unset: Sequence[str] = ()
-    #: Numbers to add to, or take from, number sets.
-    add: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    #: Numbers to add: one to a number (0 where there is none), a set of them to a number set.
+    add: Mapping[str, int | frozenset[int]] = field(default_factory=dict)
+    #: Numbers to take from number sets.
     discard: Mapping[str, frozenset[int]] = field(default_factory=dict)
     expect: Condition = field(default_factory=dict)
 

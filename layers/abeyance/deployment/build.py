@@ -164,11 +164,13 @@ def build_api(
     from abeyance.rekognition.gateway import request_of, response_of
 
     service = build_rekognition(settings, clients)
-    return lambda event: response_of(service(request_of(event)))
+    region = clients("dynamodb").meta.region_name
+    return lambda event: response_of(service(request_of(event, region)))
 
 
 def build_rekognition(settings: ApiSettings | None = None, clients: Clients = client) -> Rekognition:
     """Return the Rekognition operations."""
+    from abeyance.pipeline.upload_records import KEY
     from abeyance.rekognition.access import Access
     from abeyance.rekognition.operations import Services
     from abeyance.rekognition.operations.services import EmbeddingModel
@@ -186,14 +188,13 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
         return EmbeddingModel(entry.identity, entry.dimension)
 
     tenants = build_tenants(settings, clients)
+    rates_table = DynamoTable(clients("dynamodb"), settings.rates_table, partition=KEY, sort="")
     access = Access(
         build_guard(settings, clients),
         tenants,
         build_ledger_queue(settings, clients),
         build_pseudonyms(settings, clients),
-        rates=TenantRates(clients("dynamodb"), settings.rates_table, settings.tenant_rate, tenants)
-        if settings.tenant_rate
-        else None,
+        rates=TenantRates(rates_table, settings.tenant_rate, tenants) if settings.tenant_rate else None,
     )
     services = Services(
         gallery=gallery,

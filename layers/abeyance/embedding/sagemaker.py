@@ -6,10 +6,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from abeyance.aws.errors import THROTTLES
 from abeyance.embedding import npy
 from abeyance.embedding.remote import EndpointResponse, EndpointUnreachable, is_retryable
-
-_THROTTLED = frozenset({"RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequestsException"})
 
 
 class SageMakerTransport:
@@ -54,5 +53,8 @@ def _container_response(error: ClientError) -> EndpointResponse:
         status = int(details.get("OriginalStatusCode") or 500)
         return EndpointResponse(status, "", str(details.get("OriginalMessage", "")).encode())
     # SageMaker throttles with status 400.
-    retryable = is_retryable(details["ResponseMetadata"]["HTTPStatusCode"]) or code in _THROTTLED
+    retryable = is_retryable(details["ResponseMetadata"]["HTTPStatusCode"]) or code in {
+        *THROTTLES,
+        "RequestTimeout",
+    }
     raise EndpointUnreachable(f"SageMaker answers {code}", retryable=retryable) from error

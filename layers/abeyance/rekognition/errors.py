@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from abeyance.aws.errors import THROTTLES, aws_code
 from abeyance.aws.table import Conflict
 from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.gallery import errors as gallery
@@ -72,12 +73,6 @@ IMAGES: Final[Mapping[RejectReason, str]] = {
     RejectReason.TOO_SMALL: "InvalidParameterException",
 }
 
-#: Errors with which AWS throttles. They are passed on as a throttle, so that the caller's SDK waits and retries.
-_THROTTLES: Final = frozenset(
-    {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "SlowDown", "ThrottlingException"}
-    | {"TooManyRequestsException", "TransactionInProgressException"}
-)
-
 
 def translate(error: Exception) -> ApiError:
     """Return the service's error for an exception; InternalServerError for one that is in no table."""
@@ -88,13 +83,7 @@ def translate(error: Exception) -> ApiError:
     for kind, name in NAMES.items():
         if isinstance(error, kind):
             return ApiError(name, f"{error}")
-    if aws_code(error) in _THROTTLES:
+    # Passed on as a throttle, so that the caller's SDK waits and retries.
+    if aws_code(error) in THROTTLES:
         return ApiError("ThrottlingException", "Slow down; sudden increase in rate of requests")
     return ApiError("InternalServerError", "Internal server error")
-
-
-def aws_code(error: Exception) -> str:
-    """Return the error code in a botocore ``ClientError``; empty for any other exception."""
-    response = getattr(error, "response", None)
-    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
-    return code if isinstance(code, str) else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,8 +14,8 @@ from abeyance.rekognition.call import ApiRequest, ApiResponse
 PURPOSE_HEADER: Final = "x-abeyance-purpose"
 
 
-def request_of(event: Mapping[str, Any]) -> ApiRequest:
-    """Return the request in a REST API proxy event with IAM authorisation.
+def request_of(event: Mapping[str, Any], region: str = "") -> ApiRequest:
+    """Return the request in a REST API proxy event with IAM authorisation, to the API of a region.
 
     The principal comes from the signature that API Gateway verified, never from a header.
     """
@@ -29,7 +28,7 @@ def request_of(event: Mapping[str, Any]) -> ApiRequest:
         id=context.get("requestId") or str(uuid.uuid4()),
         purpose=headers.get(PURPOSE_HEADER, UNSPECIFIED),
         account=context.get("accountId") or "",
-        region=os.environ.get("AWS_REGION", ""),
+        region=region,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from abeyance.aws.errors import aws_code
 from abeyance.aws.objects import unreadable
-from abeyance.rekognition.errors import NO_OBJECT, ApiError, aws_code, invalid
+from abeyance.rekognition.errors import NO_OBJECT, ApiError, invalid
 
 #: Largest image in S3, as the service's guidelines have it.
 MAX_OBJECT_BYTES: Final = 15 * 1024 * 1024

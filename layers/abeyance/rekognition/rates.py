@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from abeyance.aws.table import TTL, Below, Conflict, Table, Update
 from abeyance.moratorium.tenants import TenantRegistry
 from abeyance.rekognition.errors import ApiError
 
@@ -27,10 +28,8 @@ class TenantRates:
 
     Parameters
     ----------
-    client
-        A DynamoDB client.
     table
-        Name of the uploads table, whose partition key is ``object``.
+        The table of uploads, which has no sort key.
     a_second
         Requests of a tenant in a second, on average over a window.
     tenants
@@ -41,13 +40,11 @@ class TenantRates:
 
     def __init__(
         self,
-        client: Any,
-        table: str,
+        table: Table,
         a_second: float,
         tenants: TenantRegistry,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
         self._table = table
         self._limit = max(1, round(a_second * WINDOW_S))
         self._tenants = tenants
@@ -57,19 +54,17 @@ class TenantRates:
     def take(self, principal: str) -> None:
         """Count a request; raises ProvisionedThroughputExceededException, which SDKs retry, above the limit."""
         now = self._clock()
+        count = Update(
+            (f"rate#{self._tenant(principal, now)}#{int(now) // WINDOW_S}", ""),
+            set={TTL: int(now) + _KEEP_S},
+            add={"used": 1},
+            expect=({"used": None}, {"used": Below(self._limit)}),
+        )
         try:
-            self._client.update_item(
-                TableName=self._table,
-                Key={"object": {"S": f"rate#{self._tenant(principal, now)}#{int(now) // WINDOW_S}"}},
-                UpdateExpression="SET expires = :expires ADD used :one",
-                ConditionExpression="attribute_not_exists(used) OR used < :limit",
-                ExpressionAttributeValues={
-                    ":one": {"N": "1"},
-                    ":limit": {"N": str(self._limit)},
-                    ":expires": {"N": str(int(now) + _KEEP_S)},
-                },
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
+            self._table.transact([count])
+        except Conflict as error:
+            if not any(error.failed):
+                raise
             raise ApiError(
                 "ProvisionedThroughputExceededException",
                 f"The limit is {self._limit / WINDOW_S:g} requests a second for each tenant; slow down and retry.",

@@ -174,6 +174,19 @@ def test_update_changes_attributes_and_makes_the_item_where_there_is_none(table:
     assert table.get(key) == item("a", x=3)
 
 
+def test_a_counter_counts_from_nothing_up_to_its_limit(table: Table) -> None:
+    key, below = ("p", "a"), ({"used": None}, {"used": Below(3)})
+    count = Update(key, {"until": 9}, add={"used": 1}, expect=below)
+    for _ in range(3):
+        table.transact([count])
+    with pytest.raises(Conflict) as conflict:
+        table.transact([count])
+    assert conflict.value.failed == (True,)
+    assert table.get(key) == item("a", used=3, until=9)
+    table.transact([Update(key, add={"used": -5, "s": frozenset({1})})])
+    assert table.get(key) == item("a", used=-2, until=9, s=frozenset({1}))
+
+
 def test_a_transaction_is_all_or_nothing_and_says_which_condition_failed(table: Table) -> None:
     table.transact([Put(item("a", n=1))])
     with pytest.raises(Conflict) as conflict:

@@ -18,6 +18,7 @@ from abeyance.local.gateway import mount_api
 from abeyance.local.moto import Inbox
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import Tenant, TenantTable
+from abeyance.pipeline.upload_records import KEY
 from abeyance.rekognition.errors import ApiError
 from abeyance.rekognition.rates import WINDOW_S, TenantRates
 
@@ -66,6 +67,10 @@ def client() -> Any:
         yield dynamodb
 
 
+def table(client: Any) -> DynamoTable:
+    return DynamoTable(client, "uploads", partition=KEY, sort="")
+
+
 def taken(rates: TenantRates, principal: str, tries: int) -> int:
     """How many of so many requests are let in."""
     count, refused = 0, []
@@ -81,7 +86,7 @@ def taken(rates: TenantRates, principal: str, tries: int) -> int:
 
 def test_a_tenant_is_limited_over_principals_and_environments(client: Any) -> None:
     clock, registry = Clock(), Registry()
-    one, other = (TenantRates(client, "uploads", 2.0, registry, clock) for _ in range(2))
+    one, other = (TenantRates(table(client), 2.0, registry, clock) for _ in range(2))
     limit = 2 * WINDOW_S
     assert taken(one, "acme_a", limit - 3) == limit - 3
     assert taken(other, "acme_b", 10) == 3
@@ -96,7 +101,7 @@ def test_a_tenant_is_limited_over_principals_and_environments(client: Any) -> No
 
 
 def test_strangers_share_one_limit(client: Any) -> None:
-    rates = TenantRates(client, "uploads", 0.3, Registry(), Clock())
+    rates = TenantRates(table(client), 0.3, Registry(), Clock())
     assert taken(rates, "stranger", 2) + taken(rates, "broken", 2) + taken(rates, "", 2) == 3
 
 
