@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -23,6 +23,9 @@ from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Upload
 from infra.loopback import HttpReply, HttpRequest
+
+if TYPE_CHECKING:
+    from abeyance.aws.table import Table
 
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 _UPLOAD = msgspec.convert(_DATA["upload"], Upload)
@@ -164,7 +167,7 @@ def _tenant_items() -> dict[str, dict[str, Any]]:
         def transact(self, operations: Sequence[Put]) -> None:
             items.update({put.item["pk"]: encode(put.item) for put in operations})
 
-    TenantTable(Recorder()).add(_TENANT)
+    TenantTable(cast("Table", Recorder())).add(_TENANT)
     return items
 
 

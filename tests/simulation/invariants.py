@@ -23,8 +23,8 @@ from abeyance.moratorium.document import document_digest, parse
 from abeyance.moratorium.proposals import is_approved
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event
+from abeyance.pipeline.leftovers import face_id
 from abeyance.pipeline.outbox import FINAL_EVENTS
-from abeyance.pipeline.recognize import face_id
 from abeyance.pipeline.uploads import result_key
 
 #: Events that say that no template was made of their upload.

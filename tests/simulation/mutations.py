@@ -26,9 +26,9 @@ from abeyance.pipeline.aws import EventBridgeBus, S3Objects
 from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.detect import Detect
 from abeyance.pipeline.gate import Gate
+from abeyance.pipeline.leftovers import Leftovers
 from abeyance.pipeline.outbox import Outbox, RecordedEvent
 from abeyance.pipeline.postpone import Postpone
-from abeyance.pipeline.recognize import Recognize
 from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.upload_records import KEY, UploadRecords
 
@@ -182,12 +182,12 @@ MUTATIONS = (
     Mutation(
         "dropped-upload-keeps-faces",
         "an upload that is dropped because a later one came leaves the faces of its interrupted delivery",
-        _replaced(Recognize, "_delete_indexed", _nothing),
+        _replaced(Leftovers, "delete_indexed", _nothing),
     ),
     Mutation(
         "chips-of-replaced-stay",
         "the chips of a replaced upload are not deleted",
-        _replaced(Recognize, "_clean_up", lambda self, ended, _: None),
+        _replaced(Leftovers, "clean_up", lambda self, ended, _: None),
     ),
     Mutation(
         "emit-before-record",
@@ -282,6 +282,6 @@ MUTATIONS = (
     Mutation(
         "wrong-tenant",
         "recognition uses one tenant's collections for all",
-        _replaced(recognize, "_collection", lambda upload: CollectionRef("acme", upload.collection)),
+        _replaced(recognize, "collection_of", lambda upload: CollectionRef("acme", upload.collection)),
     ),
 )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from abeyance.gallery.model import Face
 from abeyance.pipeline.chips import ChipStore, upload_of
 from abeyance.pipeline.events import Upload
+from abeyance.pipeline.leftovers import face_id
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
-from abeyance.pipeline.recognize import face_id
 from abeyance.pipeline.uploads import chips_key
 
 if TYPE_CHECKING:

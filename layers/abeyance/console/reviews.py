@@ -31,9 +31,9 @@ from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline.events import FacesMatched, Upload
+from abeyance.pipeline.leftovers import review_key
 from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
-from abeyance.pipeline.recognize import review_key
 from abeyance.pipeline.review_cases import (
     MAX_NOTE_CHARACTERS,
     Case,

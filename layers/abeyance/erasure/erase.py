@@ -38,9 +38,9 @@ from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.queue import RecordQueue
 from abeyance.pipeline.chips import ChipStore, upload_of
 from abeyance.pipeline.events import FacesMatched, Upload, UploadRejected
+from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.ports import ObjectStore
-from abeyance.pipeline.recognize import face_id, review_key
 from abeyance.pipeline.upload_records import UploadRecords
 from abeyance.pipeline.uploads import chips_key, name_id
 from abeyance.vision.detector import MAX_FACES

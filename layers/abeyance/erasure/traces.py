@@ -13,7 +13,7 @@ import msgspec
 from abeyance.gallery.model import CollectionRef
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event, IndexedFace, Match, SearchedFace, Upload
-from abeyance.pipeline.recognize import face_id
+from abeyance.pipeline.leftovers import face_id
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

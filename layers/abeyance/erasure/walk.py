@@ -15,8 +15,8 @@ from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, Face, Page, User
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, FacesMatched, Upload
+from abeyance.pipeline.leftovers import review_key
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
-from abeyance.pipeline.recognize import review_key
 from abeyance.pipeline.review_store import Review, ReviewStore
 from abeyance.pipeline.upload_records import UploadRecords
 

@@ -7,8 +7,7 @@ import functools
 import io
 import itertools
 import logging
-import uuid
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -24,17 +23,14 @@ from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
-from abeyance.pipeline.outbox import Decide, Outbox, PublishedEvent, RecordedEvent, halted, rejected
+from abeyance.pipeline.leftovers import Leftovers, collection_of, face_id, image_id, review_key, source_of
+from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.upload_records import UploadState
-from abeyance.pipeline.uploads import chips_key
 from abeyance.vision.similarity import SimilarityScale
 
 log = logging.getLogger("abeyance")
-
-#: Namespace of the ids of faces that come from uploads.
-_FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
 
 #: For the searched faces in one event: EventBridge takes 256 KB, DynamoDB's items with all stages 400 KB.
 MAX_SEARCHED_BYTES = 180_000
@@ -101,6 +97,7 @@ class Recognize:
         self._scale = scale
         self._postpone = postpone
         self._chips_bucket = chips_bucket
+        self._leftovers = Leftovers(gallery, objects, outbox, chips_bucket)
         self._threshold = threshold
         self._max_candidates = max_candidates
 
@@ -119,14 +116,14 @@ class Recognize:
         searches = embedded.filter(lambda job: job.upload.action == "search")
         for group in searches.group_by(lambda job: (job.upload.tenant, job.upload.collection)):
             outcomes += self._search(group)
-        self._outbox.record_outcomes(outcomes).map(lambda ended: self._clean_up(ended, replacing))
+        self._outbox.record_outcomes(outcomes).map(lambda ended: self._leftovers.clean_up(ended, replacing))
 
     def _prepare(
         self, event: Event, state: UploadState, decide: Decide
     ) -> Event | RecordedEvent | RecognitionJob | None:
         """Return the outcome to record for the upload, or the job that leads to it; None if there is none."""
         if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
-            self._delete_replaced(event.upload)
+            self._leftovers.delete_replaced(event.upload)
             return None
         # One version of many that was deleted for good never was the latest event on its key.
         is_single_version = isinstance(event, events.UploadWithdrawn) and event.upload.version
@@ -136,10 +133,10 @@ class Recognize:
                 # A deletion may have come, and deleted the chips, before they were there.
                 self._objects.delete(self._chips_bucket, event.chips)
                 if not recorded:
-                    self._delete_indexed(event.upload)
+                    self._leftovers.delete_indexed(event.upload)
             return recorded
         if isinstance(event, events.UploadWithdrawn):
-            return self._withdraw(event.upload)
+            return events.FacesDeleted.of(event.upload, count=self._leftovers.delete_withdrawn(event.upload))
         if isinstance(event, events.FacesDetected):
             return self._decide(event, decide)
         raise msgspec.ValidationError(f"Unexpected detail-type {event.detail_type!r}")
@@ -148,14 +145,14 @@ class Recognize:
         upload = detected.upload
         decision = decide(upload.tenant, upload.action, detected.permitted.purpose)
         if not decision.permitted:
-            self._delete_unrecorded(upload)
+            self._leftovers.delete_unrecorded(upload)
             return halted(upload, decision)
         if upload.action == "analyze":
             return events.FacesAnalyzed.of(upload, decision=decision, faces=detected.faces)
         try:
             chips = self._objects.get(self._chips_bucket, detected.chips)
         except ObjectGone:
-            self._delete_unrecorded(upload)
+            self._leftovers.delete_unrecorded(upload)
             return _rejected(
                 upload, "CHIPS_EXPIRED", "The detected faces are no longer kept. Upload the photo again."
             )
@@ -186,7 +183,7 @@ class Recognize:
                 id=face_id(upload, face.chip),
                 model=self._embedder().identity,
                 template=job.templates[face.chip],
-                image_id=str(uuid.uuid5(_FACES, upload.photo)),
+                image_id=image_id(upload),
                 external_image_id=detected.permitted.external_image_id,
                 box=(face.box.left, face.box.top, face.box.width, face.box.height),
                 confidence=face.confidence / 100,
@@ -195,7 +192,7 @@ class Recognize:
             for face in kept
         ]
         try:
-            indexed = self._index_or_create(_collection(upload), new, _source(upload))
+            indexed = self._index_or_create(collection_of(upload), new, source_of(upload))
         except Superseded:
             return _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
         except ModelMismatch:
@@ -239,7 +236,7 @@ class Recognize:
         return found.map(self._matched)
 
     def _find_candidates(self, jobs: Sequence[RecognitionJob]) -> list[FoundCandidates]:
-        collection = self._searcher.refresh(_collection(jobs[0].upload))
+        collection = self._searcher.refresh(collection_of(jobs[0].upload))
         embedder = self._embedder()
         thresholds = [self._threshold_of(job) for job in jobs]
         probes = np.concatenate([job.templates.reshape(-1, embedder.dimension) for job in jobs])
@@ -310,105 +307,6 @@ class Recognize:
         self._objects.put(self._chips_bucket, key, msgspec.json.encode(event), "application/json")
         hidden = tuple(msgspec.structs.replace(face, matches=()) for face in event.faces)
         return msgspec.structs.replace(event, faces=hidden)
-
-    def _delete_replaced(self, upload: Upload) -> None:
-        """Delete what an earlier photo left under the key of an upload that ended without faces.
-
-        The faces stay if they come from the same photo.
-        """
-        if not upload.tenant:
-            return
-        self._objects.delete_all(self._chips_bucket, upload.folder)
-        if upload.action != "index":
-            return
-        with contextlib.suppress(CollectionNotFound):
-            if not self._is_indexing_recorded(upload):
-                self._gallery.delete_source(
-                    _collection(upload), SourceObject(upload.bucket, upload.key, "", upload.sequencer)
-                )
-
-    def _delete_unrecorded(self, upload: Upload) -> None:
-        """Delete the photo's faces if no upload of it recorded that they are in the gallery.
-
-        A delivery that was cut off may have indexed them; the upload that is denied or rejected now leaves none.
-        """
-        if upload.action == "index":
-            with contextlib.suppress(CollectionNotFound):
-                if not self._is_indexing_recorded(upload):
-                    self._gallery.delete_source(_collection(upload), _source(upload))
-
-    def _is_indexing_recorded(self, upload: Upload) -> bool:
-        """Return True if the photo is in the gallery, and an upload of it recorded so."""
-        sequencers = self._gallery.indexed_by(_collection(upload), _source(upload))
-        uploads = [msgspec.structs.replace(upload, sequencer=sequencer) for sequencer in sequencers]
-        return any(self._outbox.has_recorded(one, events.FacesIndexed) for one in uploads)
-
-    def _withdraw(self, upload: Upload) -> Event:
-        deleted: tuple[str, ...] = ()
-        if upload.action == "index":
-            with contextlib.suppress(CollectionNotFound):
-                deleted = self._gallery.delete_source(_collection(upload), _source(upload))
-        if deleted or not upload.version:
-            self._outbox.delete_result(upload.key)
-            self._objects.delete_all(self._chips_bucket, upload.folder)
-        return events.FacesDeleted.of(upload, count=len(deleted))
-
-    def _clean_up(self, ended: PublishedEvent, replacing: Set[str]) -> None:
-        event, upload = ended.event, ended.event.upload
-        if not ended.is_latest:
-            self._delete_leftovers(event)
-        elif upload.identity in replacing:
-            self._objects.delete_all(self._chips_bucket, upload.folder, keep=self._used_objects(event))
-
-    def _delete_leftovers(self, event: Event) -> None:
-        """Delete what an upload made after a later event had come, whose stages may have found nothing to delete."""
-        upload = event.upload
-        if isinstance(event, events.FacesIndexed):
-            self._delete_indexed(upload)
-        for key in (chips_key(upload), review_key(upload)):
-            self._objects.delete(self._chips_bucket, key)
-
-    def _delete_indexed(self, upload: Upload) -> None:
-        """Delete the faces of the upload, unless a later one has them."""
-        if upload.action == "index":
-            with contextlib.suppress(CollectionNotFound):
-                self._gallery.delete_source(_collection(upload), _source(upload))
-
-    def _used_objects(self, event: Event) -> set[str]:
-        """Return the keys of the chips and candidates that the latest upload on its key needs."""
-        upload = event.upload
-        if not isinstance(event, events.FacesIndexed):
-            return {chips_key(upload), review_key(upload)}
-        try:
-            faces = self._gallery.get_faces(
-                _collection(upload), [face.face_id for face in event.faces if face.face_id]
-            )
-        except CollectionNotFound:
-            return set()
-        # An earlier upload of the same photo may have indexed them; its chips are their pictures.
-        sources = [face.source for face in faces if face.source]
-        return {
-            chips_key(msgspec.structs.replace(upload, version=one.version, sequencer=one.sequencer))
-            for one in sources
-        }
-
-
-def face_id(upload: Upload, chip: int) -> str:
-    """Return the id of the face of one row of the upload's chips file: the same for every delivery of the photo."""
-    return str(uuid.uuid5(_FACES, f"{upload.tenant}/{upload.collection}/{upload.photo}/{chip}"))
-
-
-def review_key(upload: Upload) -> str:
-    """Return the key of an upload's candidates that await review, in the chips bucket."""
-    return f"{upload.folder}{upload.identity}.review.json"
-
-
-def _collection(upload: Upload) -> CollectionRef:
-    return CollectionRef(upload.tenant, upload.collection)
-
-
-def _source(upload: Upload) -> SourceObject:
-    return SourceObject(upload.bucket, upload.key, upload.version, upload.sequencer)
 
 
 def _set_aside(detected: events.FacesDetected) -> tuple[DetectedFace, ...]:

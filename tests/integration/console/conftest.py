@@ -39,7 +39,7 @@ from abeyance.moratorium.tenants import TenantTable
 from abeyance.pipeline import events
 from abeyance.pipeline.batch import Batch, Message, answer
 from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, SearchedFace, Upload
-from abeyance.pipeline.recognize import face_id, review_key
+from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.record import RecordDecisions
 from abeyance.pipeline.review import EnqueueReviews
 from abeyance.pipeline.upload_records import KEY, UploadRecords

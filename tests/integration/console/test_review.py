@@ -12,7 +12,7 @@ from abeyance.console.errors import NotFound, RequestRefused, Unavailable
 from abeyance.console.identity import LOCAL_PEOPLE
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.pipeline import review_cases
-from abeyance.pipeline.recognize import review_key
+from abeyance.pipeline.leftovers import review_key
 from abeyance.pipeline.review_cases import Ground, Verdict
 from abeyance.pipeline.uploads import result_key
 

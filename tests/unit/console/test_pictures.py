@@ -12,8 +12,8 @@ from abeyance.embedding.npy import encode
 from abeyance.gallery.model import CollectionRef, Face, SourceObject
 from abeyance.pipeline.chips import ChipStore
 from abeyance.pipeline.events import Upload
+from abeyance.pipeline.leftovers import face_id
 from abeyance.pipeline.ports import ObjectGone
-from abeyance.pipeline.recognize import face_id
 from abeyance.vision.analysis import FaceAnalyzer
 from abeyance.vision.attributes.estimator import AttributeEstimator
 from abeyance.vision.detector import FaceDetection

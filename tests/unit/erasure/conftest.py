@@ -33,9 +33,9 @@ from abeyance.pipeline.events import (
     SearchedFace,
     Upload,
 )
+from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.ports import ObjectGone
-from abeyance.pipeline.recognize import face_id, review_key
 from abeyance.pipeline.review import EnqueueReviews
 from abeyance.pipeline.review_store import ReviewStore
 from abeyance.pipeline.upload_records import KEY, UploadRecords

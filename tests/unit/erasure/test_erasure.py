@@ -18,7 +18,7 @@ from abeyance.erasure.erase import ERASED, ERASING, ErasureUnfinished, NobodyFou
 from abeyance.gallery.model import SourceObject
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.pipeline import events
-from abeyance.pipeline.recognize import face_id, review_key
+from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.review_cases import Ground, Verdict
 from abeyance.pipeline.uploads import name_id, result_key
 
