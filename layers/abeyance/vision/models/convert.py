@@ -6,7 +6,7 @@ it is accepted, so nothing depends on the bytes that a version of ``onnx`` write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,16 @@ from onnx import helper, numpy_helper
 from abeyance.vision.errors import ModelUnusable
 from abeyance.vision.models import tfjs
 from abeyance.vision.models.manifest import ModelEntry, Preprocessing
+from abeyance.vision.models.onnx_graph import (
+    attributes_of,
+    constants_of,
+    drop_false_inputs,
+    drop_training,
+    drop_unused_constants,
+    least_ir_version,
+    readers_of,
+    replace_field,
+)
 
 #: Largest difference between original and converted model that is accepted, relative to the largest output.
 TOLERANCE = 1e-4
@@ -102,9 +112,9 @@ def _runnable(model: Any) -> bytes:
 
     SFace declares its weights as inputs of the graph, and carries training attributes.
     """
-    _only_true_inputs(model.graph)
-    _drop_training(model.graph)
-    model.ir_version = max(model.ir_version, _least_ir_version(model))
+    drop_false_inputs(model.graph)
+    drop_training(model.graph)
+    model.ir_version = max(model.ir_version, least_ir_version(model))
     return bytes(model.SerializeToString())
 
 
@@ -132,8 +142,8 @@ def _join_heads(model: Any) -> None:
     its own, and together they do as well.
     """
     graph = model.graph
-    constants = _constants(graph)
-    readers = _readers(graph.node)
+    constants = constants_of(graph)
+    readers = readers_of(graph.node)
     heads: dict[str, list[tuple[Any, Any]]] = {}
     for node in graph.node:
         following = readers.get(node.output[0], [])
@@ -152,7 +162,7 @@ def _join_heads(model: Any) -> None:
             continue
         source, sizes = node.input[0], [constants[first.input[1]].shape[0] for first, _ in pairs]
         for number, layer in enumerate(zip(*pairs, strict=True)):
-            attributes = _attributes(layer[0]) | ({"group": sum(sizes)} if number else {})
+            attributes = attributes_of(layer[0]) | ({"group": sum(sizes)} if number else {})
             names = [source if number == 0 else f"{source}/head0"]
             for position, kind in ((1, "weight"), (2, "bias")):
                 names.append(f"{source}/head{number}/{kind}")
@@ -161,8 +171,8 @@ def _join_heads(model: Any) -> None:
             nodes.append(helper.make_node("Conv", names, [f"{source}/head{number}"], **attributes))
         outputs = [last.output[0] for _, last in pairs]
         nodes.append(helper.make_node("Split", [f"{source}/head1"], outputs, axis=1, split=sizes))
-    _replace(graph.node, nodes)
-    _only_used_constants(graph)
+    replace_field(graph.node, nodes)
+    drop_unused_constants(graph)
 
 
 def decompressed(published: bytes) -> bytes:
@@ -180,13 +190,13 @@ def _sface_fold(model: Any) -> Any:
 def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     """Return the nodes that remain when every constant is computed, and the constants."""
     graph = model.graph
-    constants = _constants(graph)
+    constants = constants_of(graph)
     alias: dict[str, str] = {}
     kept = []
-    _drop_training(graph)
+    drop_training(graph)
     for node in graph.node:
         inputs = [alias.get(name, name) for name in node.input]
-        attributes = _attributes(node)
+        attributes = attributes_of(node)
         known = [constants[name] for name in inputs if name in constants]
         constant = len(known) == len(inputs)
         if node.op_type == "Constant":
@@ -198,14 +208,14 @@ def _float_weights(model: Any) -> tuple[list[Any], dict[str, NDArray[Any]]]:
         elif node.op_type == "Reshape" and constant:
             constants[node.output[0]] = known[0].reshape(known[1])
         else:
-            _replace(node.input, inputs)
+            replace_field(node.input, inputs)
             kept.append(node)
     return kept, constants
 
 
 def _prelu(model: Any) -> Any:
     """Write PRelu faster, for embedders that are float32 already."""
-    return _rebuild(model, list(model.graph.node), _constants(model.graph))
+    return _rebuild(model, list(model.graph.node), constants_of(model.graph))
 
 
 def _flush_tiny(model: Any) -> Any:
@@ -237,7 +247,7 @@ def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArr
 
 def _folded(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[Any]:
     """Fold the normalisations that directly follow a convolution into its weights and bias."""
-    readers, kept, gone = _readers(nodes), [], set()
+    readers, kept, gone = readers_of(nodes), [], set()
     for node in nodes:
         following = readers.get(node.output[0], [])
         if id(node) in gone:
@@ -247,13 +257,13 @@ def _folded(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> list[An
             continue
         norm, weights = following[0], constants[node.input[1]]
         gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in norm.input[1:5])
-        factor = gamma / np.sqrt(variance + _attributes(norm).get("epsilon", 1e-5))
+        factor = gamma / np.sqrt(variance + attributes_of(norm).get("epsilon", 1e-5))
         bias = constants[node.input[2]] if len(node.input) > 2 else 0.0
         y = norm.output[0]
         constants[f"{y}/weight"] = (weights * factor.reshape(-1, 1, 1, 1)).astype(np.float32)
         constants[f"{y}/bias"] = ((bias - mean) * factor + beta).astype(np.float32)
         names = [node.input[0], f"{y}/weight", f"{y}/bias"]
-        kept.append(helper.make_node("Conv", names, [y], **_attributes(node)))
+        kept.append(helper.make_node("Conv", names, [y], **attributes_of(node)))
         gone.add(id(norm))
     return kept
 
@@ -265,7 +275,7 @@ def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> 
     becomes k * x + relu(x), with k = s / (1 - s), and their weights are multiplied by 1 - s. Where x comes from a
     depthwise convolution, which costs no more than to multiply by k, that is done a second time, with k in its weights.
     """
-    readers = _readers(nodes)
+    readers = readers_of(nodes)
     written = {node.output[0]: node for node in nodes}
     # Multiplied onto the weights of the convolutions that read the tensor.
     factors: dict[str, NDArray[np.float64]] = {}
@@ -274,7 +284,7 @@ def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> 
         if node.op_type == "Conv" and node.input[0] in factors:
             factor = factors[node.input[0]]
             name = f"{node.output[0]}/scaled"
-            depthwise = _attributes(node).get("group", 1) > 1
+            depthwise = attributes_of(node).get("group", 1) > 1
             shape = (-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)
             constants[name] = (constants[node.input[1]] * factor.reshape(shape)).astype(np.float32)
             node.input[1] = name
@@ -300,7 +310,7 @@ def _without_prelu(nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> 
             names = [source.input[0], f"{y}/weight", f"{y}/bias"]
             constants[names[1]] = (constants[source.input[1]] * k.reshape(-1, 1, 1, 1)).astype(np.float32)
             constants[names[2]] = (constants[source.input[2]] * k.ravel()).astype(np.float32)
-            kept.append(helper.make_node("Conv", names, [f"{y}/all"], **_attributes(source)))
+            kept.append(helper.make_node("Conv", names, [f"{y}/all"], **attributes_of(source)))
         else:
             constants[f"{y}/k"] = k.astype(np.float32)
             kept.append(helper.make_node("Mul", [x, f"{y}/k"], [f"{y}/all"]))
@@ -312,14 +322,14 @@ def _absorbed(following: Sequence[Any], slope: NDArray[Any]) -> bool:
     """Return whether a factor of each channel can go into the weights of everything that reads the tensor."""
     if not following or slope.ndim != 3 or slope.shape[1:] != (1, 1):
         return False
-    groups = [_attributes(reader).get("group", 1) for reader in following if reader.op_type == "Conv"]
+    groups = [attributes_of(reader).get("group", 1) for reader in following if reader.op_type == "Conv"]
     return len(groups) == len(following) and set(groups) <= {1, slope.shape[0]}
 
 
 def _depthwise(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
     if node.op_type != "Conv":
         return False
-    group = _attributes(node).get("group", 1)
+    group = attributes_of(node).get("group", 1)
     return bool(group > 1 and constants[node.input[1]].shape[:2] == (group, 1))
 
 
@@ -330,7 +340,7 @@ def _rebuild(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]
 def _assembled(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[Any]]) -> Any:
     """Return a model of ``nodes`` with only the constants in use, and a free batch dimension."""
     graph = model.graph
-    _only_true_inputs(graph)
+    drop_false_inputs(graph)
     used = {name for node in nodes for name in node.input}
     for value in (graph.input[0], graph.output[0]):
         value.type.tensor_type.shape.dim[0].ClearField("dim_value")
@@ -339,55 +349,8 @@ def _assembled(model: Any, nodes: Sequence[Any], constants: dict[str, NDArray[An
         *(nodes, graph.name or "model", [graph.input[0]], list(graph.output)),
         {name: constants[name] for name in used & constants.keys()},
         opset_imports=list(model.opset_import),
-        ir_version=max(tfjs.IR_VERSION, _least_ir_version(model)),
+        ir_version=max(tfjs.IR_VERSION, least_ir_version(model)),
     )
-
-
-def _readers(nodes: Iterable[Any]) -> dict[str, list[Any]]:
-    """Return the nodes that read each tensor."""
-    readers: dict[str, list[Any]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
-
-
-def _only_used_constants(graph: Any) -> None:
-    read = {name for node in graph.node for name in node.input}
-    _replace(graph.initializer, [constant for constant in graph.initializer if constant.name in read])
-
-
-def _only_true_inputs(graph: Any) -> None:
-    read = {name for node in graph.node for name in node.input}
-    inputs = [i for i in graph.input if i.name in read - {constant.name for constant in graph.initializer}]
-    _replace(graph.input, inputs)
-
-
-def _drop_training(graph: Any) -> None:
-    for node in graph.node:
-        if node.op_type == "BatchNormalization":
-            _replace(node.attribute, [a for a in node.attribute if a.name == "epsilon"])
-
-
-def _replace(field: Any, values: Iterable[Any]) -> None:
-    """Replace the content of a repeated field."""
-    kept = list(values)
-    del field[:]
-    field.extend(kept)
-
-
-def _constants(graph: Any) -> dict[str, NDArray[Any]]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
-
-
-def _least_ir_version(model: Any) -> int:
-    """Return 10 for opset 21 and later, with which DequantizeLinear by blocks came; 0 for older ones."""
-    opset = max(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    return 10 if opset >= 21 else 0
 
 
 #: Version of every conversion.
