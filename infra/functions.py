@@ -8,7 +8,9 @@ layer           carried by                 holds
 ``base``        every function             botocore, msgspec, rfc8785
 ``vision``      those that see pixels      numpy, onnxruntime, pillow, simplejpeg
 ``web``         console                    flask
-``models``      those that see pixels      the converted models
+``detector``    console                    the converted model that finds faces
+``analysis``    detect, api                the same, and those that describe faces
+``embedder``    recognize, api             the one that makes templates
 ``decide``      those that see no pixels   our rooms without pixels: moratorium, ledger, pipeline, what they use
 ``abeyance``    those that see pixels      all our rooms that are deployed
 ==============  =========================  ================================================================
@@ -26,12 +28,12 @@ from abeyance.pipeline import topology
 from infra import trim
 from infra.config import ROOT, Config
 
-LayerName = Literal["base", "vision", "web", "models", "decide", "abeyance"]
+LayerName = Literal["base", "vision", "web", "detector", "analysis", "embedder", "decide", "abeyance"]
 DECISION_LAYERS: tuple[LayerName, ...] = ("base", "decide")
-PIXEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "models", "abeyance")
+PIXEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "abeyance")
 
-#: Stages that read photos, chips or templates. The others must not be able to.
-_PIXEL_STAGES = frozenset({"detect", "recognize"})
+#: Stages that read photos, chips or templates, and their models. The others must not be able to.
+_PIXEL_STAGES: dict[str, LayerName] = {"detect": "analysis", "recognize": "embedder"}
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,18 +58,20 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
 STAGES = tuple(
     FunctionSpec(
         name=stage.name,
-        layers=PIXEL_LAYERS if stage.name in _PIXEL_STAGES else DECISION_LAYERS,
+        layers=(*PIXEL_LAYERS, models) if (models := _PIXEL_STAGES.get(stage.name)) else DECISION_LAYERS,
         memory_mib=stage.memory,
         timeout_s=stage.timeout,
     )
     for stage in topology.STAGES
 )
 #: The Rekognition API. API Gateway waits no longer than 29 s.
-API = FunctionSpec(name="api", layers=PIXEL_LAYERS, memory_mib=3008, timeout_s=29)
+API = FunctionSpec(name="api", layers=(*PIXEL_LAYERS, "analysis", "embedder"), memory_mib=3008, timeout_s=29)
 #: AppConfig's validator, which also deploys what the console hands over and schedules announcements.
 FLAGS = FunctionSpec(name="flags", layers=DECISION_LAYERS, memory_mib=512, timeout_s=25)
 #: The console. An HTTP API waits no longer than 30 s.
-CONSOLE = FunctionSpec(name="console", layers=(*PIXEL_LAYERS, "web"), memory_mib=2048, timeout_s=29)
+CONSOLE = FunctionSpec(
+    name="console", layers=(*PIXEL_LAYERS, "detector", "web"), memory_mib=2048, timeout_s=29
+)
 
 FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)
 

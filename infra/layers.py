@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import get_args
 
@@ -28,6 +28,12 @@ PYTHON = "3.13"
 LIMIT_MB = 250
 #: Layers made of wheels, from a pinned list.
 WHEEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "web")
+#: Layers made of converted models, and the roles of those.
+MODEL_ROLES: dict[LayerName, tuple[str, ...]] = {
+    "detector": ("detector",),
+    "analysis": ("detector", "age", "gender", "expression", "mesh"),
+    "embedder": ("embedder",),
+}
 
 #: Glob patterns, one a line, of files that layers are built without.
 _EXCLUDED = ROOT / "layers" / "runtime" / "excluded.txt"
@@ -108,8 +114,8 @@ def sources(layer: LayerName) -> tuple[Path, ...]:
 
 def _files(layer: LayerName, config: Config) -> dict[Path, Path]:
     """Return the files that are copied into a layer, each with its place there."""
-    if layer == "models":
-        return {path: Path("models", path.name) for path in _model_files(config)}
+    if roles := MODEL_ROLES.get(layer):
+        return {path: Path("models", path.name) for path in _model_files(config, roles)}
     places = {}
     for path in sources(layer):
         inside = path.relative_to(ROOT / "layers")
@@ -118,8 +124,8 @@ def _files(layer: LayerName, config: Config) -> dict[Path, Path]:
     return places
 
 
-def _model_files(config: Config) -> list[Path]:
-    """Return the converted models and their receipts, fetched first if need be.
+def _model_files(config: Config, roles: Collection[str]) -> list[Path]:
+    """Return the converted models of some roles and their receipts, fetched first if need be.
 
     They are the detector and the embedder that the operator chose, and every attribute model. The embedder also where
     a GPU makes the templates: the API embeds single photos itself.
@@ -131,7 +137,7 @@ def _model_files(config: Config) -> list[Path]:
     entries = [
         entry
         for entry in Manifest.load().entries.values()
-        if chosen.get(entry.role, entry.name) == entry.name
+        if entry.role in roles and chosen.get(entry.role, entry.name) == entry.name
     ]
     paths = fetch(entries, config.models_directory)
     return [file for path in paths for file in (path, path.with_name(f"{path.stem}.receipt.json"))]

@@ -141,7 +141,7 @@ def deployed(spec: functions.FunctionSpec) -> Iterator[Sandbox]:
             for top in {path.parts[0] for path in distribution.files or ()} - {"..", "__pycache__"}:
                 if not top.endswith((".dist-info", ".libs")):
                     (runtime / top).symlink_to(str(distribution.locate_file(top)))
-        variables = _variables(spec, spec.folder, packages, runtime)
+        variables = _variables(spec, place, spec.folder, packages, runtime)
         yield Sandbox(Path(place), variables | functions.runtime_environment(str(packages)))
 
 
@@ -150,7 +150,7 @@ def plain(code: str, spec: functions.FunctionSpec) -> Iterator[Sandbox]:
     """Yield a function of one module, with the packages of this environment."""
     with tempfile.TemporaryDirectory(prefix="abeyance-sandbox-") as place:
         Path(place, "handler.py").write_text(code)
-        yield Sandbox(Path(place), _variables(spec, place, sysconfig.get_path("purelib")))
+        yield Sandbox(Path(place), _variables(spec, place, place, sysconfig.get_path("purelib")))
 
 
 def layer(name: functions.LayerName) -> Path:
@@ -176,11 +176,16 @@ def layer(name: functions.LayerName) -> Path:
     return layers.build_once(ROOT / ".cache" / "coldstart" / f"{name}-{digest[:24]}", fill, _PYTHON)
 
 
-def _variables(spec: functions.FunctionSpec, *path: Path | str) -> dict[str, str]:
+def _variables(spec: functions.FunctionSpec, place: str, *path: Path | str) -> dict[str, str]:
+    models = Path(place, "models")
+    models.mkdir()
+    for name in layers.MODEL_ROLES.keys() & spec.layers:
+        for file in (layers.folder(name, Config()) / "models").iterdir():
+            (models / file.name).symlink_to(file)
     settings = DeploymentSettings.of(
         flags="appconfig:abeyance/live/moratoria",
         pseudonym_key="secret:arn:aws:secretsmanager:eu-central-1:111122223333:secret:abeyance",
-        models=str(layers.folder("models", Config()) / "models"),
+        models=str(models),
         verify_models=False,
         ledger_queue="https://sqs.eu-central-1.amazonaws.com/111122223333/abeyance-ledger.fifo",
     )

@@ -14,12 +14,14 @@ _DESCRIPTIONS: dict[LayerName, str] = {
     "base": "wire types and canonical JSON",
     "vision": "arrays, inference, image decoding",
     "web": "pages from the server",
-    "models": "converted models",
+    "detector": "the model that finds faces",
+    "analysis": "the models that find and describe faces",
+    "embedder": "the model that makes templates",
     "decide": "our rooms without pixels",
     "abeyance": "our rooms",
 }
 #: The emulator's own Python has these already, see docs/deploy.md.
-_NOT_EMULATED: frozenset[LayerName] = frozenset({"base", "vision", "web", "models"})
+_NOT_EMULATED: frozenset[LayerName] = frozenset({*layers.WHEEL_LAYERS, *layers.MODEL_ROLES})
 
 
 class Layers(Construct):

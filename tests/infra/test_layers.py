@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from infra.config import ROOT, Config
@@ -58,14 +59,23 @@ def test_layers_of_every_function_fit() -> None:
     """Every layer is there for some function, and no function carries more layers than Lambda takes."""
     for spec in functions.FUNCTIONS:
         assert len(spec.layers) <= 5
-    assert {kind for spec in functions.FUNCTIONS for kind in spec.layers} == {
-        "base",
-        "vision",
-        "web",
-        "models",
-        "decide",
-        "abeyance",
-    }
+    assert {kind for spec in functions.FUNCTIONS for kind in spec.layers} == set(
+        get_args(functions.LayerName)
+    )
+
+
+def test_functions_carry_the_models_that_they_open_and_no_others() -> None:
+    def models(name: str) -> set[str]:
+        (spec,) = [spec for spec in functions.FUNCTIONS if spec.name == name]
+        carried = [layers.folder(layer, Config()) for layer in spec.layers if layer in layers.MODEL_ROLES]
+        return {path.stem.split("-")[0] for folder in carried for path in folder.glob("models/*.onnx")}
+
+    described = {"yunet", "age", "gender", "expression", "facemesh"}
+    assert models("console") == {"yunet"}
+    assert models("detect") == described
+    assert models("recognize") == {"sface"}
+    assert models("api") == described | {"sface"}
+    assert not any(models(name) for name in ("gate", "review", "ledger", "flags"))
 
 
 def test_same_sources_make_the_same_layer() -> None:
