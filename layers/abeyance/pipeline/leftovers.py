@@ -22,7 +22,7 @@ _FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
 
 
 class Leftovers:
-    """What uploads left in the gallery and the buckets, and its deletion."""
+    """The faces, chips and candidates that uploads left, and their deletion."""
 
     def __init__(self, gallery: Gallery, objects: ObjectStore, outbox: Outbox, chips_bucket: str) -> None:
         self._gallery = gallery
