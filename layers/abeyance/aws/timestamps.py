@@ -37,6 +37,6 @@ def rfc3339(moment: datetime, timespec: str = "milliseconds") -> str:
     return f"{utc.date()}T{utc.time().isoformat(timespec)}Z"
 
 
-def timestamp() -> str:
-    """Return the moment now as RFC 3339 with milliseconds."""
-    return rfc3339(utc_now())
+def timestamp(timespec: str = "milliseconds") -> str:
+    """Return the moment now as RFC 3339; ``timespec`` is that of ``datetime.isoformat``."""
+    return rfc3339(utc_now(), timespec)

@@ -7,14 +7,11 @@ batch alone, so whoever integrates the same batch again, after a crash or beside
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from abeyance.ledger.entry import LogEntry, blob_key, read_opening
-from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.merkle import CompactRange, leaf_hash
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.tiles import (
@@ -32,7 +29,6 @@ from abeyance.ledger.tiles import (
 
 #: Digits of a size or an index in a key, so that keys sort by it.
 DIGITS: Final = 20
-SEQUENCED: Final = "sequenced"
 
 
 class TreeEdge(msgspec.Struct, frozen=True):
@@ -141,8 +137,7 @@ def integrate(objects: LogObjects, edge: TreeEdge, pairs: Sequence[tuple[bytes, 
         An object is there with other content. Some may have been written.
     """
     written, after = plan(edge, pairs)
-    for key, data in written:
-        objects.put_new(key, data)
+    objects.put_all(written)
     return after
 
 
@@ -157,41 +152,3 @@ def _fill(
         if new and (part := items[at : at + WIDTH])
     ]
     return written, items[len(items) - len(items) % WIDTH :]
-
-
-def batch_key(first: int, data: bytes) -> str:
-    """Return the key of a sequenced batch whose first entry has index ``first``."""
-    return f"{SEQUENCED}/{first:0{DIGITS}d}-{sha256(data).hexdigest()[:16]}"
-
-
-def encode_batch(entries: Iterable[LogEntry]) -> bytes:
-    """Return a batch as it is stored before it is integrated: leaf and opening of every entry, in turn."""
-    return encode_bundle(half for entry in entries for half in (entry.leaf, entry.opening))
-
-
-def decode_batch(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return leaf and opening of every entry of a batch.
-
-    Raises
-    ------
-    LedgerCorrupt
-        It is damaged.
-    """
-    halves = decode_bundle(data)
-    if len(halves) % 2:
-        raise LedgerCorrupt("a sequenced batch ends with half an entry")
-    return list(zip(halves[::2], halves[1::2], strict=True))
-
-
-def batch_ids(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Yield id and content digest of every entry of a batch, by which redeliveries are recognised."""
-    for _, data in pairs:
-        opening = read_opening(data)
-        yield opening.id, opening.content()
-
-
-def put_blobs(objects: LogObjects, entries: Iterable[LogEntry]) -> None:
-    """Write the members that stand in entries by digest. Do this before the head moves."""
-    for entry in entries:
-        for digest, content in entry.blobs:
-            objects.put_new(blob_key(digest), content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -40,6 +40,14 @@ class LogObjects(Protocol):
         LedgerCorrupt
             The object is there with other bytes.
         """
+        ...
+
+    def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Write objects as :meth:`put_new` does, perhaps several at a time; raises as it does."""
+        ...
+
+    def start(self, key: str, length: int) -> bytes | None:
+        """Return the first ``length`` bytes of an object, all where it has fewer; ``None`` where there is none."""
         ...
 
     def replace(self, key: str, data: bytes) -> None:
@@ -83,6 +91,14 @@ class MemoryObjects:
         if there is None:
             self.replace(key, data)
         return there is None
+
+    def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
+        for key, data in items:
+            self.put_new(key, data)
+
+    def start(self, key: str, length: int) -> bytes | None:
+        data = self.get(key)
+        return None if data is None else data[:length]
 
     def replace(self, key: str, data: bytes) -> None:
         self.stored.setdefault(key, []).append(data)
@@ -128,6 +144,14 @@ class DirectoryObjects:
         finally:
             partial.unlink()
         return True
+
+    def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
+        for key, data in items:
+            self.put_new(key, data)
+
+    def start(self, key: str, length: int) -> bytes | None:
+        data = self.get(key)
+        return None if data is None else data[:length]
 
     def replace(self, key: str, data: bytes) -> None:
         path, partial = self._written(key, data)

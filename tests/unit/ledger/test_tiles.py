@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.integrate import (
     TreeEdge,
-    batch_key,
-    decode_batch,
-    encode_batch,
     integrate,
     plan,
     read_edge,
@@ -158,16 +155,3 @@ def test_a_proof_reads_as_many_tiles_as_the_tree_has_levels() -> None:
     objects.get = lambda key, version=None: read.append(key) or stored_get(key, version)  # type: ignore[method-assign,func-returns-value]
     TileReader(objects, 70_000).inclusion(12_345)
     assert len(read) <= 5
-
-
-def test_a_batch_is_stored_under_its_place_and_its_content() -> None:
-    from abeyance.ledger.entry import Record, make_entry
-
-    made = [make_entry(Record(f"d{n}", "t", "2020-06-10T00:00:00Z", {}), bytes(16)) for n in range(3)]
-    data = encode_batch(made)
-    assert decode_batch(data) == [(entry.leaf, entry.opening) for entry in made]
-    assert batch_key(7, data).startswith("sequenced/00000000000000000007-")
-    with pytest.raises(LedgerCorrupt):
-        decode_batch(data[:-1])
-    with pytest.raises(LedgerCorrupt):
-        decode_batch(encode_bundle([b"leaf"]))
