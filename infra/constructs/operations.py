@@ -15,6 +15,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
+from abeyance.moratorium.errors import CALLER_FAULTS
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.function import Function
@@ -34,6 +35,9 @@ _ABOUT = {
     "docs/operations.md, Everything is denied",
     "api-5xx": "The API fails",
 }
+
+#: Faults that callers cause ring no alarm: it would roll back a change of the flags that is being deployed.
+_NOT_BY_CALLERS = "".join(f' && $.fault != "{fault}"' for fault in sorted(CALLER_FAULTS))
 
 
 class Alarms(Construct):
@@ -113,7 +117,7 @@ def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
         ("Decisions", recorded + ' && $.outcome = "*"', {"Outcome": "$.outcome"}, "1"),
         ("Halts", recorded + ' && $.outcome = "deny" && $.fault = "none"', {"Clause": "$.clause"}, "1"),
         ("FaultsByKind", recorded + ' && $.outcome = "deny" && $.fault != "none"', {"Fault": "$.fault"}, "1"),
-        ("Faults", recorded + ' && $.outcome = "deny" && $.fault != "none"', {}, "1"),
+        ("Faults", recorded + ' && $.outcome = "deny" && $.fault != "none"' + _NOT_BY_CALLERS, {}, "1"),
         ("LedgerLag", recorded + " && $.lag_ms >= 0", {}, "$.lag_ms"),
     ):
         logs.CfnMetricFilter(

@@ -13,6 +13,7 @@ from tests.infra.policies import Templates
 
 from abeyance.ledger.chain import Record
 from abeyance.moratorium.decide import Decision
+from abeyance.moratorium.errors import CALLER_FAULTS, Fault
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.record import RecordDecisions
 
@@ -64,3 +65,8 @@ def test_line_has_only_kinds_and_numbers(caplog: pytest.LogCaptureFixture) -> No
         caplog, {"outcome": "permit", "clause": "none", "fault": "", "reason": "secret", "tenant": "acme"}
     )
     assert line.keys() - usual <= {"type", "outcome", "clause", "fault", "lag_ms", "message"}
+
+
+def test_the_alarm_counts_every_fault_but_those_that_callers_cause(templates: Templates) -> None:
+    alarmed = _filters(templates)["Faults"]
+    assert {fault for fault in Fault if f'$.fault != "{fault}"' in alarmed} == CALLER_FAULTS

@@ -26,7 +26,7 @@ from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import Effect, FlagPart, Part
 from abeyance.moratorium.places import is_jurisdiction, within
 from abeyance.moratorium.tenants import Status, Tenant
-from abeyance.moratorium.vocabulary import ACTIONS, is_purpose, is_tenant_id
+from abeyance.moratorium.vocabulary import ACTIONS, PURPOSE_FORM, is_purpose, is_tenant_id
 
 
 class Clause(StrEnum):
@@ -84,7 +84,7 @@ class Registration(Struct, frozen=True, kw_only=True):
 class Decision(Struct, frozen=True, kw_only=True):
     """The answer, and everything it rests on.
 
-    Its msgspec JSON is the body of a ledger entry of type ``decision``.
+    Its msgspec JSON is ``decision`` in the body of a ledger entry.
 
     Attributes
     ----------
@@ -209,8 +209,13 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         return denied(Fault.TIME_INVALID, "The moment to decide for is not a moment.", request)
     if moment >= NEVER:
         return denied(Fault.TIME_INVALID, "The moment to decide for lies beyond the calendar.", request)
-    if type(request) is not Request or not _well_formed(request):
-        return denied(Fault.REQUEST_MALFORMED, "Name a tenant, an action, and a purpose.", request, moment)
+    if type(request) is not Request:
+        return denied(Fault.INTERNAL, "This is not a request.", request, moment)
+    if not _well_formed(request):
+        reason = f"Name a tenant, an action and a purpose. {PURPOSE_FORM}"
+        return denied(Fault.REQUEST_MALFORMED, reason, request, moment)
+    if not _registered_so(request):
+        return denied(Fault.TENANT_UNREADABLE, "The tenant's registration is another's.", request, moment)
     if type(flags) is not FlagSet:
         flags = parse(flags)
 
@@ -252,15 +257,18 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
 
 
 def _well_formed(request: Request) -> bool:
-    tenant = request.tenant
     return (
         is_tenant_id(request.tenant_id)
         and isinstance(request.action, str)
         and request.action in ACTIONS
         and is_purpose(request.purpose)
         and (request.jurisdiction is None or is_jurisdiction(request.jurisdiction))
-        and (tenant is None or (type(tenant) is Tenant and tenant.id == request.tenant_id))
     )
+
+
+def _registered_so(request: Request) -> bool:
+    tenant = request.tenant
+    return tenant is None or (type(tenant) is Tenant and tenant.id == request.tenant_id)
 
 
 def _unregistered(request: Request, tenant: Tenant) -> tuple[Clause, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Fault(StrEnum):
@@ -22,6 +23,11 @@ class Fault(StrEnum):
     TENANT_UNREADABLE = "tenant_unreadable"
     PRINCIPAL_AMBIGUOUS = "principal_ambiguous"
     INTERNAL = "internal"
+
+
+#: Faults that callers can cause by what they send. They are denials as the others are, and ring no alarm: an alarm
+#: would roll back a change of the flags that is being deployed. Every other fault has its cause in the deployment.
+CALLER_FAULTS: Final = frozenset({Fault.REQUEST_MALFORMED})
 
 
 class MoratoriumError(Exception):

@@ -10,7 +10,14 @@ from msgspec import structs
 from abeyance.aws.timestamps import utc_now
 from abeyance.moratorium.decide import Decision, Request, decide, denied
 from abeyance.moratorium.errors import Fault, MoratoriumError
-from abeyance.moratorium.source import BACKWARD_TOLERANCE_S, MAX_AGE_S, Clock, FlagSource, Snapshot
+from abeyance.moratorium.source import (
+    BACKWARD_TOLERANCE_S,
+    MAX_AGE_S,
+    SHORTEST_POLL_S,
+    Clock,
+    FlagSource,
+    Snapshot,
+)
 from abeyance.moratorium.tenants import Tenant, TenantRegistry
 
 
@@ -60,24 +67,36 @@ class Guard:
         """Decide for the tenant of an IAM ARN or access key id; ``Decision.tenant`` names it."""
         return self._decide("", principal, action, purpose, jurisdiction)
 
+    def for_batch(self) -> Guard:
+        """Return a guard for the messages of one batch.
+
+        It decides each message at its own moment and with the flags of that moment. A registration that it has read
+        serves other messages for as long as flags do, :data:`SHORTEST_POLL_S`.
+        """
+        recent = _RecentRegistrations(self._tenants, self._clock)
+        return Guard(self._source, recent, self._clock, max_age=self._max_age.total_seconds())
+
     def _decide(
         self, tenant_id: str, principal: str | None, action: str, purpose: str, jurisdiction: str | None
     ) -> Decision:
         request = Request(
             tenant=None, tenant_id=tenant_id, action=action, purpose=purpose, jurisdiction=jurisdiction
         )
-        stage = Fault.FLAGS_UNAVAILABLE
+        stage = Fault.CLOCK_UNAVAILABLE
         as_of: datetime | None = None
         try:
+            # Before the flags are read: a permit must not be dated later than a halt that it does not know.
+            as_of = self._clock()
+            stage = Fault.FLAGS_UNAVAILABLE
             snapshot = self._source.current()
             stage = Fault.TENANTS_UNAVAILABLE
             tenant = (
                 self._tenants.get(tenant_id) if principal is None else self._tenants.by_principal(principal)
             )
             stage = Fault.CLOCK_UNAVAILABLE
-            as_of = self._clock()
+            finished = self._clock()
             stage = Fault.INTERNAL
-            stale = self._stale(snapshot, as_of)
+            stale = self._stale(snapshot, as_of, finished)
             if stale is not None:
                 return denied(stale, _REASONS[stale], request, as_of)
             if principal is not None:
@@ -91,13 +110,38 @@ class Guard:
             fault = stage
         return denied(fault, _REASONS.get(fault, "The decision could not be made."), request, as_of)
 
-    def _stale(self, snapshot: Snapshot, as_of: datetime) -> Fault | None:
-        age = as_of - snapshot.fetched_at
+    def _stale(self, snapshot: Snapshot, as_of: datetime, finished: datetime) -> Fault | None:
+        age = finished - snapshot.fetched_at
         if age > self._max_age:
             return Fault.FLAGS_STALE
-        if age < timedelta(seconds=-BACKWARD_TOLERANCE_S):
+        if min(age, finished - as_of) < timedelta(seconds=-BACKWARD_TOLERANCE_S):
             return Fault.CLOCK_SKEW
         return None
+
+
+class _RecentRegistrations:
+    """A registry whose answers by id, errors too, are used again for the poll interval of flags."""
+
+    def __init__(self, tenants: TenantRegistry, clock: Clock) -> None:
+        self._tenants = tenants
+        self._clock = clock
+        self._read: dict[str, tuple[datetime, Tenant | Exception | None]] = {}
+
+    def get(self, tenant_id: str, /) -> Tenant | None:
+        now = self._clock()
+        known = self._read.get(tenant_id)
+        if known is None or not timedelta(0) <= now - known[0] < timedelta(seconds=SHORTEST_POLL_S):
+            try:
+                found: Tenant | Exception | None = self._tenants.get(tenant_id)
+            except Exception as error:  # noqa: BLE001 - a table that is down is not asked for every message
+                found = error
+            known = self._read[tenant_id] = (now, found)
+        if isinstance(known[1], Exception):
+            raise known[1]
+        return known[1]
+
+    def by_principal(self, principal: str, /) -> Tenant | None:
+        return self._tenants.by_principal(principal)
 
 
 #: The reason that a denied caller reads; the fault itself is for the operator and the ledger.

@@ -13,9 +13,6 @@ from msgspec import Struct
 from abeyance.moratorium.decide import Clause, Decision, decide, rebuild
 from abeyance.moratorium.document import FlagSet
 
-#: The type of a ledger entry whose body is a decision; the entry of an event carries it as ``body["decision"]``.
-ENTRY_TYPE = "decision"
-
 
 class Direction(StrEnum):
     """The direction in which a decision would have changed."""
@@ -73,7 +70,8 @@ def simulate(entries: Iterable[Mapping[str, Any]], draft: FlagSet) -> Simulation
     Parameters
     ----------
     entries : iterable of mapping
-        Ledger entries (``seq``, ``id``, ``type``, ``body``); those that carry no decision are passed over.
+        Ledger entries (``seq``, ``id``, ``type``, ``body``). Those of stages and of the API carry their decision as
+        ``body["decision"]``; entries without one are passed over.
     draft : FlagSet
         The document to decide with, at the moment of each decision and with the registration of that moment.
     """
@@ -81,8 +79,7 @@ def simulate(entries: Iterable[Mapping[str, Any]], draft: FlagSet) -> Simulation
     differences = []
     for entry in entries:
         body = entry.get("body")
-        if isinstance(body, Mapping) and entry.get("type") != ENTRY_TYPE:
-            body = body.get("decision")
+        body = body.get("decision") if isinstance(body, Mapping) else None
         if not isinstance(body, Mapping):
             continue
         decisions += 1

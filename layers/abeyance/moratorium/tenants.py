@@ -30,7 +30,7 @@ from msgspec import Struct
 from abeyance.aws.table import PARTITION, PRESENT, SORT, Conflict, Item, Put, Table, Update
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
 from abeyance.moratorium.places import is_jurisdiction
-from abeyance.moratorium.vocabulary import ACTIONS, SECTORS, is_purpose, is_tenant_id
+from abeyance.moratorium.vocabulary import ACTIONS, PURPOSE_FORM, SECTORS, is_purpose, is_tenant_id
 
 Status = Literal["active", "suspended"]
 _REGISTRATION: Final = "registration"
@@ -83,7 +83,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
         if not set(self.actions) <= ACTIONS:
             raise ValueError(f"actions must be among {', '.join(sorted(ACTIONS))}")
         if not all(is_purpose(purpose) for purpose in self.purposes):
-            raise ValueError("a purpose is lower_snake, such as missing_children")
+            raise ValueError(PURPOSE_FORM)
         if any(canonical_principal(principal) != principal for principal in self.principals):
             raise ValueError("principals must be canonical; use canonical_principal")
         if self.status not in ("active", "suspended"):
@@ -102,7 +102,10 @@ class TenantRegistry(Protocol):
         ...
 
     def by_principal(self, principal: str, /) -> Tenant | None:
-        """Return the one tenant of an IAM ARN or access key id, or ``None``. Raises ``PrincipalAmbiguous``."""
+        """Return the one tenant of a caller (an IAM ARN or access key id), or ``None``; any text may come.
+
+        Raises ``PrincipalAmbiguous``.
+        """
         ...
 
 
@@ -164,7 +167,10 @@ class TenantTable:
 
     def by_principal(self, principal: str, /) -> Tenant | None:
         """Return the tenant of a principal, or ``None``; see :class:`TenantRegistry`."""
-        principal = canonical_principal(principal)
+        try:
+            principal = canonical_principal(principal)
+        except ValueError:  # a caller that is no principal is nobody's
+            return None
         claim = self._item(f"principal#{principal}", _CLAIM)
         if claim is None:
             return None

@@ -66,6 +66,8 @@ INVOLVES = {str(action): frozenset({str(action), str(_STEPS.get(action, action))
 # \d.
 TENANT_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
 PURPOSE = r"^[a-z][a-z0-9_]{1,62}$"
+#: What to tell whoever wrote a purpose otherwise.
+PURPOSE_FORM = "A purpose has 2 to 63 of a-z, 0-9 and _, and begins with a letter; missing_children is one."
 FLAG_KEY = r"^[a-z][a-zA-Z0-9_-]{0,63}$"
 JURISDICTION_OR_ALL = r"^(all|[A-Z]{2}(-[A-Z0-9]{1,3}(-[A-Z0-9_]{1,48})?)?)$"
 INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from abeyance.aws.objects import ObjectUnreadable
 from abeyance.moratorium.guard import Guard
-from abeyance.moratorium.vocabulary import UNSPECIFIED
+from abeyance.moratorium.vocabulary import PURPOSE_FORM, UNSPECIFIED, is_purpose
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Event, Upload
@@ -46,10 +46,9 @@ class Gate:
     def __call__(self, batch: Batch[Message]) -> None:
         """Record an outcome for every message.
 
-        The records are read once for the batch, and a decision is made once for a tenant and a purpose, when the first
-        message needs it.
+        The records are read once for the batch. Each message is decided for at its own moment.
         """
-        decide = functools.cache(self._guard.decide)
+        decide = self._guard.for_batch().decide
         jobs = batch.map(
             lambda message: _GateJob(
                 parse_notification(message.envelope), message.receives >= topology.GATE.max_receives
@@ -84,6 +83,7 @@ class Gate:
             return _rejected(upload, "KEY_NOT_UNDERSTOOD", str(error))
         try:
             metadata = self._heads.head(upload)
+            purpose = _purpose(metadata)
             threshold = _face_match_threshold(metadata)
         except ObjectUnreadable as error:
             if error.may_pass and not is_last_delivery:
@@ -91,7 +91,6 @@ class Gate:
             return _rejected(upload, error.reason, str(error))
         except ValueError as error:
             return _rejected(upload, "INVALID_METADATA", str(error))
-        purpose = metadata.get("purpose", UNSPECIFIED)
         decision = decide(upload.tenant, upload.action, purpose)
         if not decision.permitted:
             return events.UploadHalted.of(upload, decision=decision)
@@ -110,6 +109,14 @@ def _withdrawn(upload: Upload) -> Event | None:
         return events.UploadWithdrawn.of(parse_key(upload))
     except KeyNotUnderstood:
         return None
+
+
+def _purpose(metadata: Mapping[str, str]) -> str:
+    """Return the purpose that the uploader gives; raises ``ValueError`` if it is badly written."""
+    purpose = metadata.get("purpose", UNSPECIFIED)
+    if not is_purpose(purpose):
+        raise ValueError(f"The metadata purpose is badly written. {PURPOSE_FORM}")
+    return purpose
 
 
 def _face_match_threshold(metadata: Mapping[str, str]) -> float | None:

@@ -106,7 +106,7 @@ class Recognize:
 
         The records are read once for the batch, the embedder is called once, and each collection is searched once.
         """
-        decide = functools.cache(self._guard.decide)
+        decide = self._guard.for_batch().decide
         states = self._outbox.read_states(batch.map(Message.event), lambda event: event.upload)
         replacing = {event.upload.identity for event, state in states if state.replaced}
         prepared = states.map(lambda pair: self._prepare(*pair, decide))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from abeyance.moratorium.vocabulary import PURPOSE_FORM, is_purpose
 from abeyance.pipeline.batch import error_fields
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import Access
 from abeyance.rekognition.call import ApiRequest, ApiResponse, Call, Grant, Timings
-from abeyance.rekognition.errors import ApiError, translate
+from abeyance.rekognition.errors import ApiError, invalid, translate
 from abeyance.rekognition.operations import OPERATIONS, Services
 
 log = logging.getLogger("abeyance")
@@ -55,6 +56,8 @@ class Rekognition:
     def _answer(self, request: ApiRequest, headers: dict[str, str], timings: Timings) -> dict[str, Any]:
         self._access.admit(request)
         try:
+            if not is_purpose(request.purpose):
+                raise invalid(f"The purpose of the request is badly written. {PURPOSE_FORM}")
             operation = self._model.operation(request.target)
             params = self._model.read(operation, request.body)
         except ApiError:

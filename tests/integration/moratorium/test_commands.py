@@ -232,7 +232,7 @@ def test_simulate_reads_an_export(flags: Path, tmp_path: Path) -> None:
     lines = [{"chain": "c", "format": "abeyance-ledger-1"}]
     for number, (day, code) in enumerate((("2020-06-09", 0), ("2020-06-10", 1)), start=1):
         body = run(*asked, day, code=code)["decision"]
-        lines.append({"seq": number, "id": f"d{number}", "type": "decision", "body": body})
+        lines.append({"seq": number, "id": f"d{number}", "type": "decision", "body": {"decision": body}})
     export = tmp_path / "ledger.jsonl"
     export.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     earlier = write(tmp_path / "draft.json", of_presets(["ibm-2020"]))

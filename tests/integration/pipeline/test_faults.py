@@ -23,6 +23,7 @@ from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.source import FileSource, Snapshot
 from abeyance.moratorium.tenants import Tenant, TenantTable
+from abeyance.moratorium.vocabulary import PURPOSE_FORM
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.aws import EventBridgeBus, S3Objects
 from abeyance.pipeline.batch import answer
@@ -490,3 +491,15 @@ def test_an_archived_object_is_rejected_by_its_head_alone(world: World, storage:
     (entry,) = world.record()
     assert (entry.type, entry.body["reason"]) == ("Upload Rejected", "OBJECT_ARCHIVED")
     assert "get_object" not in world.s3.called
+
+
+@pytest.mark.parametrize(
+    "purpose", ["Not A Purpose", "x", "missing-children", "9lives", "Missing_Children", " "]
+)
+def test_a_badly_written_purpose_is_the_uploaders_mistake(world: World, purpose: str) -> None:
+    world.put(purpose=purpose)
+    assert world.gate() == {"batchItemFailures": []}
+    (entry,) = world.record()
+    assert (entry.type, entry.body["reason"]) == ("Upload Rejected", "INVALID_METADATA")
+    assert entry.body["message"].endswith(PURPOSE_FORM)
+    assert "decision" not in entry.body

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.tables import registry_of
 
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.document import parse
-from abeyance.moratorium.errors import Fault, FlagsError, PrincipalAmbiguous, TenantUnreadable
+from abeyance.moratorium.errors import CALLER_FAULTS, Fault, FlagsError, PrincipalAmbiguous, TenantUnreadable
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import AppConfigSource, Fetched, FileSource, Snapshot
 from abeyance.moratorium.tenants import Tenant
@@ -266,12 +268,12 @@ MATRIX: dict[str, tuple[World, Clause, str]] = {
     "tenant of another name": (
         World(registry=Answering(tenant("other", "commercial"))),
         Clause.FAULT,
-        Fault.REQUEST_MALFORMED,
+        Fault.TENANT_UNREADABLE,
     ),
     "registry answers with a dictionary": (
         World(registry=Answering({"id": "acme", "actions": "search"})),
         Clause.FAULT,
-        Fault.REQUEST_MALFORMED,
+        Fault.TENANT_UNREADABLE,
     ),
     "tenant suspended": (
         World(registry=registry_of(tenant("acme", "commercial", status="suspended"))),
@@ -360,8 +362,8 @@ def test_decides_for_principals() -> None:
     assert (decision.permitted, decision.tenant) == (True, "acme")
     for stranger in ("arn:aws:sts::123456789012:assumed-role/Other/anybody", "AKIAEXAMPLE"):
         assert guard.decide_for(stranger, "search", "access_control").clause is Clause.UNKNOWN_TENANT
-    for nonsense in ("", "arn:aws:s3:::bucket", None, "two words"):
-        assert guard.decide_for(nonsense, "search", "access_control").clause is Clause.FAULT  # type: ignore[arg-type]
+    for nonsense in ("", "arn:aws:s3:::bucket", "two words"):
+        assert guard.decide_for(nonsense, "search", "access_control").clause is Clause.UNKNOWN_TENANT
 
 
 def test_a_fault_repeats_nothing_that_is_not_well_formed() -> None:
@@ -369,3 +371,103 @@ def test_a_fault_repeats_nothing_that_is_not_well_formed() -> None:
     decision = world.decide()
     assert "Jane" not in repr(decision)
     assert "DROP" not in repr(decision)
+
+
+anything = st.one_of(st.text(max_size=70), st.sampled_from(["Not A Purpose", "", "acme", "US", "search"]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(anything, anything, st.none() | anything, anything)
+def test_callers_cause_no_fault_but_those_that_ring_no_alarm(
+    tenant_id: str, purpose: str, place: str | None, principal: str
+) -> None:
+    guard = Guard(Fixed(snapshot()), registry_of(ACME), lambda: NOW)
+    for action in ("search", purpose):
+        for decision in (
+            guard.decide(tenant_id, action, purpose, jurisdiction=place),
+            guard.decide_for(principal, action, purpose, jurisdiction=place),
+        ):
+            assert decision.fault in {"", *CALLER_FAULTS}
+
+
+def test_the_moment_is_taken_before_the_flags_are_read() -> None:
+    """A halt comes into force while a slow source answers; no permit is dated later than it."""
+    now = NOW
+    halted_at = NOW + timedelta(seconds=3)
+
+    class Slow:
+        def current(self) -> Snapshot:
+            nonlocal now
+            asked, now = now, now + timedelta(seconds=5)
+            return snapshot(asked, parse(HALT_ALL) if asked >= halted_at else parse({}))
+
+    guard = Guard(Slow(), registry_of(ACME), lambda: now)
+    for _ in range(3):
+        decision = guard.decide("acme", "search", "access_control")
+        assert decision.permitted == (datetime.fromisoformat(decision.as_of) < halted_at)
+
+
+def test_each_message_of_a_batch_is_decided_at_its_own_moment_with_the_flags_of_that_moment() -> None:
+    now, flags = NOW, parse({})
+
+    class Changing:
+        def current(self) -> Snapshot:
+            return snapshot(now, flags)
+
+    decide = Guard(Changing(), registry_of(ACME), lambda: now).for_batch().decide
+    assert decide("acme", "search", "access_control").permitted
+    now, flags = NOW + timedelta(seconds=1), parse(HALT_ALL)
+    decision = decide("acme", "search", "access_control")
+    assert (decision.clause, decision.as_of) == (Clause.HALTED, "2026-01-01T00:00:01Z")
+
+
+def test_a_batch_reads_a_registration_again_after_the_poll_interval() -> None:
+    now, reads, registry = NOW, 0, registry_of(ACME)
+
+    class Counting:
+        def get(self, tenant_id: str) -> Tenant | None:
+            nonlocal reads
+            reads += 1
+            return registry.get(tenant_id)
+
+        by_principal = get
+
+    class Fresh:
+        def current(self) -> Snapshot:
+            return snapshot(now)
+
+    guard = Guard(Fresh(), Counting(), lambda: now)
+    decide = guard.for_batch().decide
+    for seconds, clause, expected in (
+        (0, Clause.PERMITTED, 1),
+        (14, Clause.PERMITTED, 1),
+        (15, Clause.SUSPENDED_TENANT, 2),
+        (-1, Clause.SUSPENDED_TENANT, 3),
+    ):
+        now = NOW + timedelta(seconds=seconds)
+        assert (decide("acme", "search", "access_control").clause, reads) == (clause, expected)
+        registry.set_status("acme", "suspended")
+    guard.for_batch().decide("acme", "search", "access_control")
+    assert reads == 4
+
+
+def test_a_batch_asks_a_table_that_is_down_once() -> None:
+    asked: list[str] = []
+
+    class Down:
+        def get(self, tenant_id: str) -> Tenant | None:
+            asked.append(tenant_id)
+            raise ConnectionError
+
+        by_principal = get
+
+    decide = Guard(Fixed(snapshot()), Down(), lambda: NOW).for_batch().decide
+    for _ in range(50):
+        assert decide("acme", "search", "access_control").fault == Fault.TENANTS_UNAVAILABLE
+    assert asked == ["acme"]
+
+
+def test_a_clock_that_runs_back_during_a_decision_is_no_clock() -> None:
+    readings = iter([NOW + timedelta(minutes=5), NOW])
+    guard = Guard(Fixed(snapshot()), registry_of(ACME), lambda: next(readings))
+    assert guard.decide("acme", "search", "access_control").fault == Fault.CLOCK_SKEW

@@ -18,8 +18,10 @@ from abeyance.ledger.chain import Record, normalise
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.guard import Guard
+from abeyance.moratorium.simulate import Direction, simulate
 from abeyance.moratorium.source import Snapshot
 from abeyance.moratorium.tenants import Tenant
+from abeyance.moratorium.vocabulary import PURPOSE_FORM
 from abeyance.rekognition import wire
 from abeyance.rekognition.access import NO_LEDGER, Access
 from abeyance.rekognition.call import ApiRequest, ApiResponse
@@ -237,11 +239,35 @@ def test_a_registry_out_of_reach_is_a_denial(world: World) -> None:
     assert {record.body["decision"]["fault"] for record in world.ledger.records} == {"tenants_unavailable"}
 
 
-@pytest.mark.parametrize("purpose", ["", "No Purpose", "policing", "x" * 100])
-def test_purposes_are_those_registered(world: World, purpose: str) -> None:
-    assert (
-        error(world.ask("DetectFaces", GUARDED["DetectFaces"], purpose=purpose))[0] == "AccessDeniedException"
-    )
+def test_purposes_are_those_registered(world: World) -> None:
+    answer = world.ask("DetectFaces", GUARDED["DetectFaces"], purpose="policing")
+    assert error(answer)[0] == "AccessDeniedException"
+
+
+@pytest.mark.parametrize("purpose", ["", "No Purpose", "policing\n", "x" * 100, "Missing_Children", "é"])
+@pytest.mark.parametrize("operation", ["DetectFaces", "SearchUsers", "ListCollections"])
+def test_a_badly_written_purpose_is_the_callers_mistake(world: World, operation: str, purpose: str) -> None:
+    name, message = error(world.ask(operation, GUARDED.get(operation, {}), purpose=purpose))
+    assert name == "InvalidParameterException"
+    assert message.endswith(PURPOSE_FORM)
+    assert world.ledger.records == []
+    stranger = world.ask(operation, GUARDED.get(operation, {}), "mallory", purpose)
+    assert error(stranger)[0] == "AccessDeniedException"
+    assert {record.body["decision"]["fault"] for record in world.ledger.records} == {""}
+
+
+def test_a_draft_is_tried_on_what_the_api_recorded(world: World) -> None:
+    world.values = {"review": flag(effect="restrict", min_similarity=90)}
+    for operation in sorted(GUARDED):
+        world.ask(operation, GUARDED[operation])
+    entries = [
+        {"seq": number, **msgspec.to_builtins(record)} for number, record in enumerate(world.ledger.records)
+    ]
+    replay = simulate(entries, parse({"halt": flag()}))
+    assert replay.decisions == replay.replayed == len(entries) >= len(GUARDED)
+    assert replay.count(Direction.NEWLY_DENIED) == len(entries)
+    looser = simulate(entries, parse({}))
+    assert looser.count(Direction.LESS_RESTRICTED) == len(entries)
 
 
 @pytest.mark.parametrize("operation", ["SearchFacesByTemplate", "GetFaceTemplate"])
