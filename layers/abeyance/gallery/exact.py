@@ -113,13 +113,12 @@ class _Scan:
     def __init__(self, matrix: Matrix, probes: Floats, limit: int, min_cosine: float) -> None:
         self._blocks = matrix.blocks
         self._stripes = matrix.stripes
-        self._kernel = matrix.kernel
         self._probes = probes
         self._packed = matrix.kernel.packed(probes)
         self._limit = limit
         self._min_cosine = min_cosine
         #: Lower than any score.
-        self._lowest = np.int32(-(2**31)) if matrix.kernel.levels else np.float32(-np.inf)
+        self._lowest = np.iinfo(np.int32).min if self._packed.scores is np.int32 else -np.inf
         self._lock = threading.Lock()
         #: (p,) a row whose cosine is certainly below it is not among the best.
         self._floors = np.full(len(probes), max(min_cosine, _NO_FLOOR))
@@ -158,7 +157,7 @@ class _Scan:
 
     def _scan_part(self, stripe: Stripe, part: slice) -> _Hits:
         """Return the rows of a part of a stripe that may be among the best."""
-        scores = self._kernel.dots(stripe.rounded[part], self._packed)
+        scores = self._packed.dots(stripe.rounded[part])
         if len(stripe.dead):
             first, last = np.searchsorted(stripe.dead, (part.start, part.stop))
             scores[stripe.dead[first:last] - part.start] = self._lowest
@@ -200,9 +199,9 @@ class _Scan:
     def _floor_scores(self, errors: Floats, steps: Floats) -> npt.NDArray[np.generic]:
         """Return the floors in the kernel's own numbers, so that most rows are done after one comparison."""
         floors = (self._floors - errors) / steps
-        if self._kernel.levels:
+        if self._packed.scores is np.int32:
             floors = np.minimum(np.maximum(np.floor(floors), -(2**31)), 2**31 - 1)
-        return floors.astype(self._lowest.dtype)
+        return floors.astype(self._packed.scores)
 
     def _raise_floors(self, floors: Floats) -> None:
         with self._lock:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes import InMemoryGallery
 
-from abeyance.gallery import exact, kernels, matrix
+from abeyance.gallery import exact, kernels, matrix, products
 from abeyance.gallery.errors import InvalidInput, ModelMismatch
 from abeyance.gallery.kernels import Float32, Int8, Kernel, best_kernel
 from abeyance.gallery.matrix import Matrix
@@ -23,9 +24,28 @@ from abeyance.gallery.search import Searcher
 STAFF = CollectionRef("acme", "staff")
 
 
-@pytest.fixture(params=["float32", "int8"])
+def only(name: str, side_by_side: int = 1) -> Int8:
+    """Return the kernel that has no choice."""
+    pytest.importorskip(name, reason=f"{name} has no wheel for this machine")
+
+    def one(d: int, p: int) -> Iterator[products.Product]:
+        yield products.SimSimd(d) if name == "simsimd" else products.OnnxRuntime(side_by_side)
+
+    return Int8(one)
+
+
+KERNELS: dict[str, Callable[[], Kernel]] = {
+    "numpy": Float32,
+    "simsimd": lambda: only("simsimd"),
+    "onnxruntime": lambda: only("onnxruntime"),
+    "onnxruntime, side by side": lambda: only("onnxruntime", 4),
+    "by trial": Int8,
+}
+
+
+@pytest.fixture(params=KERNELS)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    return Float32() if request.param == "float32" else Int8()
+    return KERNELS[request.param]()
 
 
 def some_block(
@@ -76,14 +96,14 @@ def test_search_agrees_with_the_oracle(kernel: Kernel, d: int, limit: int, min_c
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1)), min_size=1, max_size=8),
-    st.sampled_from(["float32", "best"]),
+    st.sampled_from(sorted(KERNELS)),
     st.sampled_from([100, 1000]),
     st.integers(0, 2**32),
 )
 def test_search_agrees_after_any_appends_and_removals(
     steps: list[tuple[int, float]], name: str, adopted: int, seed: int
 ) -> None:
-    kernel: Kernel = Float32() if name == "float32" else best_kernel()
+    kernel = KERNELS[name]()
     rng = np.random.default_rng(seed)
     held, views = Matrix(kernel=kernel), []
     with pytest.MonkeyPatch.context() as patch:
@@ -194,29 +214,36 @@ def test_the_error_of_the_fast_pass_is_within_its_bound(
     templates = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
     probes /= np.linalg.norm(probes, axis=1, keepdims=True)
     block = Block(TemplateKind.FACE, np.arange(n), np.zeros((n, 16), dtype=np.uint8), templates)
-    for kernel in (Float32(), best_kernel()):
+    for kernel in (Float32(), KERNELS[sorted(KERNELS)[seed % len(KERNELS)]]()):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(matrix, "ADOPTED_ROWS", int(rng.choice([1, 1000])))
             (held,) = Matrix(kernel=kernel).updated([block]).blocks
         packed = kernel.packed(probes)
-        found = kernel.dots(held.rounded, packed) * held.step * packed.steps
+        found = packed.dots(held.rounded) * held.step * packed.steps
         true = templates.astype(np.float64)
         true = true @ probes.T / np.maximum(np.linalg.norm(true, axis=1, keepdims=True), 1e-6)
         assert (np.abs(found - true) <= exact.bounds(held, packed)).all()
 
 
 class TestKernels:
-    @settings(max_examples=60, deadline=None)
+    @pytest.mark.parametrize("name", [name for name in KERNELS if name != "numpy"])
+    @settings(max_examples=30, deadline=None)
     @given(vectors, st.integers(0, 2**32))
-    def test_products_of_integers_are_exact(self, shape: tuple[int, int, int], seed: int) -> None:
-        kernel = best_kernel()
-        assert isinstance(kernel, Int8)
+    def test_products_of_integers_are_exact(self, name: str, shape: tuple[int, int, int], seed: int) -> None:
+        kernel = KERNELS[name]()
         n, d, p = shape
         rng = np.random.default_rng(seed)
-        rows = rng.choice(np.array([1, 2, 128, 254, 255], dtype=np.uint8), (n, d))
+        rows = rng.choice(np.array([-127, -126, 0, 126, 127], dtype=np.int8), (n, d))
         packed = kernel.packed(rng.choice([-1.0, 0.1, 1.0], (p, d)))
-        expected = (rows.astype(np.int64) - 128) @ packed.numbers.astype(np.int64)
-        np.testing.assert_array_equal(kernel.dots(rows, packed), expected)
+        expected = rows.astype(np.int64) @ packed.numbers.T.astype(np.int64)
+        np.testing.assert_array_equal(packed.dots(rows), expected)
+
+    @pytest.mark.parametrize("name", ["simsimd", "onnxruntime"])
+    @pytest.mark.parametrize("d", [1040, 1041, 4096])
+    def test_the_largest_sums_are_exact(self, name: str, d: int) -> None:
+        rows = np.full((3, d), 127, dtype=np.int8)
+        packed = only(name).packed(np.ones((1, d)))
+        assert packed.dots(rows).tolist() == [[127 * d * int(packed.numbers[0, 0])]] * 3
 
     def test_the_model_is_one_product(self) -> None:
         onnx = pytest.importorskip("onnx")
@@ -228,34 +255,52 @@ class TestKernels:
             "g",
             [a, b],
             [y],
-            [h.make_tensor("z", t.UINT8, [], [Int8.zero])],
+            [h.make_tensor("z", t.UINT8, [], [128])],
         )
         model = h.make_model(graph, opset_imports=[h.make_opsetid("", 10)], ir_version=7, producer_name="")
-        assert model.SerializeToString() == kernels._PRODUCT
+        assert model.SerializeToString() == products._MODEL
 
     def test_a_processor_that_adds_pairs_in_16_bits_gets_shorter_probes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Int8, "_is_exact", lambda self, levels: 255 * levels * 2 < 2**15)
+        monkeypatch.setattr(products, "is_exact", lambda run, levels: 255 * levels * 2 < 2**15)
+        products._onnxruntime.cache_clear()
+        monkeypatch.setattr(products, "_onnxruntime", products._onnxruntime.__wrapped__)
         block = some_block(3000, 128)
-        kernel = Int8()
+        kernel = only("onnxruntime")
         probes = some_block(5, 128, seed=3).templates.astype(np.float32)
         assert np.abs(kernel.packed(probes.astype(np.float64)).numbers).max() == 64
         found = exact.search(Matrix(kernel=kernel).updated([block]), TemplateKind.FACE, probes, 10, -1.0)
         assert found == search_plainly([block], probes, 10, -1.0)
 
     @pytest.mark.parametrize("why", ["not installed", "not exact"])
-    def test_without_onnxruntime_numpy_multiplies(self, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    def test_without_a_library_numpy_multiplies(self, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+        monkeypatch.setitem(sys.modules, "simsimd", None)
         if why == "not installed":
             monkeypatch.setitem(sys.modules, "onnxruntime", None)
-        else:
-            monkeypatch.setattr(Int8, "_is_exact", lambda self, levels: False)
+        monkeypatch.setattr(products, "is_exact", lambda run, levels: False)
+        monkeypatch.setattr(products, "_onnxruntime", products._onnxruntime.__wrapped__)
         best_kernel.cache_clear()
         try:
             assert isinstance(best_kernel(), Float32)
         finally:
-            monkeypatch.undo()
             best_kernel.cache_clear()
+
+    def test_a_function_that_only_searches_does_not_import_onnxruntime(self) -> None:
+        code = (
+            "import sys, numpy as np; from abeyance.gallery.kernels import best_kernel;"
+            "best_kernel().packed(np.eye(128)[:1]); print('onnxruntime' in sys.modules);"
+            "best_kernel().packed(np.eye(128)[:32]); print('onnxruntime' in sys.modules)"
+        )
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert out.split() == ["False", "True"]
+
+    def test_the_fastest_product_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seconds = {"SimSimd": 3.0, "OnnxRuntime": 2.0}
+        monkeypatch.setattr(kernels, "_seconds", lambda dots, *factors: seconds[type(dots.__self__).__name__])
+        assert best_kernel().packed(np.eye(64)[:5]).scores is np.int32
+        seconds["SimSimd"] = 1.0
+        assert Int8().packed(np.eye(64)[:5]).scores is np.float32
 
 
 class TestSearcher:
