@@ -139,6 +139,11 @@ def within(inner: str, outer: str) -> bool:
     )
 
 
+def same_place(one: str, other: str) -> bool:
+    """Return whether two codes name one place."""
+    return _union(one) == _union(other)
+
+
 def _holds(whole: Lineage, part: Lineage) -> bool:
     return part[: len(whole)] == whole
 

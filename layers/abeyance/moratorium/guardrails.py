@@ -1,0 +1,97 @@
+"""Guardrails: claims that no flags document may break, whoever approves it.
+
+A document of guardrails is JSON::
+
+    {"version": "1", "guardrails": {"police_search_reviewed": {
+        "claim": "deny law_enforcement search in any without review",
+        "starts": "2027-01-01T00:00:00Z", "reason": "...", "source": "..."}}}
+
+``starts`` and ``ends`` are optional; a guardrail speaks of the moments between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from abeyance.moratorium.claims import PolicyClaim, parse_claim
+from abeyance.moratorium.document import instant, load
+from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.model import SCHEMA_VERSION, Instant, Text
+from abeyance.moratorium.vocabulary import FLAG_KEY
+
+_key: Final = re.compile(FLAG_KEY)
+
+
+class GuardrailError(MoratoriumError):
+    """Guardrails that cannot be read; the message says which, and what to do."""
+
+
+class Guardrail(Struct, frozen=True, kw_only=True):
+    """One invariant: its key, its claim with the moments of which it speaks, and why it is there."""
+
+    key: str
+    claim: PolicyClaim
+    reason: str
+    source: str
+
+
+class _Written(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A guardrail as it stands in a document."""
+
+    claim: Text
+    reason: Text
+    source: Text
+    starts: Instant | UnsetType = UNSET
+    ends: Instant | UnsetType = UNSET
+
+
+class _Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    version: Annotated[str, Meta(pattern=f"^{SCHEMA_VERSION}$")]
+    guardrails: dict[str, _Written]
+
+
+class Guardrails:
+    """The guardrails of one document, by key."""
+
+    def __init__(self, guardrails: tuple[Guardrail, ...] = ()) -> None:
+        self._all = tuple(sorted(guardrails, key=lambda guardrail: guardrail.key))
+
+    def __iter__(self) -> Iterator[Guardrail]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+def parse_guardrails(raw: bytes | str | dict[str, Any]) -> Guardrails:
+    """Read a document of guardrails strictly.
+
+    Raises
+    ------
+    GuardrailError, FlagsError
+        On anything that is not exactly one: nothing is skipped and nothing is defaulted.
+    """
+    try:
+        document = msgspec.convert(load(raw), _Document)
+        return Guardrails(tuple(_compile(key, written) for key, written in document.guardrails.items()))
+    except (msgspec.ValidationError, ValueError) as error:
+        raise GuardrailError(f"the guardrails cannot be read: {error}") from None
+
+
+def _compile(key: str, written: _Written) -> Guardrail:
+    if not _key.fullmatch(key):
+        raise ValueError(f"key {key!r} must begin with a lower-case letter and have at most 64")
+    try:
+        claim = parse_claim(
+            written.claim,
+            since=None if written.starts is UNSET else instant(written.starts),
+            until=None if written.ends is UNSET else instant(written.ends),
+        )
+    except MoratoriumError as error:
+        raise GuardrailError(f"guardrail {key!r}: {error}") from None
+    return Guardrail(key=key, claim=claim, reason=written.reason, source=written.source)
