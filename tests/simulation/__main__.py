@@ -62,14 +62,14 @@ def main() -> int:
         parts = list(pool.map(run_part, jobs))
     failed = sorted((outcome for part, _ in parts for outcome in part), key=lambda outcome: outcome.seed)
     coverage = Coverage(
-        sum((one.seen for _, one in parts), Counter()), sum((one.deaths for _, one in parts), Counter())
+        *(sum((getattr(one, name) for _, one in parts), Counter()) for name in ("seen", "exposed", "deaths"))
     )
     for outcome in failed[:50]:
         for violation in outcome.violations[:5]:
             print(f"seed {outcome.seed}: {violation}")
     sites = sorted(coverage.seen, key=str)
     if given.count:
-        counted = {str(site): round(1000 * coverage.seen[site] / (last - first)) for site in sites}
+        counted = {str(site): round(1000 * coverage.exposed[site] / (last - first), 1) for site in sites}
         place = Path(__file__).with_name("sites.json")
         place.write_text(json.dumps(counted, indent=1, sort_keys=True) + "\n")
     rare = [

@@ -115,6 +115,8 @@ class SimulatedS3:
 
     def _find(self, bucket: str, key: str, how: dict[str, Any], operation: str) -> Stored:
         found = self.buckets[bucket].get(key)
+        if how.get("VersionId"):
+            raise ClientError({"Error": {"Code": "NoSuchVersion", "Message": "no versions"}}, operation)
         if found is None:
             if operation == "HeadObject":
                 raise ClientError({"Error": {"Code": "404", "Message": "Not Found"}}, operation)
@@ -195,30 +197,50 @@ class SimulatedSQS:
 
 
 class SimulatedBus:
-    """The low-level client of EventBridge: rules are those of the topology. Events may be delivered twice."""
+    """The low-level client of EventBridge: rules are those of the topology.
 
-    def __init__(self, call: Call, deliver: Callable[[dict[str, Any]], None], clock: VirtualClock) -> None:
+    Events may be delivered twice, and ``refuses`` says whether an entry of a call is not taken.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        deliver: Callable[[dict[str, Any]], None],
+        clock: VirtualClock,
+        refuses: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._call = call
+        self._refuses = refuses
         self._deliver = deliver
         self._clock = clock
         self._sent = 0
 
     def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         def run() -> dict[str, Any]:
+            if not 0 < len(Entries) <= 10:
+                raise ClientError({"Error": {"Code": "ValidationException"}}, "PutEvents")
+            answers = []
             for entry in Entries:
                 self._sent += 1
+                if self._refuses():
+                    answers.append({"ErrorCode": "InternalFailure", "ErrorMessage": "try again"})
+                    continue
+                answers.append({"EventId": f"e{self._sent}"})
                 self._deliver(
                     {
                         "id": f"e{self._sent}",
                         "source": entry["Source"],
                         "detail-type": entry["DetailType"],
-                        "time": f"{datetime.fromtimestamp(self._clock.now_s, UTC):%Y-%m-%dT%H:%M:%SZ}",
+                        "time": f"{entry.get('Time') or self._now():%Y-%m-%dT%H:%M:%SZ}",
                         "detail": json.loads(entry["Detail"]),
                     }
                 )
-            return {"FailedEntryCount": 0, "Entries": [{"EventId": "e"} for _ in Entries]}
+            return {"FailedEntryCount": sum("ErrorCode" in one for one in answers), "Entries": answers}
 
         return self._call("PutEvents", run)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_s, UTC)
 
 
 class SimulatedLambda:
@@ -294,7 +316,7 @@ class SimulatedAws:
         self.dynamodb = SimulatedDynamoDB(calls_of("dynamodb"))
         self.s3 = SimulatedS3(calls_of("s3"))
         self.sqs = SimulatedSQS(calls_of("sqs"), clock)
-        self.events = SimulatedBus(calls_of("events"), self.route, clock)
+        self.events = SimulatedBus(calls_of("events"), self.route, clock, self._refuses)
         self.appconfig = SimulatedAppConfig(calls_of("appconfigdata"), clock, flags)
         self.functions = SimulatedLambda(calls_of("lambda"))
         self.scheduler = SimulatedScheduler(calls_of("scheduler"))
@@ -312,6 +334,12 @@ class SimulatedAws:
         self.s3.notify = self._notify
         #: Probability that a standard queue or a rule delivers an event twice.
         self.duplicate = 0.0
+        #: Probability that EventBridge refuses one of the entries of a call.
+        self.refusal = 0.0
+        self._faults = faults
+
+    def _refuses(self) -> bool:
+        return self._faults.active and self._chance.random() < self.refusal
 
     def client(self, service: str) -> Any:
         """Return the client of a service."""

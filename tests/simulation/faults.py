@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,9 +44,11 @@ class Faults:
     throttle: float = 0.0
     #: A service that is throttled most of the time.
     weak_service: str = ""
-    #: Call sites that died ("before", "after"), over the whole run of the simulation.
+    #: Call sites that died ("before", "after").
     deaths: Counter[tuple[CallSite, str]] = field(default_factory=Counter)
+    #: Calls of each site, and those of them that might have failed.
     seen: Counter[CallSite] = field(default_factory=Counter)
+    exposed: Counter[CallSite] = field(default_factory=Counter)
     #: Decides about sites that died rarely so far, so that every site gets its deaths.
     wanted: Callable[[CallSite], str] = lambda site: ""
     #: Calls of each service that failed and did not end the process.
@@ -58,6 +61,12 @@ class Faults:
     active: bool = True
     unit: str = ""
     died: int = 0
+    #: The call of this process, counted from now, at which it dies for certain, and when; 0 for none.
+    _dies_at: int = 0
+    _dies_when: str = ""
+    #: The call of this process, counted from now, before which something happens for certain, and what; 0 for none.
+    _overtaken_at: int = 0
+    _overtaking: Callable[[], None] = lambda: None
 
     def call(self, service: str, operation: str, run: Callable[[], Any]) -> Any:
         """Run one call of the product, with what goes wrong with it."""
@@ -66,9 +75,14 @@ class Faults:
             self.seen[site] += 1
         if not self.active or not self.unit:
             return run()
-        if not self.nested and self.random.random() < self.interleaving:
-            self._interleave()
-        fate = (self.wanted(site) if self.unit else "") or self._fate()
+        self.exposed[site] += 1
+        if not self.nested:
+            self._overtaken_at -= 1
+            if self._overtaken_at == 0:
+                self._interleave(self._overtaking)
+            elif self.random.random() < self.interleaving:
+                self._interleave(self.interleave)
+        fate = self._certain() or self.wanted(site) or self._fate()
         if fate == "before":
             self._die(site, fate)
         if service == self.weak_service and not fate and self.random.random() < 0.6:
@@ -86,10 +100,34 @@ class Faults:
             raise ReadTimeoutError(endpoint_url=f"https://{service}.simulated")
         return answer
 
-    def _interleave(self) -> None:
+    @contextlib.contextmanager
+    def certain_death(self, call: int, when: str) -> Iterator[None]:
+        """Let the process die at the n-th of its next calls, if it makes as many."""
+        self._dies_at, self._dies_when = call, when
+        try:
+            yield
+        finally:
+            self._dies_at = 0
+
+    def _certain(self) -> str:
+        if self.nested or not self._dies_at:
+            return ""
+        self._dies_at -= 1
+        return "" if self._dies_at else self._dies_when
+
+    @contextlib.contextmanager
+    def certain_overtaking(self, call: int, happens: Callable[[], None]) -> Iterator[None]:
+        """Let something happen before the n-th of the process's next calls, if it makes as many."""
+        self._overtaken_at, self._overtaking = call, happens
+        try:
+            yield
+        finally:
+            self._overtaken_at = 0
+
+    def _interleave(self, happens: Callable[[], None]) -> None:
         unit, self.nested = self.unit, True
         try:
-            self.interleave()
+            happens()
         finally:
             self.unit, self.nested = unit, False
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from tests.simulation.world import COLLECTIONS, Upload, World
+from tests.simulation.model import COLLECTIONS, Upload
+from tests.simulation.world import World
 
-from abeyance.aws.dynamodb import decode
+from abeyance.aws.dynamodb import DynamoTable, decode
+from abeyance.console.reviews import JUDGED, NOTHING_TO_REVIEW
 from abeyance.deployment import build
 from abeyance.embedding.npy import decode_chips
 from abeyance.gallery.errors import CollectionNotFound
@@ -25,13 +27,14 @@ from abeyance.pipeline import events
 from abeyance.pipeline.events import Event
 from abeyance.pipeline.leftovers import face_id
 from abeyance.pipeline.outbox import FINAL_EVENTS
+from abeyance.pipeline.review_store import ReviewStore
 from abeyance.pipeline.uploads import result_key
 
 #: Events that say that no template was made of their upload.
 _NO_TEMPLATE = (events.RecognitionHalted, events.UploadHalted)
 
 
-TENANT_IDS = ("acme", "springfield-police", "icmec")
+TENANT_IDS = ("acme", "springfield-police", "icmec", "newcomer")
 
 
 class _Evidence:
@@ -81,9 +84,21 @@ def _split(text: str) -> tuple[str, object]:
 
 def check(world: World) -> list[str]:
     """Return what does not hold, in words."""
+    return _broken(world, INVARIANTS)
+
+
+def check_restored(world: World) -> list[str]:
+    """Return what does not hold after a table went back and the erasures were done again, in words.
+
+    Uploads since the backup are lost to the table, so results, gallery and log need not agree any more.
+    """
+    return _broken(world, (_queues, _verified, _erased_stay_erased, _tenants))
+
+
+def _broken(world: World, invariants: Sequence[Callable[[_Evidence], Iterator[str]]]) -> list[str]:
     evidence = _Evidence(world)
     found = list(world.violations)
-    for invariant in INVARIANTS:
+    for invariant in invariants:
         found += invariant(evidence)
     return found
 
@@ -123,14 +138,18 @@ def _results(evidence: _Evidence) -> Iterator[str]:
             yield f"{place} is the result of nothing"
 
 
-def _ledger(evidence: _Evidence) -> Iterator[str]:
-    """The ledger is whole, and has every recorded event once, and no other of ours."""
+def _verified(evidence: _Evidence) -> Iterator[str]:
+    """The ledger is whole, and refused nothing."""
     if evidence.report is not None and not evidence.report.ok:
         yield f"the ledger does not verify: {evidence.report}"
-    ids = Counter(entry.id for entry in evidence.entries)
     for entry in evidence.entries:
         if entry.type in ("conflict", "refused"):
             yield f"the ledger has a {entry.type}: {entry.body}"
+
+
+def _ledger(evidence: _Evidence) -> Iterator[str]:
+    """The ledger has every recorded event once, and no other of ours."""
+    ids = Counter(entry.id for entry in evidence.entries)
     recorded = {event.id for event in evidence.events()}
     for missing in recorded - ids.keys():
         yield f"{missing} is not on the ledger"
@@ -179,6 +198,10 @@ def _deleted(evidence: _Evidence) -> Iterator[str]:
                 ref = CollectionRef(upload.tenant, upload.collection)
                 found = [f for f in evidence.faces(ref) if f.source and f.source.key == upload.key]
                 kept |= {f"{upload.folder}{_indexed_as(upload, face).identity}" for face in found}
+                if now.face_ids & erased or ref in world.deleted_collections:
+                    # The faces of an earlier upload of the same photo had their pictures in its chips.
+                    same = (one for one in world.uploads if (one.key, one.body) == (now.key, now.body))
+                    kept |= {f"{upload.folder}{one.upload.identity}" for one in same}
                 wanted = len(now.people) if isinstance(last, events.FacesIndexed) else 0
                 if not isinstance(last, events.FacesIndexed):
                     # Those of the same photo stay, where an earlier upload of it said so: see _templates.
@@ -205,10 +228,7 @@ def _indexed_as(upload: events.Upload, face: Face) -> events.Upload:
 
 
 def _erasures(evidence: _Evidence) -> Iterator[str]:
-    """After its end nothing that shows or names the person is left, and every erasure comes to its end.
-
-    Faces of a photo that was uploaded again since are a matter of their own.
-    """
+    """Every erasure comes to its end, and after it nothing that shows or names the person is left."""
     world = evidence.world
     open_items = list(world.aws.dynamodb.tables[world.settings.erasures_table].all())
     for item in map(decode, open_items):
@@ -218,13 +238,7 @@ def _erasures(evidence: _Evidence) -> Iterator[str]:
         if not erasure.ended:
             yield f"the erasure of {erasure.named_by} {erasure.name} never came to its end"
             continue
-        since = {upload.key for upload in world.uploads if upload.at_s >= erasure.ended_at_s}
-        again = {face.id for face in evidence.faces(erasure.ref) if face.source and face.source.key in since}
-        gone = erasure.attempted - again
-        if left := {face.id for face in evidence.faces(erasure.ref)} & gone:
-            yield f"{len(left)} faces are left after the receipt for {erasure.named_by} {erasure.name}"
-        yield from _named(evidence, gone)
-        yield from _shown(evidence, gone, since)
+    yield from _erased_stay_erased(evidence)
     receipts = [entry for entry in evidence.entries if entry.type == "person.erased"]
     requests = {
         entry.id.removesuffix(":asked") for entry in evidence.entries if entry.type == "person.erasing"
@@ -232,6 +246,18 @@ def _erasures(evidence: _Evidence) -> Iterator[str]:
     for receipt in receipts:
         if receipt.id.removesuffix(":done") not in requests:
             yield f"the receipt {receipt.id} has no request"
+
+
+def _erased_stay_erased(evidence: _Evidence) -> Iterator[str]:
+    """Nothing shows or names an erased person, but for photos that the gate permitted after the request."""
+    world = evidence.world
+    for erasure in world.erasures:
+        again = {one for upload in world.uploads_since(erasure.asked_at_s) for one in upload.face_ids}
+        gone = erasure.attempted - again
+        if left := {face.id for face in evidence.faces(erasure.ref)} & gone:
+            yield f"{len(left)} faces are left after the receipt for {erasure.named_by} {erasure.name}"
+        yield from _named(evidence, gone)
+        yield from _shown(evidence, gone)
 
 
 def _named(evidence: _Evidence, erased: set[str]) -> Iterator[str]:
@@ -251,11 +277,11 @@ def _named(evidence: _Evidence, erased: set[str]) -> Iterator[str]:
             yield f"{place} names an erased face"
 
 
-def _shown(evidence: _Evidence, erased: set[str], since: set[str]) -> Iterator[str]:
-    """Yield the chips that show an erased face, but for photos that were uploaded again."""
+def _shown(evidence: _Evidence, erased: set[str]) -> Iterator[str]:
+    """Yield the chips that show an erased face."""
     for stages in evidence.recorded.values():
         detected = stages.get("detect")
-        if not isinstance(detected, events.FacesDetected) or detected.upload.key in since:
+        if not isinstance(detected, events.FacesDetected):
             continue
         stored = evidence.chips.get(detected.chips)
         chips = [] if stored is None else decode_chips(stored.body, max_chips=1000)
@@ -291,7 +317,8 @@ def _decisions(evidence: _Evidence) -> Iterator[str]:
     world = evidence.world
     if world.skewed:
         return
-    max_age_s = world.settings.flags_max_age + 1.0
+    disturbed = world.faults.failed["appconfigdata"] > 0
+    max_age_s = (world.settings.flags_max_age if disturbed else world.settings.flags_poll_interval) + 5.0
     history = [(start_s, parse(document).digest) for start_s, document in world.aws.appconfig.history]
     ends = [start_s for start_s, _ in history[1:]] + [float("inf")]
     for event in evidence.events():
@@ -309,19 +336,19 @@ def _decisions(evidence: _Evidence) -> Iterator[str]:
 def _changes(evidence: _Evidence) -> Iterator[str]:
     """No change of the flags without its entry, and none that loosens without two principals."""
     world = evidence.world
-    said = {
-        entry.body.get("document")
-        for entry in evidence.entries
-        if entry.type in ("moratorium.tightened", "moratorium.approved")
-    }
+    said = {(entry.type, entry.body.get("document"), entry.body.get("base")) for entry in evidence.entries}
     history = world.aws.appconfig.history
     for index in world.aws.appconfig.deployed:
         before, (moment_s, document) = parse(history[index - 1][1]), history[index]
         digest = document_digest(document)
-        if digest not in said:
+        kinds = {kind for kind, *change in said if change == [digest, before.digest]}
+        if not kinds & {"moratorium.tightened", "moratorium.approved"}:
             yield "flags came into force by a deployment that is not on the ledger"
-        loosens = classify(before, parse(document), since=datetime.fromtimestamp(moment_s, UTC))
-        if loosens.kind is ChangeKind.LOOSENING and not is_approved(
+        change = classify(before, parse(document), since=datetime.fromtimestamp(moment_s, UTC))
+        loosens = change.kind is ChangeKind.LOOSENING
+        if loosens and "moratorium.approved" not in kinds:
+            yield "flags were loosened and the ledger has no approval of it"
+        if loosens and not is_approved(
             world.aws.client("dynamodb"), world.settings.proposals_table, digest, before.digest
         ):
             yield "flags were loosened and nobody but one had agreed"
@@ -343,8 +370,18 @@ def _swept(evidence: _Evidence) -> Iterator[str]:
 
 
 def _reviews(evidence: _Evidence) -> Iterator[str]:
-    """No match is released without the judgements that it needs, each on the ledger."""
-    judged = Counter(entry.body["review"] for entry in evidence.entries if entry.type == "review.judged")
+    """No match is released without the judgements that it needs, and no review closes before they are on the ledger."""
+    world = evidence.world
+    judged = Counter(entry.body["review"] for entry in evidence.entries if entry.type == JUDGED)
+    ids = {entry.id for entry in evidence.entries if entry.type == JUDGED}
+    store = ReviewStore(DynamoTable(world.aws.client("dynamodb"), world.settings.reviews_table))
+    for review in store.closed_reviews(10_000):
+        if review.outcome == NOTHING_TO_REVIEW:
+            continue
+        for case in (found.case for found in store.cases(review.identity)):
+            for judgement in () if case.void else case.judgements:
+                if f"review:{review.identity}:{case.number}:{judgement.reviewer[:16]}" not in ids:
+                    yield f"{review.identity} is closed, and a judgement of it is not on the ledger"
     for event in evidence.events():
         if isinstance(event, events.MatchesReleased) and judged[event.upload.identity] < event.reviewers:
             yield f"{event.id} was released with {judged[event.upload.identity]} judgements on the ledger"
@@ -353,6 +390,7 @@ def _reviews(evidence: _Evidence) -> Iterator[str]:
 INVARIANTS = (
     _queues,
     _results,
+    _verified,
     _ledger,
     _templates,
     _deleted,

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 import rfc8785
 from tests.simulation.clock import VirtualClock, deterministic
 from tests.simulation.faults import CallSite, Faults
-from tests.simulation.invariants import check
-from tests.simulation.world import Outcome, Violation, World, simulated_models
+from tests.simulation.invariants import check, check_restored
+from tests.simulation.model import Outcome, Violation
+from tests.simulation.plan import run_steps, settle
+from tests.simulation.restore import restore
+from tests.simulation.world import World, simulated_models
 
 #: Deaths of each call site, before and after each, that 20 000 seeds are steered to.
-_WANTED_DEATHS = 60
+_WANTED_DEATHS = 40
 _SHARE_OF_NEW_SITES = 0.01
 
 
@@ -31,7 +35,7 @@ def _shares() -> dict[str, float]:
 _SHARES = _shares()
 
 #: Things that happen in one seed before everything comes to rest.
-STEPS = 30
+STEPS = 24
 
 
 @dataclass
@@ -39,10 +43,12 @@ class Coverage:
     """How often each call site was seen, and died before and after its call."""
 
     seen: Counter[CallSite] = field(default_factory=Counter)
+    exposed: Counter[CallSite] = field(default_factory=Counter)
     deaths: Counter[tuple[CallSite, str]] = field(default_factory=Counter)
 
     def add(self, faults: Faults) -> None:
         self.seen += faults.seen
+        self.exposed += faults.exposed
         self.deaths += faults.deaths
 
 
@@ -60,33 +66,45 @@ class Simulation:
         faults = _faults(random.Random(seed ^ 0xFA17))
         world = World(seed, faults, self._clock)
         try:
-            world.flip()
-            for _ in range(steps):
-                world.step()
-            world.settle()
+            run_steps(world, steps)
+            settle(world)
             violations = check(world)
+            if not violations and world.backup and not world.skewed:
+                violations = restore(world)
+                settle(world)
+                violations += check_restored(world)
         except Violation as violation:
             violations = [violation.message]
         return Outcome(seed, faults.died, world.flips, violations), faults
 
 
 def _faults(chance: random.Random) -> Faults:
-    """Return the faults of a seed. One of its first calls dies for certain, and rare call sites die more often."""
+    """Return the faults of a seed.
+
+    One of its first calls dies for certain, and calls at rare sites die more often, each site once at most, so that
+    whoever tries again comes further.
+    """
     certain, counted = chance.randrange(60), 0
     when = chance.choice(("before", "after"))
+    died: set[CallSite] = set()
 
     def wanted(site: CallSite) -> str:
         nonlocal counted
         counted += 1
-        drawn = chance.random()
-        share = _SHARES.get(str(site), _SHARE_OF_NEW_SITES)
         if counted == certain:
             return when
-        return "before" if drawn < share else "after" if drawn < 2 * share else ""
+        if site in died:
+            return ""
+        drawn = chance.random()
+        share = _SHARES.get(str(site), _SHARE_OF_NEW_SITES)
+        if drawn >= 2 * share:
+            return ""
+        died.add(site)
+        return "before" if drawn < share else "after"
 
     return Faults(
         random=chance,
-        death=chance.choice((0.002, 0.01, 0.04)),
+        death=chance.choice((0.001, 0.004, 0.02)),
         timeout=chance.choice((0.0, 0.02)),
         throttle=chance.choice((0.0, 0.01)),
         weak_service=chance.choice(("", "", "", "", "", "", "appconfigdata", "events", "s3")),
@@ -96,7 +114,7 @@ def _faults(chance: random.Random) -> Faults:
 
 
 def _dumps(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return msgspec.json.encode(value, order="deterministic")
 
 
 @contextlib.contextmanager

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 from tests.simulation import people
+from tests.simulation.actions import try_erasure
 from tests.simulation.faults import CallSite, Faults
 from tests.simulation.invariants import check
+from tests.simulation.model import Erasure, flags
+from tests.simulation.plan import settle
 from tests.simulation.run import Simulation, simulation
-from tests.simulation.world import Erasure, World, flags
+from tests.simulation.world import World
 
 from abeyance.deployment import build
 from abeyance.gallery.model import CollectionRef
@@ -37,11 +40,11 @@ def world_with_people(running: Simulation, *, reviewed: bool) -> World:
     world.aws.duplicate = 0.0
     world.aws.appconfig.deploy(flags(halted=False, reviewed=reviewed))
     for nonce, (name, who) in enumerate({"0.jpg": [1], "1.jpg": [1, 2], "2.jpg": [2]}.items()):
-        world._change(f"acme/index/staff/{name}", people.photo(who, nonce))
-        world._drain()
+        world.change(f"acme/index/staff/{name}", people.photo(who, nonce))
+        world.network.drain()
     for name, who in {"3.jpg": [1], "4.jpg": [1, 2]}.items():
-        world._change(f"acme/search/staff/{name}", people.photo(who, 9))
-        world._drain()
+        world.change(f"acme/search/staff/{name}", people.photo(who, 9))
+        world.network.drain()
     gallery = build.build_gallery(world.settings, world.aws.client)
     ids = [face.id for face in gallery.list_faces(STAFF).items if face.external_image_id != "2.jpg"]
     gallery.create_user(STAFF, "user-1")
@@ -50,10 +53,10 @@ def world_with_people(running: Simulation, *, reviewed: bool) -> World:
     assert len(world.console().reviews.open_reviews()) == 2 * reviewed
     # Under way: one that the gate permitted, one whose faces were detected.
     for folder, stages in (("a", ["gate"]), ("b", ["gate", "detect"])):
-        world._change(f"acme/index/staff/{folder}/0.jpg", people.photo([1], 20))
+        world.change(f"acme/index/staff/{folder}/0.jpg", people.photo([1], 20))
         for stage in stages:
             queue = next(one for one in world.aws.sqs.queues.values() if one.name == f"abeyance-{stage}")
-            while world.deliver(queue, chaos=False):
+            while world.network.deliver(queue, chaos=False):
                 pass
     return world
 
@@ -73,11 +76,11 @@ def test_a_death_at_any_call_leaves_no_trace_and_no_false_receipt(
             return when if site.unit == "console" and next(calls) == deadly else ""
 
         world.faults.wanted, world.faults.active = wanted, True
-        erasure = Erasure(STAFF, named_by, name)
+        erasure = Erasure(STAFF, named_by, name, world.clock.now_s)
         world.erasures.append(erasure)
-        world.try_erasure(erasure)
+        try_erasure(world, erasure)
         world.faults.active = False
-        world.settle()
+        settle(world)
         assert check(world) == [], f"death {when} call {deadly}"
         assert erasure.ended
         if not world.faults.died:

@@ -8,33 +8,41 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation import people
+from tests.simulation.model import COLLECTIONS, PEOPLE, flags
 
 from abeyance.deployment import build
 from abeyance.gallery.errors import GalleryError
 from abeyance.gallery.model import CollectionRef
 from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.tenants import Tenant
 from abeyance.rekognition.call import ApiRequest
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 OFFICERS = ("clara@local", "dora@local")
+#: A tenant that is registered in the course of a seed, or never.
+NEWCOMER = Tenant(
+    id="newcomer",
+    sector="commercial",
+    jurisdiction="US-WA",
+    actions=("index", "search", "analyze"),
+    purposes=("unspecified",),
+)
 
 
 def call_api(world: World) -> None:
     """Somebody calls the Rekognition API."""
-    from tests.simulation.world import COLLECTIONS
-
     chance, tenant = world.random, world.random.choice(("acme", "acme", "icmec"))
-    ref = CollectionRef(tenant, chance.choice(COLLECTIONS))
-    faces = _faces(world, ref)
+    collection = chance.choice(COLLECTIONS)
+    faces = faces_of(world, tenant, collection)
     user = f"user-{chance.randrange(3)}"
-    picture = {"Bytes": base64.b64encode(people.photo([chance.randrange(1, 7)], world.nonce())).decode()}
-    here: dict[str, Any] = {"CollectionId": ref.name}
+    photo = picture([chance.choice(PEOPLE)], world)
+    here: dict[str, Any] = {"CollectionId": collection}
     calls: list[tuple[str, dict[str, Any]]] = [
-        ("IndexFaces", {**here, "Image": picture, "ExternalImageId": f"{chance.randrange(4)}.jpg"}),
-        ("IndexFaces", {**here, "Image": picture, "ExternalImageId": f"{chance.randrange(4)}.jpg"}),
-        ("SearchFacesByImage", {**here, "Image": picture}),
+        ("IndexFaces", {**here, "Image": photo, "ExternalImageId": f"{chance.randrange(4)}.jpg"}),
+        ("IndexFaces", {**here, "Image": photo, "ExternalImageId": f"{chance.randrange(4)}.jpg"}),
+        ("SearchFacesByImage", {**here, "Image": photo}),
         ("CreateUser", {**here, "UserId": user}),
         ("CreateUser", {**here, "UserId": user, "ClientRequestToken": f"t{chance.randrange(3)}"}),
         ("DeleteUser", {**here, "UserId": user}),
@@ -50,12 +58,16 @@ def call_api(world: World) -> None:
             ("AssociateFaces", {**here, "UserId": user, "FaceIds": some, "UserMatchThreshold": 0}),
             ("DisassociateFaces", {**here, "UserId": user, "FaceIds": some}),
         ]
-    operation, parameters = chance.choice(calls)
+    call(world, tenant, *chance.choice(calls))
+
+
+def call(world: World, tenant: str, operation: str, parameters: dict[str, Any]) -> None:
+    """Call one operation as a tenant, and look at the answer."""
     # The caller may never learn what became of these.
     if operation == "DeleteFaces":
         world.deleted_faces.update(parameters["FaceIds"])
     elif operation == "DeleteCollection":
-        world.deleted_collections.add(ref)
+        world.deleted_collections.add(CollectionRef(tenant, parameters["CollectionId"]))
     request = ApiRequest(
         target=f"RekognitionService.{operation}",
         body=json.dumps(parameters).encode(),
@@ -68,17 +80,21 @@ def call_api(world: World) -> None:
         world.check_answer(tenant, operation, json.loads(answer.body))
 
 
-def _faces(world: World, ref: CollectionRef) -> list[str]:
+def picture(who: list[int], world: World) -> dict[str, str]:
+    """Return a photo as the API takes it."""
+    return {"Bytes": base64.b64encode(people.photo(who, world.nonce())).decode()}
+
+
+def faces_of(world: World, tenant: str, collection: str) -> list[str]:
+    """Return the ids of a collection's faces."""
     with world.quietly(), contextlib.suppress(GalleryError):
         gallery = build.build_gallery(world.settings, world.aws.client)
-        return [face.id for face in gallery.list_faces(ref).items]
+        return [face.id for face in gallery.list_faces(CollectionRef(tenant, collection)).items]
     return []
 
 
 def change_policy(world: World) -> None:
     """An officer tightens, proposes, approves, resumes or withdraws, through the console and the flags function."""
-    from tests.simulation.world import flags
-
     chance = world.random
     document = flags(halted=chance.random() < 0.5, reviewed=chance.random() < 0.5)
     officer = chance.choice(OFFICERS)
@@ -103,17 +119,22 @@ def change_policy(world: World) -> None:
         world.run("console", work)
 
 
-def suspend(world: World) -> None:
-    """An operator suspends or resumes a tenant."""
-    status = world.random.choice(("active", "active", "active", "suspended"))
+def change_tenant(world: World) -> None:
+    """An operator suspends, resumes or registers a tenant."""
+    chance = world.random
+    tenant_id = chance.choice(("acme", "acme", "newcomer"))
 
     def work() -> None:
-        build.build_tenants(world.settings, world.aws.client).set_status("acme", status)  # type: ignore[arg-type]
+        registry = build.build_tenants(world.settings, world.aws.client)
+        if registry.get(tenant_id) is None:
+            registry.add(NEWCOMER)
+        else:
+            registry.set_status(tenant_id, chance.choice(("active", "active", "suspended")))
 
     with contextlib.suppress(Exception):
         world.run("operator", work)
     with world.quietly():
-        world.note_registration()
+        world.note_registrations()
 
 
 def write_checkpoint(world: World) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.aws.objects import ObjectUnreadable
 from abeyance.gallery.model import Face
 from abeyance.pipeline.chips import ChipStore, upload_of
 from abeyance.pipeline.events import Upload
@@ -70,7 +71,7 @@ class Pictures:
 
         try:
             found = self._analyzer.analyze(self._objects.read(upload)).faces
-        except (ObjectGone, ImageRejected):
+        except (ObjectGone, ObjectUnreadable, ImageRejected):
             return None
         if not found:
             return None

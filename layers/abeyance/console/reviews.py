@@ -30,7 +30,7 @@ from abeyance.ledger.chain import Record
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.guard import Guard
-from abeyance.pipeline.events import FacesMatched, Upload
+from abeyance.pipeline.events import Event, FacesMatched, Upload
 from abeyance.pipeline.leftovers import review_key
 from abeyance.pipeline.outbox import Outbox
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
@@ -201,6 +201,9 @@ class ReviewService:
         if not all(case.closed for case in cases):
             return ""
         upload = review.waiting.upload
+        if (recorded := self._outbox.recorded_event(upload)) is not None:
+            # By a run that was cut off. It is emitted, also if the photo was replaced meanwhile.
+            return self._end(review, recorded)
         matched = self._matched(upload)
         if matched is None or not cases:
             return self._close(review, NOTHING_TO_REVIEW)
@@ -216,8 +219,12 @@ class ReviewService:
         event = result_event(upload, matched, cases, decision, in_gallery)
         if not self._outbox.is_latest(upload):
             return self._close(review, NOTHING_TO_REVIEW)
+        return self._end(review, event)
+
+    def _end(self, review: Review, event: Event) -> str:
+        """Record and emit the result, close the review, and delete its candidates."""
         outcome = self._close(review, self._outbox.record_outcome(event).detail_type)
-        self._objects.delete(self._bucket, review_key(upload))
+        self._objects.delete(self._bucket, review_key(review.waiting.upload))
         return outcome
 
     def _require_more(self, review: Review, cases: list[Case], reviewers: int) -> bool:

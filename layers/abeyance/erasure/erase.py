@@ -259,8 +259,9 @@ class Erasures:
 
     def _subject(self, erasure: Erasure) -> Subject:
         """Return the person by all that is noted."""
-        # Later runs know everybody by face and user; who has the name now may be somebody else.
-        by_name = erasure.named_by == "external_image_id" and erasure.run == 1
+        # A restore can bring back a face of that name that was gone when the first run looked. ``until`` spares
+        # whoever has the name now.
+        by_name = erasure.named_by == "external_image_id"
         return Subject(
             ref=erasure.ref,
             faces=set(self._store.noted(erasure, TargetKind.FACE)),

@@ -88,13 +88,14 @@ class SourceObject(msgspec.Struct, frozen=True):
 
     ``version`` is the version id, or the ETag where the bucket keeps no versions. ``sequencer`` is the S3
     event's field of that name: it orders the events of one key. Without one, events count in the order of
-    their arrival.
+    their arrival. ``etag`` is needed to read the object again.
     """
 
     bucket: str
     key: str
     version: str = ""
     sequencer: str = ""
+    etag: str = ""
 
 
 class FaceDetails(msgspec.Struct, frozen=True, kw_only=True):

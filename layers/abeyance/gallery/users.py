@@ -43,17 +43,20 @@ class UserStore:
         self._snapshots = snapshots
 
     def create(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
-        """Create a user without faces. Raises ``UserExists`` (unless the token says it was this request)."""
+        """Create a user without faces. Raises ``UserExists``, ``TokenReused``.
+
+        A request that was done before, by its token, changes nothing: a user that was deleted since stays deleted.
+        """
         _require_user_id(user_id)
 
         def plan(draft: ChangeDraft) -> tuple[User, bool]:
             item = self._storage.table.get(user_key(draft.meta.pk, user_id))
-            if item is not None:
-                if self._remembered(draft.meta, "create", token, user_id) is None:
-                    raise UserExists("the collection has a user of that id already")
-                return user_of(ref, item), False
             created = self._storage.now()
             user = User(id=user_id, collection=ref, status=UserStatus.CREATED, seq=0, created=created)
+            if self._remembered(draft.meta, "create", token, user_id) is not None:
+                return user if item is None else user_of(ref, item), False
+            if item is not None:
+                raise UserExists("the collection has a user of that id already")
             self._remember(draft, "create", token, FacesOutcome(), user_id)
             return draft.put_user(user, None, new=True), False
 

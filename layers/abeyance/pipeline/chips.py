@@ -53,6 +53,7 @@ def upload_of(face: Face) -> Upload | None:
         key=source.key,
         version=source.version,
         sequencer=source.sequencer,
+        etag=source.etag,
         tenant=face.collection.tenant,
         collection=face.collection.name,
     )

@@ -131,7 +131,7 @@ def collection_of(upload: Upload) -> CollectionRef:
 
 def source_of(upload: Upload) -> SourceObject:
     """Return the photo, as the gallery keeps it beside its faces."""
-    return SourceObject(upload.bucket, upload.key, upload.version, upload.sequencer)
+    return SourceObject(upload.bucket, upload.key, upload.version, upload.sequencer, upload.etag)
 
 
 def image_id(upload: Upload) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from abeyance.moratorium.decide import Decision
-from abeyance.pipeline import events
+from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.ports import EventBus, ObjectStore
@@ -32,6 +32,10 @@ FINAL_EVENTS = (
     events.MatchesWithheld,
     events.FacesAnalyzed,
 )
+
+
+#: The stages in the order in which an upload passes them.
+_ORDER = tuple(stage.name for stage in topology.STAGES)
 
 
 class RecordedEvent(NamedTuple):
@@ -87,6 +91,10 @@ class Outbox:
         """Return what the stage has recorded for an upload, or None."""
         event = state.recorded.get(self._stage)
         return RecordedEvent(event, is_new=False) if event else None
+
+    def recorded_event(self, upload: Upload) -> Event | None:
+        """Return what the stage has recorded for one upload outside a batch, or None."""
+        return self._records.recorded(upload.identity).get(self._stage)
 
     def is_latest(self, upload: Upload) -> bool:
         """Return True if no later event has come on the upload's key."""
@@ -163,14 +171,17 @@ class Outbox:
         return [result._replace(latest=own) for result, own in zip(results, latest, strict=True)]
 
     def _write(self, result: _Publication) -> _Publication:
-        """Write the last of the events that ended the latest upload as the result on its key."""
+        """Write the last of the events that ended the latest upload as the result on its key.
+
+        The last one is that of the last stage: the stages' clocks may differ.
+        """
         event, is_new = result.recorded
         key = result_key(event.upload.key)
         own = is_new and result.latest == event.upload.identity
-        known = [event] if own else self._records.recorded(result.latest).values()
-        final = [event for event in known if isinstance(event, FINAL_EVENTS)]
+        known = {self._stage: event} if own else self._records.recorded(result.latest)
+        final = {stage: event for stage, event in known.items() if isinstance(event, FINAL_EVENTS)}
         if final:
-            last = max(final, key=lambda event: event.time)
+            last = final[max(final, key=_ORDER.index)]
             body = json.dumps({"event": last.detail_type, **msgspec.to_builtins(last)}, indent=1)
             self._objects.put(self._results_bucket, key, body.encode(), "application/json")
         else:

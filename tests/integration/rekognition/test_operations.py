@@ -358,8 +358,7 @@ class TestUsers:
         client = api.client()
         obama, obama2 = index(api, faces, photos("obama.jpg")), index(api, faces, photos("obama2.jpg"))
         biden = index(api, faces, photos("biden.jpg"))
-        client.create_user(CollectionId=faces, UserId="barack", ClientRequestToken="t-1")
-        client.create_user(CollectionId=faces, UserId="barack", ClientRequestToken="t-1")
+        client.create_user(CollectionId=faces, UserId="barack")
         with pytest.raises(client.exceptions.ConflictException):
             client.create_user(CollectionId=faces, UserId="barack")
         client.create_user(CollectionId=faces, UserId="joe")
@@ -423,6 +422,26 @@ class TestUsers:
         assert again["AssociatedFaces"] == first["AssociatedFaces"]
         with pytest.raises(client.exceptions.IdempotentParameterMismatchException):
             client.associate_faces(FaceIds=[other], **request)
+
+    def test_a_token_creates_one_user_once(self, api: Any, faces: str) -> None:
+        client = api.client()
+
+        def users() -> list[str]:
+            return [user["UserId"] for user in client.list_users(CollectionId=faces)["Users"]]
+
+        request = {"CollectionId": faces, "ClientRequestToken": "once"}
+        client.create_user(UserId="barack", **request)
+        client.create_user(UserId="barack", **request)
+        for other in ("joe", "barack2"):
+            with pytest.raises(client.exceptions.IdempotentParameterMismatchException):
+                client.create_user(UserId=other, **request)
+        assert users() == ["barack"]
+        client.delete_user(UserId="barack", **request)
+        # A late retry of the first request.
+        client.create_user(UserId="barack", **request)
+        assert users() == []
+        client.create_user(CollectionId=faces, UserId="barack", ClientRequestToken="again")
+        assert users() == ["barack"]
 
     def test_nobody_in_the_photo(self, api: Any, faces: str) -> None:
         answer = api.client().search_users_by_image(CollectionId=faces, Image={"Bytes": plain()})

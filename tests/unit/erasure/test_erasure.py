@@ -278,6 +278,18 @@ def test_a_restored_gallery_loses_the_erased_again_and_no_one_newer(world: World
     assert world.erasures.replay("2100-01-01T00:00:00Z", ["acme"]) == {"finished": 0, "unfinished": 0}
 
 
+def test_a_restored_face_that_was_gone_before_the_erasure_is_erased(world: World) -> None:
+    jane, john = people(world)
+    backup = copy.deepcopy({"gallery": dict(world.tables["gallery"]._partitions)})
+    photo = upload_named(world, "a.jpg")
+    world.gallery.delete_source(STAFF, SourceObject(photo.bucket, photo.key, "", "0B"))
+    erased = world.erasures.erase("clara", STAFF, "external_image_id", JANE)
+    assert erased.receipt["faces"] < len(jane)
+    restore(world, backup)
+    assert world.erasures.replay(erased.verified, ["acme"]) == {"finished": 1, "unfinished": 0}
+    assert {face.id for face in world.gallery.list_faces(STAFF).items} == set(john)
+
+
 def restore(world: World, backup: dict[str, Any]) -> None:
     """Put tables back to what they were."""
     for name, partitions in backup.items():

@@ -1,0 +1,126 @@
+"""The things that a simulation remembers of what people did, and the flags that they deploy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.dynamodb import SimulatedTable
+
+from abeyance.gallery.model import CollectionRef
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.schema import definition
+from abeyance.pipeline import events
+from abeyance.pipeline.leftovers import face_id
+
+COLLECTIONS = ("staff", "guests")
+ACTIONS = ("index", "index", "index", "search", "search", "analyze")
+PEOPLE = range(1, 7)
+
+
+def flags(*, halted: bool, reviewed: bool) -> dict[str, Any]:
+    """Return a document: the police halt, perhaps a halt of everybody, perhaps review of every match."""
+    document = new_deployment()
+    common = {
+        "jurisdictions": ["all"],
+        "sectors": ["all"],
+        "starts": "2020-01-01T00:00:00Z",
+        "ends": "2031-01-01T00:00:00Z",
+        "on_expiry": "hold",
+        "reason": "Simulated.",
+        "source": "Simulation",
+    }
+    for name, on, attributes in (
+        ("everybody", halted, {"effect": "halt", "actions": ["all"]}),
+        ("reviewed", reviewed, {"effect": "restrict", "actions": ["search"], "human_review": 1}),
+    ):
+        document["flags"][name] = definition(name, name)
+        document["values"][name] = {"enabled": on, **common, **attributes}
+    return document
+
+
+@dataclass
+class Upload:
+    """What was done to a key of the uploads bucket, at one moment."""
+
+    bucket: str
+    key: str
+    at_s: float
+    sequencer: str
+    #: None for a deletion.
+    body: bytes | None
+    #: When the gate recorded its decision.
+    gated_at_s: float = float("inf")
+
+    @property
+    def people(self) -> list[int]:
+        return [] if self.body is None else json.loads(self.body)["people"]
+
+    @property
+    def upload(self) -> events.Upload:
+        """The upload as the pipeline names it."""
+        etag = "" if self.body is None else hashlib.md5(self.body, usedforsecurity=False).hexdigest()
+        tenant, action, collection, _ = self.key.split("/")
+        return events.Upload(
+            bucket=self.bucket,
+            key=self.key,
+            version=etag,
+            sequencer=self.sequencer,
+            tenant=tenant,
+            action=action,
+            collection=collection,
+            etag=etag,
+        )
+
+    @property
+    def face_ids(self) -> set[str]:
+        """The ids of the faces that the upload makes if it is indexed."""
+        if self.key.split("/")[1] != "index":
+            return set()
+        return {face_id(self.upload, row) for row in range(len(self.people))}
+
+
+@dataclass
+class Erasure:
+    """A person's erasure that somebody asked for, and what there was of the person."""
+
+    ref: CollectionRef
+    named_by: str
+    name: str
+    asked_at_s: float
+    #: Faces that there were at any attempt: the name may have come to mean more faces meanwhile.
+    attempted: set[str] = field(default_factory=set)
+    #: Set with the receipt, or when there is nothing (more) to erase.
+    ended: bool = False
+    ended_at_s: float = 0.0
+
+
+@dataclass
+class Backup:
+    """Tables as they were at a moment, by the names of their settings."""
+
+    at_s: float
+    tables: dict[str, SimulatedTable]
+
+
+@dataclass
+class Violation(Exception):
+    """A broken invariant."""
+
+    message: str
+    seed: int = -1
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.message}"
+
+
+@dataclass
+class Outcome:
+    """A seed's end."""
+
+    seed: int
+    deaths: int
+    flips: int
+    violations: list[str] = field(default_factory=list)

@@ -1,0 +1,110 @@
+"""What happens in one seed: one thing after the other, and the rest after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from tests.simulation import actions, people, stories, visitors
+from tests.simulation.restore import back_up
+
+from abeyance.deployment import build
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+Deed: TypeAlias = Callable[["World"], None]
+
+
+def _wait(seconds: float) -> Deed:
+    return lambda world: world.clock.advance(seconds)
+
+
+#: What people do to a deployment besides uploading.
+DEEDS: tuple[Deed, ...] = (
+    actions.delete,
+    actions.delete,
+    actions.flip,
+    actions.flip,
+    actions.review,
+    actions.associate,
+    actions.erase,
+    actions.send_poison,
+    back_up,
+    stories.cut_off,
+    stories.cut_off,
+    stories.overtaken,
+    stories.overtaken,
+    stories.delete_a_collection,
+    stories.group_faces,
+    stories.halt,
+    stories.review_a_match,
+    stories.loosen,
+    stories.erase_somebody,
+    stories.outage,
+    visitors.call_api,
+    visitors.call_api,
+    visitors.change_policy,
+    visitors.change_tenant,
+    visitors.write_checkpoint,
+    visitors.announce,
+    visitors.sweep,
+    visitors.switch_embedder,
+    visitors.jump,
+    _wait(20.0),
+    _wait(400.0),
+    _wait(90_000.0),
+)
+
+#: One of these, or some of all deeds, is what happens most often in a seed.
+FOCI: tuple[tuple[Deed, ...], ...] = (
+    (visitors.call_api, stories.group_faces, stories.delete_a_collection),
+    (stories.group_faces, actions.associate, actions.erase, actions.delete),
+    (stories.review_a_match, actions.review, actions.review, actions.flip),
+    (stories.loosen, visitors.change_policy),
+    (visitors.switch_embedder, _wait(20.0), actions.flip),
+    (stories.cut_off, stories.overtaken),
+    (stories.erase_somebody,),
+    (stories.erase_somebody, stories.review_a_match),
+    (stories.delete_a_collection, stories.overtaken),
+    (visitors.change_tenant, stories.halt),
+)
+
+
+def run_steps(world: World, steps: int) -> None:
+    """Let things happen, one after the other."""
+    chance = world.random
+    favourites = chance.choice((tuple(chance.sample(DEEDS, 3)), *FOCI))
+    actions.flip(world)
+    for _ in range(steps):
+        drawn = chance.random()
+        if drawn < 0.5:
+            world.network.deliver_some()
+        elif drawn < 0.7:
+            actions.upload(world)
+        else:
+            chance.choice(favourites if chance.random() < 0.7 else DEEDS)(world)
+        world.clock.advance(chance.random())
+
+
+def settle(world: World) -> None:
+    """Let all faults end, and everything that waits come to its end. Raises ``Violation`` if it does not."""
+    world.faults.active = False
+    world.clock.skew_s = 0.0
+    people.EMBEDDER.available = True
+    for _ in range(3):
+        for queue in world.aws.sqs.queues.values():
+            # Operators move dead letters back once what killed them is mended.
+            for message in queue.dead:
+                message.receives, message.visible_at_s = 0, 0.0
+            queue.messages += queue.dead
+            queue.dead = []
+        world.network.drain()
+        for erasure in world.erasures:
+            if not erasure.ended:
+                actions.try_erasure(world, erasure)
+        visitors.sweep(world)
+        # Whoever opens the queue of reviews closes those that are complete.
+        world.console().reviews.next_comparison(actions.READER)
+    world.network.drain()
+    world.task(build.build_checkpoint, "ledger")

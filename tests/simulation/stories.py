@@ -1,0 +1,173 @@
+"""Things that belong together and that chance alone seldom brings together: what a rare fault needs to show."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tests.simulation import actions, people, visitors
+from tests.simulation.appconfig import GRADUAL_S
+from tests.simulation.model import COLLECTIONS, PEOPLE, flags
+from tests.simulation.restore import back_up
+from tests.simulation.visitors import OFFICERS
+
+from abeyance.moratorium.errors import MoratoriumError
+from abeyance.pipeline import topology
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+#: Calls of one invocation, at one of which it is cut off.
+_CALLS = 16
+
+
+def cut_off(world: World) -> None:
+    """Cut an invocation off at one of its calls, let something happen to its photo, and deliver it again."""
+    chance, network = world.random, world.network
+    if chance.random() < 0.6:
+        stage = chance.choice((topology.GATE, topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
+        _upload(world, "index", chance.choice(COLLECTIONS), until=stage)
+        queue = world.aws.sqs.queues[stage.queue]
+    else:
+        queue = chance.choice(list(world.aws.sqs.queues.values()))
+    with world.faults.certain_death(chance.randint(1, _CALLS), chance.choice(("before", "after"))):
+        network.deliver_next(queue)
+    network.deliver_next(queue)
+
+
+def overtaken(world: World) -> None:
+    """Let a photo be deleted or replaced, and that be processed, in the middle of an invocation for the photo."""
+    chance = world.random
+    stage = chance.choice((topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
+    tenant = chance.choice(("acme", "icmec"))
+    key = _upload(world, "index", chance.choice(COLLECTIONS), until=stage, tenant=tenant)
+    with world.faults.certain_overtaking(chance.randint(1, _CALLS), lambda: world.network.overtake(key)):
+        world.network.deliver_next(world.aws.sqs.queues[stage.queue])
+
+
+def delete_a_collection(world: World) -> None:
+    """Index somebody, delete the collection, and let the hourly task finish what was left."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    _upload(world, "index", collection)
+    with world.faults.certain_death(chance.randint(1, 2 * _CALLS), chance.choice(("before", "after"))):
+        visitors.call(world, "acme", "DeleteCollection", {"CollectionId": collection})
+    for _ in range(2):
+        visitors.sweep(world)
+
+
+def group_faces(world: World) -> None:
+    """Make a user through the API, give it faces and take them away, with tokens, some of them used before."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    user = {"CollectionId": collection, "UserId": f"user-{chance.randrange(3)}"}
+    for _ in range(2):
+        picture = visitors.picture([chance.choice(PEOPLE)], world)
+        visitors.call(world, "acme", "IndexFaces", {"CollectionId": collection, "Image": picture})
+    faces = visitors.faces_of(world, "acme", collection)
+    token = {"ClientRequestToken": f"t{chance.randrange(3)}"}
+    visitors.call(world, "acme", "CreateUser", {**user, **token})
+    some = {**user, "FaceIds": chance.sample(faces, min(2, len(faces)))}
+    if faces:
+        for _ in range(2):
+            visitors.call(world, "acme", "AssociateFaces", {**some, **token, "UserMatchThreshold": 0})
+        if chance.random() < 0.5:
+            visitors.call(world, "acme", "DisassociateFaces", some)
+    if chance.random() < 0.5:
+        visitors.call(world, "acme", "DeleteUser", {**user, **token})
+
+
+def halt(world: World) -> None:
+    """Halt everybody, give every process the time to see it, and upload."""
+    chance, network = world.random, world.network
+    network.deliver_all(2)
+    world.set_flags(halted=True)
+    world.clock.advance(world.settings.flags_poll_interval + 2)
+    for _ in range(2):
+        actions.upload(world)
+    network.deliver_all(3)
+    if chance.random() < 0.7:
+        world.set_flags(halted=False)
+
+
+def review_a_match(world: World) -> None:
+    """Index a person, search for them under review, and judge."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    who = [chance.choice(PEOPLE)]
+    world.set_flags(halted=False, reviewed=True)
+    world.clock.advance(world.settings.flags_poll_interval + 2)
+    _upload(world, "index", collection, who=who)
+    _upload(world, "search", collection, who=who, until=chance.choice(topology.STAGES[:4]))
+    for _ in range(2):
+        world.network.deliver_all()
+        for _ in range(3):
+            actions.review(world)
+
+
+def loosen(world: World) -> None:
+    """Tighten, propose to loosen, approve, and wait until it is in force."""
+    chance = world.random
+    first, second = chance.sample(OFFICERS, 2)
+    if chance.random() < 0.1:
+        second = first
+
+    def tighten() -> None:
+        world.console().policy.proposals.tighten(flags(halted=True, reviewed=True), first)
+
+    def propose() -> None:
+        proposals = world.console().policy.proposals
+        made = proposals.propose(flags(halted=False, reviewed=chance.random() < 0.5), first)
+        proposals.approve(made.id, second, made.document_digest)
+
+    for work, wait_s in ((tighten, 60.0), (propose, GRADUAL_S + 60.0)):
+        with contextlib.suppress(MoratoriumError, Exception):
+            world.run("console", work)
+        world.clock.advance(wait_s)
+        world.network.deliver_all(1)
+    actions.upload(world)
+
+
+def erase_somebody(world: World) -> None:
+    """Index a person, give them a user, search for them, and erase them; perhaps after a backup."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    who = [chance.choice(PEOPLE)]
+    for action in ("index", "search"):
+        _upload(world, action, collection, who=who)
+    # Under way.
+    _upload(world, "index", collection, who=who, until=chance.choice(topology.STAGES[:4]))
+    if chance.random() < 0.5:
+        with world.quietly():
+            actions.associate(world)
+    if chance.random() < 0.5:
+        back_up(world)
+    actions.erase(world)
+
+
+def outage(world: World) -> None:
+    """Let the embedding endpoint be away while photos come, and come back."""
+    people.EMBEDDER.available = False
+    for _ in range(2):
+        actions.upload(world)
+    world.network.deliver_all(4)
+    people.EMBEDDER.available = world.random.random() < 0.8
+    world.clock.advance(30.0)
+    world.network.deliver_all(2)
+
+
+def _upload(
+    world: World,
+    action: str,
+    collection: str,
+    *,
+    until: topology.Stage = topology.LEDGER,
+    tenant: str = "acme",
+    who: Sequence[int] = (),
+) -> str:
+    """Upload a photo, have it delivered undisturbed until it waits for a stage, and return its key."""
+    chance = world.random
+    key = f"{tenant}/{action}/{collection}/{chance.randrange(4)}.jpg"
+    body = people.photo(list(who) or chance.sample(PEOPLE, chance.choice((1, 1, 2))), world.nonce())
+    world.change(key, body)
+    with world.quietly():
+        for stage in topology.STAGES[: topology.STAGES.index(until)]:
+            world.network.deliver(world.aws.sqs.queues[stage.queue], chaos=False)
+    return key

@@ -1,0 +1,176 @@
+"""Single stages of the deployed graph at single moments: what a death, a halt and another clock do to one upload."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.simulation import people
+from tests.simulation.actions import REVIEWERS, gallery_of
+from tests.simulation.faults import Faults
+from tests.simulation.invariants import check
+from tests.simulation.model import flags
+from tests.simulation.plan import settle
+from tests.simulation.run import Simulation, simulation
+from tests.simulation.world import World
+
+from abeyance.deployment import build
+from abeyance.gallery.model import CollectionRef, Face
+from abeyance.gallery.search import Searcher
+from abeyance.pipeline import events, topology
+from abeyance.pipeline.review_cases import Ground, Verdict
+from abeyance.pipeline.uploads import chips_key
+
+STAFF = CollectionRef("acme", "staff")
+KEY = "acme/index/staff/a.jpg"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Simulation]:
+    with simulation() as made:
+        yield made
+
+
+def new_world(running: Simulation) -> World:
+    running._clock.reset()
+    running._chance.seed(1)
+    faults = Faults(random=random.Random(1))
+    world = World(1, faults, running._clock)
+    world.aws.duplicate = world.aws.refusal = 0.0
+    return world
+
+
+def deliver(world: World, *stages: topology.Stage) -> None:
+    for stage in stages:
+        world.network.deliver_next(world.aws.sqs.queues[stage.queue], chaos=False)
+
+
+def templates(world: World) -> list[str]:
+    """The faces that a new searcher finds."""
+    searcher = Searcher(gallery_of(world))
+    probe = people.template_of(1)[None]
+    return [found.face_id for found in searcher.search(STAFF, probe, min_cosine=0.99)[0]]
+
+
+def ledger(world: World) -> list[str]:
+    return [entry.type for entry in build.build_ledger_store(world.settings, world.aws.client).read()]
+
+
+def halt(world: World) -> None:
+    world.aws.appconfig.deploy(flags(halted=True, reviewed=False))
+
+
+def lose_chips(world: World) -> None:
+    world.aws.s3.buckets[world.settings.chips_bucket].clear()
+
+
+def unregister(world: World) -> None:
+    build.build_tenants(world.settings, world.aws.client).set_status("acme", "suspended")
+
+
+#: What comes between two deliveries, and the entry that says that no template was made.
+DENIALS: dict[str, tuple[Callable[[World], None], str]] = {
+    "a halt": (halt, "Recognition Halted"),
+    "a suspension": (unregister, "Recognition Halted"),
+    "the chips expire": (lose_chips, "Upload Rejected"),
+}
+
+
+@pytest.mark.parametrize("denial", DENIALS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupted_index_that_is_denied_then_leaves_no_template(
+    running: Simulation, when: str, denial: str
+) -> None:
+    happens, entry = DENIALS[denial]
+    denied = 0
+    for call in itertools.count(1):
+        world = new_world(running)
+        # The collection is there, with somebody else.
+        world.change("acme/index/staff/other.jpg", people.photo([2]))
+        with world.quietly():
+            world.network.drain()
+        world.change(KEY, people.photo([1]))
+        deliver(world, topology.GATE, topology.DETECT)
+        with world.faults.certain_death(call, when):
+            deliver(world, topology.RECOGNIZE)
+        happens(world)
+        settle(world)
+        found, said = templates(world), ledger(world)
+        # Either it was recorded before the process died, or there is nothing to find.
+        assert bool(found) == (said.count("Faces Indexed") == 2), f"died {when} call {call}: {said}"
+        assert (entry in said) is not found
+        assert not found or entry not in said
+        assert check(world) == []
+        denied += entry in said
+        if not world.faults.died:
+            break
+    assert denied > 5, "the process died between the template and its record"
+
+
+def test_a_review_that_was_interrupted_ends_once_though_its_photo_is_replaced(running: Simulation) -> None:
+    released = 0
+    for call in itertools.count(1):
+        world = new_world(running)
+        world.faults.active = False
+        world.set_flags(halted=False, reviewed=True)
+        for action in ("index", "search"):
+            world.change(f"acme/{action}/staff/a.jpg", people.photo([1]))
+            world.network.drain()
+        reviews, person = world.console().reviews, REVIEWERS[0]
+        found = reviews.next_comparison(person)
+        assert found is not None
+        judgement = (person, found.review.identity, found.case.number, Verdict.SAME, Ground.OTHER)
+        world.faults.active = True
+        with world.faults.certain_death(call, "after"):
+            world.run("console", functools.partial(reviews.judge, *judgement))
+        world.change("acme/search/staff/a.jpg", people.photo([2]))
+        settle(world)
+        assert check(world) == [], f"died after call {call}"
+        released += ledger(world).count("Matches Released")
+        if not world.faults.died:
+            break
+    assert released > 1, "the process died between the record and its event"
+
+
+def test_a_picture_is_cut_again_from_a_bucket_without_versions(running: Simulation) -> None:
+    world = new_world(running)
+    world.faults.active = False
+    world.change(KEY, people.photo([1, 2]))
+    world.network.drain()
+    lose_chips(world)
+    faces: list[Face] = list(gallery_of(world).list_faces(STAFF).items)
+    pictures = world.console().pictures
+    assert {int(pictures.candidate(face)[0, 0, 0]) for face in faces} == {1, 2}
+    # Other bytes under the key are not the photo of these faces.
+    world.change(KEY, people.photo([3, 4]))
+    assert [pictures.candidate(face) for face in faces] == [None, None]
+
+
+def test_the_result_is_the_last_stages_whatever_its_clock_shows(running: Simulation) -> None:
+    world = new_world(running)
+    world.faults.active = False
+    outbox = {
+        name: build.build_outbox(name, world.settings, world.aws.client) for name in ("recognize", "review")
+    }
+    world.change("acme/search/staff/a.jpg", people.photo([1]))
+    upload = world.uploads[-1].upload
+    build.build_upload_records(world.settings, world.aws.client).claim(upload)
+    decision = build.build_guard(world.settings, world.aws.client).decide("acme", "search", "unspecified")
+    matched = events.FacesMatched.of(
+        upload, decision=decision, model="m", threshold=80.0, faces=(), unsearched=(), left_out=0, reviewers=1
+    )
+    world.clock.skew_s = 400.0
+    outbox["recognize"].record_outcome(matched)
+    world.clock.skew_s = -400.0
+    ended = events.MatchesWithheld.of(
+        upload, decision=decision, reason="NOT_CONFIRMED", reviewers=1, withheld=1
+    )
+    outbox["review"].record_outcome(ended)
+    results = world.aws.s3.buckets[world.settings.results_bucket]
+    for again in ("review", "recognize"):
+        outbox[again].republish(matched)
+        assert b'"Matches Withheld"' in results["acme/search/staff/a.jpg.json"].body
+    assert chips_key(upload) not in world.aws.s3.buckets[world.settings.chips_bucket]
