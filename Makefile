@@ -23,7 +23,7 @@ serve: $(VENV)/run ## Serve S3, SQS, DynamoDB and EventBridge at one local URL
 ##@ Work on it
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
-test: $(VENV)/dev lint chromium ## Run every check and every test, on all cores
+test: $(VENV)/dev lint chromium go ## Run every check and every test, on all cores
 	$(PYTEST)
 
 test-fast: $(VENV)/dev ## Run the unit tests, the properties and the template tests
@@ -44,6 +44,13 @@ chromium: # Debian's, where this user may install it; without it the browser tes
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "No Chromium here: the browser tests are skipped. Install your system's package chromium to run them."
+
+.PHONY: go
+go: # Debian's Go and its x/mod, to which the ledger's formats are shown; without them that test is skipped and says so
+	@[ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] && command -v go >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go golang-golang-x-mod-dev >/dev/null; } || \
+	  echo "No Go here: the ledger is not shown to somebody else's code. Install golang-go and golang-golang-x-mod-dev to do so."
 
 lint: $(VENV)/dev ## Check style, types and import contracts
 	$(BIN)/ruff check .

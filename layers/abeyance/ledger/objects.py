@@ -58,8 +58,11 @@ class LogObjects(Protocol):
         """Yield the keys that begin with ``prefix`` and are greater than ``after``, ascending by their UTF-8."""
         ...
 
-    def versions(self) -> Iterator[ObjectVersion]:
-        """Yield every version of every object, all of one key together, and the delete markers among them."""
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        """Yield every version of every object whose key begins with ``prefix``, and the delete markers.
+
+        Keys ascend, and all versions and markers of one key come together.
+        """
         ...
 
 
@@ -82,7 +85,7 @@ class MemoryObjects:
             return None
         if version is None:
             return versions[-1]
-        return versions[int(version)] if int(version) < len(versions) else None
+        return versions[int(version)]
 
     def put_new(self, key: str, data: bytes) -> bool:
         there = self.get(key)
@@ -107,8 +110,8 @@ class MemoryObjects:
         names = [key for key in self.stored if key.startswith(prefix) and key.encode() > after.encode()]
         return iter([key for key in sorted(names, key=str.encode) if self.stored[key][-1] is not None])
 
-    def versions(self) -> Iterator[ObjectVersion]:
-        for key in sorted(self.stored, key=str.encode):
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        for key in sorted(filter(lambda key: key.startswith(prefix), self.stored), key=str.encode):
             for number, data in enumerate(self.stored[key]):
                 yield ObjectVersion(key, str(number), data is None)
 
@@ -158,12 +161,13 @@ class DirectoryObjects:
         partial.replace(path)
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
-        for key in self._walk(""):
+        folder = prefix.rpartition("/")[0]
+        for key in self._walk(f"{folder}/" if folder else ""):
             if key.startswith(prefix) and key.encode() > after.encode():
                 yield key
 
-    def versions(self) -> Iterator[ObjectVersion]:
-        for key in self._walk(""):
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        for key in self.keys(prefix):
             yield ObjectVersion(key, "")
 
     def _path(self, key: str) -> Path:
@@ -185,7 +189,7 @@ class DirectoryObjects:
         try:
             with os.scandir(self._folder / folder) as found:
                 names = [one.name + "/" if one.is_dir() else one.name for one in found]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for name in sorted(names, key=os.fsencode):
             if name.endswith("/"):

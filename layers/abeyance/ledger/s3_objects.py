@@ -79,8 +79,8 @@ class S3Objects:
             for item in page.get("Contents", ()):
                 yield item["Key"]
 
-    def versions(self) -> Iterator[ObjectVersion]:
-        for page in self._pages("list_object_versions"):
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        for page in self._pages("list_object_versions", Prefix=prefix):
             found = [
                 ObjectVersion(one["Key"], one["VersionId"], deleted)
                 for name, deleted in (("Versions", False), ("DeleteMarkers", True))

@@ -14,12 +14,12 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from abeyance.encoding import decode_base64, decode_hex, encode_base64
-from abeyance.ledger.note import Checkpoint, NoteError, Signature
+from abeyance.ledger.note import NoteError, Signature
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 SIGN: Final = 1
 COSIGN: Final = 4
 _PRIVATE: Final = "PRIVATE+KEY+"
+
+
+class SignedText(Protocol):
+    """A text and the signatures under it: a checkpoint."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def signatures(self) -> tuple[Signature, ...]: ...
 
 
 class VerifierKey(msgspec.Struct, frozen=True):
@@ -65,12 +75,12 @@ class SignerKey(msgspec.Struct, frozen=True):
         """Return the public key for signatures (:data:`SIGN`) or countersignatures (:data:`COSIGN`)."""
         return VerifierKey(self.name, algorithm, self._private().public_key().public_bytes_raw())
 
-    def sign(self, checkpoint: Checkpoint) -> Signature:
+    def sign(self, checkpoint: SignedText) -> Signature:
         """Return the ledger's own signature of a checkpoint."""
         key_id = self.verifier(SIGN).key_id
         return Signature(self.name, key_id, self._private().sign(checkpoint.text.encode()))
 
-    def countersign(self, checkpoint: Checkpoint, time: datetime) -> Signature:
+    def countersign(self, checkpoint: SignedText, time: datetime) -> Signature:
         """Return a countersignature: the caller had verified the checkpoint at ``time``."""
         seconds = int(time.timestamp())
         value = self._private().sign(_cosigned(checkpoint, seconds))
@@ -92,8 +102,7 @@ def generate(name: str, seed: bytes) -> SignerKey:
     NoteError
         The name is empty or has blanks or ``+``, or the seed has not 32 bytes.
     """
-    if not name or "+" in name or any(character.isspace() for character in name):
-        raise NoteError("a key name is not empty and has no blanks and no '+'; try example.com/ledger")
+    _check_name(name)
     if len(seed) != 32:
         raise NoteError("a private key is made from 32 bytes")
     return SignerKey(name, seed)
@@ -129,13 +138,19 @@ def parse_verifier(text: str) -> VerifierKey:
         Not such a text, or its parts contradict each other.
     """
     name, key_id, algorithm, public = _parts(text.strip())
+    _check_name(name)
     key = VerifierKey(name, algorithm, public)
     if algorithm not in (SIGN, COSIGN) or len(public) != 32 or key.key_id != key_id:
         raise NoteError("not a public key for Ed25519 signatures or countersignatures, or a damaged one")
     return key
 
 
-def verify(checkpoint: Checkpoint, signature: Signature, key: VerifierKey) -> bool:
+def cosigned_at(signature: Signature) -> int:
+    """Return the time in a countersignature, in seconds since 1970; 0 for any other signature."""
+    return int.from_bytes(signature.value[:8], "big") if len(signature.value) == 72 else 0
+
+
+def verify(checkpoint: SignedText, signature: Signature, key: VerifierKey) -> bool:
     """Return whether this signature of the checkpoint is by this key."""
     try:
         from cryptography.exceptions import InvalidSignature
@@ -156,7 +171,7 @@ def verify(checkpoint: Checkpoint, signature: Signature, key: VerifierKey) -> bo
     return True
 
 
-def check(checkpoint: Checkpoint, trusted: Iterable[VerifierKey]) -> tuple[list[str], list[str]]:
+def check(checkpoint: SignedText, trusted: Iterable[VerifierKey]) -> tuple[list[str], list[str]]:
     """Return the names of the trusted keys with a good signature, and of those with a bad one; ignore others."""
     keys = {(key.name, key.key_id): key for key in trusted}
     good: list[str] = []
@@ -168,7 +183,12 @@ def check(checkpoint: Checkpoint, trusted: Iterable[VerifierKey]) -> tuple[list[
     return good, bad
 
 
-def _cosigned(checkpoint: Checkpoint, seconds: int) -> bytes:
+def _check_name(name: str) -> None:
+    if not name or "+" in name or any(character.isspace() or character < " " for character in name):
+        raise NoteError("a key name is not empty and has no blanks and no '+'; try example.com/ledger")
+
+
+def _cosigned(checkpoint: SignedText, seconds: int) -> bytes:
     return f"cosignature/v1\ntime {seconds}\n{checkpoint.text}".encode()
 
 

@@ -1,0 +1,201 @@
+"""Exports: a signed state of a log as the objects themselves, in a folder or a zip file, of any size.
+
+An export is a log: a folder of one can be handed out by any web server as a static C2SP tlog-tiles log, verified,
+exported again, and continued later. Without openings it shows nobody a single value, and verifies all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST, LogCheckpoint
+from abeyance.ledger.entry import blob_key
+from abeyance.ledger.errors import LedgerCorrupt, LedgerError
+from abeyance.ledger.identity import LOG
+from abeyance.ledger.integrate import DIGITS
+from abeyance.ledger.inventory import read_ahead
+from abeyance.ledger.objects import LogObjects, ObjectVersion
+from abeyance.ledger.tiles import (
+    ENTRIES,
+    HEIGHT,
+    OPENINGS,
+    WIDTH,
+    TileName,
+    decode_bundle,
+    encode_bundle,
+    read_tile,
+    split_hashes,
+)
+
+_BLOB: Final = re.compile(rb'\{"blob":"([0-9a-f]{64})","bytes":[1-9][0-9]{0,9}\}')
+#: Largest member that is read: a bundle of the largest entries has half of it.
+_MAX_MEMBER_BYTES: Final = 32 * 1024 * 1024
+#: The date of every member of a zip file, so that equal logs give equal files.
+_ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def export_log(
+    objects: LogObjects,
+    checkpoint: LogCheckpoint,
+    put: Callable[[str, bytes], object],
+    *,
+    openings: bool = True,
+    readers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Copy the log of a checkpoint, one object at a time.
+
+    Parameters
+    ----------
+    objects
+        The log. It may grow meanwhile.
+    checkpoint
+        The state to export; see :func:`abeyance.ledger.receipts.read_checkpoint`.
+    put
+        Takes key and content: ``put_new`` of a folder, or :meth:`ZipWriter.put`.
+    openings
+        Copy the openings, and the members that are stored by digest, too. They are what is withheld from the public.
+    readers, progress
+        As for :func:`abeyance.ledger.verification.verify_log`.
+
+    Raises
+    ------
+    LedgerCorrupt
+        An object is missing or damaged: verify the log itself.
+    """
+    put(LOG, _needed(objects, LOG))
+    for prefix in (CHECKPOINTS, COSIGNATURES):
+        for key in objects.keys(f"{prefix}/"):
+            if key.split("/")[1] > f"{checkpoint.size:0{DIGITS}d}":
+                break
+            put(key, _needed(objects, key))
+    copied: set[bytes] = set()
+    names = _names(checkpoint.size, openings=openings)
+    for name, data in read_ahead(lambda name: (name, _content(objects, name)), names, readers):
+        put(str(name), data)
+        if name.row == OPENINGS:
+            for digest in set(_BLOB.findall(data)) - copied:
+                blob = objects.get(blob_key(digest.decode()))
+                if blob is not None:  # a value that only looks like a reference has none
+                    put(blob_key(digest.decode()), blob)
+                copied.add(digest)
+        if progress and name.row == ENTRIES:
+            progress(name.number * WIDTH)
+    put(LATEST, str(checkpoint).encode())
+
+
+def _names(size: int, *, openings: bool) -> Iterator[TileName]:
+    """Yield the tiles and bundles of a log of this size."""
+    for row in (ENTRIES, OPENINGS) if openings else (ENTRIES,):
+        yield from _row(row, size)
+    level = 0
+    while count := size >> HEIGHT * level:
+        yield from _row(f"tile/{level}", count)
+        level += 1
+
+
+def _row(row: str, count: int) -> Iterator[TileName]:
+    for number in range(-(-count // WIDTH)):
+        yield TileName(row, number, min(WIDTH, count - number * WIDTH))
+
+
+def _content(objects: LogObjects, name: TileName) -> bytes:
+    data = objects.get(str(name))
+    if data is not None:
+        return data
+    if name.level is not None:
+        return b"".join(read_tile(objects, name, split_hashes))
+    return encode_bundle(read_tile(objects, name, decode_bundle))
+
+
+def _needed(objects: LogObjects, key: str) -> bytes:
+    data = objects.get(key)
+    if data is None:
+        raise LedgerCorrupt(f"{key} is missing; run: abeyance ledger verify")
+    return data
+
+
+class ZipWriter:
+    """A zip file that is written object by object, to anything that takes bytes, also a pipe."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._zip = zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Add an object."""
+        info = zipfile.ZipInfo(key, _ZIP_DATE)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        self._zip.writestr(info, data)
+
+    def close(self) -> None:
+        """Write the end of the file."""
+        self._zip.close()
+
+
+class ZipObjects:
+    """A log in a zip file, to read from. It holds the list of names in memory, some 400 bytes an object.
+
+    A damaged member is one that is not there.
+
+    Raises
+    ------
+    LedgerError
+        The file is not a zip file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise LedgerError(f"{path} is no export of a ledger: {type(error).__name__}") from None
+        self._infos: dict[str, list[zipfile.ZipInfo]] = {}
+        for info in self._zip.infolist():
+            if not info.is_dir():
+                self._infos.setdefault(info.filename, []).append(info)
+
+    def get(self, key: str, version: str | None = None) -> bytes | None:
+        infos = self._infos.get(key)
+        if not infos:
+            return None
+        info = infos[int(version or -1)]
+        if info.file_size > _MAX_MEMBER_BYTES:
+            return None
+        try:
+            return self._zip.read(info)
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            ValueError,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            zlib.error,
+        ):
+            return None
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        raise LedgerError("an export in a zip file is only read")
+
+    def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
+        raise LedgerError("an export in a zip file is only read")
+
+    def start(self, key: str, length: int) -> bytes | None:
+        data = self.get(key)
+        return None if data is None else data[:length]
+
+    def replace(self, key: str, data: bytes) -> None:
+        raise LedgerError("an export in a zip file is only read")
+
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        found = (key for key in self._infos if key.startswith(prefix) and key.encode() > after.encode())
+        return iter(sorted(found, key=str.encode))
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        for key in self.keys(prefix):
+            for number in range(len(self._infos[key])):
+                yield ObjectVersion(key, str(number))
