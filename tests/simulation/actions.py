@@ -88,7 +88,7 @@ def associate(world: World) -> None:
         world.run("api", work)
 
 
-def erase(world: World) -> None:
+def erase(world: World, whom: tuple[str, str] | None = None) -> None:
     """Somebody asks for the erasure of a person; whoever is told to try again does so, later."""
     ref = CollectionRef("acme", world.random.choice(COLLECTIONS))
     with world.quietly():
@@ -103,7 +103,7 @@ def erase(world: World) -> None:
         named += [("face_id", face.id) for face in faces]
         if not named:
             return
-        named_by, name = world.random.choice(sorted(set(named)))
+        named_by, name = whom or world.random.choice(sorted(set(named)))
         try:
             world.console().galleries.find(ref, named_by, name)
         except ConsoleError:
@@ -117,9 +117,11 @@ def erase(world: World) -> None:
 
 def try_erasure(world: World, erasure: Erasure) -> None:
     """Ask once (again)."""
+    found: set[str] = set()
     with world.quietly(), contextlib.suppress(ConsoleError):
-        subject = world.console().galleries.find(erasure.ref, erasure.named_by, erasure.name)
-        erasure.attempted |= {face.id for face in subject.faces}
+        held = world.console().galleries.find(erasure.ref, erasure.named_by, erasure.name)
+        found = {face.id for face in held.faces}
+    before = _requests(world), len(world.uploads)
     service = lambda: world.console().galleries  # noqa: E731
     try:
         ended, _ = world.run(
@@ -128,7 +130,10 @@ def try_erasure(world: World, erasure: Erasure) -> None:
     except NotFound:
         ended = True
     except Exception:
-        return
+        ended = False
+    # A request that died before it was written down was never made; and photos may have changed meanwhile.
+    if (ended or _requests(world) > before[0]) and len(world.uploads) == before[1]:
+        erasure.attempted |= found
     if ended:
         erasure.ended, erasure.ended_at_s = True, world.clock.now_s
         again = {one for upload in world.uploads_since(erasure.asked_at_s) for one in upload.face_ids}
@@ -136,6 +141,11 @@ def try_erasure(world: World, erasure: Erasure) -> None:
             found = gallery_of(world).get_faces(erasure.ref, sorted(erasure.attempted - again))
             if found:
                 world.violations.append(f"{len(found)} faces were there when the receipt was given")
+
+
+def _requests(world: World) -> int:
+    items = world.aws.dynamodb.tables[world.settings.erasures_table].all()
+    return sum(item["sk"]["S"] == "erasure" for item in items)
 
 
 def send_poison(world: World) -> None:
@@ -154,5 +164,7 @@ def send_poison(world: World) -> None:
 
 
 def gallery_of(world: World) -> Gallery:
-    """Return a gallery of a new process."""
-    return build.build_gallery(world.settings, world.aws.client)
+    """Return a gallery for whoever is not a function."""
+    if world.gallery is None:
+        world.gallery = build.build_gallery(world.settings, world.aws.client)
+    return world.gallery

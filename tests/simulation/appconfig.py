@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 from tests.simulation.clock import VirtualClock
 
@@ -16,6 +17,10 @@ from tests.simulation.clock import VirtualClock
 GRADUAL_S = 1800.0
 STRATEGIES = ("abeyance-tighten", "abeyance-loosen")
 _UNDER_WAY = ("DEPLOYING", "BAKING", "VALIDATING")
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(document)
 
 
 @dataclass
@@ -53,7 +58,7 @@ class SimulatedAppConfig:
         """Put a document into force at once, past everybody."""
         self._finish()
         self._stop()
-        self._versions.append(json.dumps(document).encode())
+        self._versions.append(_encoded(document))
         self._deployments.append(
             _Deployment(len(self._deployments) + 1, len(self._versions), "COMPLETE", self._clock.now_s)
         )
@@ -68,7 +73,7 @@ class SimulatedAppConfig:
         def run() -> dict[str, Any]:
             self._finish()
             version = len(self.history)
-            body = b"" if int(ConfigurationToken) == version else json.dumps(self.history[-1][1]).encode()
+            body = b"" if int(ConfigurationToken) == version else _encoded(self.history[-1][1])
             return {
                 "Configuration": io.BytesIO(body),
                 "NextPollConfigurationToken": str(version),

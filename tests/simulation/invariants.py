@@ -142,8 +142,10 @@ def _verified(evidence: _Evidence) -> Iterator[str]:
     """The ledger is whole, and refused nothing."""
     if evidence.report is not None and not evidence.report.ok:
         yield f"the ledger does not verify: {evidence.report}"
+    # What is decided again after its record went back has an entry already, with another time at least.
+    wrong = {"refused"} if "uploads_table" in evidence.world.restored else {"refused", "conflict"}
     for entry in evidence.entries:
-        if entry.type in ("conflict", "refused"):
+        if entry.type in wrong:
             yield f"the ledger has a {entry.type}: {entry.body}"
 
 
@@ -187,6 +189,9 @@ def _deleted(evidence: _Evidence) -> Iterator[str]:
     latest = _latest(evidence.world)
     world = evidence.world
     erased = {one for erasure in world.erasures for one in erasure.attempted} | world.deleted_faces
+    # Those that came while an erasure was under way.
+    noted = map(decode, world.aws.dynamodb.tables[world.settings.erasures_table].all())
+    erased |= {item["sk"].removeprefix("face#") for item in noted if item["sk"].startswith("face#")}
     kept = set()
     for identity, stages in evidence.recorded.items():
         upload = next(iter(stages.values())).upload

@@ -62,7 +62,7 @@ class Upload:
     def upload(self) -> events.Upload:
         """The upload as the pipeline names it."""
         etag = "" if self.body is None else hashlib.md5(self.body, usedforsecurity=False).hexdigest()
-        tenant, action, collection, _ = self.key.split("/")
+        tenant, action, collection, _ = self.key.split("/", 3)
         return events.Upload(
             bucket=self.bucket,
             key=self.key,

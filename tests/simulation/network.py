@@ -122,7 +122,7 @@ class Network:
         world = self._world
         stored = world.photos.get(key)
         drawn = self._random.random()
-        if stored is None or key.count("/") != 3:
+        if stored is None or key.count("/") < 3:
             return
         if drawn < 0.5:
             world.change(key, None)

@@ -66,6 +66,7 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
     (stories.cut_off, stories.overtaken),
     (stories.erase_somebody,),
     (stories.erase_somebody, stories.review_a_match),
+    (stories.erase_somebody, actions.delete, stories.overtaken),
     (stories.delete_a_collection, stories.overtaken),
     (visitors.change_tenant, stories.halt),
 )

@@ -26,7 +26,9 @@ _ATTEMPTS = 12
 
 
 def back_up(world: World) -> None:
-    """Remember the tables as they are."""
+    """Remember the tables as they are, if there is no backup yet."""
+    if world.backup:
+        return
     tables = {
         setting: world.aws.dynamodb.tables[getattr(world.settings, setting)].copy() for setting in _TABLES
     }
@@ -36,7 +38,7 @@ def back_up(world: World) -> None:
 def restore(world: World) -> list[str]:
     """Restore a table or all, do the erasures since then again, and return which searches are wrong then."""
     assert world.backup
-    chosen = world.random.choice((*((one,) for one in _TABLES), _TABLES))
+    world.restored = world.random.choice((*((one,) for one in _TABLES), _TABLES))
     with world.quietly():
         tenants = [tenant.id for tenant in build.build_tenants(world.settings, world.aws.client).all()]
         gallery = build.build_gallery(world.settings, world.aws.client)
@@ -45,7 +47,7 @@ def restore(world: World) -> list[str]:
         for ref in refs:
             with contextlib.suppress(CollectionNotFound):
                 searcher.refresh(ref)
-    for setting in chosen:
+    for setting in world.restored:
         world.aws.dynamodb.tables[getattr(world.settings, setting)] = world.backup.tables[setting].copy()
     since = rfc3339(datetime.fromtimestamp(world.backup.at_s, UTC))
     world.faults.active = True

@@ -35,7 +35,7 @@ def _shares() -> dict[str, float]:
 _SHARES = _shares()
 
 #: Things that happen in one seed before everything comes to rest.
-STEPS = 24
+STEPS = 15
 
 
 @dataclass

@@ -127,19 +127,26 @@ def loosen(world: World) -> None:
 
 
 def erase_somebody(world: World) -> None:
-    """Index a person, give them a user, search for them, and erase them; perhaps after a backup."""
+    """Index a person, search for them, perhaps under review, and erase them, perhaps after a backup."""
     chance, collection = world.random, world.random.choice(COLLECTIONS)
-    who = [chance.choice(PEOPLE)]
+    who, name = [chance.choice(PEOPLE)], f"{chance.randrange(4)}.jpg"
+    if chance.random() < 0.5:
+        world.set_flags(halted=False, reviewed=True)
+        world.clock.advance(world.settings.flags_poll_interval + 2)
     for action in ("index", "search"):
-        _upload(world, action, collection, who=who)
-    # Under way.
-    _upload(world, "index", collection, who=who, until=chance.choice(topology.STAGES[:4]))
-    if chance.random() < 0.5:
-        with world.quietly():
+        _upload(world, action, collection, who=who, name=name)
+    with world.quietly():
+        if chance.random() < 0.5:
             actions.associate(world)
-    if chance.random() < 0.5:
+        if chance.random() < 0.5:
+            actions.review(world)
+    # Another photo of that name is under way.
+    _upload(
+        world, "index", collection, who=who, name=f"more/{name}", until=chance.choice(topology.STAGES[:4])
+    )
+    if chance.random() < 0.7:
         back_up(world)
-    actions.erase(world)
+    actions.erase(world, ("external_image_id", name) if chance.random() < 0.5 else None)
 
 
 def outage(world: World) -> None:
@@ -161,10 +168,11 @@ def _upload(
     until: topology.Stage = topology.LEDGER,
     tenant: str = "acme",
     who: Sequence[int] = (),
+    name: str = "",
 ) -> str:
     """Upload a photo, have it delivered undisturbed until it waits for a stage, and return its key."""
     chance = world.random
-    key = f"{tenant}/{action}/{collection}/{chance.randrange(4)}.jpg"
+    key = f"{tenant}/{action}/{collection}/{name or f'{chance.randrange(4)}.jpg'}"
     body = people.photo(list(who) or chance.sample(PEOPLE, chance.choice((1, 1, 2))), world.nonce())
     world.change(key, body)
     with world.quietly():

@@ -7,7 +7,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import people
+from tests.simulation import actions, people
 from tests.simulation.model import COLLECTIONS, PEOPLE, flags
 
 from abeyance.deployment import build
@@ -88,8 +88,9 @@ def picture(who: list[int], world: World) -> dict[str, str]:
 def faces_of(world: World, tenant: str, collection: str) -> list[str]:
     """Return the ids of a collection's faces."""
     with world.quietly(), contextlib.suppress(GalleryError):
-        gallery = build.build_gallery(world.settings, world.aws.client)
-        return [face.id for face in gallery.list_faces(CollectionRef(tenant, collection)).items]
+        return [
+            face.id for face in actions.gallery_of(world).list_faces(CollectionRef(tenant, collection)).items
+        ]
     return []
 
 
@@ -139,8 +140,10 @@ def change_tenant(world: World) -> None:
 
 def write_checkpoint(world: World) -> None:
     """The task of the ledger's function."""
-    with contextlib.suppress(Exception):
-        world.task(build.build_checkpoint, "ledger")
+    for _ in range(2):
+        with contextlib.suppress(Exception):
+            world.task(build.build_checkpoint, "ledger")
+        world.network.deliver_all(1)
 
 
 def announce(world: World) -> None:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from tests.simulation import people
+from tests.simulation import actions, people
 from tests.simulation.aws import SimulatedAws, Stored
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Died, Faults
@@ -24,6 +24,7 @@ from tests.simulation.network import Network
 from abeyance.deployment import build
 from abeyance.deployment.settings import UNITS, ConsoleSettings, DeploymentSettings
 from abeyance.gallery.errors import GalleryError
+from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef
 from abeyance.local.tenants import TENANTS
 from abeyance.pipeline import topology
@@ -68,6 +69,8 @@ class World:
         self.flips = 0
         #: Tables as they were at a moment.
         self.backup: Backup | None = None
+        #: The tables that went back to it, by the names of their settings.
+        self.restored: tuple[str, ...] = ()
         #: What was seen to be wrong while it happened.
         self.violations: list[str] = []
         self.skewed = False
@@ -79,6 +82,7 @@ class World:
         #: By function, and whether it runs in the middle of another invocation.
         self._processes: dict[tuple[str, bool], Any] = {}
         self._nonce = 0
+        self.gallery: Gallery | None = None
         with self.quietly():
             registry = build.build_tenants(self.settings, self.aws.client)
             for tenant in TENANTS:
@@ -124,7 +128,7 @@ class World:
     def check_answer(self, tenant: str, operation: str, answer: dict[str, Any]) -> None:
         """Note a violation if the API's answer names something of another tenant."""
         with self.quietly():
-            gallery = build.build_gallery(self.settings, self.aws.client)
+            gallery = actions.gallery_of(self)
             own: set[str] = set()
             for name in COLLECTIONS:
                 with contextlib.suppress(GalleryError):

@@ -137,7 +137,8 @@ class Erasures:
         Raises :class:`NobodyFound`, and :class:`ErasureUnfinished` if it has to be asked for again.
         """
         pseudonym = self._pseudonym(ref, named_by, name)
-        if not any(self._walk.in_gallery(self._subject_named(ref, named_by, name))):
+        faces, users = self._walk.in_gallery(self._subject_named(ref, named_by, name))
+        if not faces and not users:
             self.find(ref, named_by, name)
         named_by, name = _canonical(named_by, name)
         new = Erasure(
@@ -151,7 +152,11 @@ class Erasures:
         first = {"face_id": (TargetKind.FACE, name), "user_id": (TargetKind.USER, pseudonym)}.get(
             named_by, (None, "")
         )
+        # Before the request counts: what is found now may lose its link to the name before the first pass.
+        self._note_faces(new, faces.values(), users)
         erasure = self._store.begin(new, *first)
+        if erasure.id != new.id and not erasure.verified:
+            self._note_faces(erasure, faces.values(), users)
         finished = self.run(erasure)
         if erasure.verified:
             # Only its receipt was missing; what came since is a matter of its own.
@@ -276,6 +281,8 @@ class Erasures:
         subject = self._subject(erasure)
         faces, users = self._walk.in_gallery(subject)
         self._note_faces(erasure, faces.values(), users)
+        for face in faces.values():
+            self._blank_picture(erasure, face)
         subject = msgspec.structs.replace(subject, faces=subject.faces | faces.keys())
         found = bool(faces or users)
         self._erase_faces(erasure.ref, faces.values(), users)
@@ -295,11 +302,14 @@ class Erasures:
         note(
             erasure, TargetKind.USER, (subject_pseudonym(self._hide, ref, "user_id", user) for user in users)
         )
-        for face in faces:
-            if (upload := upload_of(face)) is not None:
-                note(erasure, TargetKind.PHOTO, [digest(upload.bucket, upload.key)])
-                self._blank(erasure, upload, [n for n in range(MAX_FACES) if face_id(upload, n) == face.id])
         note(erasure, TargetKind.FACE, (face.id for face in faces))
+        photos = (digest(face.source.bucket, face.source.key) for face in faces if face.source)
+        note(erasure, TargetKind.PHOTO, photos)
+
+    def _blank_picture(self, erasure: Erasure, face: Face) -> None:
+        """Note and blank the picture of a face."""
+        if (upload := upload_of(face)) is not None:
+            self._blank(erasure, upload, [n for n in range(MAX_FACES) if face_id(upload, n) == face.id])
 
     def _blank(self, erasure: Erasure, upload: Upload, rows: Collection[int]) -> bool:
         """Note the rows of an upload's chips that can still be seen and blank them; return whether there were any."""
