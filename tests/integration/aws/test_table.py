@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,15 +19,15 @@ from abeyance.aws.objects import ObjectMissing, Objects, S3Bucket
 from abeyance.aws.table import PRESENT, Below, Conflict, Delete, Put, Require, Table, Update
 
 MakeTable = Callable[..., Table]
+_numbers = itertools.count()
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Any]:
+    """Makes the client of a service. Each test has a table and a bucket of its own."""
+    session = boto3.Session("test", "test", region_name="us-east-1")
     with mock_aws():
-        yield
+        yield functools.cache(session.client)
 
 
 @pytest.fixture(params=["memory", "dynamodb", "simulated"])
@@ -34,18 +36,17 @@ def make(request: pytest.FixtureRequest) -> MakeTable:
         return MemoryTable
     if request.param == "simulated":
         return _simulated_table
-    request.getfixturevalue("aws")
+    client, name = request.getfixturevalue("aws")("dynamodb"), f"table-{next(_numbers)}"
 
     def create(*, partition: str = "pk", sort: str = "sk") -> Table:
-        client = boto3.client("dynamodb")
         keys = [(partition, "HASH")] + ([(sort, "RANGE")] if sort else [])
         client.create_table(
-            TableName="table",
+            TableName=name,
             BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
+            KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
         )
-        return DynamoTable(client, "table", partition=partition, sort=sort)
+        return DynamoTable(client, name, partition=partition, sort=sort)
 
     return create
 
@@ -69,10 +70,9 @@ def bucket(request: pytest.FixtureRequest) -> Objects:
         simulated = SimulatedS3(lambda _, run: run())
         simulated.buckets["bucket"] = {}
         return S3Bucket(simulated, "bucket")
-    request.getfixturevalue("aws")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="bucket")
-    return S3Bucket(client, "bucket")
+    client, name = request.getfixturevalue("aws")("s3"), f"bucket-{next(_numbers)}"
+    client.create_bucket(Bucket=name)
+    return S3Bucket(client, name)
 
 
 def item(sk: str, **attributes: Any) -> dict[str, Any]:
