@@ -1,12 +1,20 @@
-"""Tables as the topology has them: string keys ``pk`` and ``sk``."""
+"""Clients of moto, and tables as the topology has them: string keys ``pk`` and ``sk``."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import boto3
 from tests.fakes import MemoryTable
 
 from abeyance.moratorium.tenants import Tenant, TenantTable
+
+
+@functools.cache
+def moto_client(service: str, region: str = "us-east-1") -> Any:
+    """Return a client for use while moto is active; one for all tests, as making it takes longer than most of them."""
+    return boto3.Session("testing", "testing", region_name=region).client(service)
 
 
 def create_table(client: Any, name: str) -> None:

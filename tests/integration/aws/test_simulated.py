@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
@@ -15,6 +14,7 @@ from tests.simulation.aws import SimulatedAws, SimulatedQueue
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Faults
 from tests.simulation.world import flags
+from tests.tables import moto_client
 
 
 class Services:
@@ -38,7 +38,7 @@ def simulated() -> Services:
 
 
 def emulated() -> Services:
-    s3, sqs = boto3.client("s3"), boto3.client("sqs")
+    s3, sqs = moto_client("s3"), moto_client("sqs")
     s3.create_bucket(Bucket="bucket")
     sqs.create_queue(QueueName="plain")
     sqs.create_queue(QueueName="ordered.fifo", Attributes={"FifoQueue": "true"})
@@ -52,13 +52,10 @@ def emulated() -> Services:
 
 
 @pytest.fixture(params=["moto", "simulated"])
-def services(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+def services(request: pytest.FixtureRequest) -> Iterator[Services]:
     if request.param == "simulated":
         yield simulated()
         return
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         yield emulated()
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 from tests.fakes import MemoryObjects, MemoryTable
 from tests.simulation.aws import SimulatedS3
 from tests.simulation.dynamodb import SimulatedDynamoDB
+from tests.tables import moto_client
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.objects import ObjectMissing, Objects, S3Bucket
@@ -23,11 +22,10 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Any]:
-    """Makes the client of a service. Each test has a table and a bucket of its own."""
-    session = boto3.Session("test", "test", region_name="us-east-1")
+def aws() -> Iterator[None]:
+    """Each test has a table and a bucket of its own."""
     with mock_aws():
-        yield functools.cache(session.client)
+        yield
 
 
 @pytest.fixture(params=["memory", "dynamodb", "simulated"])
@@ -36,7 +34,8 @@ def make(request: pytest.FixtureRequest) -> MakeTable:
         return MemoryTable
     if request.param == "simulated":
         return _simulated_table
-    client, name = request.getfixturevalue("aws")("dynamodb"), f"table-{next(_numbers)}"
+    request.getfixturevalue("aws")
+    client, name = moto_client("dynamodb"), f"table-{next(_numbers)}"
 
     def create(*, partition: str = "pk", sort: str = "sk") -> Table:
         keys = [(partition, "HASH")] + ([(sort, "RANGE")] if sort else [])
@@ -70,7 +69,8 @@ def bucket(request: pytest.FixtureRequest) -> Objects:
         simulated = SimulatedS3(lambda _, run: run())
         simulated.buckets["bucket"] = {}
         return S3Bucket(simulated, "bucket")
-    client, name = request.getfixturevalue("aws")("s3"), f"bucket-{next(_numbers)}"
+    request.getfixturevalue("aws")
+    client, name = moto_client("s3"), f"bucket-{next(_numbers)}"
     client.create_bucket(Bucket=name)
     return S3Bucket(client, name)
 

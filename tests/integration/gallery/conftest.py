@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from moto import mock_aws
 from tests.fakes import MemoryObjects, MemoryTable
-from tests.tables import create_table
+from tests.tables import create_table, moto_client
 
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import NewFace
@@ -41,7 +41,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         patch_moto()
-        dynamodb, s3 = (OneAtATime(boto3.client(name, "us-east-1")) for name in ("dynamodb", "s3"))
+        # DynamoDB's client is this test's own, because some tests listen to its events.
+        dynamodb, s3 = OneAtATime(boto3.client("dynamodb", "us-east-1")), OneAtATime(moto_client("s3"))
         create_table(dynamodb, "gallery")
         s3.create_bucket(Bucket="gallery")
         yield dynamodb, s3

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
-from tests.tables import create_table
+from tests.tables import create_table, moto_client
 
 from abeyance.moratorium.schema import definition
 
@@ -48,7 +47,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def dynamodb(aws: None) -> Any:
-    client = boto3.client("dynamodb")
+    client = moto_client("dynamodb", "us-west-2")
     create_table(client, "abeyance-tenants")
     create_table(client, "abeyance-proposals")
     return client

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from tests.tables import moto_client
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.settings import DeploymentSettings
@@ -55,9 +55,7 @@ class Clock:
 @pytest.fixture
 def client() -> Any:
     with mock_aws():
-        dynamodb = boto3.client(
-            "dynamodb", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-        )
+        dynamodb = moto_client("dynamodb")
         dynamodb.create_table(
             TableName="uploads",
             BillingMode="PAY_PER_REQUEST",
