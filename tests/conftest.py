@@ -25,6 +25,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uploads", type=int, default=60, help="photos of the crash test; 500 for the full one")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests that share something slow to make in one process: a module of integration, and all of templates."""
+    for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
+        if "synthesise" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("templates"))
+        elif item.path.is_relative_to(Path(__file__).with_name("integration")):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def _clients_of_this_test() -> None:
     """Forget the process's AWS clients: each test has an AWS of its own."""
