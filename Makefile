@@ -21,7 +21,7 @@ serve: $(VENV)/run ## Serve S3, SQS, DynamoDB and EventBridge at one local URL
 	$(BIN)/abeyance serve
 
 ##@ Work on it
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+PYTEST := $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 test: $(VENV)/dev lint chromium go ## Run every check and every test, on all cores
 	$(PYTEST)

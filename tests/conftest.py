@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -25,16 +26,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uploads", type=int, default=60, help="photos of the crash test; 500 for the full one")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that share something slow to make in one process: a module of integration, and all of templates."""
-    for item in items:
-        if item.get_closest_marker("xdist_group"):
-            continue
-        if "synthesise" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("templates"))
-        elif item.path.is_relative_to(Path(__file__).with_name("integration")):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+#: Folders of which a module's tests share something slow to make: a system, a deployment, a browser.
+_BY_MODULE = ("tests/e2e/", "tests/integration/", "tests/simulation/")
+#: Modules of tests/infra that need no synthesised templates, which all others share.
+_WITHOUT_TEMPLATES = ("tests/infra/test_coldstart.py", "tests/infra/test_layers.py")
+
+
+def _scope_of(test: str) -> str:
+    """Return the name that all tests have in common which one process has to run, one after the other."""
+    module = test.split("::")[0]
+    if module.startswith("tests/infra/") and module not in _WITHOUT_TEMPLATES:
+        return "templates"
+    return module if module.startswith((*_BY_MODULE, "tests/infra/")) else test
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out by :func:`_scope_of`, slow folders first; xdist 3.8 heeds no groups under pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,6 @@ from abeyance.local.system import LocalSystem
 
 from .conftest import SCREENSHOTS, Visit, Visitor, put, result, wait_for
 
-pytestmark = pytest.mark.xdist_group("console")
-
 
 def placeholder(route: Any) -> None:
     """Answer with a drawn face, so that screenshots show no real one."""

@@ -21,7 +21,6 @@ FACE = 150  # pixels of one face's tile, cut from the astronaut
 
 
 #: One running system serves all tests of this file, so they stay together.
-pytestmark = pytest.mark.xdist_group("bad-inputs")
 
 
 def astronaut() -> Image.Image:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from abeyance.gallery.errors import CollectionNotFound
 from abeyance.gallery.model import CollectionRef
 from abeyance.gallery.store import DynamoGallery
@@ -21,7 +19,6 @@ from abeyance.pipeline import topology
 from .conftest import result, settled_events
 
 #: One running system serves all tests of this file, so they stay together.
-pytestmark = pytest.mark.xdist_group("main-job")
 
 Upload = Callable[..., dict[str, Any]]
 

@@ -17,8 +17,6 @@ from abeyance.rekognition.client import client as rekognition_client
 
 from .conftest import settled_events
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 LONG = "acme/index/long/" + "😀" * 251 + "abcd"
 
 
