@@ -21,7 +21,6 @@ def simulated() -> Iterator[Simulation]:
         yield running
 
 
-@pytest.mark.xdist_group("simulation")
 @pytest.mark.parametrize("first", range(0, SEEDS, _EACH))
 def test_nothing_is_lost_left_or_doubled(simulated: Simulation, first: int) -> None:
     found = {}
@@ -32,7 +31,6 @@ def test_nothing_is_lost_left_or_doubled(simulated: Simulation, first: int) -> N
     assert found == {}, json.dumps(found, indent=1)
 
 
-@pytest.mark.xdist_group("simulation")
 def test_a_seed_replays_exactly(simulated: Simulation) -> None:
     first, faults = simulated.run(7)
     again, repeated = simulated.run(7)
@@ -46,7 +44,6 @@ _SOON = 20
 _FOUND_SOON = ("emit-before-record", "one-event-a-call", "ledger-tail-lost", "claim-any-order")
 
 
-@pytest.mark.xdist_group("simulation")
 @pytest.mark.parametrize(
     "mutation", [one for one in MUTATIONS if one.name in _FOUND_SOON], ids=lambda one: one.name
 )
