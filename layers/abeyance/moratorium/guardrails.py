@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from abeyance.moratorium.claims import PolicyClaim, parse_claim
-from abeyance.moratorium.document import instant, load
+from abeyance.moratorium.document import FlagSet, instant, load
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.model import SCHEMA_VERSION, Instant, Text
+from abeyance.moratorium.proofs import Counterexample, prove
 from abeyance.moratorium.vocabulary import FLAG_KEY
 
 _key: Final = re.compile(FLAG_KEY)
@@ -66,6 +68,30 @@ class Guardrails:
 
     def __len__(self) -> int:
         return len(self._all)
+
+
+NO_GUARDRAILS: Final = Guardrails()
+
+
+class Violation(Struct, frozen=True, kw_only=True):
+    """A guardrail that a document breaks, and the smallest decision that shows it."""
+
+    guardrail: Guardrail
+    counterexample: Counterexample
+
+
+def violations(guardrails: Guardrails, flags: FlagSet, as_of: datetime) -> list[Violation]:
+    """Return the guardrails that a document breaks at any moment from ``as_of`` (aware) on."""
+    found = []
+    for guardrail in guardrails:
+        claim = guardrail.claim
+        if claim.until is not None and claim.until <= as_of:
+            continue
+        since = as_of if claim.since is None else max(as_of, claim.since)
+        proof = prove(structs.replace(claim, since=since), flags)
+        if proof.counterexample is not None:
+            found.append(Violation(guardrail=guardrail, counterexample=proof.counterexample))
+    return found
 
 
 def parse_guardrails(raw: bytes | str | dict[str, Any]) -> Guardrails:

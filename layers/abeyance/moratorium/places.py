@@ -69,7 +69,7 @@ def is_jurisdiction(text: object) -> bool:
         return False
     parts = text.split("-")
     if parts[0] not in COUNTRIES:
-        return text in _UNIONS
+        return text in UNIONS
     return parts[0] != "US" or len(parts) == 1 or parts[1] in US_SUBDIVISIONS
 
 
@@ -139,6 +139,12 @@ def within(inner: str, outer: str) -> bool:
     )
 
 
+def lines(place: str) -> tuple[Lineage, ...]:
+    """Return the places of which ``place`` consists, and those that are cut out of it, as lineages."""
+    union = _union(place)
+    return (*union.of, *union.without)
+
+
 def same_place(one: str, other: str) -> bool:
     """Return whether two codes name one place."""
     return _union(one) == _union(other)
@@ -150,10 +156,11 @@ def _holds(whole: Lineage, part: Lineage) -> bool:
 
 @lru_cache(maxsize=4096)
 def _union(place: str) -> _Union:
-    return _UNIONS.get(place) or _Union((lineage(place),))
+    return UNIONS.get(place) or _Union((lineage(place),))
 
 
-_UNIONS: Final[Mapping[str, _Union]] = {
+#: The places that are unions of others.
+UNIONS: Final[Mapping[str, _Union]] = {
     name: _Union(*(tuple(map(lineage, union[part].split())) for part in ("of", "without")))
     for name, union in _TABLE["unions"].items()
 }

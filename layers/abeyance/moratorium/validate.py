@@ -1,9 +1,9 @@
 """The checks of the AppConfig validator before a document is deployed.
 
-``parse`` checks the types and the contradictions. The checks here need more than the document: whether a
-place exists, and whether a second principal approved a loosening. A document is compared with
-what is *deployed now*, not with what some record says was deployed last, so that a change made past the
-proposals, in the AppConfig console, counts too.
+``parse`` checks the types and the contradictions. The checks here need more than the document: whether a place
+exists, whether a guardrail is broken, and whether a second principal approved a loosening. A document is compared with
+what is *deployed now*, not with what some record says was deployed last, so that a change made past the proposals, in
+the AppConfig console, counts too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from msgspec import Struct
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, document_digest, is_hosted, load, parse
 from abeyance.moratorium.errors import FlagsError
+from abeyance.moratorium.guardrails import NO_GUARDRAILS, Guardrails, Violation, violations
 from abeyance.moratorium.places import is_known_place
+from abeyance.moratorium.regions import FIRST
 from abeyance.moratorium.schema import attribute_definitions
+from abeyance.moratorium.words import counterexample
 
 #: Whether a document (SHA-256 of its canonical JSON) was approved against a base (``FlagSet.digest``).
 Approved = Callable[[str, str], bool]
@@ -31,7 +34,13 @@ class DocumentFinding(Struct, frozen=True, kw_only=True):
     message: str
 
 
-def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> list[DocumentFinding]:
+def check(
+    raw: bytes | str | dict[str, Any],
+    *,
+    places: Iterable[str] = (),
+    guardrails: Guardrails = NO_GUARDRAILS,
+    as_of: datetime | None = None,
+) -> list[DocumentFinding]:
     """Return what is wrong with a hosted document by itself; an empty list if nothing is.
 
     Parameters
@@ -40,6 +49,10 @@ def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> l
         The document.
     places : iterable of str
         Jurisdictions of registered tenants: places that exist although the vocabulary does not list them.
+    guardrails : Guardrails
+        None of them may be broken, whoever approves the document.
+    as_of : datetime, optional
+        Aware; moments before it do not count. Without it all do.
     """
     try:
         document = load(raw)
@@ -67,7 +80,16 @@ def check(raw: bytes | str | dict[str, Any], *, places: Iterable[str] = ()) -> l
                     flag=key, message=f"its definition lacks the attributes {', '.join(sorted(missing))}"
                 )
             )
-    return findings
+    return findings + [_broken(one) for one in violations(guardrails, flags, as_of or FIRST)]
+
+
+def _broken(violation: Violation) -> DocumentFinding:
+    guardrail = violation.guardrail
+    return DocumentFinding(
+        flag="",
+        message=f"this breaks the guardrail {guardrail.key} ({guardrail.claim}), whoever approves it. "
+        + " ".join(counterexample(violation.counterexample)),
+    )
 
 
 def check_change(
@@ -77,6 +99,7 @@ def check_change(
     approved: Approved,
     as_of: datetime,
     places: Iterable[str] = (),
+    guardrails: Guardrails = NO_GUARDRAILS,
 ) -> list[DocumentFinding]:
     """Return what is wrong with replacing the flags in force: :func:`check`, and a loosening that nobody approved.
 
@@ -89,7 +112,7 @@ def check_change(
     as_of : datetime
         Aware; moments before it do not count.
     """
-    findings = check(raw, places=places)
+    findings = check(raw, places=places, guardrails=guardrails, as_of=as_of)
     if findings:
         return findings
     document = load(raw)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.document import Flag, FlagSet
 from abeyance.moratorium.model import Effect, Part
+from abeyance.moratorium.proofs import Counterexample, Region, RegionKind
+from abeyance.moratorium.regions import Names
+from abeyance.moratorium.vocabulary import ACTIONS, SECTORS
 
 
 def explain(decision: Decision, flags: FlagSet) -> list[str]:
@@ -31,6 +36,29 @@ def binds(flag: Flag) -> str:
     return f"{actions} by {sectors} {places}"
 
 
+def counterexample(found: Counterexample) -> list[str]:
+    """Return a counterexample as sentences: everybody of whom it is true, then one of them as an example."""
+    verb = "may" if found.decision.permitted else "may not"
+    return [
+        f"{_among(found.tenants, 'tenant')} of the sector {_spoken(found.sector)}, registered {_where(found.places)}, "
+        f"{verb} {_spoken(found.action)} for {_among(found.purposes, 'purpose').lower()}"
+        f"{_stretch(found.since, found.until)}.",
+        f"For example: {_answer(found.decision)}",
+    ]
+
+
+def region(found: Region) -> str:
+    """Return a region as a phrase: who, what, where, what for, when, and on what terms."""
+    sectors = "every sector" if len(found.sectors) == len(SECTORS) else _list(found.sectors)
+    actions = "everything" if len(found.actions) == len(ACTIONS) else _list(found.actions)
+    terms = _terms(found.similarity, found.reviewers)
+    return (
+        f"{actions} by {sectors} {' and '.join(map(_where, found.places))}: "
+        f"{_among(found.tenants, 'tenant').lower()}, for {_among(found.purposes, 'purpose').lower()}"
+        f"{_stretch(found.since, found.until)}" + (f", {_TERMS[found.kind]} {terms}" if terms else "")
+    )
+
+
 def state(flag: Flag, as_of: datetime) -> str:
     """``in force``, ``held``, ``not yet`` or ``ended``."""
     if as_of < flag.starts:
@@ -45,6 +73,43 @@ def until(flag: Flag) -> str:
     if flag.ends is None:
         return "further notice"
     return _day(flag.ends) + (", then held" if flag.hold else "")
+
+
+_TERMS: Final = {
+    RegionKind.PERMITTED: "with at least",
+    RegionKind.NEWLY_PERMITTED: "with at least",
+    RegionKind.NEWLY_DENIED: "with at least",
+    RegionKind.LESS_RESTRICTED: "no longer with",
+    RegionKind.MORE_RESTRICTED: "now with",
+}
+
+
+def _among(names: Names, kind: str) -> str:
+    spoken = " or ".join(_spoken(name) if kind == "purpose" else name for name in sorted(names.named))
+    if not names.all_but:
+        return spoken
+    return f"Any {kind} but {spoken}" if spoken else f"Any {kind}"
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(map(_spoken, words))
+
+
+def _where(places: str) -> str:
+    return places if places.startswith(("anywhere", "elsewhere")) else f"in {places}"
+
+
+def _stretch(since: str, until: str) -> str:
+    start = f" from {since.removesuffix('T00:00:00Z')}" if since else ""
+    end = f" until {until.removesuffix('T00:00:00Z')}" if until else " on" if since else ""
+    return start + end or " at any time"
+
+
+def _terms(similarity: float | None, reviewers: int) -> str:
+    terms = [] if similarity is None else [f"similarity of at least {similarity:g}"]
+    if reviewers:
+        terms.append(f"review by {reviewers}")
+    return ", ".join(terms)
 
 
 def _spoken(word: str) -> str:
@@ -95,12 +160,7 @@ def _did(part: Part, flag: Flag) -> str:
         purposes = " or ".join(_spoken(purpose) for purpose in flag.exempt_purposes)
         end = "" if flag.exempt_until is None else f", until {_day(flag.exempt_until)}"
         return f"would bind it, but exempts {whom} for {purposes}{end}"
-    terms = []
-    if flag.min_similarity is not None:
-        terms.append(f"similarity of at least {flag.min_similarity:g}")
-    if flag.human_review:
-        terms.append(f"review by {flag.human_review}")
-    return f"restricts it ({', '.join(terms)})"
+    return f"restricts it ({_terms(flag.min_similarity, flag.human_review)})"
 
 
 def _outlook(decision: Decision, flags: FlagSet) -> list[str]:

@@ -1,0 +1,394 @@
+"""Proofs of what flags permit: exact, over every tenant, place, purpose and moment that there could be.
+
+``prove`` looks for a decision that contradicts a claim, in each of the finitely many regions of ``regions``. If there
+is one, it returns the smallest; else the claim holds of every request that ``decide`` could ever be asked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from operator import and_
+from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from abeyance.moratorium.claims import ANY, PolicyClaim
+from abeyance.moratorium.decide import Decision, Request, decide
+from abeyance.moratorium.document import NEVER, FlagSet, instant_text
+from abeyance.moratorium.places import UNIONS
+from abeyance.moratorium.regions import (
+    FIRST,
+    CompiledFlags,
+    Names,
+    PlaceClass,
+    Rectangle,
+    intervals,
+    place_classes,
+)
+from abeyance.moratorium.tenants import Tenant
+from abeyance.moratorium.vocabulary import ACTIONS, SECTORS, UNSPECIFIED
+
+_DAY: Final = timedelta(days=1)
+
+
+class Counterexample(Struct, frozen=True, kw_only=True):
+    """One decision that contradicts a claim, and all others like it.
+
+    ``decision`` is that of a tenant called ``tenant``, registered in ``place``. The others differ in the tenant
+    (one of ``tenants``), the purpose (one of ``purposes``) or the moment ([``since``, ``until``); "" has no end).
+    """
+
+    tenant: str
+    sector: str
+    action: str
+    place: str
+    places: str
+    purpose: str
+    tenants: Names
+    purposes: Names
+    since: str
+    until: str
+    decision: Decision
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """The answer to a claim: it holds unless there is a counterexample. ``regions`` is the number looked at."""
+
+    claim: str
+    counterexample: Counterexample | None
+    regions: int
+
+    @property
+    def holds(self) -> bool:
+        """Return True if the claim holds of every decision that it speaks of."""
+        return self.counterexample is None
+
+
+class RegionKind(StrEnum):
+    """The meaning of a region in a list."""
+
+    PERMITTED = "permitted"
+    NEWLY_PERMITTED = "newly_permitted"
+    NEWLY_DENIED = "newly_denied"
+    #: Permitted before and after; after on lower terms than those given.
+    LESS_RESTRICTED = "less_restricted"
+    #: Permitted before and after; before on lower terms than those given.
+    MORE_RESTRICTED = "more_restricted"
+
+
+class Region(Struct, frozen=True, kw_only=True):
+    """All decisions about these sectors, actions, places, tenants and purposes in [since, until); "" has no end.
+
+    ``reviewers`` and ``similarity`` are the terms: those that a permit needs at least, or that are new or gone.
+    """
+
+    kind: RegionKind
+    sectors: tuple[str, ...]
+    actions: tuple[str, ...]
+    places: tuple[str, ...]
+    tenants: Names
+    purposes: Names
+    since: str
+    until: str
+    reviewers: int = 0
+    similarity: float | None = None
+
+
+class _Case(NamedTuple):
+    sector: str
+    action: str
+    place: int
+
+
+class _Finding(NamedTuple):
+    kind: RegionKind
+    who: Rectangle
+    reviewers: int = 0
+    similarity: float | None = None
+
+
+_Span: TypeAlias = tuple[datetime, datetime]
+
+
+def prove(claim: PolicyClaim, flags: FlagSet) -> Proof:
+    """Return whether a claim holds of a document, with the smallest counterexample if it does not.
+
+    Pure. Without ``claim.since`` it speaks of all moments, also of those that are over.
+    """
+    compiled = CompiledFlags(flags)
+    classes, wanted = _classes(claim, compiled), _wanted(claim)
+    if claim.reviewers or claim.similarity is not None:
+        blocking = compiled.restricting(claim.reviewers, claim.similarity)
+    else:
+        blocking = compiled.halts
+    cases = _cases(claim, (compiled,), classes)
+    spans = intervals(compiled.cuts, claim.since, claim.until)
+    best: tuple[tuple[object, ...], _Case, Rectangle, _Span] | None = None
+    for (binding,), members in cases.items():
+        smallest = min(members, key=lambda case: _size(classes[case.place], case))
+        for number, span in enumerate(spans):
+            if claim.verb == "deny":
+                found: Iterable[Rectangle] = (compiled.permitted(binding, span[0], blocking),)
+            else:
+                found = compiled.held(binding, span[0])
+            for rectangle in found:
+                who = rectangle.both(wanted)
+                if who.empty:
+                    continue
+                named = not who.tenants.all_but, not who.purposes.all_but
+                size = (*named, number, *_size(classes[smallest.place], smallest))
+                if best is None or size < best[0]:
+                    best = size, smallest, who, span
+    counterexample = None
+    if best is not None:
+        _, case, who, span = best
+        counterexample = _counterexample(flags, classes, case, who, span)
+    return Proof(claim=str(claim), counterexample=counterexample, regions=len(cases) * len(spans))
+
+
+def who_may(claim: PolicyClaim, flags: FlagSet) -> list[Region]:
+    """Return every region of a claim's scope in which requests are permitted; the verb does not matter."""
+
+    def findings(binding: tuple[int, ...], moment: datetime) -> Iterator[_Finding]:
+        who = compiled.permitted(binding[0], moment, compiled.halts).both(wanted)
+        if not who.empty:
+            yield _Finding(RegionKind.PERMITTED, who, *compiled.terms(binding[0], moment, who))
+
+    compiled = CompiledFlags(flags)
+    wanted = _wanted(claim)
+    return _regions(claim, (compiled,), intervals(compiled.cuts, claim.since, claim.until), findings)
+
+
+def difference(old: FlagSet, new: FlagSet, *, since: datetime | None = None) -> list[Region]:
+    """Return all that a change of documents newly permits, denies, restricts less or restricts more.
+
+    Parameters
+    ----------
+    old, new : FlagSet
+    since : datetime, optional
+        Aware; moments before it do not count.
+    """
+    pair = CompiledFlags(old), CompiledFlags(new)
+    spans = intervals((*pair[0].cuts, *pair[1].cuts), since, None)
+    scope = PolicyClaim(verb="permit")
+    return _regions(scope, pair, spans, _compare(pair, lambda moment: (moment, moment)))
+
+
+def changes_on(day: datetime, flags: FlagSet) -> list[Region]:
+    """Return what is decided otherwise at the end of a day than before it; ``day`` is its first moment, aware."""
+    compiled = CompiledFlags(flags)
+    before = day - timedelta(microseconds=1)
+    span = (day, min(day + _DAY, NEVER))
+    after = max((cut for cut in compiled.cuts if day <= cut < span[1]), default=day)
+    pair = compiled, compiled
+    return _regions(PolicyClaim(verb="permit"), pair, [span], _compare(pair, lambda _: (before, after)))
+
+
+def _compare(
+    pair: tuple[CompiledFlags, CompiledFlags], moments: Callable[[datetime], _Span]
+) -> Callable[[tuple[int, ...], datetime], Iterator[_Finding]]:
+    """Return the comparison of two documents, each at a moment of its own."""
+    levels: set[tuple[int, float | None]] = set()
+    for compiled in pair:
+        for flag in compiled.flags:
+            levels |= {(flag.human_review, None)} if flag.human_review else set()
+            levels |= {(0, flag.min_similarity)} if flag.min_similarity is not None else set()
+    ordered = sorted(levels, key=lambda level: (level[0], level[1] or 0.0))
+    blocking = {level: tuple(compiled.restricting(*level) for compiled in pair) for level in ordered}
+
+    def findings(binding: tuple[int, ...], moment: datetime) -> Iterator[_Finding]:
+        at = moments(moment)
+        was, becomes = (
+            compiled.permitted(binding[n], at[n], compiled.halts) for n, compiled in enumerate(pair)
+        )
+        for kind, one, other in (
+            (RegionKind.NEWLY_PERMITTED, becomes, was),
+            (RegionKind.NEWLY_DENIED, was, becomes),
+        ):
+            for part in one.without(other):
+                yield _Finding(kind, part)
+        both = was.both(becomes)
+        if both.empty:
+            return
+        told: set[tuple[RegionKind, Rectangle, bool]] = set()
+        for level in ordered:
+            lower = [
+                compiled.permitted(binding[n], at[n], blocking[level][n]) for n, compiled in enumerate(pair)
+            ]
+            for kind, one, other in (
+                (RegionKind.LESS_RESTRICTED, lower[1], lower[0]),
+                (RegionKind.MORE_RESTRICTED, lower[0], lower[1]),
+            ):
+                for part in one.without(other):
+                    common = part.both(both)
+                    key = kind, common, bool(level[0])
+                    if not common.empty and key not in told:
+                        told.add(key)
+                        yield _Finding(kind, common, *level)
+
+    return findings
+
+
+def _cases(
+    claim: PolicyClaim, compiled: Sequence[CompiledFlags], classes: Sequence[PlaceClass]
+) -> dict[tuple[int, ...], list[_Case]]:
+    """Return the cases of a claim's scope, grouped by the flags of each document that bind them."""
+    bindings = [[one.binding(found.place) for one in compiled] for found in classes]
+    cases: dict[tuple[int, ...], list[_Case]] = defaultdict(list)
+    for sector in sorted(SECTORS) if claim.sector == ANY else [claim.sector]:
+        for action in sorted(ACTIONS) if claim.action == ANY else [claim.action]:
+            named = [one.naming(sector, action) for one in compiled]
+            for number, binding in enumerate(bindings):
+                cases[tuple(map(and_, named, binding))].append(_Case(sector, action, number))
+    return cases
+
+
+def _classes(claim: PolicyClaim, *compiled: CompiledFlags) -> list[PlaceClass]:
+    mentioned: frozenset[str] = frozenset().union(*(one.places for one in compiled))
+    return place_classes(mentioned, None if claim.place == ANY else claim.place)
+
+
+def _wanted(claim: PolicyClaim) -> Rectangle:
+    unclaimed = Names(frozenset(claim.unless), all_but=False)
+    return Rectangle(Names.only(claim.tenants), Names.only(claim.purposes).without(unclaimed))
+
+
+def _size(found: PlaceClass, case: _Case) -> tuple[object, ...]:
+    """Return a key by which plainer cases come first: a country before a city, a place before a rest."""
+    return (
+        found.place in UNIONS,
+        len(found.line),
+        found.rest_of is not None,
+        case.sector,
+        case.action,
+        found.place,
+    )
+
+
+def _counterexample(
+    flags: FlagSet, classes: Sequence[PlaceClass], case: _Case, who: Rectangle, span: _Span
+) -> Counterexample:
+    found = classes[case.place]
+    purpose = who.purposes.pick(UNSPECIFIED, "another_purpose")
+    name = who.tenants.pick("somebody", "another-tenant")
+    tenant = Tenant(
+        id=name, sector=case.sector, jurisdiction=found.place, actions=(case.action,), purposes=(purpose,)
+    )
+    request = Request(tenant=tenant, tenant_id=name, action=case.action, purpose=purpose)
+    return Counterexample(
+        tenant=name,
+        sector=case.sector,
+        action=case.action,
+        place=found.place,
+        places=_place_name(found),
+        purpose=purpose,
+        tenants=who.tenants,
+        purposes=who.purposes,
+        since=_start(span),
+        until=_end(span),
+        decision=decide(request, flags, span[0]),
+    )
+
+
+def _place_name(found: PlaceClass) -> str:
+    if found.rest_of is None:
+        return found.place
+    return f"elsewhere in {found.rest_of[-1]}" if found.rest_of else "anywhere else"
+
+
+def _start(span: _Span) -> str:
+    return "" if span[0] == FIRST else instant_text(span[0])
+
+
+def _end(span: _Span) -> str:
+    return "" if span[1] >= NEVER else instant_text(span[1])
+
+
+def _regions(
+    claim: PolicyClaim,
+    compiled: tuple[CompiledFlags, ...],
+    spans: Sequence[_Span],
+    findings: Callable[[tuple[int, ...], datetime], Iterator[_Finding]],
+) -> list[Region]:
+    """Return the findings of every case and span, joined where they are the same."""
+    classes = _classes(claim, *compiled)
+    cases = _cases(claim, compiled, classes)
+    joined: dict[tuple[_Finding, _Span], list[_Case]] = defaultdict(list)
+    for binding, members in cases.items():
+        open_since: dict[_Finding, datetime] = {}
+        for span in spans:
+            now = set(findings(binding, span[0]))
+            for gone in open_since.keys() - now:
+                joined[gone, (open_since.pop(gone), span[0])] += members
+            for finding in now:
+                open_since.setdefault(finding, span[0])
+        for finding, since in open_since.items():
+            joined[finding, (since, spans[-1][1])] += members
+    return sorted(
+        (
+            Region(
+                kind=finding.kind,
+                sectors=sectors,
+                actions=actions,
+                places=_name_places(places, classes),
+                tenants=finding.who.tenants,
+                purposes=finding.who.purposes,
+                since=_start(span),
+                until=_end(span),
+                reviewers=finding.reviewers,
+                similarity=finding.similarity,
+            )
+            for (finding, span), members in joined.items()
+            for sectors, actions, places in _boxes(members)
+        ),
+        key=lambda region: (
+            list(RegionKind).index(region.kind),
+            region.since,
+            region.places,
+            region.sectors,
+            region.actions,
+        ),
+    )
+
+
+def _boxes(cases: Iterable[_Case]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], frozenset[int]]]:
+    """Yield the cases as boxes: sectors times actions times places."""
+    places: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for case in cases:
+        places[case.sector, case.action].add(case.place)
+    actions: dict[tuple[str, frozenset[int]], list[str]] = defaultdict(list)
+    for (sector, action), found in places.items():
+        actions[sector, frozenset(found)].append(action)
+    sectors: dict[tuple[tuple[str, ...], frozenset[int]], list[str]] = defaultdict(list)
+    for (sector, found_places), named in actions.items():
+        sectors[tuple(sorted(named)), found_places].append(sector)
+    for (named_actions, found_places), named in sectors.items():
+        yield tuple(sorted(named)), named_actions, found_places
+
+
+def _name_places(chosen: frozenset[int], classes: Sequence[PlaceClass]) -> tuple[str, ...]:
+    """Return classes of places in as few words as possible; ``anywhere`` for all of them."""
+    if len(chosen) == len(classes):
+        return ("anywhere",)
+    whole: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, found in enumerate(classes):
+        if found.place in UNIONS:
+            continue
+        line = found.line if found.rest_of is None else found.rest_of
+        for depth in range(1, len(line) + 1):
+            whole[line[:depth]].append(number)
+    complete = {line for line, numbers in whole.items() if chosen.issuperset(numbers)}
+    names = set()
+    for number in chosen:
+        found = classes[number]
+        line = found.line if found.rest_of is None else found.rest_of
+        covering = next((line[:depth] for depth in range(1, len(line) + 1) if line[:depth] in complete), None)
+        if found.place in UNIONS or covering is None:
+            alone = found.rest_of is None and found.place not in UNIONS and len(whole[line]) > 1
+            names.add(f"{found.place} as a whole" if alone else _place_name(found))
+        else:
+            names.add(covering[-1])
+    return tuple(sorted(names))
