@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder of photos to measure on; tests that need it skip without",
     )
     parser.addoption("--fuzz-minutes", type=float, default=0, help="minutes of cost fuzzing; 0 takes seconds")
+    parser.addoption("--busy-seconds", type=float, default=10, help="seconds of the test of stale answers")
     parser.addoption("--uploads", type=int, default=60, help="photos of the crash test; 500 for the full one")
 
 

@@ -1,6 +1,7 @@
 """Clients at work on one collection at the same moment: no error, and never an answer from the past.
 
-``pytest tests/integration/rekognition/test_freshness.py -m slow -s`` runs it for 60 seconds and prints the figures.
+``pytest tests/integration/rekognition/test_freshness.py --busy-seconds 60 -s`` runs it for a minute and prints the
+figures.
 """
 
 from __future__ import annotations
@@ -139,12 +140,8 @@ def check(tally: Tally) -> None:
     assert set(tally.seconds) == {"IndexFaces", "SearchFacesByImage", "DeleteFaces"}
 
 
-def test_nothing_is_stale(api: Any, photos: Callable[[str], bytes]) -> None:
-    check(run(api, photos("obama.jpg"), 5))
-
-
-@pytest.mark.slow
-def test_nothing_is_stale_for_a_minute(api: Any, photos: Callable[[str], bytes]) -> None:
-    tally = run(api, photos("obama.jpg"), 60)
-    print("\n" + report(tally, 60))
+def test_nothing_is_stale(api: Any, photos: Callable[[str], bytes], request: pytest.FixtureRequest) -> None:
+    seconds = request.config.getoption("--busy-seconds")
+    tally = run(api, photos("obama.jpg"), seconds)
+    print("\n" + report(tally, seconds))
     check(tally)
