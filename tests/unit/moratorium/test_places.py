@@ -287,7 +287,9 @@ def test_the_eu_preset_binds_nothing_else(place: str) -> None:
         assert ask(EU, tenant("someone", sector, place), "2025-02-02", action=action).permitted
 
 
-@pytest.mark.parametrize("place", [*sorted(US_SUBDIVISIONS), "US", "PR", "GU", "VI", "AS", "MP", "UM", "UM-81"])
+@pytest.mark.parametrize(
+    "place", [*sorted(US_SUBDIVISIONS), "US", "PR", "GU", "VI", "AS", "MP", "UM", "UM-81"]
+)
 def test_the_preset_for_the_us_binds_its_police_everywhere(place: str) -> None:
     flags = parse(document(["microsoft-2020"]))
     there = place if len(place) != 2 or place not in US_SUBDIVISIONS else f"US-{place}"
