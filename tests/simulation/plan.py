@@ -37,6 +37,7 @@ DEEDS: tuple[Deed, ...] = (
     stories.overtaken,
     stories.delete_a_collection,
     stories.group_faces,
+    stories.replace_a_users_photo,
     stories.halt,
     stories.review_a_match,
     stories.loosen,
@@ -60,6 +61,7 @@ DEEDS: tuple[Deed, ...] = (
 FOCI: tuple[tuple[Deed, ...], ...] = (
     (visitors.call_api, stories.group_faces, stories.delete_a_collection),
     (stories.group_faces, actions.associate, actions.erase, actions.delete),
+    (stories.replace_a_users_photo, stories.group_faces),
     (stories.review_a_match, actions.review, actions.review, actions.flip),
     (stories.loosen, visitors.change_policy),
     (visitors.switch_embedder, _wait(20.0), actions.flip),

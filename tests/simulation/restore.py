@@ -38,7 +38,7 @@ def back_up(world: World) -> None:
 def restore(world: World) -> list[str]:
     """Restore a table or all, do the erasures since then again, and return which searches are wrong then."""
     assert world.backup
-    world.restored = world.random.choice((*((one,) for one in _TABLES), _TABLES))
+    world.restored = world.random.choice((*((one,) for one in _TABLES), _TABLES, _TABLES[2:]))
     with world.quietly():
         tenants = [tenant.id for tenant in build.build_tenants(world.settings, world.aws.client).all()]
         gallery = build.build_gallery(world.settings, world.aws.client)
@@ -66,8 +66,9 @@ def restore(world: World) -> list[str]:
 def _replay(world: World, since: str, tenants: list[str]) -> bool:
     """Do the erasures again; return whether all were."""
     try:
+        # The command and the console build the same erasures.
         ended, counts = world.run(
-            "operator", lambda: build.build_erasures(world.settings, world.aws.client).replay(since, tenants)
+            "console", lambda: build.build_erasures(world.settings, world.aws.client).replay(since, tenants)
         )
     except Exception:
         return False

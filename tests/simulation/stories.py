@@ -12,6 +12,8 @@ from tests.simulation.model import COLLECTIONS, PEOPLE, flags
 from tests.simulation.restore import back_up
 from tests.simulation.visitors import OFFICERS
 
+from abeyance.gallery.errors import GalleryError
+from abeyance.gallery.model import CollectionRef
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.pipeline import topology
 
@@ -54,6 +56,24 @@ def delete_a_collection(world: World) -> None:
         visitors.call(world, "acme", "DeleteCollection", {"CollectionId": collection})
     for _ in range(2):
         visitors.sweep(world)
+
+
+def replace_a_users_photo(world: World) -> None:
+    """Index two photos of a person, make them one user, and delete or replace one of the photos."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    first, second = (_upload(world, "index", collection, name=f"{number}.jpg", who=[5]) for number in (0, 1))
+    ref = CollectionRef("acme", collection)
+    with world.quietly(), contextlib.suppress(GalleryError):
+        gallery = actions.gallery_of(world)
+        faces = [face.id for face in gallery.list_faces(ref).items if face.source and not face.user_id]
+        with contextlib.suppress(GalleryError):
+            gallery.create_user(ref, "user-0")
+        gallery.associate_faces(ref, "user-0", faces)
+    world.change(chance.choice((first, second)), chance.choice((None, people.photo([6], world.nonce()))))
+    for stage in topology.STAGES[:2]:
+        world.network.deliver_next(world.aws.sqs.queues[stage.queue])
+    for _ in range(2):
+        world.network.deliver_next(world.aws.sqs.queues[topology.RECOGNIZE.queue])
 
 
 def group_faces(world: World) -> None:
