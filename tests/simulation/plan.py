@@ -41,6 +41,7 @@ DEEDS: tuple[Deed, ...] = (
     stories.halt,
     stories.review_a_match,
     stories.loosen,
+    stories.loosen,
     stories.erase_somebody,
     stories.outage,
     visitors.call_api,

@@ -127,18 +127,20 @@ def loosen(world: World) -> None:
     """Tighten, propose to loosen, approve, and wait until it is in force."""
     chance = world.random
     first, second = chance.sample(OFFICERS, 2)
-    if chance.random() < 0.1:
-        second = first
+    looser = flags(halted=False, reviewed=chance.random() < 0.5)
 
     def tighten() -> None:
         world.console().policy.proposals.tighten(flags(halted=True, reviewed=True), first)
 
     def propose() -> None:
         proposals = world.console().policy.proposals
-        made = proposals.propose(flags(halted=False, reviewed=chance.random() < 0.5), first)
+        made = proposals.propose(looser, first)
         proposals.approve(made.id, second, made.document_digest)
 
-    for work, wait_s in ((tighten, 60.0), (propose, GRADUAL_S + 60.0)):
+    def loosen_alone() -> None:
+        world.console().policy.proposals.tighten(looser, first)
+
+    for work, wait_s in ((tighten, 60.0), (loosen_alone, 60.0), (propose, GRADUAL_S + 60.0)):
         with contextlib.suppress(MoratoriumError, Exception):
             world.run("console", work)
         world.clock.advance(wait_s)
