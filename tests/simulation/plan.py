@@ -9,6 +9,7 @@ from tests.simulation import actions, people, stories, visitors
 from tests.simulation.restore import back_up
 
 from abeyance.deployment import build
+from abeyance.pipeline import topology
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -76,7 +77,7 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
 
 
 def run_steps(world: World, steps: int) -> None:
-    """Let things happen, one after the other."""
+    """Let things happen, one after the other: at least one flip of a flag and one death."""
     chance = world.random
     favourites = chance.choice((tuple(chance.sample(DEEDS, 3)), *FOCI))
     actions.flip(world)
@@ -89,6 +90,10 @@ def run_steps(world: World, steps: int) -> None:
         else:
             chance.choice(favourites if chance.random() < 0.7 else DEEDS)(world)
         world.clock.advance(chance.random())
+    while not world.faults.died:
+        actions.upload(world)
+        with world.faults.certain_death(chance.randint(1, 3), chance.choice(("before", "after"))):
+            world.network.deliver_next(world.aws.sqs.queues[topology.GATE.queue])
 
 
 def settle(world: World) -> None:

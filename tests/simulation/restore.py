@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tests.simulation import people
-from tests.simulation.model import COLLECTIONS, PEOPLE, Backup
+from tests.simulation.model import ALL_COLLECTIONS, PEOPLE, Backup
 
 from abeyance.aws.timestamps import rfc3339
 from abeyance.deployment import build
@@ -43,7 +43,7 @@ def restore(world: World) -> list[str]:
         tenants = [tenant.id for tenant in build.build_tenants(world.settings, world.aws.client).all()]
         gallery = build.build_gallery(world.settings, world.aws.client)
         searcher = build.build_searcher(world.settings, gallery, world.aws.client)
-        refs = [CollectionRef(tenant, name) for tenant in tenants for name in COLLECTIONS]
+        refs = [CollectionRef(tenant, name) for tenant in tenants for name in ALL_COLLECTIONS]
         for ref in refs:
             with contextlib.suppress(CollectionNotFound):
                 searcher.refresh(ref)

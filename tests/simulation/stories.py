@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tests.simulation import actions, people, visitors
 from tests.simulation.appconfig import GRADUAL_S
-from tests.simulation.model import COLLECTIONS, PEOPLE, flags
+from tests.simulation.model import ALL_COLLECTIONS, COLLECTIONS, PEOPLE, flags
 from tests.simulation.restore import back_up
 from tests.simulation.visitors import OFFICERS
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Calls of one invocation, at one of which it is cut off.
 _CALLS = 16
+#: Of these, those before its outcome is recorded.
+_CALLS_BEFORE_A_RECORD = 10
 
 
 def cut_off(world: World) -> None:
@@ -39,13 +42,16 @@ def cut_off(world: World) -> None:
 
 
 def overtaken(world: World) -> None:
-    """Let a photo be deleted or replaced, and that be processed, in the middle of an invocation for the photo."""
+    """Let photos be deleted or replaced, and that be processed, in the middle of an invocation for the photo."""
     chance = world.random
-    stage = chance.choice((topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
-    tenant = chance.choice(("acme", "icmec"))
-    key = _upload(world, "index", chance.choice(COLLECTIONS), until=stage, tenant=tenant)
-    with world.faults.certain_overtaking(chance.randint(1, _CALLS), lambda: world.network.overtake(key)):
-        world.network.deliver_next(world.aws.sqs.queues[stage.queue])
+    for _ in range(3):
+        stage = chance.choice((topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
+        tenant = chance.choice(("acme", "icmec"))
+        key = _upload(world, "index", chance.choice(ALL_COLLECTIONS), until=stage, tenant=tenant)
+        with world.faults.certain_overtaking(
+            chance.randint(2, _CALLS_BEFORE_A_RECORD), functools.partial(world.network.overtake, key)
+        ):
+            world.network.deliver_next(world.aws.sqs.queues[stage.queue], chaos=False)
 
 
 def delete_a_collection(world: World) -> None:
