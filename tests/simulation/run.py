@@ -51,6 +51,12 @@ class Coverage:
         self.exposed += faults.exposed
         self.deaths += faults.deaths
 
+    def merge(self, other: Coverage) -> None:
+        """Add what other seeds covered."""
+        self.seen += other.seen
+        self.exposed += other.exposed
+        self.deaths += other.deaths
+
 
 class Simulation:
     """The process in which seeds run, one after the other, on one virtual clock."""
