@@ -57,6 +57,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     console_issuer: str = ""
     console_client_id: str = ""
     console_client_secret: str = ""
+    #: Who may agree to changes of a new deployment: ``alice=<principal> <principal>, bob=<principal>``. A principal is
+    #: an IAM user's ARN, that of a session of one of ``person_roles``, or ``<subject>@<issuer host>``. Two people at
+    #: least; these link later ones. Without effect once a deployment has its first people.
+    people: str = ""
+    #: Names of roles, with ``*``, whose sessions are named after people: a trust policy pins ``sts:RoleSessionName``,
+    #: or Identity Center made the role (``AWSReservedSSO_*``). Separated by blanks.
+    person_roles: str = ""
     #: Report of ``abeyance audit`` on this machine, for the console to show; empty: none.
     accuracy_report: str = ""
     #: Address that alarms are sent to; empty: none, subscribe to the topic instead.
@@ -82,6 +89,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(
                 f"reserved_concurrency is 0 or at least {MIN_RESERVED}, the least for a queue's function"
             )
+        if len(set(self.first_principals.values())) == 1:
+            raise ValueError("people names two people at least: nothing is loosened by one")
         if self.accuracy_report and not Path(self.accuracy_report).is_file():
             raise ValueError(f"accuracy_report: there is no file {self.accuracy_report}")
 
@@ -96,6 +105,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         given = {name: value for name in cls.__struct_fields__ if (value := get(name)) not in (None, "")}
         return msgspec.convert(given, cls, strict=False)
+
+    @property
+    def first_principals(self) -> dict[str, str]:
+        """Person by principal, from ``people``; raises ``ValueError`` if one of them is written otherwise."""
+        found: dict[str, str] = {}
+        for entry in filter(None, (one.strip() for one in self.people.split(","))):
+            person, equals, principals = entry.partition("=")
+            if not equals or not principals.split():
+                raise ValueError("people is written alice=<principal> <principal>, bob=<principal>")
+            found |= dict.fromkeys(principals.split(), person.strip())
+        return found
 
     @property
     def index_name(self) -> str:

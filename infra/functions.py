@@ -66,8 +66,8 @@ STAGES = tuple(
 )
 #: The Rekognition API. API Gateway waits no longer than 29 s.
 API = FunctionSpec(name="api", layers=(*PIXEL_LAYERS, "analysis", "embedder"), memory_mib=3008, timeout_s=29)
-#: AppConfig's validator, which also deploys what the console hands over and schedules announcements.
-FLAGS = FunctionSpec(name="flags", layers=DECISION_LAYERS, memory_mib=512, timeout_s=25)
+#: The change service, AppConfig's validator, and the schedules of announcements.
+FLAGS = FunctionSpec(name="flags", layers=(*DECISION_LAYERS, "web"), memory_mib=1024, timeout_s=25)
 #: The console. An HTTP API waits no longer than 30 s.
 CONSOLE = FunctionSpec(
     name="console", layers=(*PIXEL_LAYERS, "detector", "web"), memory_mib=2048, timeout_s=29

@@ -21,7 +21,14 @@ def main() -> None:
     settings.pop("ABEYANCE_MODELS", None)
     for key, value in settings.items():
         print(f"export {key}={shlex.quote(value)}")  # noqa: T201
-    for key in ("RekognitionUrl", "ConsoleUrl", "ConsoleUserPool", "TightenStrategy", "LoosenStrategy"):
+    for key in (
+        "RekognitionUrl",
+        "ChangesUrl",
+        "ConsoleUrl",
+        "ConsoleUserPool",
+        "TightenStrategy",
+        "LoosenStrategy",
+    ):
         if key in outputs:
             print(f"# {key}: {outputs[key]}")  # noqa: T201
 

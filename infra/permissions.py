@@ -1,4 +1,4 @@
-"""The permissions of each function and of the flag pipeline: one policy each, every statement on named resources.
+"""The permissions of each function and of officers: one policy each, every statement on named resources.
 
 The statements are in ``permissions.toml``. Read it beside docs/operations.md, "Who may do what". It keeps four
 promises, which tests/infra checks:
@@ -7,8 +7,8 @@ promises, which tests/infra checks:
   cannot read is a matter of the key: it may not decrypt with that of the photos, and a deny makes sure of it.
 - Only recognize and api reach the gallery and the key of the templates, and the console, which erases.
 - Only ledger writes the ledger, by ``PutItem``.
-- Only the flag pipeline deploys configuration: people with its policy, and flags, which checks every document as
-  AppConfig's validator does. The console hands documents to flags and can deploy nothing itself.
+- Only flags, the change service, deploys configuration and writes registrations, proposals and people. Officers and the
+  console ask it, through API Gateway, which says who asks; nobody may invoke it directly.
 """
 
 from __future__ import annotations

@@ -1,17 +1,14 @@
-"""Flags: validates and deploys moratorium flags, and keeps their announcements in step."""
+"""Flags: the change service behind API Gateway, AppConfig's validator, and the announcements of moratoria."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from abeyance.deployment.build import build_announcements, build_flags
-from abeyance.pipeline import topology
+from abeyance.deployment.build import build_flags
 
 flags = build_flags()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any] | None:
-    """Validate a document for AppConfig, deploy one for the console, or, on schedule, renew announcements."""
-    if event.get("task") == topology.ANNOUNCE.task:
-        return dict(build_announcements()())
+    """Answer a signed request, validate a document for AppConfig, or do a scheduled task."""
     return flags(event)

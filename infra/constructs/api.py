@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aws_cdk import Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 
@@ -9,17 +10,17 @@ from constructs import Construct
 from infra.config import Config
 from infra.constructs.logs import log_group
 
+_STAGE = "live"
+
 
 class Api(Construct):
     """The protocol's one route, ``POST /`` with JSON 1.1.
 
     API Gateway verifies signatures made for ``execute-api``; docs/deploy.md shows the one line by which an AWS SDK
-    signs its Rekognition requests so.
+    signs its Rekognition requests so. The change service is at ``POST /changes``; :meth:`serve` adds both functions.
     """
 
-    def __init__(
-        self, scope: Construct, construct_id: str, config: Config, function: lambda_.IFunction
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, config: Config) -> None:
         super().__init__(scope, construct_id)
         access = log_group(self, "Access", config)
         self.rest = apigateway.RestApi(
@@ -30,7 +31,7 @@ class Api(Construct):
             endpoint_types=[apigateway.EndpointType.REGIONAL],
             cloud_watch_role=False,
             deploy_options=apigateway.StageOptions(
-                stage_name="live",
+                stage_name=_STAGE,
                 access_log_destination=apigateway.LogGroupLogDestination(access),
                 # Without caller and address: the ledger has the decisions and for whom they were.
                 access_log_format=apigateway.AccessLogFormat.custom(
@@ -44,8 +45,26 @@ class Api(Construct):
                 metrics_enabled=True,
             ),
         )
-        self.rest.root.add_method(
-            "POST",
-            apigateway.LambdaIntegration(function, proxy=True, allow_test_invoke=False),
-            authorization_type=apigateway.AuthorizationType.IAM,
+
+    def serve(self, api: lambda_.IFunction, changes: lambda_.IFunction) -> None:
+        """Route requests to the functions, both for signed callers only."""
+        for resource, function in ((self.rest.root, api), (self.rest.root.add_resource("changes"), changes)):
+            resource.add_method(
+                "POST",
+                apigateway.LambdaIntegration(function, proxy=True, allow_test_invoke=False),
+                authorization_type=apigateway.AuthorizationType.IAM,
+            )
+
+    @property
+    def changes_url(self) -> str:
+        """The URL of the change service, made of the API's id so that functions can have it before the stage exists."""
+        stack = Stack.of(self)
+        host = f"{self.rest.rest_api_id}.execute-api.{stack.region}.{stack.url_suffix}"
+        return f"https://{host}/{_STAGE}/changes"
+
+    @property
+    def changes_arn(self) -> str:
+        """The ARN by which IAM allows to ask the change service."""
+        return Stack.of(self).format_arn(
+            service="execute-api", resource=self.rest.rest_api_id, resource_name=f"{_STAGE}/POST/changes"
         )

@@ -130,6 +130,8 @@ class Console(Construct):
                 self.secrets.append(config.console_client_secret)
                 self.environment["ABEYANCE_CONSOLE_CLIENT_SECRET"] = f"secret:{config.console_client_secret}"
         self.environment["ABEYANCE_CONSOLE_IDENTITY"] = f"oidc:{issuer} {client_id} {self.url}"
+        #: The setting by which the change service verifies the same tokens.
+        self.changes_sign_in = f"oidc:{issuer} {client_id}"
         if config.accuracy_report:
             self.environment["ABEYANCE_ACCURACY_REPORT"] = "/var/task/accuracy.html"
 
@@ -171,7 +173,11 @@ class Console(Construct):
         )
 
     def _client(self, people: People) -> cognito.UserPoolClient:
-        """Return the console's registration with Cognito. Tokens are verified once, at sign-in, and not kept."""
+        """Return the console's registration with Cognito.
+
+        The change service verifies an officer's ID token again for each change, so it says how long a sign-in lasts
+        for that.
+        """
         return cognito.UserPoolClient(
             self,
             "Client",
@@ -186,7 +192,7 @@ class Console(Construct):
             prevent_user_existence_errors=True,
             enable_token_revocation=True,
             access_token_validity=Duration.minutes(5),
-            id_token_validity=Duration.minutes(5),
+            id_token_validity=Duration.minutes(30),
             refresh_token_validity=Duration.hours(1),
         )
 

@@ -1,8 +1,7 @@
-"""Moratoria: an AppConfig application with the flags as its one profile, their validator, and the flag pipeline."""
+"""Moratoria: an AppConfig application with flags and brake, their validator, and the policy of officers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from aws_cdk import Stack
@@ -11,17 +10,18 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 
-from abeyance.moratorium.presets import new_deployment
 from constructs import Construct
 from infra.config import Config
 
 ENVIRONMENT = "live"
 PROFILE = "moratoria"
+BRAKE = "brake"
 
 
 class Moratoria(Construct):
-    """The moratorium flags, which operators see as switches in AppConfig's console.
+    """The moratorium flags and the brake, which operators see as switches in AppConfig's console.
 
+    Only the change service deploys them, the first ones included: a template would deploy its own over those in force.
     The validator is a function, without a JSON Schema beside it: AppConfig takes schemas for free-form profiles only,
     and checks feature flags against the constraints in the document itself.
     """
@@ -32,16 +32,16 @@ class Moratoria(Construct):
         self.application = appconfig.CfnApplication(
             self, "Application", name=config.name, description="Moratoria on face recognition"
         )
-        #: The setting by which functions find the flags: names, which are known before the resources exist.
+        #: The settings by which functions find the documents: names, which are known before the resources exist.
         self.setting = f"appconfig:{config.name}/{ENVIRONMENT}/{PROFILE}"
+        self.brake_setting = f"appconfig:{config.name}/{BRAKE}/{BRAKE}"
 
     def complete(self, validator: lambda_.IFunction, alarms: list[cloudwatch.Alarm]) -> None:
-        """Add environment, profile, strategies and the first document, which the validator checks too.
+        """Add environments, profiles and strategies.
 
-        Make ``first_deployment`` depend on the validator's policy, which is made after this.
+        The brake has an environment of its own, without alarms: nothing that goes on in the other one delays it.
         """
         application = self.application.ref
-        self._environment(application, alarms)
         invoke = lambda_.CfnPermission(
             self,
             "MayValidate",
@@ -50,17 +50,16 @@ class Moratoria(Construct):
             principal="appconfig.amazonaws.com",
             source_account=Stack.of(self).account,
         )
-        self.profile = appconfig.CfnConfigurationProfile(
-            self,
-            "Profile",
-            application_id=application,
-            name=PROFILE,
-            description="One flag for each moratorium",
-            location_uri="hosted",
-            type="AWS.AppConfig.FeatureFlags",
-            validators=[{"type": "LAMBDA", "content": validator.function_arn}],
+        self.environment = self._environment(application, alarms)
+        self.brake_environment = appconfig.CfnEnvironment(
+            self, "BrakeEnvironment", application_id=application, name=BRAKE
         )
-        self.profile.node.add_dependency(invoke)
+        self.profile = self._profile("Profile", PROFILE, "One flag for each moratorium", validator)
+        self.brake_profile = self._profile(
+            "BrakeProfile", BRAKE, "Halts that hold at once, beside the moratoria", validator
+        )
+        for profile in (self.profile, self.brake_profile):
+            profile.node.add_dependency(invoke)
         self.tighten = self._strategy("Tighten", "At once", growth=100, minutes=0, bake=0)
         self.loosen = self._strategy(
             "Loosen",
@@ -69,51 +68,55 @@ class Moratoria(Construct):
             minutes=30,
             bake=30,
         )
-        first = appconfig.CfnHostedConfigurationVersion(
-            self,
-            "First",
-            application_id=application,
-            configuration_profile_id=self.profile.ref,
-            content_type="application/json",
-            content=json.dumps(new_deployment(), separators=(",", ":"), ensure_ascii=False),
-            description="The first flags of a new deployment: the police halt, until further notice",
-        )
-        self.first_deployment = appconfig.CfnDeployment(
-            self,
-            "FirstDeployment",
-            application_id=application,
-            environment_id=self.environment.ref,
-            configuration_profile_id=self.profile.ref,
-            configuration_version=first.ref,
-            deployment_strategy_id=self.tighten.ref,
-        )
 
     def control_plane(self) -> list[str]:
-        """Return the ARNs of all that a deployment of flags uses, except for the strategies."""
+        """Return the ARNs of all that a deployment uses, except for the strategies."""
         application = self._arn("application", self.application.ref)
-        environment = f"{application}/environment/{self.environment.ref}"
-        profile = f"{application}/configurationprofile/{self.profile.ref}"
-        return [
-            application,
-            environment,
-            f"{environment}/deployment/*",
-            profile,
-            f"{profile}/hostedconfigurationversion/*",
-        ]
+        found = [application]
+        for environment, profile in self._pairs():
+            found += [
+                f"{application}/environment/{environment.ref}",
+                f"{application}/environment/{environment.ref}/deployment/*",
+                f"{application}/configurationprofile/{profile.ref}",
+                f"{application}/configurationprofile/{profile.ref}/hostedconfigurationversion/*",
+            ]
+        return found
 
     def strategies(self) -> list[str]:
         """Return the ARNs of the two deployment strategies."""
         return [self._arn("deploymentstrategy", strategy.ref) for strategy in (self.tighten, self.loosen)]
 
-    def flags_arn(self) -> str:
-        """Return the ARN of the flags in AppConfig's data plane."""
-        environment = f"{self.application.ref}/environment/{self.environment.ref}"
-        return self._arn("application", f"{environment}/configuration/{self.profile.ref}")
+    def flags_arns(self) -> list[str]:
+        """Return the ARNs of flags and brake in AppConfig's data plane."""
+        return [
+            self._arn(
+                "application",
+                f"{self.application.ref}/environment/{environment.ref}/configuration/{profile.ref}",
+            )
+            for environment, profile in self._pairs()
+        ]
+
+    def _pairs(self) -> list[tuple[appconfig.CfnEnvironment, appconfig.CfnConfigurationProfile]]:
+        return [(self.environment, self.profile), (self.brake_environment, self.brake_profile)]
+
+    def _profile(
+        self, construct_id: str, name: str, about: str, validator: lambda_.IFunction
+    ) -> appconfig.CfnConfigurationProfile:
+        return appconfig.CfnConfigurationProfile(
+            self,
+            construct_id,
+            application_id=self.application.ref,
+            name=name,
+            description=about,
+            location_uri="hosted",
+            type="AWS.AppConfig.FeatureFlags",
+            validators=[{"type": "LAMBDA", "content": validator.function_arn}],
+        )
 
     def _arn(self, resource: str, name: str) -> str:
         return Stack.of(self).format_arn(service="appconfig", resource=resource, resource_name=name)
 
-    def _environment(self, application: str, alarms: list[cloudwatch.Alarm]) -> None:
+    def _environment(self, application: str, alarms: list[cloudwatch.Alarm]) -> appconfig.CfnEnvironment:
         reader = iam.Role(
             self,
             "AlarmReader",
@@ -126,14 +129,15 @@ class Moratoria(Construct):
             resources=[alarm.alarm_arn for alarm in alarms],
         )
         policy = iam.Policy(self, "AlarmReaderPolicy", statements=[see], roles=[reader])
-        self.environment = appconfig.CfnEnvironment(
+        environment = appconfig.CfnEnvironment(
             self,
             "Environment",
             application_id=application,
             name=ENVIRONMENT,
             monitors=[{"alarmArn": alarm.alarm_arn, "alarmRoleArn": reader.role_arn} for alarm in alarms],
         )
-        self.environment.node.add_dependency(policy)
+        environment.node.add_dependency(policy)
+        return environment
 
     def _strategy(
         self, name: str, about: str, *, growth: int, minutes: int, bake: int
@@ -151,12 +155,11 @@ class Moratoria(Construct):
         )
 
 
-class FlagPipeline(Construct):
-    """The one policy by which people change flags; attach it to those who may, and to nobody else.
+class Officers(Construct):
+    """The one policy of people who change what is in force: ask the change service, and nothing past it.
 
-    Beside them only the function *flags* deploys: what the console hands over, within the same limits. The policy
-    allows what ``abeyance moratoria`` does: proposals, hosted versions, deployments, and a record of each on the
-    ledger. That loosening takes two of these people is checked by the validator, not by IAM.
+    Attach it to those who may, and to nobody else. That loosening takes two of them is the change service's rule. They
+    may not invoke its function themselves: an event made by hand could name anybody as its caller.
     """
 
     def __init__(
@@ -166,7 +169,7 @@ class FlagPipeline(Construct):
         iam.ManagedPolicy(
             self,
             "Policy",
-            managed_policy_name=f"{config.name}-flag-pipeline-{Stack.of(self).region}",
-            description="May propose, approve and deploy moratorium flags; give it to people only",
+            managed_policy_name=f"{config.name}-officers-{Stack.of(self).region}",
+            description="May ask the change service; give it to people only",
             statements=statements,
         )

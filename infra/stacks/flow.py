@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sysconfig
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from infra.config import Config
 from infra.constructs.api import Api
 from infra.constructs.bus import Announcements, DeployedBus
 from infra.constructs.console import Console, code
-from infra.constructs.function import Function, function_name
+from infra.constructs.function import Function
 from infra.constructs.layers import Layers
-from infra.constructs.moratoria import FlagPipeline, Moratoria
+from infra.constructs.moratoria import Moratoria, Officers
 from infra.constructs.operations import Alarms, Dashboard
 from infra.constructs.stage import StageQueue
 from infra.constructs.tasks import Tasks
@@ -52,6 +53,7 @@ class FlowStack(Stack):
         bus = DeployedBus(self, "Events", config)
         queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
         moratoria = Moratoria(self, "Moratoria", config)
+        api = Api(self, "Api", config)
         buckets = {name: made.bucket_name for name, made in state.buckets.by_setting.items()}
         tables = {name: made.table_name for name, made in state.tables.by_setting.items()}
         settings = DeploymentSettings.of(
@@ -65,6 +67,8 @@ class FlowStack(Stack):
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
             pseudonym_key=f"secret:{state.pseudonym_key}",
             flags=moratoria.setting,
+            brake=moratoria.brake_setting,
+            changes_url=api.changes_url,
             embedder=embedding.setting if embedding else "local",
             models=config.models_directory if config.emulator else "/opt/models",
             # A layer cannot change: comparing its models with their checksums would cost recognize 40 ms a cold start.
@@ -82,15 +86,15 @@ class FlowStack(Stack):
         )
         own = {
             "flags": {
+                "ABEYANCE_FIRST_PRINCIPALS": json.dumps(config.first_principals, sort_keys=True),
+                "ABEYANCE_PERSON_ROLES": config.person_roles,
+                "ABEYANCE_SIGN_IN": console.changes_sign_in if console else "iam",
                 "ABEYANCE_ANNOUNCEMENT_GROUP": announcements.group_name,
                 "ABEYANCE_ANNOUNCEMENT_ROLE": announcements.role.role_arn,
             }
         }
         if console:
-            own["console"] = {
-                **console.environment,
-                "ABEYANCE_FLAG_PIPELINE": function_name(config, functions.FLAGS.name),
-            }
+            own["console"] = console.environment
         made = {
             spec.name: self._function(spec, **own.get(spec.name, {}))
             for spec in functions.FUNCTIONS
@@ -104,7 +108,8 @@ class FlowStack(Stack):
         endpoint = embedding.sagemaker if embedding else None
         arns: dict[str, Sequence[str]] = {
             "bus": [bus.bus.event_bus_arn],
-            "flags": [moratoria.flags_arn()],
+            "flags": moratoria.flags_arns(),
+            "changes": [api.changes_arn],
             "control_plane": moratoria.control_plane(),
             "strategies": moratoria.strategies(),
             "schedules": [announcements.schedules_arn],
@@ -118,19 +123,18 @@ class FlowStack(Stack):
         for name, function in made.items():
             receive = [queues[name].receive_statement()] if name in queues else []
             policies[name] = function.allow([*receive, *statements.of(name)])
-        moratoria.first_deployment.node.add_dependency(policies["flags"])
         for name, queue in queues.items():
             queue.subscribe(bus.bus, settings, bus.undelivered)
             queue.feed(made[name], policies[name], functions.reserved_of(name, config))
 
         Tasks(self, "Tasks", made, policies)
-        api = Api(self, "Api", config, made["api"].function)
+        api.serve(made["api"].function, made["flags"].function)
         if console:
             console.serve(made["console"].function)
             CfnOutput(self, "ConsoleUrl", value=console.url)
             if state.people:
                 CfnOutput(self, "ConsoleUserPool", value=state.people.pool.user_pool_id)
-        FlagPipeline(self, "FlagPipeline", config, statements.of("flag_pipeline"))
+        Officers(self, "Officers", config, statements.of("officers"))
         alarms.watch_api(api.rest)
         Dashboard(self, "Dashboard", config, queues=queues, functions=made)
         # W6001: the output consists of imports on purpose.
@@ -138,6 +142,7 @@ class FlowStack(Stack):
         # The settings of ``abeyance`` on an operator's machine; ``make env`` prints them for a shell.
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
         CfnOutput(self, "RekognitionUrl", value=api.rest.url)
+        CfnOutput(self, "ChangesUrl", value=api.changes_url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)
 

@@ -73,6 +73,6 @@ def _session(deployment: Deployment, name: str, roles: tuple[Role, ...]) -> str:
     app = Flask("sessions")
     app.secret_key = secrets.get_secret_value(SecretId=key)["SecretString"].encode()
     serializer: Any = SecureCookieSessionInterface().get_signing_serializer(app)
-    person = [f"{name}@people.example", name, [str(role) for role in roles]]
+    person = [f"{name}@people.example", name, [str(role) for role in roles], ""]
     text: str = serializer.dumps({"_permanent": True, "person": person, "csrf": _CSRF})
     return text

@@ -143,8 +143,7 @@ def test_nobody_changes_the_ledger(templates: Templates) -> None:
     assert table["DeletionProtectionEnabled"] is True
 
 
-def test_only_the_flag_pipeline_deploys_configuration(templates: Templates) -> None:
-    """People with its policy, and flags, which checks every document as AppConfig's validator does."""
+def test_only_the_change_service_deploys_configuration(templates: Templates) -> None:
     allowed = {
         found.owner
         for found in statements(templates)
@@ -153,20 +152,31 @@ def test_only_the_flag_pipeline_deploys_configuration(templates: Templates) -> N
         and re.match(r"appconfig:(\*|Start(Deployment|\*)|Stop|Create|Update|Delete|Put)", action)
         and action != "appconfig:StartConfigurationSession"
     }
-    assert allowed == {logical(templates, "AWS::IAM::ManagedPolicy", "FlagPipeline"), *of(templates, "flags")}
-    (pipeline,) = [
+    assert allowed == of(templates, "flags")
+    (officers,) = [
         resource["Properties"]
         for resource in templates["AbeyanceFlow"]["Resources"].values()
         if resource["Type"] == "AWS::IAM::ManagedPolicy"
     ]
-    assert not pipeline.keys() & {"Roles", "Users", "Groups"}
+    assert not officers.keys() & {"Roles", "Users", "Groups"}
 
 
-def test_only_the_console_hands_documents_to_flags(templates: Templates) -> None:
+@pytest.mark.parametrize("table", ["Tenants", "Proposals"])
+def test_only_the_change_service_writes_what_decides_whom_a_halt_reaches(
+    templates: Templates, table: str
+) -> None:
+    named = logical(templates, "AWS::DynamoDB::Table", f"Tables{table}")
+    for action in ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"):
+        assert owners_of(f"dynamodb:{action}", named, templates) <= of(templates, "flags"), action
+
+
+def test_nobody_invokes_the_change_service_past_its_gateway(templates: Templates) -> None:
+    """An event made by hand could name anybody as its caller; API Gateway's cannot."""
     flags = logical(templates, "AWS::Lambda::Function", "FlagsFunction")
+    officers = logical(templates, "AWS::IAM::ManagedPolicy", "Officers")
     invokers = [found for found in statements(templates) if "lambda:InvokeFunction" in found.actions]
-    assert [(found.owner, found.resources) for found in invokers] == [
-        (*of(templates, "console"), (flags,)),
+    assert [(found.owner, found.effect, found.resources) for found in invokers] == [
+        (officers, "Deny", (flags,))
     ]
     services = {
         resource["Properties"]["Principal"]
@@ -174,7 +184,15 @@ def test_only_the_console_hands_documents_to_flags(templates: Templates) -> None
         if resource["Type"] == "AWS::Lambda::Permission"
         and text(resource["Properties"]["FunctionName"], templates) == flags
     }
-    assert services == {"appconfig.amazonaws.com", "events.amazonaws.com"}
+    assert services == {"appconfig.amazonaws.com", "apigateway.amazonaws.com", "events.amazonaws.com"}
+    askers = {found.owner for found in statements(templates) if "execute-api:Invoke" in found.actions}
+    assert askers == {officers, *of(templates, "console")}
+    (method,) = [
+        resource["Properties"]
+        for name, resource in templates["AbeyanceFlow"]["Resources"].items()
+        if resource["Type"] == "AWS::ApiGateway::Method" and "changes" in name
+    ]
+    assert method["AuthorizationType"] == "AWS_IAM"
 
 
 def test_the_console_sends_to_the_ledger_and_reads_it(

@@ -10,7 +10,6 @@ from tests.infra.policies import Templates, text
 
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.gallery.items import vector_attribute
-from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from infra import functions
 
@@ -151,13 +150,15 @@ def test_decision_functions_carry_no_pixel_layer(flow: dict[str, dict[str, Any]]
         )
 
 
-def test_first_flags_are_the_presets(flow: dict[str, dict[str, Any]]) -> None:
-    """An update of the stack deploys a change here over an operator's flags: consider that before accepting one."""
-    (version,) = _of(flow, "AWS::AppConfig::HostedConfigurationVersion").values()
-    assert json.loads(version["Content"]) == new_deployment()
-    (profile,) = _of(flow, "AWS::AppConfig::ConfigurationProfile").values()
-    assert profile["Type"] == "AWS.AppConfig.FeatureFlags"
-    assert [validator["Type"] for validator in profile["Validators"]] == ["LAMBDA"]
+def test_no_template_deploys_flags(flow: dict[str, dict[str, Any]]) -> None:
+    """An update of the stack would deploy a changed preset over an operator's flags; the change service does not."""
+    for kind in ("HostedConfigurationVersion", "Deployment"):
+        assert not _of(flow, f"AWS::AppConfig::{kind}")
+    profiles = _of(flow, "AWS::AppConfig::ConfigurationProfile").values()
+    assert {found["Name"] for found in profiles} == {"moratoria", "brake"}
+    for profile in profiles:
+        assert profile["Type"] == "AWS.AppConfig.FeatureFlags"
+        assert [validator["Type"] for validator in profile["Validators"]] == ["LAMBDA"]
 
 
 def test_tighten_at_once_loosen_gradually(flow: dict[str, dict[str, Any]]) -> None:
@@ -170,13 +171,16 @@ def test_tighten_at_once_loosen_gradually(flow: dict[str, dict[str, Any]]) -> No
     ) == (0, 0, 100)
     assert loosen["DeploymentDurationInMinutes"] >= 30
     assert loosen["FinalBakeTimeInMinutes"] >= 30
-    (environment,) = _of(flow, "AWS::AppConfig::Environment").values()
-    assert len(environment["Monitors"]) == 4
+    environments = {found["Name"]: found for found in _of(flow, "AWS::AppConfig::Environment").values()}
+    assert len(environments["live"]["Monitors"]) == 4
+    # Nothing holds up the brake.
+    assert "Monitors" not in environments["brake"]
 
 
 def test_api_takes_signed_requests_only(flow: dict[str, dict[str, Any]]) -> None:
-    (method,) = _of(flow, "AWS::ApiGateway::Method").values()
-    assert (method["HttpMethod"], method["AuthorizationType"]) == ("POST", "AWS_IAM")
+    methods = _of(flow, "AWS::ApiGateway::Method").values()
+    assert {(found["HttpMethod"], found["AuthorizationType"]) for found in methods} == {("POST", "AWS_IAM")}
+    assert len(methods) == 2
 
 
 def test_vector_index(synthesise: Any) -> None:

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
-from tests.simulation.appconfig import SimulatedAppConfig
+from tests.appconfig import FakeAppConfig
+from tests.office import ApiGateway
 from tests.simulation.clock import VirtualClock
 from tests.simulation.dynamodb import SimulatedDynamoDB
 from tests.simulation.faults import Faults
@@ -243,24 +244,6 @@ class SimulatedBus:
         return datetime.fromtimestamp(self._clock.now_s, UTC)
 
 
-class SimulatedLambda:
-    """The low-level client of Lambda. ``functions`` answer events; one that dies answers nothing."""
-
-    def __init__(self, call: Call) -> None:
-        self.functions: dict[str, Callable[[dict[str, Any]], Any]] = {}
-        self._call = call
-
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:
-        def run() -> dict[str, Any]:
-            try:
-                answer = self.functions[FunctionName](json.loads(Payload))
-            except Exception as error:
-                return {"FunctionError": type(error).__name__, "Payload": io.BytesIO(b"{}")}
-            return {"Payload": io.BytesIO(json.dumps(answer).encode())}
-
-        return self._call("Invoke", run)
-
-
 class SimulatedScheduler:
     """The low-level client of EventBridge Scheduler: schedules by name, which never fire here."""
 
@@ -305,9 +288,7 @@ class SimulatedScheduler:
 class SimulatedAws:
     """All services of one account. :meth:`client` is what the composition root takes in the place of botocore's."""
 
-    def __init__(
-        self, clock: VirtualClock, faults: Faults, chance: random.Random, flags: dict[str, Any]
-    ) -> None:
+    def __init__(self, clock: VirtualClock, faults: Faults, chance: random.Random) -> None:
         def calls_of(service: str) -> Call:
             return lambda operation, run: faults.call(service, operation, run)
 
@@ -317,8 +298,10 @@ class SimulatedAws:
         self.s3 = SimulatedS3(calls_of("s3"))
         self.sqs = SimulatedSQS(calls_of("sqs"), clock)
         self.events = SimulatedBus(calls_of("events"), self.route, clock, self._refuses)
-        self.appconfig = SimulatedAppConfig(calls_of("appconfigdata"), clock, flags)
-        self.functions = SimulatedLambda(calls_of("lambda"))
+        self.appconfig = FakeAppConfig(lambda: clock.now_s, calls_of("appconfigdata"))
+        #: Answers what API Gateway hands on to the change service.
+        self.change_service: Callable[[dict[str, Any]], Any] = lambda event: None
+        self.gateway = ApiGateway(lambda event: self.change_service(event))
         self.scheduler = SimulatedScheduler(calls_of("scheduler"))
         self._clients = {
             "dynamodb": self.dynamodb,
@@ -327,7 +310,7 @@ class SimulatedAws:
             "events": self.events,
             "appconfigdata": self.appconfig,
             "appconfig": self.appconfig,
-            "lambda": self.functions,
+            "execute-api": self.gateway,
             "scheduler": self.scheduler,
         }
         self._sequence = 0

@@ -17,8 +17,7 @@ from abeyance.gallery.collections import CollectionStore
 from abeyance.gallery.model import CollectionRef
 from abeyance.ledger.queue import LedgerQueue
 from abeyance.ledger.store import LedgerStore
-from abeyance.moratorium import delegate
-from abeyance.moratorium.proposals import Proposals
+from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.source import AppConfigSource
 from abeyance.moratorium.tenants import TenantTable
 from abeyance.pipeline import recognize
@@ -127,34 +126,25 @@ def _drop_judgements(self: LedgerQueue, record: Any) -> None:
 _QUEUE = LedgerQueue.put
 
 
-def _no_approval_entry(self: Proposals, proposal_id: str, principal: str, digest: str) -> Any:
-    def record(kind: str, body: dict[str, Any]) -> None:
-        if kind != "moratorium.approved":
-            before(kind, body)
-
-    before = self._record
-    with mock.patch.object(self, "_record", record):
-        return _APPROVE(self, proposal_id, principal, digest)
+def _no_approval_entry(self: ChangeRecorder, kind: str, body: Any) -> None:
+    if kind != "moratorium.approved":
+        _REQUIRE(self, kind, body)
 
 
-_APPROVE = Proposals.approve
+_REQUIRE = ChangeRecorder.require
 
 
 @contextlib.contextmanager
 def _one_principal_loosens() -> Iterator[None]:
-    from abeyance.moratorium import proposals, validate
+    from abeyance.moratorium import documents
     from abeyance.moratorium.changes import ChangeKind
 
     def classify(*arguments: Any, **named: Any) -> Any:
         change = before(*arguments, **named)
         return mock.Mock(wraps=change, kind=ChangeKind.TIGHTENING, flags=change.flags)
 
-    before = proposals.classify
-    with (
-        mock.patch.object(proposals, "classify", classify),
-        mock.patch.object(validate, "classify", classify),
-        mock.patch.object(delegate, "classify", classify),
-    ):
+    before = documents.classify
+    with mock.patch.object(documents, "classify", classify):
         yield
 
 
@@ -276,7 +266,7 @@ MUTATIONS = (
     Mutation(
         "approval-off-the-ledger",
         "flags are loosened without an entry",
-        _replaced(Proposals, "approve", _no_approval_entry),
+        _replaced(ChangeRecorder, "require", _no_approval_entry),
     ),
     Mutation("one-principal-loosens", "a loosening is taken for a tightening", _one_principal_loosens),
     Mutation(

@@ -38,7 +38,7 @@ def world_with_people(running: Simulation, *, reviewed: bool) -> World:
     faults.active = False
     world = World(1, faults, running._clock)
     world.aws.duplicate = 0.0
-    world.aws.appconfig.deploy(flags(halted=False, reviewed=reviewed))
+    world.agree(flags(halted=False, reviewed=reviewed))
     for nonce, (name, who) in enumerate({"0.jpg": [1], "1.jpg": [1, 2], "2.jpg": [2]}.items()):
         world.change(f"acme/index/staff/{name}", people.photo(who, nonce))
         world.network.drain()

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
+from msgspec import structs
 from tests.simulation import people
 from tests.simulation.actions import REVIEWERS, gallery_of
 from tests.simulation.faults import Faults
@@ -20,6 +21,7 @@ from tests.simulation.world import World
 from abeyance.deployment import build
 from abeyance.gallery.model import CollectionRef, Face
 from abeyance.gallery.search import Searcher
+from abeyance.moratorium.subjects import TenantChange
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.review_cases import Ground, Verdict
 from abeyance.pipeline.uploads import chips_key
@@ -60,7 +62,7 @@ def ledger(world: World) -> list[str]:
 
 
 def halt(world: World) -> None:
-    world.aws.appconfig.deploy(flags(halted=True, reviewed=False))
+    world.agree(flags(halted=True, reviewed=False))
 
 
 def lose_chips(world: World) -> None:
@@ -68,7 +70,10 @@ def lose_chips(world: World) -> None:
 
 
 def unregister(world: World) -> None:
-    build.build_tenants(world.settings, world.aws.client).set_status("acme", "suspended")
+    client = world.officer("alice")
+    acme = next(one for one in client.tenants() if one.id == "acme")
+    with world.quietly():
+        client.submit(TenantChange(structs.replace(acme, status="suspended")))
 
 
 #: What comes between two deliveries, and the entry that says that no template was made.

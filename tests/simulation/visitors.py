@@ -7,6 +7,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from tests.simulation import actions, people
 from tests.simulation.model import COLLECTIONS, PEOPLE, flags
 
@@ -14,13 +15,14 @@ from abeyance.deployment import build
 from abeyance.gallery.errors import GalleryError
 from abeyance.gallery.model import CollectionRef
 from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.subjects import FlagsChange, TenantChange
 from abeyance.moratorium.tenants import Tenant
 from abeyance.rekognition.call import ApiRequest
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-OFFICERS = ("clara@local", "dora@local")
+OFFICERS = ("clara", "dora")
 #: A tenant that is registered in the course of a seed, or never.
 NEWCOMER = Tenant(
     id="newcomer",
@@ -95,42 +97,47 @@ def faces_of(world: World, tenant: str, collection: str) -> list[str]:
 
 
 def change_policy(world: World) -> None:
-    """An officer tightens, proposes, approves, resumes or withdraws, through the console and the flags function."""
+    """An officer changes something, approves, retries or withdraws."""
     chance = world.random
     document = flags(halted=chance.random() < 0.5, reviewed=chance.random() < 0.5)
-    officer = chance.choice(OFFICERS)
+    officer = world.officer(chance.choice(OFFICERS))
 
     def work() -> None:
-        proposals = world.console().policy.proposals
-        known = proposals.all()
-        # The one that was made last is the one that is still against the flags in force.
+        known = officer.all()
         drawn = chance.random()
-        if drawn < 0.3 or not known:
-            proposals.propose(document, officer)
-        elif drawn < 0.5:
-            proposals.tighten(document, officer)
+        if drawn < 0.5 or not known:
+            officer.submit(FlagsChange(document), wait=drawn < 0.3)
+        # The one that was made last is the one that is still against the flags in force.
         elif drawn < 0.85:
-            proposals.approve(known[-1].id, chance.choice(OFFICERS), known[-1].document_digest)
+            officer.approve(known[-1].id, known[-1].digest)
         elif drawn < 0.95:
-            proposals.resume(known[-1].id)
+            officer.retry(known[-1].id)
         else:
-            proposals.withdraw(chance.choice(known).id, officer)
+            officer.withdraw(chance.choice(known).id)
 
     with contextlib.suppress(MoratoriumError, Exception):
         world.run("console", work)
 
 
+def watch(world: World) -> None:
+    """The task of every minute of the change service."""
+    with contextlib.suppress(Exception):
+        world.task(build.build_watch, "flags")
+
+
 def change_tenant(world: World) -> None:
-    """An operator suspends, resumes or registers a tenant."""
+    """One person suspends a tenant; two resume or register one."""
     chance = world.random
     tenant_id = chance.choice(("acme", "acme", "newcomer"))
 
     def work() -> None:
-        registry = build.build_tenants(world.settings, world.aws.client)
-        if registry.get(tenant_id) is None:
-            registry.add(NEWCOMER)
-        else:
-            registry.set_status(tenant_id, chance.choice(("active", "active", "suspended")))
+        client = world.officer("alice")
+        found = {one.id: one for one in client.tenants()}.get(tenant_id, NEWCOMER)
+        if found is not NEWCOMER:
+            found = structs.replace(found, status=chance.choice(("active", "active", "suspended")))
+        made = client.submit(TenantChange(found))
+        if made.state == "proposed":
+            world.officer("bob").approve(made.id, made.digest)
 
     with contextlib.suppress(Exception):
         world.run("operator", work)

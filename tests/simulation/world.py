@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import logging
@@ -14,11 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from tests import office
 from tests.simulation import actions, people
 from tests.simulation.aws import SimulatedAws, Stored
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Died, Faults
-from tests.simulation.model import ALL_COLLECTIONS, Backup, Erasure, Upload, flags
+from tests.simulation.model import COLLECTIONS, Backup, Erasure, Upload, flags
 from tests.simulation.network import Network
 
 from abeyance.deployment import build
@@ -27,18 +27,22 @@ from abeyance.gallery.errors import GalleryError
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef
 from abeyance.local.tenants import TENANTS
+from abeyance.moratorium.client import ChangeClient
+from abeyance.moratorium.documents import GRACE_S
+from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.subjects import FlagsChange
 from abeyance.pipeline import topology
 from abeyance.vision.models.manifest import Manifest
 
-FLAGS_FUNCTION = "abeyance-flags"
 #: Settings of single functions.
 _OWN = {
-    "flag_pipeline": FLAGS_FUNCTION,
+    **office.SETTINGS,
     "announcement_role": "arn:aws:iam::123456789012:role/announce",
     "announcement_group": "moratoria",
 }
 _MODEL = SimpleNamespace(identity=people.MODEL, dimension=people.DIMENSION)
 FLAGS = "appconfig:abeyance/live/moratoria"
+BRAKE = "appconfig:abeyance/brake/brake"
 STAGES = {stage.name: stage for stage in topology.STAGES}
 
 
@@ -50,16 +54,13 @@ class World:
         self.random = random.Random(seed)
         self.clock = clock
         self.faults = faults
-        self.aws = SimulatedAws(clock, faults, self.random, flags(halted=False, reviewed=False))
+        self.aws = SimulatedAws(clock, faults, self.random)
         self.aws.duplicate = 0.1
         self.aws.refusal = 0.01
-        self.settings = DeploymentSettings.of(flags=FLAGS)
+        self.settings = DeploymentSettings.of(flags=FLAGS, brake=BRAKE)
         self.aws.create(self.settings)
         self.aws.s3.on_read = self._on_read
-        self.aws.functions.functions[FLAGS_FUNCTION] = self._invoke_flags
-        self.aws.appconfig.validate = lambda content: self._invoke_flags(
-            {"content": base64.b64encode(content).decode()}
-        )
+        self.aws.change_service = self.aws.appconfig.validate = self._invoke_flags
         people.EMBEDDER.available = True
         self.network = Network(self)
         faults.interleave = self.network.interleave
@@ -88,6 +89,8 @@ class World:
             for tenant in TENANTS:
                 registry.add(tenant)
             self.note_registrations()
+            self._invoke_flags({"task": topology.WATCH.task})
+            self.agree(flags(halted=False, reviewed=False))
 
     # -- processes
 
@@ -130,7 +133,7 @@ class World:
         with self.quietly():
             gallery = actions.gallery_of(self)
             own: set[str] = set()
-            for name in ALL_COLLECTIONS:
+            for name in COLLECTIONS:
                 with contextlib.suppress(GalleryError):
                     own |= {face.id for face in gallery.list_faces(CollectionRef(tenant, name)).items}
         for face in answer.get("Faces", []):
@@ -210,11 +213,33 @@ class World:
         return found
 
     def set_flags(self, *, halted: bool, reviewed: bool | None = None) -> None:
-        """Somebody deploys flags past everybody."""
+        """Two people bring flags into force, for everybody at once."""
         if reviewed is None:
             reviewed = self.random.random() < 0.5
-        self.aws.appconfig.deploy(flags(halted=halted, reviewed=reviewed))
+        self.agree(flags(halted=halted, reviewed=reviewed))
         self.flips += 1
+
+    def officer(self, name: str) -> ChangeClient:
+        """Return the change service for a person who signs with IAM."""
+        return office.client_of(office.user(name), self._invoke_flags)
+
+    def agree(self, document: dict[str, Any]) -> None:
+        """Two people bring a document into force at once, and end first whatever is on its way."""
+        with self.quietly():
+            self.aws.appconfig.instant = True
+            try:
+                self._agree(document)
+            except MoratoriumError:
+                self._agree(flags(halted=True, reviewed=True))
+                self.clock.advance(GRACE_S + 1)
+                self._agree(document)
+            finally:
+                self.aws.appconfig.instant = False
+
+    def _agree(self, document: dict[str, Any]) -> None:
+        made = self.officer("alice").submit(FlagsChange(document))
+        if made.state == "proposed":
+            self.officer("bob").approve(made.id, made.digest)
 
     def _on_read(self, bucket: str, key: str, stored: Stored) -> None:
         if bucket == self.settings.uploads_bucket and self.faults.unit in STAGES:
@@ -226,17 +251,20 @@ class World:
         disturbed = self.faults.failed["appconfigdata"] > 0
         poll_s = (self.settings.flags_max_age if disturbed else self.settings.flags_poll_interval) + 1.0
         now_s = self.clock.now_s
-        self.aws.appconfig._finish()
+        self.aws.appconfig.advance()
         history = self.aws.appconfig.history
         recent = [
             document
-            for (start_s, document), end_s in zip(
+            for (start_s, documents), end_s in zip(
                 history, [moment for moment, _ in history[1:]] + [float("inf")], strict=True
             )
             if start_s <= now_s and end_s > now_s - poll_s
+            for document in documents
         ]
         tenant = key.split("/")[0]
-        permitted = any(not document["values"]["everybody"]["enabled"] for document in recent)
+        permitted = any(
+            not document["values"].get("everybody", {"enabled": False})["enabled"] for document in recent
+        )
         if not permitted or tenant == "springfield-police" or tenant not in self.active:
             self.violations.append(f"{self.faults.unit} read pixels of {key} without a permit in force")
 

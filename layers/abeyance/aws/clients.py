@@ -51,9 +51,15 @@ _session = functools.cache(botocore.session.get_session)
 def client(service: str) -> Any:
     """Return this process's client of a service, as ``boto3.client`` makes it.
 
+    ``execute-api`` is a :class:`~abeyance.aws.http.SignedHttp`: deployed functions behind API Gateway.
+
     Its timeouts leave a function time to answer, or its queue time to deliver again. It comes from botocore, because
     importing boto3 with its resources and transfers takes a tenth of the gate's cold start.
     """
+    if service == "execute-api":
+        from abeyance.aws.http import SignedHttp
+
+        return SignedHttp(_session())
     made = _session().create_client(
         service, config=Config(**BASE_CONFIG, **SERVICE_TIMEOUTS_S.get(service, DEFAULT_TIMEOUTS_S))
     )

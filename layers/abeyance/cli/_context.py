@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,8 @@ from abeyance.cli.output import Exit, fail
 
 if TYPE_CHECKING:
     from abeyance.deployment.settings import DeploymentSettings
+    from abeyance.moratorium.client import ChangeClient
     from abeyance.moratorium.document import FlagSet
-    from abeyance.moratorium.proposals import Proposals
     from abeyance.moratorium.tenants import TenantTable
 
 
@@ -31,6 +30,13 @@ def settings() -> DeploymentSettings:
         fail(f"correct the ABEYANCE_ variables: {error}", Exit.USAGE)
 
 
+def changes() -> ChangeClient:
+    """Return the change service, which learns who calls from the signature of these credentials."""
+    from abeyance.deployment.parts import build_change_client
+
+    return build_change_client(settings())
+
+
 def principal() -> str:
     """Return the caller: the ARN that STS reports, or with a local endpoint the access key id."""
     import boto3
@@ -44,7 +50,7 @@ def principal() -> str:
 
 
 def tenants() -> TenantTable:
-    """Return the registry."""
+    """Return the registry, to read."""
     from abeyance.deployment.parts import build_tenants
 
     return build_tenants(settings())
@@ -68,23 +74,6 @@ def flags(document: Path | None) -> FlagSet:
         if error.fault is Fault.FLAGS_UNAVAILABLE and known.flags.startswith("file:"):
             fail(f"there is no file {known.flags.removeprefix('file:')}; {choices}")
         raise
-
-
-def proposals() -> Proposals:
-    """Return the rules for changing the flags in force, with the ledger's queue to record every step."""
-    from abeyance.deployment.build import build_proposals
-    from abeyance.deployment.parts import build_publisher
-
-    known = settings()
-    return build_proposals(known, build_publisher(known))
-
-
-def recorder() -> Callable[[str, dict[str, Any]], None]:
-    """Return a function that queues a type and a body for the ledger, or raises ``LedgerUnavailable``."""
-    from abeyance.deployment.parts import build_ledger_queue
-    from abeyance.ledger.queue import record_change
-
-    return functools.partial(record_change, build_ledger_queue(settings()))
 
 
 def read_document(path: Path) -> dict[str, Any]:

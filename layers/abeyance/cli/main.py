@@ -15,6 +15,7 @@ from abeyance.cli import (
     ledger,
     models,
     moratoria,
+    people,
     serve,
     tenants,
 )
@@ -33,6 +34,7 @@ app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
+app.add_typer(people.app, name="people")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(erasures.app, name="erasures")
 app.add_typer(evaluate.app, name="evaluate")

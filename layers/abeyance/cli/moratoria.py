@@ -103,7 +103,7 @@ def _asker(tenant: str, sector: str, place: str, action: str, purpose: str) -> T
 
     try:
         if tenant:
-            found = context.tenants().get(tenant)
+            found = next((one for one in context.changes().tenants() if one.id == tenant), None)
             return found.place(place) if found is not None and place else found
         if not sector or not place:
             fail("name a --tenant, or a --sector and a --place", Exit.USAGE)
@@ -199,14 +199,16 @@ def check(
 ) -> None:
     """Check a document, and whether it loosens. Exit with status 1 if something is wrong with it."""
     from abeyance.moratorium.changes import classify
-    from abeyance.moratorium.document import document_digest, parse
+    from abeyance.moratorium.document import parse, without_metadata
+    from abeyance.moratorium.proposals import change_digest
+    from abeyance.moratorium.subjects import FlagsChange
     from abeyance.moratorium.validate import check as find
 
     given = context.read_document(document)
     findings, change, digest = find(given), None, ""
     if not findings:
         change = classify(context.flags(against), parse(given), since=context.moment(None))
-        digest = document_digest(given)
+        digest = change_digest(FlagsChange(without_metadata(given)))
 
     def show() -> None:
         for finding in findings:
@@ -229,75 +231,132 @@ def propose(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a document into force at once if it loosens nothing; otherwise propose it to another principal."""
-    from abeyance.moratorium.changes import ChangeKind, classify
-    from abeyance.moratorium.document import parse
+    """Bring a document into force at once if it loosens nothing; otherwise propose it to another person."""
+    from abeyance.moratorium.subjects import FlagsChange
 
-    given = context.read_document(document)
-    caller, rules = context.principal(), context.proposals()
-    kind = classify(context.flags(None), parse(given), since=context.moment(None)).kind
-    if kind is not ChangeKind.LOOSENING and not wait:
-        version = rules.tighten(given, caller, note=note)
-        report(
-            {"state": "published", "kind": kind, "version": version},
-            as_json=as_json,
-            show=lambda: console.print(f"In force as version {version} ({kind}).", highlight=False),
+    change = FlagsChange(context.read_document(document))
+    show_submitted(context.changes().submit(change, note=note, wait=wait), as_json)
+
+
+@app.command()
+def halt(
+    key: Annotated[str, typer.Argument(help="A name for the halt, such as all_police.")],
+    reason: Annotated[str, typer.Option(help="What a caller who is denied reads.")],
+    sector: Annotated[list[str] | None, typer.Option(help="Halt this sector; repeat it.")] = None,
+    place: Annotated[list[str] | None, typer.Option(help="Halt in this place; repeat it.")] = None,
+    action: Annotated[list[str] | None, typer.Option(help="Halt this action; repeat it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put on the brake: halt at once, past every rollout. One person is enough; taking it off takes two."""
+    from abeyance.moratorium.brake import with_halt
+    from abeyance.moratorium.subjects import BrakeChange
+
+    client = context.changes()
+    try:
+        document = with_halt(
+            client.state()["brake"]["document"],
+            key,
+            reason=reason,
+            sectors=sector,
+            jurisdictions=place,
+            actions=action,
+            starts=context.moment(None),
         )
-        return
-    proposal = rules.propose(given, caller, note=note)
-    report(
-        _public(proposal),
-        as_json=as_json,
-        show=lambda: console.print(
-            f"Proposal {proposal.id} ({proposal.kind}). Another principal brings it into force with\n"
-            f"  abeyance moratoria approve {proposal.id} --digest {proposal.document_digest}",
-            highlight=False,
-            soft_wrap=True,
-        ),
-    )
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
+    show_submitted(client.submit(BrakeChange(document), note=reason), as_json)
+
+
+@app.command()
+def release(
+    key: Annotated[str, typer.Argument(help="The name of the halt.")],
+    note: Note = "",
+    as_json: Json = False,
+) -> None:
+    """Propose to take a halt off the brake."""
+    from abeyance.moratorium.brake import without_halt
+    from abeyance.moratorium.subjects import BrakeChange
+
+    client = context.changes()
+    try:
+        document = without_halt(client.state()["brake"]["document"], key)
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
+    show_submitted(client.submit(BrakeChange(document), note=note), as_json)
 
 
 @app.command()
 def approve(
     proposal: ProposalId,
-    digest: Annotated[str, typer.Option(help="SHA-256 of the document that you have read.")] = "",
+    digest: Annotated[str, typer.Option(help="SHA-256 of the change that you have read.")] = "",
     document: Annotated[
         Path | None,
         existing_file("--document", help="Or the document itself, as you have it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Approve another principal's proposal, for exactly the document that you have read."""
-    from abeyance.moratorium.document import document_digest
+    """Approve another person's proposal, for exactly the change that you have read."""
+    from msgspec import structs
 
+    from abeyance.moratorium.document import without_metadata
+    from abeyance.moratorium.proposals import change_digest
+    from abeyance.moratorium.subjects import DocumentChange
+
+    client = context.changes()
     if document is not None:
-        digest = document_digest(context.read_document(document))
+        proposed = client.get(proposal).change
+        if not isinstance(proposed, DocumentChange):
+            fail("this proposal is not about a document: name the --digest", Exit.USAGE)
+        given = without_metadata(context.read_document(document))
+        digest = change_digest(structs.replace(proposed, document=given))
     if not digest:
         fail("name what you approve: --digest or --document", Exit.USAGE)
-    done = context.proposals().approve(proposal, context.principal(), digest)
-    report(
-        _public(done),
-        as_json=as_json,
-        show=lambda: console.print(f"Approved, and in force as version {done.version}.", highlight=False),
-    )
+    show_submitted(client.approve(proposal, digest), as_json)
+
+
+@app.command()
+def retry(proposal: ProposalId, as_json: Json = False) -> None:
+    """Bring an approved change into force whose deployment failed."""
+    show_submitted(context.changes().retry(proposal), as_json)
 
 
 @app.command()
 def withdraw(proposal: ProposalId, as_json: Json = False) -> None:
-    """Close an open proposal."""
-    done = context.proposals().withdraw(proposal, context.principal())
-    report(_public(done), as_json=as_json, show=lambda: console.print("Withdrawn."))
+    """Close a proposal that is not in force."""
+    done = context.changes().withdraw(proposal)
+    report(public(done), as_json=as_json, show=lambda: console.print("Withdrawn."))
+
+
+@app.command()
+def show(proposal: ProposalId, as_json: Json = False) -> None:
+    """Show one proposal whole, as it is to be approved."""
+    found = public(context.changes().get(proposal))
+    report(found, as_json=as_json, show=lambda: console.print_json(data=found))
 
 
 @app.command()
 def proposals(as_json: Json = False) -> None:
     """List proposals."""
-    found = context.proposals().all()
-    columns = ("id", "state", "kind", "proposer", "approver", "proposed_at", "note")
+    now_s = context.moment(None).timestamp()
+    found = context.changes().all()
+    columns = ("id", "state", "subject", "kind", "proposer", "approver", "proposed_at", "note")
+    rows = [
+        (
+            one.id,
+            one.state_at(now_s),
+            one.subject,
+            one.kind,
+            one.proposer.person,
+            one.approver.person if one.approver else "",
+            one.proposed_at,
+            one.note,
+        )
+        for one in found
+    ]
     report(
-        [_public(proposal) for proposal in found],
+        [{**public(one), "state": one.state_at(now_s)} for one in found],
         as_json=as_json,
-        show=lambda: _list("Proposals", columns, cells(found, columns)),
+        show=lambda: _list("Proposals", columns, rows),
     )
 
 
@@ -340,5 +399,28 @@ def _list(title: str, columns: tuple[str, ...], rows: Any) -> None:
     console.print(table(title, columns, rows, key=True))
 
 
-def _public(proposal: Proposal) -> dict[str, Any]:
-    return {name: getattr(proposal, name) for name in proposal.__struct_fields__ if name != "document"}
+def public(proposal: Proposal) -> dict[str, Any]:
+    """Return a proposal for JSON, with its subject."""
+    import msgspec
+
+    return {**msgspec.to_builtins(proposal), "subject": proposal.subject}
+
+
+def show_submitted(made: Proposal, as_json: bool) -> None:
+    """Print whether a change is in force, or how another person brings it into force."""
+
+    def show() -> None:
+        if made.state == "applied":
+            version = made.result.get("version", "")
+            where = f" as version {version}" if version else ""
+            console.print(f"In force{where} ({made.kind}).", highlight=False)
+            return
+        console.print(
+            f"Proposal {made.id} ({made.kind}). Another person reads it with\n"
+            f"  abeyance moratoria show {made.id}\nand brings it into force with\n"
+            f"  abeyance moratoria approve {made.id} --digest {made.digest}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    report(public(made), as_json=as_json, show=show)

@@ -55,11 +55,16 @@ def serve(
         with console.status("Starting the functions …"):
             running.enter_context(system)
             register(system, TENANTS)
-            system.services.append(mount_console(system.aws))
+            system.services.append(mount_console(system.aws, system.sign_in_key))
         console.print(f"[bold green]Abeyance is at {system.endpoint}[/]  (stop with Ctrl-C)", highlight=False)
         console.print(HINT.format(endpoint=system.endpoint), highlight=False, soft_wrap=True)
         console.print(f"Console: {system.endpoint}/console", highlight=False)
         console.print(f"Flags: {system.flags}", highlight=False, soft_wrap=True)
+        console.print(
+            "Sign-ins are made up here: whoever reaches this port can be anybody. clara and david change moratoria.",
+            highlight=False,
+            soft_wrap=True,
+        )
         stop.wait()
         left = {name: number for name, number in system.waiting().items() if number}
     console.print("Stopped. " + (f"Still waiting: {left}" if left else "Nothing was waiting in any queue."))

@@ -37,7 +37,7 @@ def add(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a tenant."""
+    """Propose to register a tenant. Another person approves it with ``abeyance moratoria approve``."""
     from abeyance.moratorium.errors import TenantExists
     from abeyance.moratorium.places import is_known_place
     from abeyance.moratorium.tenants import Tenant, canonical_principal
@@ -55,26 +55,45 @@ def add(
         )
     except ValueError as error:
         fail(str(error), Exit.USAGE)
-    registry = context.tenants()
-    if registry.get(new.id) is not None:
+    if any(one.id == new.id for one in context.changes().tenants()):
         raise TenantExists("a tenant of this id is already registered")
-    _record("Tenant Registered", new)
-    registry.add(new)
+    _submit(new, as_json)
+    if not as_json and not is_known_place(place):
+        console.print(
+            f"{place} is not a listed place; if it is spelled wrong, no moratorium for it will bind."
+        )
 
-    def show() -> None:
-        _show([new])
-        if not is_known_place(place):
-            console.print(
-                f"{place} is not a listed place; if it is spelled wrong, no moratorium for it will bind."
-            )
 
-    report(new, as_json=as_json, show=show)
+@app.command()
+def change(
+    tenant: TenantId,
+    sector: Annotated[str, typer.Option(help="Its sector from now on.")] = "",
+    place: Annotated[str, typer.Option(help="Where it works from now on.")] = "",
+    action: Annotated[list[str] | None, typer.Option(help="All that it may ask for from now on.")] = None,
+    purpose: Annotated[list[str] | None, typer.Option(help="All its purposes from now on.")] = None,
+    principal: Annotated[list[str] | None, typer.Option(help="All its principals from now on.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a registration; what permits more takes a second person."""
+    import msgspec
+
+    from abeyance.moratorium.tenants import canonical_principal
+
+    fields: dict[str, object] = {"sector": sector, "jurisdiction": place}
+    try:
+        fields["actions"] = tuple(dict.fromkeys(action or ()))
+        fields["purposes"] = tuple(dict.fromkeys(purpose or ()))
+        fields["principals"] = tuple(dict.fromkeys(map(canonical_principal, principal or ())))
+        given = {name: value for name, value in fields.items() if value}
+        _submit(msgspec.structs.replace(_known(tenant), **given), as_json)
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
 
 
 @app.command("list")
 def list_tenants(as_json: Json = False) -> None:
     """List every tenant."""
-    found = list(context.tenants().all())
+    found = context.changes().tenants()
     report(found, as_json=as_json, show=lambda: _show(found))
 
 
@@ -86,32 +105,30 @@ def suspend(tenant: TenantId, as_json: Json = False) -> None:
 
 @app.command()
 def resume(tenant: TenantId, as_json: Json = False) -> None:
-    """End a suspension."""
+    """Propose to end a suspension."""
     _set_status(tenant, "active", as_json)
 
 
 def _set_status(tenant: str, status: Status, as_json: bool) -> None:
-    from abeyance.moratorium.errors import TenantUnknown
-
-    registry = context.tenants()
-    known = registry.get(tenant)
-    if known is None:
-        raise TenantUnknown("no tenant of this id is registered")
-    _record("Tenant Suspended" if status == "suspended" else "Tenant Resumed", known)
-    changed = registry.set_status(tenant, status)
-    report(changed, as_json=as_json, show=lambda: _show([changed]))
-
-
-def _record(kind: str, tenant: Tenant) -> None:
-    """Put a change of the registry on the ledger before it is made; without a ledger nothing changes."""
     import msgspec
 
-    from abeyance.ledger.errors import LedgerUnavailable
+    _submit(msgspec.structs.replace(_known(tenant), status=status), as_json)
 
-    try:
-        context.recorder()(kind, {"tenant": msgspec.to_builtins(tenant), "by": context.principal()})
-    except LedgerUnavailable as error:
-        fail(f"nothing was changed, because it cannot be recorded: {error}")
+
+def _known(tenant: str) -> Tenant:
+    from abeyance.moratorium.errors import TenantUnknown
+
+    for found in context.changes().tenants():
+        if found.id == tenant:
+            return found
+    raise TenantUnknown("no tenant of this id is registered")
+
+
+def _submit(tenant: Tenant, as_json: bool) -> None:
+    from abeyance.cli.moratoria import show_submitted
+    from abeyance.moratorium.subjects import TenantChange
+
+    show_submitted(context.changes().submit(TenantChange(tenant)), as_json)
 
 
 def _show(found: Sequence[Tenant]) -> None:

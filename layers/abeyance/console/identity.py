@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
+from msgspec import structs
+
 from abeyance.console.errors import RequestRefused
 from abeyance.console.roles import Person, Role
+from abeyance.moratorium.tokens import MadeUpTokens
 
 #: People to choose from on one machine: two reviewers and two policy officers, because some things take two.
 LOCAL_PEOPLE: Final = (
@@ -63,14 +67,18 @@ class SignInDisabled:
 
 
 class LoopbackPicker:
-    """A choice of local people, for requests from this machine only.
+    """A choice of local people, for requests from this machine only. Nobody's identity is verified.
 
     The host name of the request is checked too: otherwise a foreign page could let its own name point to 127.0.0.1 and
-    read the console.
+    read the console. ``key`` signs the sign-ins for the change service of the same run; see
+    :class:`~abeyance.moratorium.tokens.MadeUpTokens`.
     """
 
     kind: Literal["picker"] = "picker"
     secure = False
+
+    def __init__(self, key: str = "") -> None:
+        self._key = key
 
     def guard(self, address: str, host: str) -> None:
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
@@ -83,8 +91,11 @@ class LoopbackPicker:
     def finish(self, returned: Mapping[str, str], remembered: Mapping[str, str]) -> Person:
         for person in LOCAL_PEOPLE:
             if person.principal == returned.get("person"):
-                return person
+                return structs.replace(person, token=self._token(person)) if self._key else person
         raise RequestRefused("There is no person with this name.")
+
+    def _token(self, person: Person) -> str:
+        return MadeUpTokens(self._key).make(person.principal, tuple(map(str, person.roles)), time.time())
 
 
 def identity_provider(setting: str, client_secret: Callable[[], str]) -> IdentityProvider:
@@ -96,11 +107,11 @@ def identity_provider(setting: str, client_secret: Callable[[], str]) -> Identit
     if kind == "nobody":
         return SignInDisabled()
     if kind == "loopback":
-        return LoopbackPicker()
+        return LoopbackPicker(rest)
     if kind == "oidc" and len(words := rest.split()) == 3:
         from abeyance.console.oidc import OpenIdConnect
 
         return OpenIdConnect(*words, client_secret=client_secret)
     raise ValueError(
-        "Set ABEYANCE_CONSOLE_IDENTITY to nobody, loopback, or oidc:<issuer> <client id> <console>"
+        "Set ABEYANCE_CONSOLE_IDENTITY to nobody, loopback[:<key>], or oidc:<issuer> <client id> <console>"
     )

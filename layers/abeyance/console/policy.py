@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -12,15 +11,16 @@ import msgspec
 from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.moratorium import words
 from abeyance.moratorium.changes import Change, classify
+from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.decide import Decision, Request, decide
-from abeyance.moratorium.document import Flag, FlagSet, document_digest, load, parse
-from abeyance.moratorium.errors import FlagsError
+from abeyance.moratorium.document import Flag, FlagSet, load, parse, without_metadata
+from abeyance.moratorium.errors import FlagsError, MoratoriumError
 from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import presets
-from abeyance.moratorium.proposals import Proposal, Proposals
-from abeyance.moratorium.publish import FlagPublisher
+from abeyance.moratorium.proposals import Proposal, change_digest
 from abeyance.moratorium.simulate import Difference, Direction, Simulation, simulate
 from abeyance.moratorium.source import FlagSource
+from abeyance.moratorium.subjects import FlagsChange
 from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.validate import check
 
@@ -103,12 +103,10 @@ class PolicyService:
 
     Parameters
     ----------
-    source, publisher
-        The flags that decide, and the documents that are deployed.
-    proposals
-        The rules for changing them; :class:`~abeyance.moratorium.errors.MoratoriumError` is for the person to read.
-    tenants
-        Returns every registered tenant.
+    source
+        The flags that decide.
+    changes
+        The change service, for what only reads. What changes goes there in the name of the person who is signed in.
     entries
         Returns the ledger's entries of the last days.
     clock
@@ -118,16 +116,12 @@ class PolicyService:
     def __init__(
         self,
         source: FlagSource,
-        publisher: FlagPublisher,
-        proposals: Proposals,
-        tenants: Callable[[], Iterable[Tenant]],
+        changes: ChangeClient,
         entries: Callable[[int], Iterable[Mapping[str, Any]]],
         clock: Callable[[], datetime],
     ) -> None:
         self._source = source
-        self._publisher = publisher
-        self.proposals = proposals
-        self._tenants = tenants
+        self.changes = changes
         self._entries = entries
         self.now = clock
 
@@ -147,13 +141,13 @@ class PolicyService:
 
     def tenants(self) -> list[Tenant]:
         """Return every tenant, by id."""
-        return sorted(self._tenants(), key=lambda tenant: tenant.id)
+        return sorted(self.changes.tenants(), key=lambda tenant: tenant.id)
 
     def explain(
         self, tenant_id: str, action: str, purpose: str, place: str, at: datetime
     ) -> tuple[Decision, list[str]]:
         """Decide one request, and return the decision with its reasons as sentences."""
-        tenant = next((one for one in self._tenants() if one.id == tenant_id), None)
+        tenant = next((one for one in self.changes.tenants() if one.id == tenant_id), None)
         flags = self.flags()
         request = Request(
             tenant=tenant, tenant_id=tenant_id, action=action, purpose=purpose, jurisdiction=place or None
@@ -164,8 +158,8 @@ class PolicyService:
     def document(self) -> dict[str, Any]:
         """Return a copy of the deployed document. Raises :class:`Unavailable`."""
         try:
-            return copy.deepcopy(self._publisher.current().document)
-        except FlagsError as error:
+            return dict(self.changes.state()["flags"]["document"])
+        except MoratoriumError as error:
             raise Unavailable(f"The deployed document cannot be read: {error}") from None
 
     def switched(self, key: str, on: bool) -> dict[str, Any]:
@@ -195,7 +189,7 @@ class PolicyService:
 
     def assess(self, document: dict[str, Any]) -> Draft:
         """Compare a document with the flags in force, and try it on the ledger."""
-        places = frozenset(tenant.jurisdiction for tenant in self._tenants())
+        places = frozenset(tenant.jurisdiction for tenant in self.changes.tenants())
         findings = check(document, places=places)
         if findings:
             lines = tuple(f"{one.flag}: {one.message}".removeprefix(": ") for one in findings)
@@ -205,19 +199,21 @@ class PolicyService:
         recorded = list(self._entries(SIMULATED_DAYS))
         return Draft(
             document=document,
-            digest=document_digest(document),
+            digest=change_digest(FlagsChange(without_metadata(document))),
             kind=str(change.kind),
             differences=tuple(differences(old, new, change)),
             trial=compare(simulate(recorded, new), simulate(recorded, old)),
         )
 
-    def submit(self, text: str, principal: str, note: str, *, at_once: bool) -> Proposal | None:
-        """Propose a document; or deploy it now if it loosens nothing, and return None. Raises ``MoratoriumError``."""
-        document = load(text)
-        if at_once:
-            self.proposals.tighten(document, principal, note=note)
-            return None
-        return self.proposals.propose(document, principal, note=note)
+    def submit(self, text: str, token: str, note: str, *, at_once: bool) -> Proposal:
+        """Propose a document; or deploy it now if it loosens nothing. Raises ``MoratoriumError``.
+
+        ``token`` is the ID token of the person who asks; the change service verifies it for itself.
+        """
+        if at_once and self.draft(text).kind == "loosening":
+            raise RequestRefused("This loosens. Propose it, and have another person approve it.")
+        change = FlagsChange(load(text))
+        return self.changes.on_behalf_of(token).submit(change, note=note, wait=not at_once)
 
 
 def compare(draft: Simulation, in_force: Simulation) -> Trial:

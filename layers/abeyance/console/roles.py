@@ -58,11 +58,14 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         principal of :mod:`abeyance.moratorium.tenants`.
     name
         Shown at the top of the page and used nowhere else.
+    token
+        The ID token of the sign-in, which the change service verifies again; empty without one.
     """
 
     principal: str
     name: str
     roles: tuple[Role, ...]
+    token: str = ""
 
     def may(self, right: Right) -> bool:
         """Return whether one of the roles has the right."""

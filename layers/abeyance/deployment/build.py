@@ -18,6 +18,7 @@ from abeyance.aws.clients import Clients, client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.parts import (
     build_analyzer,
+    build_change_client,
     build_checkpointer,
     build_embedder,
     build_flag_source,
@@ -27,7 +28,7 @@ from abeyance.deployment.parts import (
     build_ledger_store,
     build_outbox,
     build_pseudonyms,
-    build_publisher,
+    build_publishers,
     build_searcher,
     build_similarity_scale,
     build_tenants,
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
     from abeyance.console.reviews import ReviewService
     from abeyance.console.web.context import ConsoleServices
     from abeyance.erasure.erase import Erasures
-    from abeyance.moratorium.proposals import Proposals
-    from abeyance.moratorium.publish import FlagPublisher
+    from abeyance.moratorium.service import ChangeService
+    from abeyance.moratorium.subjects import ChangeSubject
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.fairness import GroupByTenant
     from abeyance.pipeline.recognize import Recognize
@@ -234,21 +235,114 @@ def build_announcements(
     return announce
 
 
-def build_flags(
+def build_changes(settings: FlagsSettings | None = None, clients: Clients = client) -> ChangeService:
+    """Return the change service: the only thing that changes flags, brake, tenants, and who is whom."""
+    import msgspec
+
+    from abeyance.aws.timestamps import utc_now
+    from abeyance.ledger.queue import record_change
+    from abeyance.moratorium.change_log import ChangeEntry, ChangeRecorder
+    from abeyance.moratorium.documents import GovernedDocument
+    from abeyance.moratorium.inforce import FLAGS
+    from abeyance.moratorium.presets import new_deployment, no_flags
+    from abeyance.moratorium.principals import Principals
+    from abeyance.moratorium.service import ChangeService
+    from abeyance.moratorium.subjects import LinkSubject, TenantSubject
+
+    settings = settings or FlagsSettings.from_environment()
+    table = DynamoTable(clients("dynamodb"), settings.proposals_table)
+    queue, tenants = build_ledger_queue(settings, clients), build_tenants(settings, clients)
+
+    def send(entry: ChangeEntry) -> None:
+        record_change(queue, entry.kind, dict(entry.body), entry_id=entry.id, time=entry.time)
+
+    changes = ChangeRecorder(table, send, utc_now)
+    on_file = settings.flags.startswith("file:")
+    documents = {
+        name: GovernedDocument(
+            name,
+            publisher,
+            table,
+            changes,
+            initial=new_deployment if name == FLAGS else no_flags,
+            clock=utc_now,
+            gradual=name == FLAGS,
+            adopts=on_file,
+            places=lambda: {tenant.jurisdiction for tenant in tenants.all()},
+        )
+        for name, publisher in build_publishers(settings, clients).items()
+    }
+    principals = Principals(
+        table, msgspec.json.decode(settings.first_principals or "{}", type=dict[str, str])
+    )
+    links = LinkSubject(principals, table)
+    subjects: dict[str, ChangeSubject] = {
+        "tenant": TenantSubject(tenants, table),
+        "link": links,
+        "unlink": links,
+    }
+    return ChangeService(table, principals, changes, documents, subjects, utc_now)
+
+
+def build_change_endpoint(
     settings: FlagsSettings | None = None, clients: Clients = client
-) -> Callable[[Mapping[str, Any]], dict[str, Any] | None]:
-    """Return AppConfig's validator, which also deploys documents that the console hands over."""
-    from abeyance.moratorium.delegate import FlagDeployer
-    from abeyance.moratorium.proposals import is_approved
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return the function that answers a proxy event of API Gateway for the change service."""
+    from abeyance.moratorium.callers import sign_in_from
+    from abeyance.moratorium.endpoint import ChangeEndpoint
 
     settings = settings or FlagsSettings.from_environment()
     tenants = build_tenants(settings, clients)
-    return FlagDeployer(
-        in_force=lambda: read_deployed_flags(settings, clients),
-        publisher=lambda: build_publisher(settings, clients),
-        approved=functools.partial(is_approved, clients("dynamodb"), settings.proposals_table),
-        places=lambda: {tenant.jurisdiction for tenant in tenants.all()},
+    return ChangeEndpoint(
+        build_changes(settings, clients),
+        sign_in_from(settings.sign_in, settings.person_roles.split()),
+        lambda: list(tenants.all()),
     )
+
+
+def build_watch(
+    settings: FlagsSettings | None = None, clients: Clients = client
+) -> Callable[[], dict[str, Any]]:
+    """Return the task that finds drift, deploys what waits, and sends to the ledger what could not be sent before."""
+    return build_changes(settings, clients).watch
+
+
+def build_validator(
+    settings: FlagsSettings | None = None, clients: Clients = client
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return AppConfig's validator: only what the change service deploys at this moment can be deployed."""
+    from abeyance.moratorium.inforce import InForceTable
+    from abeyance.moratorium.validator import DeploymentValidator
+
+    settings = settings or FlagsSettings.from_environment()
+    records = InForceTable(DynamoTable(clients("dynamodb"), settings.proposals_table))
+    publishers = build_publishers(settings, clients)
+    return DeploymentValidator(records.read_all, lambda name: str(getattr(publishers[name], "profile", "")))
+
+
+def build_flags(
+    settings: FlagsSettings | None = None, clients: Clients = client
+) -> Callable[[Mapping[str, Any]], dict[str, Any] | None]:
+    """Return the function of the change service: requests, AppConfig's validator, and its tasks, by the event."""
+    from abeyance.pipeline import topology
+
+    settings = settings or FlagsSettings.from_environment()
+    endpoint = functools.cache(lambda: build_change_endpoint(settings, clients))
+    validator = functools.cache(lambda: build_validator(settings, clients))
+    tasks = {
+        topology.ANNOUNCE.task: functools.cache(lambda: build_announcements(settings, clients)),
+        topology.WATCH.task: functools.cache(lambda: build_watch(settings, clients)),
+    }
+
+    def answer(event: Mapping[str, Any]) -> dict[str, Any] | None:
+        if "requestContext" in event:
+            return endpoint()(event)
+        if "task" in event:
+            return dict(tasks[event["task"]]()())
+        validator()(event)
+        return None
+
+    return answer
 
 
 def build_console(settings: ConsoleSettings | None = None, clients: Clients = client) -> ConsoleServices:
@@ -261,7 +355,6 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
     from abeyance.console.pictures import Pictures
     from abeyance.console.policy import PolicyService
     from abeyance.console.web.context import ConsoleServices
-    from abeyance.moratorium.delegate import DelegatedPublisher, invoke_function
     from abeyance.pipeline.aws import S3Objects
     from abeyance.vision.models.manifest import Manifest
 
@@ -275,15 +368,9 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
         VerificationStore(reviews_table),
         utc_now,
     )
-    publisher = build_publisher(settings, clients)
-    if settings.flag_pipeline:
-        invoke = functools.partial(invoke_function, clients("lambda"), settings.flag_pipeline)
-        publisher = DelegatedPublisher(publisher, invoke)
     policy = PolicyService(
         build_flag_source(settings, clients),
-        publisher,
-        build_proposals(settings, publisher, clients),
-        build_tenants(settings, clients).all,
+        build_change_client(settings, clients),
         ledger.since,
         utc_now,
     )
@@ -354,33 +441,6 @@ def build_erasures(settings: OversightSettings, clients: Clients = client) -> Er
             recovery_days=settings.recovery_days,
             log_days=settings.log_days,
         ),
-    )
-
-
-def build_proposals(
-    settings: OversightSettings, publisher: FlagPublisher, clients: Clients = client
-) -> Proposals:
-    """Return the rules for changing what is in force; every step is recorded on the ledger or does not happen."""
-    from abeyance.ledger.errors import LedgerUnavailable
-    from abeyance.ledger.queue import record_change
-    from abeyance.moratorium.errors import MoratoriumError
-    from abeyance.moratorium.proposals import Proposals
-
-    queue = build_ledger_queue(settings, clients)
-    tenants = build_tenants(settings, clients)
-
-    def record(kind: str, body: dict[str, Any]) -> None:
-        try:
-            record_change(queue, kind, body)
-        except LedgerUnavailable as error:
-            raise MoratoriumError(str(error)) from None
-
-    return Proposals(
-        clients("dynamodb"),
-        settings.proposals_table,
-        publisher,
-        record,
-        places=lambda: frozenset(tenant.jurisdiction for tenant in tenants.all()),
     )
 
 

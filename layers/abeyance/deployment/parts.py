@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from abeyance.aws.clients import Clients, client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.settings import (
+    ChangesGroup,
     DecisionGroup,
     DetectionGroup,
     EmbeddingGroup,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from abeyance.ledger.checkpoints import Checkpointer
     from abeyance.ledger.queue import LedgerQueue
     from abeyance.ledger.store import LedgerStore
+    from abeyance.moratorium.client import ChangeClient
     from abeyance.moratorium.document import FlagSet
     from abeyance.moratorium.guard import Guard
     from abeyance.moratorium.publish import FlagPublisher
@@ -50,29 +53,69 @@ def build_guard(settings: DecisionGroup, clients: Clients = client) -> Guard:
 
 
 def build_flag_source(settings: DecisionGroup, clients: Clients = client) -> FlagSource:
-    """Return the source of the flags in force."""
+    """Return the source of the flags in force: those handed out, the brake, and the record of what was agreed."""
+    from abeyance.moratorium.governed import GovernedFlags, PolledRecords
+    from abeyance.moratorium.inforce import InForceTable
     from abeyance.moratorium.source import source_from
 
-    return source_from(
-        settings.flags,
-        clients,
-        max_age=settings.flags_max_age,
-        poll_interval=settings.flags_poll_interval,
-    )
+    polling: dict[str, Any] = {
+        "max_age": settings.flags_max_age,
+        "poll_interval": settings.flags_poll_interval,
+    }
+    flags = source_from(settings.flags, clients, **polling)
+    setting = brake_setting(settings)
+    brake = source_from(setting, clients, optional=True, **polling) if setting else None
+    if settings.flags.startswith("file:"):
+        return GovernedFlags(flags, brake)
+    table = InForceTable(DynamoTable(clients("dynamodb"), settings.proposals_table))
+    return GovernedFlags(flags, brake, PolledRecords(table.read_all, **polling))
+
+
+def brake_setting(settings: DecisionGroup) -> str:
+    """Return where the brake comes from: as set, or a file beside the flags' file; empty for nowhere."""
+    if settings.brake or not settings.flags.startswith("file:"):
+        return settings.brake
+    return f"{settings.flags.removesuffix('.json')}.brake.json"
 
 
 def read_deployed_flags(settings: DecisionGroup, clients: Clients = client) -> FlagSet:
-    """Return the flags that are deployed at this moment; raises as ``moratorium.source.deployed_flags`` does."""
+    """Return the flags that hold now, with the brake; raises as ``moratorium.source.deployed_flags`` does."""
     from abeyance.moratorium.source import deployed_flags
 
-    return deployed_flags(settings.flags, clients)
+    flags = deployed_flags(settings.flags, clients)
+    setting = brake_setting(settings)
+    if not setting:
+        return flags
+    brake = deployed_flags(setting, clients, optional=True)
+    return flags.joined([("brake:", brake)], brake=brake.digest)
 
 
-def build_publisher(settings: DecisionGroup, clients: Clients = client) -> FlagPublisher:
-    """Return the publisher of new flags."""
+def build_publishers(settings: DecisionGroup, clients: Clients = client) -> dict[str, FlagPublisher]:
+    """Return the stores of flags and brake, by name."""
+    from abeyance.moratorium.inforce import BRAKE, FLAGS
     from abeyance.moratorium.publish import publisher_from
 
-    return publisher_from(settings.flags, clients)
+    where = {FLAGS: settings.flags, BRAKE: brake_setting(settings)}
+    return {name: publisher_from(setting, clients) for name, setting in where.items() if setting}
+
+
+def build_change_client(settings: ChangesGroup, clients: Clients = client) -> ChangeClient:
+    """Return the client of the change service, which signs as this process."""
+    from abeyance.moratorium.client import ChangeClient
+    from abeyance.moratorium.errors import MoratoriumError
+
+    local = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
+    url = settings.changes_url or (f"{local}/changes" if local else "")
+
+    def post(body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        if not url:
+            raise MoratoriumError(
+                "set ABEYANCE_CHANGES_URL to the change service's URL, which make env prints"
+            )
+        answer: tuple[int, bytes] = clients("execute-api").post(url, body, headers)
+        return answer
+
+    return ChangeClient(post)
 
 
 def build_tenants(settings: DecisionGroup, clients: Clients = client) -> TenantTable:

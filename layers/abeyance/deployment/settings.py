@@ -32,7 +32,11 @@ class DecisionGroup(Group):
     flags_max_age: float = 300.0
     #: Seconds between two questions to AppConfig.
     flags_poll_interval: float = 15.0
+    #: Where the brake comes from, as ``flags``; empty for a file beside those of a file, and for none of AppConfig.
+    brake: str = ""
     tenants_table: str = "abeyance-tenants"
+    #: The change service's own table: what is in force, proposals, and who is whom.
+    proposals_table: str = "abeyance-proposals"
 
 
 class OutcomeGroup(Group):
@@ -133,10 +137,23 @@ class ErasuresGroup(Group):
     log_days: int = 90
 
 
-class ProposalsGroup(Group):
-    """The table of changes of moratoria that wait for a second person."""
+class ChangesGroup(Group):
+    """The change service as its callers see it."""
 
-    proposals_table: str = "abeyance-proposals"
+    #: Its URL; empty for the one at ``AWS_ENDPOINT_URL``.
+    changes_url: str = ""
+
+
+class SignInToChangesGroup(Group):
+    """The callers that the change service knows."""
+
+    #: ``iam``, ``oidc:<issuer> <client id>`` (and IAM), or ``made-up:<key>`` on one machine.
+    sign_in: str = "iam"
+    #: Names of roles, with ``*``, whose sessions are named after people: by ``sts:RoleSessionName`` in the trust
+    #: policy, or by Identity Center. Separated by blanks.
+    person_roles: str = ""
+    #: JSON object, principal to person: who is whom in a deployment that has no links yet.
+    first_principals: str = "{}"
 
 
 class WaitingGroup(Group):
@@ -169,7 +186,7 @@ class AnnouncementGroup(Group):
     announcement_role: str = ""
 
 
-class SignInGroup(Group):
+class ConsoleSignInGroup(Group):
     """Sign-in to the console, and what the console hands on."""
 
     #: ``nobody``, ``loopback`` (a choice of roles on this machine), or ``oidc:<issuer> <client id> <console URL>``.
@@ -178,8 +195,6 @@ class SignInGroup(Group):
     console_key: str = ""
     #: The provider's secret for this console: ``text:``, ``secret:<ARN>``, or ``cognito:<pool>/<client id>``.
     console_client_secret: str = ""
-    #: Name of the function that deploys flags for the console; empty, and the console writes them itself.
-    flag_pipeline: str = ""
     #: Path of the accuracy report to show; empty for none.
     accuracy_report: str = ""
 
@@ -276,8 +291,10 @@ class ApiSettings(TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, UnitSett
     """The settings of the Rekognition API."""
 
 
-class FlagsSettings(DecisionGroup, ProposalsGroup, OutcomeGroup, AnnouncementGroup, UnitSettings):
-    """The settings of the function that validates and deploys flags and announces moratoria."""
+class FlagsSettings(
+    DecisionGroup, SignInToChangesGroup, RecordingGroup, OutcomeGroup, AnnouncementGroup, UnitSettings
+):
+    """The settings of the change service."""
 
 
 class OversightSettings(
@@ -286,14 +303,14 @@ class OversightSettings(
     ChipsGroup,
     ReviewsGroup,
     ErasuresGroup,
-    ProposalsGroup,
+    ChangesGroup,
     LedgerGroup,
     UnitSettings,
 ):
     """The settings of what people do at the console or by command: reviews, erasures, proposals, the ledger."""
 
 
-class ConsoleSettings(OversightSettings, EmbeddingGroup, SignInGroup):
+class ConsoleSettings(OversightSettings, EmbeddingGroup, ConsoleSignInGroup):
     """The settings of the console."""
 
 

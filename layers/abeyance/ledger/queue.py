@@ -76,9 +76,15 @@ class LedgerQueue:
             raise LedgerUnavailable("the ledger queue confirmed something else than was sent; deny")
 
 
-def record_change(queue: LedgerQueue, kind: str, body: dict[str, Any]) -> None:
-    """Queue a record about a change of moratoria or tenants; raises ``LedgerUnavailable`` if it is not confirmed."""
-    queue.put(Record(id=f"moratorium:{secrets.token_hex(8)}", type=kind, time=timestamp(), body=body))
+def record_change(
+    queue: RecordQueue, kind: str, body: dict[str, Any], *, entry_id: str = "", time: str = ""
+) -> None:
+    """Queue a record about a change of moratoria or tenants; raises ``LedgerUnavailable`` if it is not confirmed.
+
+    An entry that is sent again has the ``entry_id`` and ``time`` of the first attempt.
+    """
+    record_id = entry_id or f"moratorium:{secrets.token_hex(8)}"
+    queue.put(Record(id=record_id, type=kind, time=time or timestamp(), body=body))
 
 
 def encode_record(record: Record) -> str:

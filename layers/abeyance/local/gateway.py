@@ -27,7 +27,13 @@ TIMEOUT_S: Final = 29.0
 #: 15 MB, the most that a client of Rekognition sends, and more than any other request of the contract has.
 MAX_API_BYTES: Final = 16 * 1024 * 1024
 MAX_CONSOLE_BYTES: Final = 4 * 1024 * 1024
+MAX_CHANGE_BYTES: Final = 2 * 1024 * 1024
 CONSOLE_PATH: Final = "/console"
+CHANGES_PATH: Final = "/changes"
+#: Principal to person on one machine: an access key id, and the same person at the console.
+LOCAL_PRINCIPALS: Final = {
+    principal: person for person in ("clara", "david") for principal in (person, f"{person}@local")
+}
 
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/[^/,\s]+/aws4_request\b")
 #: API Gateway's own response when a function fails.
@@ -125,10 +131,26 @@ def mount_api(aws: LocalAws) -> FunctionGateway:
     return api
 
 
-def mount_console(aws: LocalAws) -> FunctionGateway:
+def mount_changes(aws: LocalAws, key: str) -> FunctionGateway:
+    """Serve the change service at the local URL; stop the returned application before ``aws``.
+
+    Nobody's identity is verified on one machine: an access key id is a name, and ``key`` signs the console's sign-ins.
+    """
+    variables = {
+        "ABEYANCE_SIGN_IN": f"made-up:{key}",
+        "ABEYANCE_FIRST_PRINCIPALS": json.dumps(LOCAL_PRINCIPALS),
+    }
+    changes = FunctionGateway(
+        aws, "flags", rest_api_event, max_bytes=MAX_CHANGE_BYTES, workers=1, variables=variables
+    )
+    aws.router.mount(is_change_request, changes)
+    return changes
+
+
+def mount_console(aws: LocalAws, key: str) -> FunctionGateway:
     """Serve the console at the local URL; stop the returned application before ``aws``."""
     variables = {
-        "ABEYANCE_CONSOLE_IDENTITY": "loopback",
+        "ABEYANCE_CONSOLE_IDENTITY": f"loopback:{key}",
         "ABEYANCE_CONSOLE_KEY": f"text:{secrets.token_hex(32)}",
     }
     console = FunctionGateway(
@@ -142,6 +164,11 @@ def mount_console(aws: LocalAws) -> FunctionGateway:
 def is_api_request(environ: Mapping[str, Any]) -> bool:
     """Return True for a request to Rekognition."""
     return str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("RekognitionService.")
+
+
+def is_change_request(environ: Mapping[str, Any]) -> bool:
+    """Return True for a signed request to the change service."""
+    return environ.get("PATH_INFO") == CHANGES_PATH and "HTTP_AUTHORIZATION" in environ
 
 
 def is_console_request(environ: Mapping[str, Any]) -> bool:

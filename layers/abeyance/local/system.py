@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.local.aws import LocalAws
-from abeyance.local.gateway import FunctionGateway, mount_api
+from abeyance.local.gateway import FunctionGateway, mount_api, mount_changes
 from abeyance.local.moto import Inbox
 from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
@@ -40,6 +41,8 @@ class LocalSystem:
         self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
         settings = (settings or DeploymentSettings()).replace(flags=f"file:{self.flags}")
         self.settings = settings
+        #: Signs the sign-ins of this run, which are made up.
+        self.sign_in_key = secrets.token_hex(32)
         self.aws = LocalAws(port, settings)
         self.endpoint = self.aws.endpoint
         self.pollers: dict[str, Poller] = {}
@@ -65,6 +68,7 @@ class LocalSystem:
                     worker.ready()
             starting.callback(self._stop_services)
             self.services.append(mount_api(self.aws))
+            self.services.append(mount_changes(self.aws, self.sign_in_key))
             ledger = self.pollers[topology.LEDGER.name].workers[0]
             self.timekeeper = Timekeeper(self.client("events"), self.settings.event_bus, self.flags, ledger)
             starting.callback(self.timekeeper.stop)

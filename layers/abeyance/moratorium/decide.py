@@ -100,6 +100,10 @@ class Decision(Struct, frozen=True, kw_only=True):
         Every flag in force that bears on the request, by key.
     document_version, digest : str
         The source's name for the flags, and the SHA-256 of their meaning; "" when no flags could be had.
+    brake : str
+        The same digest of the brake that was applied beside them; "" where there is none.
+    drift : str
+        The digest of what was agreed and applied too, if the change service had not deployed these flags.
     sector, jurisdiction : str
         Of the tenant; "" when it is unknown.
     place : str
@@ -119,6 +123,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     flags: tuple[FlagPart, ...] = ()
     document_version: str = ""
     digest: str = ""
+    brake: str = ""
+    drift: str = ""
     tenant: str = ""
     action: str = ""
     purpose: str = ""
@@ -235,6 +241,8 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         flags=parts,
         document_version=flags.version,
         digest=flags.digest,
+        brake=flags.brake,
+        drift=flags.drift,
         tenant=request.tenant_id,
         action=request.action,
         purpose=request.purpose,

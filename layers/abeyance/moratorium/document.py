@@ -134,9 +134,12 @@ class FlagSet:
         AppConfig's data plane hands out of it, so what runs can be compared with what was approved.
     version : str
         What the source calls this version, else ``sha256:`` and the first 12 digits of ``digest``.
+    brake, drift : str
+        Digests of what holds beside these flags: the brake, and what was agreed if the change service did not deploy
+        these flags. Empty without one; see :meth:`joined`.
     """
 
-    __slots__ = ("_binding", "digest", "disabled", "flags", "version")
+    __slots__ = ("_binding", "brake", "digest", "disabled", "drift", "flags", "version")
 
     def __init__(self, flags: Iterable[Flag], disabled: Iterable[str] = (), version: str = "") -> None:
         self.flags = tuple(sorted(flags, key=lambda flag: flag.key))
@@ -148,7 +151,29 @@ class FlagSet:
         effective.update((key, {"enabled": False}) for key in self.disabled)
         self.digest = hashlib.sha256(_stable(effective)).hexdigest()
         self.version = version or f"sha256:{self.digest[:12]}"
+        self.brake = self.drift = ""
         self._binding: dict[tuple[str, str, str], tuple[Flag, ...]] = {}
+
+    def joined(self, others: Iterable[tuple[str, FlagSet]], *, brake: str = "", drift: str = "") -> FlagSet:
+        """Return these flags and others together, which is at least as strict as each of them alone.
+
+        Each of ``others`` comes with a prefix for its keys that no key can have, such as ``brake:``. Digest and version
+        stay those of these flags.
+        """
+        known = {(flag.key, flag.version) for flag in self.flags}
+        added = {
+            f"{prefix}{flag.key}": flag
+            for prefix, flags in others
+            for flag in flags.flags
+            if (flag.key, flag.version) not in known
+        }
+        made = FlagSet(
+            (*self.flags, *(Flag(key, flag.value) for key, flag in added.items())),
+            self.disabled,
+            self.version,
+        )
+        made.digest, made.brake, made.drift = self.digest, brake or self.brake, drift or self.drift
+        return made
 
     def binding(self, action: str, sector: str, place: str) -> tuple[Flag, ...]:
         """Return the flags that name the action (or one that it involves), the sector and an overlapping place, by key.

@@ -1,354 +1,163 @@
-"""Two principals to loosen, one to tighten.
+"""Proposals: one exact change on one exact state, agreed to by two people, used once, and only for a time.
 
-::
-
-    tighten  -- not looser? --> record --> publish at once
-    propose  -- valid? -------> record --> stored, against the flags now in force
-    approve  -- another principal, exactly this document, the same flags still in force
-             -----------------> record --> stored --> publish gradually --> record
-
-Every step is put on the ledger *before* it takes effect; if the ledger does not take it, the step does not
-happen. A step whose effect then fails is followed by a record that says so.
-
-Table: ``proposal#<id>`` / ``proposal`` holds a proposal, and ``approval#<document digest>`` / ``<base
-digest>`` an approval, which is what the AppConfig validator looks for. Approvals are for one document
-against one base: neither can be used for another, and both are gone from use as soon as anything else is in
-force.
+Items ``proposal#<id>`` / ``proposal`` of the change service's table. ``state`` is what decided about a proposal last;
+whether it has expired follows from the moment.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
+import hashlib
 import zlib
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+import msgspec
+import rfc8785
 from msgspec import Struct, structs
 
-from abeyance.aws.timestamps import utc_now
-from abeyance.moratorium.changes import Change, ChangeKind, classify
-from abeyance.moratorium.document import document_digest, instant_text, parse, without_metadata
-from abeyance.moratorium.errors import MoratoriumError
-from abeyance.moratorium.publish import FlagPublisher
-from abeyance.moratorium.source import Clock
-from abeyance.moratorium.tenants import canonical_principal
-from abeyance.moratorium.validate import check
+from abeyance.aws.table import PARTITION, SORT, Item, Put, Table
+from abeyance.moratorium.changes import ChangeKind
+from abeyance.moratorium.document import without_metadata
+from abeyance.moratorium.subjects import Change, ChangeRefused, DocumentChange
 
-#: Puts a step on the ledger, or raises.
-Record = Callable[[str, dict[str, Any]], None]
-State = Literal["proposed", "approved", "published", "withdrawn"]
-
-PROPOSED: Final = "moratorium.proposed"
-APPROVED: Final = "moratorium.approved"
-PUBLISHED: Final = "moratorium.published"
-TIGHTENED: Final = "moratorium.tightened"
-WITHDRAWN: Final = "moratorium.withdrawn"
-FAILED: Final = "moratorium.failed"
+State = Literal["proposed", "approved", "applied", "withdrawn"]
+#: Seconds for which a proposal can be approved, and an approved one published.
+OPEN_S: Final = 14 * 86_400
+APPROVED_S: Final = 86_400
+_PROPOSAL: Final = "proposal"
 
 
-class ProposalRefused(MoratoriumError):
-    """A step that the rules do not allow; the message says what would be allowed."""
+class Agreement(Struct, frozen=True):
+    """A principal, and the person that it was at that moment."""
+
+    principal: str
+    person: str
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
-    """One document that somebody wants to have in force.
+    """One change that somebody wants.
 
     Attributes
     ----------
-    document_digest : str
-        SHA-256 of the canonical document: what is approved.
+    digest : str
+        SHA-256 of the canonical change: what is approved.
     base : str
-        ``FlagSet.digest`` of what was in force when it was proposed.
-    proposer, approver : str
-        Canonical principals; ``approver`` is "" until somebody approves.
+        The state of its subject that it was made against.
+    proposer, approver
+        ``approver`` is ``None`` until somebody approves.
+    until_s : int
+        Epoch seconds from which on it can be neither approved nor, once approved, published.
+    revision : int
+        Counts the writes.
     """
 
     id: str
     state: State
-    document: dict[str, Any]
-    document_digest: str
+    change: Change
+    digest: str
     base: str
     kind: ChangeKind
-    proposer: str
-    approver: str = ""
+    proposer: Agreement
+    approver: Agreement | None = None
     note: str = ""
     proposed_at: str
-    approved_at: str = ""
-    version: str = ""
+    until_s: int
+    result: dict[str, Any] = {}
+    revision: int = 0
 
+    @property
+    def subject(self) -> str:
+        """The subject of the change: flags, brake, tenant, link, unlink."""
+        return subject_of(self.change)
 
-class Proposals:
-    """The rules, over a DynamoDB table with string keys ``pk`` and ``sk``.
+    def state_at(self, now_s: float) -> str:
+        """Return the state at a moment: ``expired`` for one that can be neither approved nor published any more."""
+        return "expired" if self.state in ("proposed", "approved") and now_s >= self.until_s else self.state
 
-    Parameters
-    ----------
-    client : boto3 ``dynamodb`` client
-    table : str
-    publisher : FlagPublisher
-        Where documents come into force.
-    record : callable
-        ``record(type, body)`` puts a step on the ledger and raises if it cannot; then nothing happens.
-    places : callable
-        Jurisdictions of registered tenants, for the check of a document.
-    """
-
-    def __init__(
-        self,
-        client: Any,
-        table: str,
-        publisher: FlagPublisher,
-        record: Record,
-        *,
-        clock: Clock = utc_now,
-        places: Callable[[], frozenset[str]] = frozenset,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._publisher = publisher
-        self._record = record
-        self._clock = clock
-        self._places = places
-
-    def tighten(self, document: dict[str, Any], principal: str, *, note: str = "") -> str:
-        """Put a document that loosens nothing into force at once; returns its version.
-
-        Raises ``ProposalRefused`` if it loosens anything, ``PublishConflict`` if somebody else published
-        meanwhile.
-        """
-        principal = canonical_principal(principal)
-        base, change = self._compare(document)
-        if change.kind is ChangeKind.LOOSENING:
-            raise ProposalRefused("this loosens; propose it, and have another principal approve it")
-        body = {
-            "principal": principal,
-            "document": document_digest(document),
-            "base": base,
-            "kind": str(change.kind),
-            "note": note,
+    def entry(self) -> dict[str, Any]:
+        """Return the body for the ledger: the digest of a document, and any other change whole."""
+        body: dict[str, Any] = {
+            "proposal": self.id,
+            "subject": self.subject,
+            "digest": self.digest,
+            "base": self.base,
+            "kind": str(self.kind),
+            "proposer": msgspec.to_builtins(self.proposer),
+            "approver": msgspec.to_builtins(self.approver),
+            "note": self.note,
         }
-        self._record(TIGHTENED, body)
-        return self._publish(
-            document, base, body, gradual=False, note=f"{change.kind} by {principal}. {note}"
-        )
+        return {**body, **described(self.change)}
 
-    def propose(self, document: dict[str, Any], principal: str, *, note: str = "") -> Proposal:
-        """Store a document for another principal to approve, against the flags now in force.
 
-        Raises ``ProposalRefused`` if it is not valid.
-        """
-        base, change = self._compare(document)
-        proposal = Proposal(
-            id=secrets.token_hex(6),
-            state="proposed",
-            document=without_metadata(document),
-            document_digest=document_digest(document),
-            base=base,
-            kind=change.kind,
-            proposer=canonical_principal(principal),
-            note=note,
-            proposed_at=instant_text(self._now()),
-        )
-        self._record(PROPOSED, _body(proposal))
-        self._client.put_item(
-            TableName=self._table, Item=_item(proposal), ConditionExpression="attribute_not_exists(pk)"
-        )
-        return proposal
+class ProposalStore:
+    """The proposals in the change service's table."""
 
-    def approve(self, proposal_id: str, principal: str, digest: str) -> Proposal:
-        """Approve a proposal and put it into force.
-
-        Parameters
-        ----------
-        digest : str
-            The document digest that the approver has seen; the proposal's must be the same.
-
-        Raises
-        ------
-        ProposalRefused
-            If the approver is the proposer, the digest is another, the proposal is not open, or other flags
-            are in force than those it was proposed against.
-        """
-        proposal = self.get(proposal_id)
-        approver = canonical_principal(principal)
-        if proposal.state != "proposed":
-            raise ProposalRefused(f"the proposal is {proposal.state}; only an open one can be approved")
-        if approver == proposal.proposer:
-            raise ProposalRefused("nobody approves their own proposal; another principal has to")
-        if digest != proposal.document_digest or digest != document_digest(proposal.document):
-            raise ProposalRefused("the digest is not that of the proposed document; look at it again")
-        base, change = self._compare(proposal.document)
-        if base != proposal.base:
-            raise ProposalRefused(
-                "other flags are in force than those it was proposed against; propose again"
-            )
-        approved = structs.replace(
-            proposal,
-            state="approved",
-            approver=approver,
-            approved_at=instant_text(self._now()),
-            kind=change.kind,
-        )
-        self._record(APPROVED, _body(approved))
-        self._store_approval(approved)
-        return self._bring_into_force(approved)
-
-    def resume(self, proposal_id: str) -> Proposal:
-        """Publish an approved proposal whose publishing failed; nothing new is approved by it."""
-        proposal = self.get(proposal_id)
-        if proposal.state != "approved":
-            raise ProposalRefused(f"the proposal is {proposal.state}; only an approved one can be published")
-        return self._bring_into_force(proposal)
-
-    def withdraw(self, proposal_id: str, principal: str) -> Proposal:
-        """Close an open proposal; anybody may, since it only keeps things as they are."""
-        proposal = self.get(proposal_id)
-        withdrawn = structs.replace(proposal, state="withdrawn")
-        self._record(WITHDRAWN, {**_body(withdrawn), "principal": canonical_principal(principal)})
-        self._put(withdrawn, expected="proposed")
-        return withdrawn
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def get(self, proposal_id: str) -> Proposal:
-        """Return one proposal; raises ``ProposalRefused`` if there is none of that id."""
-        answer = self._client.get_item(
-            TableName=self._table,
-            Key={"pk": {"S": f"proposal#{proposal_id}"}, "sk": {"S": "proposal"}},
-            ConsistentRead=True,
-        )
-        if "Item" not in answer:
-            raise ProposalRefused("there is no proposal of this id")
-        return _proposal(answer["Item"])
+        """Return one proposal; raises ``ChangeRefused`` if there is none of that id."""
+        item = self._table.get((f"proposal#{proposal_id}", _PROPOSAL))
+        if item is None:
+            raise ChangeRefused("there is no proposal of this id")
+        return _proposal(item)
 
     def all(self) -> list[Proposal]:
         """Return every proposal, oldest first."""
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=self._table,
-            ConsistentRead=True,
-            FilterExpression="sk = :proposal",
-            ExpressionAttributeValues={":proposal": {"S": "proposal"}},
-        )
-        found = [_proposal(item) for page in pages for item in page["Items"]]
+        found = [_proposal(item) for item in self._table.scan({SORT: _PROPOSAL})]
         return sorted(found, key=lambda proposal: (proposal.proposed_at, proposal.id))
 
-    def _now(self) -> datetime:
-        return self._clock()
+    @staticmethod
+    def write(proposal: Proposal) -> Put:
+        """Return the operation that stores a proposal in the place of the one that it was made from.
 
-    def _compare(self, document: dict[str, Any]) -> tuple[str, Change]:
-        findings = check(document, places=self._places())
-        if findings:
-            raise ProposalRefused(
-                "; ".join(f"{finding.flag}: {finding.message}".removeprefix(": ") for finding in findings)
-            )
-        in_force = self._publisher.current().flags
-        return in_force.digest, classify(in_force, parse(document), since=self._now())
-
-    def _bring_into_force(self, approved: Proposal) -> Proposal:
-        version = self._publish(
-            approved.document,
-            approved.base,
-            _body(approved),
-            gradual=approved.kind is ChangeKind.LOOSENING,
-            note=f"{approved.kind}, proposal {approved.id}. {approved.note}",
-        )
-        published = structs.replace(approved, state="published", version=version)
-        self._put(published, expected="approved")
-        self._record(PUBLISHED, _body(published))
-        return published
-
-    def _publish(
-        self, document: dict[str, Any], base: str, body: dict[str, Any], *, gradual: bool, note: str
-    ) -> str:
-        try:
-            return self._publisher.publish(document, base=base, gradual=gradual, note=note.strip())
-        except Exception:
-            self._record(FAILED, body)
-            raise
-
-    def _store_approval(self, approved: Proposal) -> None:
-        """Store the approved proposal and its approval in one transaction."""
-        approval = {
-            "pk": {"S": f"approval#{approved.document_digest}"},
-            "sk": {"S": approved.base},
-            "proposal": {"S": approved.id},
-            "proposer": {"S": approved.proposer},
-            "approver": {"S": approved.approver},
-        }
-        try:
-            self._client.transact_write_items(
-                TransactItems=[
-                    {"Put": self._conditional_put(approved, "proposed")},
-                    {"Put": {"TableName": self._table, "Item": approval}},
-                ]
-            )
-        except self._client.exceptions.TransactionCanceledException:
-            self._record(FAILED, _body(approved))
-            raise ProposalRefused(
-                "somebody else decided on this proposal meanwhile; look at it again"
-            ) from None
-
-    def _put(self, proposal: Proposal, *, expected: State) -> None:
-        try:
-            self._client.put_item(**self._conditional_put(proposal, expected))
-        except self._client.exceptions.ConditionalCheckFailedException:
-            raise ProposalRefused(
-                "somebody else decided on this proposal meanwhile; look at it again"
-            ) from None
-
-    def _conditional_put(self, proposal: Proposal, expected: State) -> dict[str, Any]:
-        # The document is compared too: nothing that was approved may have changed since it was read.
-        return {
-            "TableName": self._table,
-            "Item": _item(proposal),
-            "ConditionExpression": "#state = :expected AND document_digest = :digest",
-            "ExpressionAttributeNames": {"#state": "state"},
-            "ExpressionAttributeValues": {
-                ":expected": {"S": expected},
-                ":digest": {"S": proposal.document_digest},
-            },
-        }
+        What was decided about may not have changed since it was read: revision and digest are compared.
+        """
+        item = _item(structs.replace(proposal, revision=proposal.revision + 1))
+        if proposal.revision == 0:
+            return Put(item, absent=True)
+        return Put(item, expect={"revision": proposal.revision, "digest": proposal.digest})
 
 
-def is_approved(client: Any, table: str, digest: str, base: str) -> bool:
-    """Return whether two different principals proposed and approved a document against a base."""
-    answer = client.get_item(
-        TableName=table, Key={"pk": {"S": f"approval#{digest}"}, "sk": {"S": base}}, ConsistentRead=True
-    )
-    item = answer.get("Item")
-    if item is None:
-        return False
-    proposer, approver = item["proposer"]["S"], item["approver"]["S"]
-    return bool(proposer) and bool(approver) and proposer != approver
+def subject_of(change: Change) -> str:
+    """Return the subject of a change."""
+    return str(type(change).__struct_config__.tag)
 
 
-def _body(proposal: Proposal) -> dict[str, Any]:
-    """Return the body for the ledger: digests, not the document."""
+def read_change(value: Any) -> Change:
+    """Return the change that a request names; raises ``ChangeRefused``."""
+    try:
+        change: Change = msgspec.convert(value, Change)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ChangeRefused(f"this is no change: {error}") from None
+    if isinstance(change, DocumentChange):
+        return structs.replace(change, document=without_metadata(change.document))
+    return change
+
+
+def change_digest(change: Change) -> str:
+    """Return the SHA-256 of a change's canonical JSON (RFC 8785)."""
+    return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(change))).hexdigest()
+
+
+def described(change: Change) -> Mapping[str, Any]:
+    """Return the part of an entry that describes a change."""
+    if isinstance(change, DocumentChange):
+        return {}
+    return {"change": msgspec.to_builtins(change)}
+
+
+def _item(proposal: Proposal) -> Item:
+    body = zlib.compress(msgspec.json.encode(structs.replace(proposal, revision=0)))
     return {
-        "proposal": proposal.id,
-        "document": proposal.document_digest,
-        "base": proposal.base,
-        "kind": str(proposal.kind),
-        "proposer": proposal.proposer,
-        "approver": proposal.approver,
-        "note": proposal.note,
-        "version": proposal.version,
+        PARTITION: f"proposal#{proposal.id}",
+        SORT: _PROPOSAL,
+        "body": body,
+        "digest": proposal.digest,
+        "revision": proposal.revision,
     }
 
 
-_TEXTS = tuple(name for name in Proposal.__struct_fields__ if name not in ("document",))
-
-
-def _item(proposal: Proposal) -> dict[str, Any]:
-    packed = zlib.compress(json.dumps(proposal.document, ensure_ascii=False).encode())
-    return {
-        "pk": {"S": f"proposal#{proposal.id}"},
-        "sk": {"S": "proposal"},
-        "document": {"B": packed},
-        **{name: {"S": str(getattr(proposal, name))} for name in _TEXTS},
-    }
-
-
-def _proposal(item: dict[str, Any]) -> Proposal:
-    texts: dict[str, Any] = {name: item[name]["S"] for name in _TEXTS}
-    texts["kind"] = ChangeKind(texts["kind"])
-    return Proposal(document=json.loads(zlib.decompress(item["document"]["B"])), **texts)
+def _proposal(item: Item) -> Proposal:
+    proposal = msgspec.json.decode(zlib.decompress(item["body"]), type=Proposal)
+    return structs.replace(proposal, revision=int(item["revision"]))

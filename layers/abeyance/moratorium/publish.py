@@ -1,20 +1,19 @@
-"""Putting a document into force: a local file, or an AppConfig deployment.
+"""The stores of a document: a local file, or an environment of AppConfig. Nobody but the change service deploys.
 
-Tightening goes out at once. Loosening goes out gradually, so that a mistake meets an alarm before it meets
-everyone.
+A store deploys a document and returns what it hands out; whether that may be is the change service's to decide. Nothing
+here waits: a store that is busy raises, and the service tries again when it is next called.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -26,43 +25,57 @@ if TYPE_CHECKING:
     from abeyance.aws.clients import Clients
 
 
-class PublishConflict(MoratoriumError):
-    """Somebody else published meanwhile: look at what is in force now, and propose again."""
+class DeploymentBusy(MoratoriumError):
+    """Another deployment is under way: wait for its end, then try again."""
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """The hosted document in force, compiled, and what its store calls its version."""
+    """A hosted document, compiled, and what its store calls its version."""
 
     document: dict[str, Any]
     flags: FlagSet
     version: str
 
 
-class FlagPublisher(Protocol):
-    """The port through which documents come into force."""
+class Serving(Struct, frozen=True, kw_only=True):
+    """The documents that a store hands out now.
 
-    def current(self) -> Published:
-        """Return the hosted document in force. Raises ``FlagsError`` when there is none that can be read."""
+    Attributes
+    ----------
+    documents
+        Newest deployment first; two while one is being rolled out or back.
+    settled
+        Whether no deployment is under way.
+    undone
+        Version of the newest deployed document if it was rolled back or reverted, else "".
+    """
+
+    documents: tuple[Published, ...]
+    settled: bool
+    undone: str = ""
+
+
+class FlagPublisher(Protocol):
+    """The port of a store of one document."""
+
+    def serving(self) -> Serving:
+        """Return what is handed out. Raises ``NothingDeployed``, or ``FlagsError`` for what cannot be read."""
         ...
 
-    def publish(self, document: dict[str, Any], /, *, base: str, gradual: bool, note: str) -> str:
-        """Put a document into force.
+    def deploy(self, document: dict[str, Any], /, *, gradual: bool, note: str) -> str:
+        """Begin to hand out a valid document, and return its version.
 
         Parameters
         ----------
-        document : dict
-            A valid hosted document.
-        base : str
-            ``FlagSet.digest`` of what it replaces. Raises ``PublishConflict`` if that is no longer in force.
         gradual : bool
-            Whether to let it out little by little.
+            Whether to let it out little by little. What is not gradual stops what is under way.
         note : str
             For the history; says who and why.
 
-        Returns
-        -------
-        str
-            The new version.
+        Raises
+        ------
+        DeploymentBusy
+            If another deployment is under way, and could not be stopped at once.
         """
         ...
 
@@ -78,22 +91,23 @@ class FilePublisher:
         self._path = Path(path)
         self._history = self._path.with_name(self._path.name + ".history")
 
-    def current(self) -> Published:
+    def serving(self) -> Serving:
         try:
             raw = self._path.read_bytes()
+        except FileNotFoundError:
+            raise NothingDeployed from None
         except OSError:
             raise FlagsError(Fault.FLAGS_UNAVAILABLE, f"there are no flags at {self._path}") from None
         document = load(raw)
         if not is_hosted(document):
             raise FlagsError(Fault.FLAGS_UNREADABLE, "the flags file must have version, flags and values")
-        return Published(document=document, flags=parse(document), version=str(self._latest()))
+        one = Published(document=document, flags=parse(document), version=str(self._latest()))
+        return Serving(documents=(one,), settled=True)
 
-    def publish(self, document: dict[str, Any], /, *, base: str, gradual: bool, note: str) -> str:
-        """Put a document into force; a file knows no gradual deployment, so it is always at once."""
+    def deploy(self, document: dict[str, Any], /, *, gradual: bool, note: str) -> str:
+        """Replace the file; a file knows no gradual deployment, so it is always at once."""
         flags = parse(document)
         number = self._latest() + 1
-        if self.current().flags.digest != base:
-            raise PublishConflict("the flags in force have changed; look at them and propose again")
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         self._history.mkdir(exist_ok=True)
         kept = self._history / f"{number:06d}.json"
@@ -103,7 +117,7 @@ class FilePublisher:
                     {"note": note, "digest": flags.digest, "document": document}, file, ensure_ascii=False
                 )
         except FileExistsError:
-            raise PublishConflict("somebody is publishing at this moment; try again") from None
+            raise DeploymentBusy("somebody is publishing at this moment; try again") from None
         try:
             self._replace(text)
         except OSError:
@@ -132,22 +146,24 @@ class FilePublisher:
 
 #: Strategies that a deployment of this system brings along: at once and done; and by and by, back if an alarm rings.
 TIGHTEN, LOOSEN = "abeyance-tighten", "abeyance-loosen"
+_UNDER_WAY: Final = frozenset({"DEPLOYING", "VALIDATING", "BAKING", "ROLLING_BACK"})
+_UNDONE: Final = frozenset({"ROLLED_BACK", "REVERTED"})
 
 
 class AppConfigPublisher:
-    """AppConfig's control plane: a new hosted version, then a deployment of it.
+    """One profile in one environment of AppConfig: a new hosted version, then a deployment of it.
+
+    Source: AppConfig API reference, "StopDeployment" and "StartDeployment". One deployment at a time is under way in an
+    environment, and one that bakes is under way. ``StopDeployment`` ends only what is DEPLOYING; with ``AllowRevert``
+    also what is BAKING (it becomes ROLLED_BACK) and, for 72 hours, what is COMPLETE (it becomes REVERTED).
 
     Parameters
     ----------
-    client : boto3 ``appconfig`` client
+    client : botocore ``appconfig`` client
     application, environment, profile : str
         Ids or names.
     tighten, loosen : str
-        Ids or names of deployment strategies. The best one to tighten with has neither growth nor bake time:
-        AppConfig takes no new deployment while one bakes, and the predefined ``AppConfig.AllAtOnce`` bakes for ten
-        minutes.
-    sleep : callable
-        Waits between attempts while an earlier deployment is being stopped.
+        Ids or names of deployment strategies. The one to tighten with must have neither growth nor bake time.
     """
 
     def __init__(
@@ -157,36 +173,43 @@ class AppConfigPublisher:
         environment: str,
         profile: str,
         *,
-        tighten: str = "AppConfig.AllAtOnce",
-        loosen: str = "AppConfig.Linear20PercentEvery6Minutes",
-        sleep: Callable[[float], None] = time.sleep,
+        tighten: str = TIGHTEN,
+        loosen: str = LOOSEN,
     ) -> None:
         self._client = client
         self._names = (application, environment, profile)
         self._strategies = {False: tighten, True: loosen}
-        self._sleep = sleep
         self._found: tuple[str, str, str] | None = None
+        self._read = functools.lru_cache(maxsize=8)(self._version)
 
-    def current(self) -> Published:
-        application, _, profile = self._ids()
-        # A deployment that bakes has reached everyone already.
-        deployed = [entry for entry in self._deployments() if entry["State"] in ("COMPLETE", "BAKING")]
-        if not deployed:
+    @property
+    def profile(self) -> str:
+        """The profile's id."""
+        return self._ids()[2]
+
+    def serving(self) -> Serving:
+        deployments = self._deployments()
+        documents: list[Published] = []
+        for entry in deployments:
+            if entry["State"] in _UNDONE:
+                continue
+            documents.append(self._read(int(entry["ConfigurationVersion"])))
+            # A deployment that bakes has reached everyone already.
+            if entry["State"] in ("COMPLETE", "BAKING"):
+                break
+        if not documents:
             raise NothingDeployed
-        version = deployed[0]["ConfigurationVersion"]
-        answer = self._client.get_hosted_configuration_version(
-            ApplicationId=application, ConfigurationProfileId=profile, VersionNumber=int(version)
+        newest = deployments[0]
+        return Serving(
+            documents=tuple(documents),
+            settled=newest["State"] not in _UNDER_WAY,
+            undone=str(newest["ConfigurationVersion"]) if newest["State"] in _UNDONE else "",
         )
-        document = load(answer["Content"].read())
-        return Published(document=document, flags=parse(document), version=str(version))
 
-    def publish(self, document: dict[str, Any], /, *, base: str, gradual: bool, note: str) -> str:
+    def deploy(self, document: dict[str, Any], /, *, gradual: bool, note: str) -> str:
         application, environment, profile = self._ids()
-        flags = parse(document)
-        in_force = self.current()
-        if in_force.flags.digest != base:
-            raise PublishConflict("the flags in force have changed; look at them and propose again")
         latest = self._latest()
+        flags = parse(document)
         try:
             created = self._client.create_hosted_configuration_version(
                 ApplicationId=application,
@@ -198,7 +221,7 @@ class AppConfigPublisher:
                 VersionLabel=f"v{latest + 1}-{flags.digest[:12]}",
             )
         except self._client.exceptions.ConflictException:
-            raise PublishConflict("somebody is publishing at this moment; try again") from None
+            raise DeploymentBusy("somebody is publishing at this moment; try again") from None
         version = str(created["VersionNumber"])
         request = {
             "ApplicationId": application,
@@ -208,71 +231,66 @@ class AppConfigPublisher:
             "ConfigurationVersion": version,
             "Description": note[:1024],
         }
-        for attempt in range(5):
+        for is_last in (gradual, True):
             try:
                 self._client.start_deployment(**request)
                 return version
             except self._client.exceptions.ConflictException:
-                if gradual:
-                    raise PublishConflict("another deployment is under way; wait for its end") from None
-                # Tightening does not wait for a deployment that may be loosening: that one is stopped.
+                if is_last:
+                    break
+                # What tightens does not wait for a deployment that may be loosening: that one is stopped.
                 self._stop_what_runs()
-                self._sleep(2.0**attempt)
-        raise PublishConflict(
-            "the deployment under way could not be stopped; stop it in the AppConfig console"
-        )
+        raise DeploymentBusy("another deployment is under way; wait for its end, then try again")
 
     def _stop_what_runs(self) -> None:
         application, environment, _ = self._ids()
         for entry in self._deployments():
-            if entry["State"] in ("DEPLOYING", "VALIDATING", "BAKING"):
-                with contextlib.suppress(self._client.exceptions.BadRequestException):
+            if entry["State"] in _UNDER_WAY:
+                with contextlib.suppress(
+                    self._client.exceptions.BadRequestException, self._client.exceptions.ConflictException
+                ):
                     self._client.stop_deployment(
                         ApplicationId=application,
                         EnvironmentId=environment,
                         DeploymentNumber=entry["DeploymentNumber"],
+                        **({"AllowRevert": True} if entry["State"] == "BAKING" else {}),
                     )
 
-    def _deployments(self) -> list[dict[str, Any]]:
-        """Deployments of this profile, newest first."""
-        application, environment, profile = self._ids()
-        found = self._pages(
-            self._client.list_deployments, ApplicationId=application, EnvironmentId=environment
+    def _version(self, number: int) -> Published:
+        application, _, profile = self._ids()
+        answer = self._client.get_hosted_configuration_version(
+            ApplicationId=application, ConfigurationProfileId=profile, VersionNumber=number
         )
-        names = {profile, self._names[2]}
-        mine = [
-            entry
-            for entry in found
-            # Older answers carry only the profile's name.
-            if entry.get("ConfigurationProfileId", entry.get("ConfigurationName", profile)) in names
-        ]
-        return sorted(mine, key=lambda entry: -int(entry["DeploymentNumber"]))
+        document = load(answer["Content"].read())
+        return Published(document=document, flags=parse(document), version=str(number))
+
+    def _deployments(self) -> list[dict[str, Any]]:
+        """Return the deployments of this environment, newest first."""
+        application, environment, _ = self._ids()
+        found = self._pages("list_deployments", ApplicationId=application, EnvironmentId=environment)
+        return sorted(found, key=lambda entry: -int(entry["DeploymentNumber"]))
 
     def _latest(self) -> int:
         application, _, profile = self._ids()
         versions = self._pages(
-            self._client.list_hosted_configuration_versions,
-            ApplicationId=application,
-            ConfigurationProfileId=profile,
+            "list_hosted_configuration_versions", ApplicationId=application, ConfigurationProfileId=profile
         )
         return max((int(entry["VersionNumber"]) for entry in versions), default=0)
 
     def _ids(self) -> tuple[str, str, str]:
         if self._found is None:
-            application = self._id(self._client.list_applications, self._names[0])
+            application = self._id("list_applications", self._names[0])
             self._found = (
                 application,
-                self._id(self._client.list_environments, self._names[1], ApplicationId=application),
-                self._id(self._client.list_configuration_profiles, self._names[2], ApplicationId=application),
+                self._id("list_environments", self._names[1], ApplicationId=application),
+                self._id("list_configuration_profiles", self._names[2], ApplicationId=application),
             )
         return self._found
 
     def _strategy(self, name: str) -> str:
-        if name.startswith("AppConfig."):  # the predefined ones are not in a list
-            return name
-        return self._id(self._client.list_deployment_strategies, name)
+        return self._id("list_deployment_strategies", name)
 
-    def _id(self, listing: Callable[..., dict[str, Any]], name: str, **scope: str) -> str:
+    def _id(self, listing: str, name: str, **scope: str) -> str:
         for entry in self._pages(listing, **scope):
             if name in (entry["Id"], entry["Name"]):
                 return str(entry["Id"])
@@ -280,23 +298,17 @@ class AppConfigPublisher:
             return name
         raise FlagsError(Fault.FLAGS_UNAVAILABLE, f"AppConfig has nothing called {name!r}")
 
-    @staticmethod
-    def _pages(listing: Callable[..., dict[str, Any]], **arguments: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            page = listing(**arguments)
-            found += page.get("Items", [])
-            if not page.get("NextToken"):
-                return found
-            arguments["NextToken"] = page["NextToken"]
+    def _pages(self, listing: str, **arguments: Any) -> list[dict[str, Any]]:
+        pages = self._client.get_paginator(listing).paginate(**arguments)
+        return [entry for page in pages for entry in page.get("Items", [])]
 
 
 def publisher_from(setting: str, clients: Clients) -> FlagPublisher:
-    """Return the publisher to the setting of :func:`~abeyance.moratorium.source.parse_setting`.
+    """Return the store of the setting of :func:`~abeyance.moratorium.source.parse_setting`.
 
     ``clients`` is asked for ``appconfig`` if the setting names a profile.
     """
     place = parse_setting(setting)
     if isinstance(place, Path):
         return FilePublisher(place)
-    return AppConfigPublisher(clients("appconfig"), *place, tighten=TIGHTEN, loosen=LOOSEN)
+    return AppConfigPublisher(clients("appconfig"), *place)

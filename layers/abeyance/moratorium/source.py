@@ -115,10 +115,12 @@ class Fetched(Struct, frozen=True, kw_only=True):
 class FileSource:
     """Flags in a local file, read again for every decision: a cache would need a rule for going stale.
 
-    Replace the file atomically (write beside it, then rename); half a file is no document, and denies.
+    Replace the file atomically (write beside it, then rename); half a file is no document, and denies. A missing file
+    is no flags if it is ``optional``.
     """
 
-    def __init__(self, path: str | Path, *, clock: Clock = utc_now) -> None:
+    def __init__(self, path: str | Path, *, optional: bool = False, clock: Clock = utc_now) -> None:
+        self._optional = optional
         self._path = Path(path)
         self._clock = clock
         self._last: tuple[bytes, FlagSet] | None = None
@@ -128,7 +130,10 @@ class FileSource:
         try:
             with self._path.open("rb") as file:
                 raw = file.read(MAX_BYTES + 1)
-        except OSError:
+        except OSError as error:
+            if self._optional and isinstance(error, FileNotFoundError):
+                none = FlagSet(())
+                return Snapshot(flags=none, version=none.version, fetched_at=asked, raw=b"{}")
             raise FlagsError(
                 Fault.FLAGS_UNAVAILABLE, "the flags file cannot be read; see the setting ABEYANCE_FLAGS"
             ) from None
@@ -298,6 +303,7 @@ def source_from(
     *,
     poll_interval: float = SHORTEST_POLL_S,
     max_age: float = MAX_AGE_S,
+    optional: bool = False,
     clock: Clock = utc_now,
 ) -> FlagSource:
     """Return the source that a setting names; raises ``ValueError`` as :func:`parse_setting` does.
@@ -310,15 +316,17 @@ def source_from(
         Asked for ``appconfigdata`` if the setting names a profile.
     poll_interval, max_age : float
         Seconds; see :class:`AppConfigSource`.
+    optional : bool
+        Whether a file may be missing.
     """
     place = parse_setting(setting)
     if isinstance(place, Path):
-        return FileSource(place, clock=clock)
+        return FileSource(place, optional=optional, clock=clock)
     fetch = DataPlane(clients("appconfigdata"), *place, poll_interval=poll_interval)
     return AppConfigSource(fetch, poll_interval=poll_interval, max_age=max_age, clock=clock)
 
 
-def deployed_flags(setting: str, clients: Clients) -> FlagSet:
+def deployed_flags(setting: str, clients: Clients, *, optional: bool = False) -> FlagSet:
     """Return the flags that are deployed at this moment, for a comparison; nothing is cached.
 
     Raises
@@ -330,7 +338,7 @@ def deployed_flags(setting: str, clients: Clients) -> FlagSet:
     """
     place = parse_setting(setting)
     if isinstance(place, Path):
-        return FileSource(place).current().flags
+        return FileSource(place, optional=optional).current().flags
     client = clients("appconfigdata")
     try:
         raw = DataPlane(client, *place)().raw

@@ -2,12 +2,12 @@
 
 Table design
 ------------
-========================  ================  =====================================================
+========================  ================  ===============================================================
 ``pk``                    ``sk``            holds
-========================  ================  =====================================================
-``<tenant id>``           ``registration``  sector, jurisdiction, actions, purposes, principals, status
+========================  ================  ===============================================================
+``<tenant id>``           ``registration``  sector, jurisdiction, actions, purposes, principals, status; ``revision``
 ``principal#<principal>``  ``claim``         the one tenant that the principal belongs to
-========================  ================  =====================================================
+========================  ================  ===============================================================
 
 The tenant id *is* the leading key, so an IAM policy can hold a role to its own registration with
 ``"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["${aws:PrincipalTag/tenant}"]}``; no tenant id
@@ -27,14 +27,15 @@ from typing import Final, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from abeyance.aws.table import PARTITION, PRESENT, SORT, Conflict, Item, Put, Table, Update
-from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
+from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Put, Table
+from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnreadable
 from abeyance.moratorium.places import is_jurisdiction
 from abeyance.moratorium.vocabulary import ACTIONS, PURPOSE_FORM, SECTORS, is_purpose, is_tenant_id
 
 Status = Literal["active", "suspended"]
 _REGISTRATION: Final = "registration"
 _CLAIM: Final = "claim"
+_REVISION: Final = "revision"
 _arn = re.compile(r"arn:(aws[a-z-]*):(iam|sts)::([0-9]{12}):(.+)")
 _name = re.compile(r"[A-Za-z0-9_+=,.@/:-]{1,256}")
 
@@ -181,35 +182,44 @@ class TenantTable:
             )
         return tenant
 
-    def add(self, tenant: Tenant, /) -> None:
-        """Register a new tenant. Raises ``TenantExists`` if its id or one of its principals is taken."""
-        claims = [
-            {PARTITION: f"principal#{principal}", SORT: _CLAIM, "tenant": tenant.id}
-            for principal in tenant.principals
-        ]
-        try:
-            self._table.transact([Put(item, absent=True) for item in (_to_item(tenant), *claims)])
-        except Conflict as error:
-            if any(error.failed):
-                raise TenantExists(
-                    "this tenant id, or one of its principals, is already registered"
-                ) from None
-            raise
+    def read(self, tenant_id: str, /) -> tuple[Tenant | None, int]:
+        """Return the tenant and the revision of its registration; ``None`` and 0 without one."""
+        item = self._item(tenant_id, _REGISTRATION) if is_tenant_id(tenant_id) else None
+        return (None, 0) if item is None else (_tenant(item), _revision(item))
 
-    def set_status(self, tenant_id: str, status: Status, /) -> Tenant:
-        """Suspend or resume a tenant, and return it. Raises ``TenantUnknown``."""
-        if status not in ("active", "suspended"):
-            raise ValueError("status must be active or suspended")
+    def put(self, tenant: Tenant, revision: int, /) -> bool:
+        """Write a registration in the place of that revision (0: of none), with the claims to its principals.
+
+        Returns False if it has another revision by now. Raises ``TenantExists`` if another tenant has a principal.
+        """
+        old, found = self.read(tenant.id)
+        if found != revision:
+            return False
+        before, after = set(old.principals if old else ()), set(tenant.principals)
+        registration = Put(
+            {**_to_item(tenant), _REVISION: revision + 1},
+            absent=old is None,
+            expect={} if old is None else {_REVISION: revision or None},
+        )
+        claims = [
+            Put({PARTITION: f"principal#{principal}", SORT: _CLAIM, "tenant": tenant.id}, absent=True)
+            for principal in sorted(after - before)
+        ]
+        gone = [Delete((f"principal#{principal}", _CLAIM)) for principal in sorted(before - after)]
         try:
-            change = Update((tenant_id, _REGISTRATION), set={"status": status}, expect={PARTITION: PRESENT})
-            self._table.transact([change])
+            self._table.transact([registration, *claims, *gone])
         except Conflict as error:
             if not any(error.failed):
                 raise
-        else:
-            if (changed := self.get(tenant_id)) is not None:
-                return changed
-        raise TenantUnknown("no tenant of this id is registered")
+            if not error.failed[0]:
+                raise TenantExists("one of its principals is another tenant's") from None
+            return False
+        return True
+
+    def add(self, tenant: Tenant, /) -> None:
+        """Register a new tenant. Raises ``TenantExists`` if its id or one of its principals is taken."""
+        if not self.put(tenant, 0):
+            raise TenantExists("this tenant id is already registered")
 
     def all(self) -> Iterator[Tenant]:
         """Yield every tenant, by id."""
@@ -226,6 +236,12 @@ class TenantTable:
 _UNREADABLE: Final = "a registration in the tenants table is not well-formed; register it anew"
 
 
+def _revision(item: Item) -> int:
+    """Return the revision of a registration; 0 for one that was written without."""
+    found = item.get(_REVISION, 0)
+    return found if isinstance(found, int) else 0
+
+
 def _to_item(tenant: Tenant) -> Item:
     fields = {
         name: list(field) if isinstance(field, tuple) else str(field)
@@ -236,6 +252,7 @@ def _to_item(tenant: Tenant) -> Item:
 
 def _tenant(item: Item) -> Tenant:
     fields = dict(item)
+    fields.pop(_REVISION, None)
     try:
         if fields.pop(SORT) != _REGISTRATION:
             raise ValueError("sort key")

@@ -1,30 +1,24 @@
-"""The checks of the AppConfig validator before a document is deployed.
+"""The checks of a document before it can be proposed or deployed, beyond its types and contradictions.
 
-``parse`` checks the types and the contradictions. The checks here need more than the document: whether a place
-exists, whether a guardrail is broken, and whether a second principal approved a loosening. A document is compared with
-what is *deployed now*, not with what some record says was deployed last, so that a change made past the proposals, in
-the AppConfig console, counts too.
+``parse`` checks those. Whether a document loosens what is in force is :mod:`abeyance.moratorium.changes`, and whether
+that was agreed to is :mod:`abeyance.moratorium.service`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
-from abeyance.moratorium.changes import ChangeKind, classify
-from abeyance.moratorium.document import FlagSet, document_digest, is_hosted, load, parse
+from abeyance.moratorium.document import is_hosted, load, parse
 from abeyance.moratorium.errors import FlagsError
 from abeyance.moratorium.guardrails import NO_GUARDRAILS, Guardrails, Violation, violations
 from abeyance.moratorium.places import is_known_place
 from abeyance.moratorium.regions import FIRST
 from abeyance.moratorium.schema import attribute_definitions
 from abeyance.moratorium.words import counterexample
-
-#: Whether a document (SHA-256 of its canonical JSON) was approved against a base (``FlagSet.digest``).
-Approved = Callable[[str, str], bool]
 
 
 class DocumentFinding(Struct, frozen=True, kw_only=True):
@@ -90,40 +84,3 @@ def _broken(violation: Violation) -> DocumentFinding:
         message=f"this breaks the guardrail {guardrail.key} ({guardrail.claim}), whoever approves it. "
         + " ".join(counterexample(violation.counterexample)),
     )
-
-
-def check_change(
-    raw: bytes | str | dict[str, Any],
-    base: FlagSet,
-    *,
-    approved: Approved,
-    as_of: datetime,
-    places: Iterable[str] = (),
-    guardrails: Guardrails = NO_GUARDRAILS,
-) -> list[DocumentFinding]:
-    """Return what is wrong with replacing the flags in force: :func:`check`, and a loosening that nobody approved.
-
-    Parameters
-    ----------
-    base : FlagSet
-        What is deployed now; for a first deployment, the flags of ``presets.new_deployment``.
-    approved : callable
-        See ``Approved``; may raise, and then the document is not deployed.
-    as_of : datetime
-        Aware; moments before it do not count.
-    """
-    findings = check(raw, places=places, guardrails=guardrails, as_of=as_of)
-    if findings:
-        return findings
-    document = load(raw)
-    change = classify(base, parse(document), since=as_of)
-    if change.kind is ChangeKind.LOOSENING and not approved(document_digest(document), base.digest):
-        loosened = ", ".join(entry.key for entry in change.flags if entry.kind is ChangeKind.LOOSENING)
-        return [
-            DocumentFinding(
-                flag="",
-                message=f"this loosens {loosened or 'the flags together'}, and no second principal approved "
-                "exactly this document against the flags now in force: propose it, and have it approved",
-            )
-        ]
-    return []

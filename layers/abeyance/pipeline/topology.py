@@ -186,7 +186,10 @@ SWEEP = Schedule("sweep", "recognize", 60)
 #: Continues interrupted erasures of people.
 ERASE = Schedule("erase", "console", 60)
 
-SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP, ERASE)
+#: Finds drift, deploys what waits, and sends to the ledger what it could not take before.
+WATCH = Schedule("watch", "flags", 1)
+
+SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP, ERASE, WATCH)
 
 
 class TableShape(msgspec.Struct, frozen=True):

@@ -81,7 +81,7 @@ def system(browser: Any, portrait: bytes, tmp_path_factory: pytest.TempPathFacto
     with LocalSystem(flags=path) as running:
         register(running, TENANTS)
         if not any(type(service).__name__ == "Console" for service in running.services):
-            running.services.append(mount_console(running.aws))  # type: ignore[arg-type]
+            running.services.append(mount_console(running.aws, running.sign_in_key))  # type: ignore[arg-type]
         put(running, "acme/index/staff/worker.png", portrait)
         yield running
 

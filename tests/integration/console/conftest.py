@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from flask import Flask
+from tests.office import ApiGateway
 from werkzeug.test import Client, TestResponse
 
 from abeyance.aws.clients import client as shared_client
@@ -22,15 +23,15 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import timestamp
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
-from abeyance.deployment.build import build_console
-from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings
+from abeyance.deployment.build import build_console, build_flags
+from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings, FlagsSettings
 from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.gallery.store import DynamoGallery
 from abeyance.ledger.store import LedgerStore
 from abeyance.local.aws import LocalAws, environment
-from abeyance.local.gateway import http_api_event
+from abeyance.local.gateway import LOCAL_PRINCIPALS, http_api_event
 from abeyance.local.tenants import TENANTS
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.presets import new_deployment
@@ -91,8 +92,18 @@ class World:
             30,
             lambda: 1e9,
         )
+        changes = build_flags(
+            FlagsSettings.of(
+                flags=f"file:{flags}",
+                sign_in="made-up:key",
+                first_principals=json.dumps(LOCAL_PRINCIPALS),
+            ),
+            client,
+        )
+        gateway = ApiGateway(changes, signer="console")
         self.services = build_console(
-            ConsoleSettings.of(flags=f"file:{flags}", console_identity="loopback"), client
+            ConsoleSettings.of(flags=f"file:{flags}", console_identity="loopback:key"),
+            lambda service: gateway if service == "execute-api" else client(service),
         )
         self.app = create_app(self.services)
 

@@ -64,7 +64,7 @@ def app(world: World) -> Flask:
 def session(app: Flask, *roles: Role) -> str:
     """Return a cookie, signed by the application, of a person with these roles."""
     serializer: Any = SecureCookieSessionInterface().get_signing_serializer(app)
-    person = [PERSON, "Edda", [str(role) for role in roles]]
+    person = [PERSON, "Edda", [str(role) for role in roles], ""]
     return f"abeyance_console={serializer.dumps({'_permanent': True, 'person': person, 'csrf': 'token'})}"
 
 

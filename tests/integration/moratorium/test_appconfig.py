@@ -1,169 +1,209 @@
-"""Publishing to AppConfig, its validator, and the schedules of boundaries."""
+"""The stores of documents, AppConfig's validator, and the schedules of boundaries."""
 
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3
 import pytest
+from tests.appconfig import FakeAppConfig
+from tests.office import Office, offices
 
-from abeyance.aws.dynamodb import DynamoTable
-from abeyance.deployment.build import build_flags
-from abeyance.deployment.settings import FlagsSettings
 from abeyance.moratorium.boundaries import SchedulerSchedule, synchronize
 from abeyance.moratorium.document import parse
-from abeyance.moratorium.errors import NothingDeployed
-from abeyance.moratorium.presets import document as of_presets
+from abeyance.moratorium.errors import FlagsError, NothingDeployed
 from abeyance.moratorium.presets import new_deployment
-from abeyance.moratorium.proposals import Proposals
-from abeyance.moratorium.publish import AppConfigPublisher, PublishConflict
-from abeyance.moratorium.tenants import Tenant, TenantTable
+from abeyance.moratorium.publish import AppConfigPublisher, DeploymentBusy, FilePublisher, publisher_from
+from abeyance.moratorium.source import FileSource
+from abeyance.moratorium.subjects import ChangeRefused, FlagsChange
 
-from .appconfig import AppConfig
 from .conftest import hosted, value
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HALT = hosted(halt=value())
 LOOSER = hosted(halt=value(exempt_purposes=["missing_children"]))
 TIGHTER = hosted(halt=value(), more=value(effect="restrict", human_review=2))
 
 
+class Clock:
+    """A clock that is set."""
+
+    now_s = 1_000_000.0
+
+
 @pytest.fixture
-def appconfig(aws: None) -> AppConfig:
-    return AppConfig()
+def clock() -> Clock:
+    return Clock()
 
 
-def publisher(appconfig: AppConfig, **others: Any) -> AppConfigPublisher:
+@pytest.fixture
+def appconfig(clock: Clock) -> FakeAppConfig:
+    return FakeAppConfig(lambda: clock.now_s)
+
+
+def publisher(appconfig: FakeAppConfig, environment: str = "live") -> AppConfigPublisher:
     return AppConfigPublisher(
-        appconfig, "abeyance", "live", "moratoria", tighten="at-once", loosen="gradually", **others
+        appconfig, "abeyance", environment, "moratoria" if environment == "live" else environment
     )
 
 
-def deploy(appconfig: AppConfig, document: dict[str, Any]) -> None:
-    appconfig.versions.append((json.dumps(document).encode(), ""))
-    appconfig.deployments.append(
-        {
-            "DeploymentNumber": len(appconfig.deployments) + 1,
-            "ConfigurationVersion": str(len(appconfig.versions)),
-            "ConfigurationName": "moratoria",
-            "State": "COMPLETE",
-        }
-    )
+def documents(appconfig: FakeAppConfig) -> list[dict[str, Any]]:
+    return [one.document for one in publisher(appconfig).serving().documents]
 
 
-def test_nothing_deployed_is_not_no_flags(appconfig: AppConfig) -> None:
+def test_nothing_deployed_is_not_no_flags(appconfig: FakeAppConfig) -> None:
     with pytest.raises(NothingDeployed):
-        publisher(appconfig).current()
+        publisher(appconfig).serving()
 
 
-@pytest.mark.parametrize(("gradual", "strategy"), [(False, "stra001"), (True, "stra002")])
-def test_tightening_goes_at_once_and_loosening_gradually(
-    appconfig: AppConfig, gradual: bool, strategy: str
-) -> None:
-    deploy(appconfig, HALT)
+def test_tightening_goes_at_once_and_loosening_gradually(appconfig: FakeAppConfig, clock: Clock) -> None:
     found = publisher(appconfig)
-    assert found.current().version == "1"
-    version = found.publish(TIGHTER, base=found.current().flags.digest, gradual=gradual, note="why")
-    assert version == "2"
-    assert appconfig.deployments[-1]["Strategy"] == strategy
-    assert appconfig.versions[1][1].startswith("v2-")
-    assert found.current().document == TIGHTER
-    assert found.publish(HALT, base=parse(TIGHTER).digest, gradual=True, note="back") == "3"
+    assert found.deploy(HALT, gradual=False, note="why") == "1"
+    assert appconfig.versions["moratoria"][0][1].startswith("v1-")
+    assert (documents(appconfig), found.serving().settled) == ([HALT], True)
+    assert found.deploy(LOOSER, gradual=True, note="children") == "2"
+    assert (documents(appconfig), found.serving().settled) == ([LOOSER, HALT], False)
+    clock.now_s += 1800
+    assert (appconfig.state(), documents(appconfig)) == ("BAKING", [LOOSER])
+    clock.now_s += 1800
+    assert (appconfig.state(), found.serving().settled) == ("COMPLETE", True)
 
 
-def test_tightening_stops_a_deployment_under_way(appconfig: AppConfig) -> None:
-    deploy(appconfig, HALT)
-    appconfig.finish_at_once = False
-    waits: list[float] = []
-    found = publisher(appconfig, sleep=waits.append)
-    found.publish(LOOSER, base=parse(HALT).digest, gradual=True, note="children")
-    assert found.current().document == HALT
-    found.publish(TIGHTER, base=parse(HALT).digest, gradual=False, note="stop")
-    assert [entry["State"] for entry in appconfig.deployments] == ["COMPLETE", "ROLLED_BACK", "DEPLOYING"]
-    assert len(waits) == 1
-
-
-def test_loosening_waits_for_a_deployment_under_way(appconfig: AppConfig) -> None:
-    deploy(appconfig, HALT)
-    appconfig.finish_at_once = False
+@pytest.mark.parametrize("after_s", [0, 1080, 1800, 3599])
+def test_tightening_stops_what_is_under_way(appconfig: FakeAppConfig, clock: Clock, after_s: float) -> None:
+    """Whatever its state: at the start, at 60 %, baking."""
     found = publisher(appconfig)
-    found.publish(LOOSER, base=parse(HALT).digest, gradual=True, note="")
-    with pytest.raises(PublishConflict, match="under way"):
-        found.publish(LOOSER, base=parse(HALT).digest, gradual=True, note="")
+    found.deploy(HALT, gradual=False, note="")
+    found.deploy(LOOSER, gradual=True, note="")
+    clock.now_s += after_s
+    found.deploy(TIGHTER, gradual=False, note="stop")
+    assert documents(appconfig) == [TIGHTER]
 
 
-def test_what_bakes_is_in_force(appconfig: AppConfig) -> None:
-    deploy(appconfig, HALT)
-    deploy(appconfig, TIGHTER)
-    appconfig.deployments[-1]["State"] = "BAKING"
-    assert publisher(appconfig).current().document == TIGHTER
+def test_loosening_waits_for_what_is_under_way(appconfig: FakeAppConfig) -> None:
+    found = publisher(appconfig)
+    found.deploy(HALT, gradual=False, note="")
+    found.deploy(LOOSER, gradual=True, note="")
+    with pytest.raises(DeploymentBusy, match="under way"):
+        found.deploy(LOOSER, gradual=True, note="")
 
 
-def test_nothing_is_published_over_other_flags(appconfig: AppConfig) -> None:
-    deploy(appconfig, HALT)
-    with pytest.raises(PublishConflict):
-        publisher(appconfig).publish(HALT, base="0" * 64, gradual=False, note="")
-    assert len(appconfig.versions) == 1
+def test_nothing_in_the_flags_environment_delays_the_brake(appconfig: FakeAppConfig, clock: Clock) -> None:
+    publisher(appconfig).deploy(HALT, gradual=False, note="")
+    publisher(appconfig).deploy(LOOSER, gradual=True, note="")
+    appconfig.alarm = True
+    brake = publisher(appconfig, "brake")
+    brake.deploy(TIGHTER, gradual=False, note="")
+    assert brake.serving().documents[0].document == TIGHTER
+    assert appconfig.state("brake") == "COMPLETE"
+
+
+def test_what_alarms_roll_back_is_named(appconfig: FakeAppConfig, clock: Clock) -> None:
+    found = publisher(appconfig)
+    found.deploy(HALT, gradual=False, note="")
+    found.deploy(LOOSER, gradual=True, note="")
+    appconfig.alarm = True
+    assert (documents(appconfig), found.serving().undone) == ([HALT], "2")
+
+
+# -- a file
+
+
+def test_a_file_is_replaced_whole_and_its_versions_stay(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    found, source = FilePublisher(path), FileSource(path)
+    with pytest.raises(NothingDeployed):
+        found.serving()
+    assert found.deploy(HALT, gradual=False, note="first") == "1"
+    assert found.deploy(LOOSER, gradual=True, note="second") == "2"
+    assert source.current().flags.digest == parse(LOOSER).digest
+    kept = sorted((tmp_path / "flags.json.history").iterdir())
+    assert [json.loads(one.read_text())["note"] for one in kept] == ["first", "second"]
+
+
+def test_of_two_who_publish_at_once_one_is_told_to_try_again(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    found = FilePublisher(path)
+    found.deploy(HALT, gradual=False, note="")
+    (tmp_path / "flags.json.history" / "000002.json").mkdir()
+    found._latest = lambda: 1  # type: ignore[method-assign]
+    with pytest.raises(DeploymentBusy, match="try again"):
+        found.deploy(LOOSER, gradual=False, note="")
+    assert json.loads(path.read_text()) == HALT
+
+
+def test_a_file_that_fails_keeps_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "flags.json"
+    found = FilePublisher(path)
+    found.deploy(HALT, gradual=False, note="")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        found.deploy(LOOSER, gradual=False, note="")
+    assert json.loads(path.read_text()) == HALT
+    assert len(list((tmp_path / "flags.json.history").iterdir())) == 1
+
+
+@pytest.mark.parametrize("setting", ["", "file:", "appconfig:a/b", "s3:x"])
+def test_a_setting_that_names_no_store(setting: str) -> None:
+    with pytest.raises(ValueError, match="flags come from"):
+        publisher_from(setting, boto3.client)
+
+
+def test_values_alone_are_no_document_to_replace(tmp_path: Path) -> None:
+    (tmp_path / "flags.json").write_text("{}")
+    with pytest.raises(FlagsError, match="must have version"):
+        FilePublisher(tmp_path / "flags.json").serving()
 
 
 # -- the validator
 
 
 @pytest.fixture
-def handler(appconfig: AppConfig, dynamodb: Any) -> Callable[[bytes], None]:
-    path = ROOT / "functions" / "flags" / "handler.py"
-    spec = importlib.util.spec_from_file_location("flags_handler", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    settings = FlagsSettings.of(flags="appconfig:abeyance/live/moratoria")
-    clients = {"dynamodb": dynamodb, "appconfig": appconfig, "appconfigdata": appconfig}
-    module.flags = build_flags(settings, clients.__getitem__)
-
-    def call(document: bytes | dict[str, Any]) -> None:
-        raw = document if isinstance(document, bytes) else json.dumps(document).encode()
-        event = {
-            "applicationId": "app0001",
-            "configurationProfileId": "prof001",
-            "configurationVersion": "2",
-            "content": base64.b64encode(raw).decode(),
-            "uri": "hosted",
-        }
-        assert module.handler(event, None) is None
-
-    call.module = module  # type: ignore[attr-defined]
-    return call
+def office() -> Iterator[Office]:
+    with offices() as make:
+        yield make()
 
 
-def test_the_first_document_may_not_be_looser_than_the_police_halt(handler) -> None:
-    handler(new_deployment())
-    stricter = of_presets(["police-halt", "ibm-2020"])
-    handler(stricter)
-    with pytest.raises(ValueError, match="loosens police_halt"):
-        handler(hosted())
+def validate(office: Office, document: bytes | dict[str, Any], profile: str = "mor0000") -> None:
+    raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+    content = base64.b64encode(raw).decode()
+    event = {"applicationId": "app0001", "configurationProfileId": profile, "content": content}
+    assert office.function({**event, "configurationVersion": "2", "uri": "hosted"}) is None
 
 
-def test_the_validator_lets_tightening_through(handler, appconfig: AppConfig) -> None:
-    deploy(appconfig, HALT)
-    handler(HALT)
-    handler(TIGHTER)
+def test_the_validator_lets_through_what_the_service_deploys(office: Office) -> None:
+    validate(office, new_deployment())
+    office.person("alice").submit(FlagsChange(TIGHTER | {"version": "1"}), wait=True)
+    for document in (HALT, TIGHTER, hosted(), b"", b"{", b"\x00\xff"):
+        with pytest.raises(ValueError, match=r"propose it|document"):
+            validate(office, document)
+    with pytest.raises(ValueError, match="propose it"):
+        validate(office, new_deployment(), profile="bra0001")
+
+
+def test_the_validators_content_has_one_spelling(office: Office) -> None:
+    raw = json.dumps(new_deployment()).encode()
+    raw += b" " * ((1 - len(raw)) % 3)
+    text = base64.b64encode(raw).decode()
+    assert text.endswith("==")
+    assert office.function({"content": text}) is None
+    for other in (text.rstrip("="), text + "\n", text[:-3] + chr(ord(text[-3]) + 1) + "=="):
+        with pytest.raises(ValueError, match=r"base64|padding"):
+            office.function({"content": other})
 
 
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (b"", "empty"),
-        (b"{", "not valid JSON"),
-        (b"\x00\xff", "not valid JSON"),
         ({"version": "2", "flags": {}, "values": {}}, "version"),
         (hosted(halt=value(starts=5)), "starts"),
         (hosted(halt=value(ends="2019-01-01T00:00:00Z")), "later than starts"),
@@ -172,82 +212,11 @@ def test_the_validator_lets_tightening_through(handler, appconfig: AppConfig) ->
         (hosted(halt=value(jurisdictions=["US-CA-SAN_FRANSISCO"])), "SAN_FRANSISCO"),
         (hosted(halt=value(exempt_tenants=["thorn"])), "exempt_purposes"),
         (hosted(halt=value(surprise=True)), "surprise"),
-        (LOOSER, "no second principal approved"),
-        (hosted(halt=value(enabled=False)), "no second principal approved"),
-        (hosted(), "no second principal approved"),
     ],
 )
-def test_the_validator_refuses(handler, appconfig: AppConfig, document: Any, message: str) -> None:
-    deploy(appconfig, HALT)
-    with pytest.raises(ValueError, match=message):
-        handler(document)
-
-
-def test_the_validators_content_has_one_spelling(handler, appconfig: AppConfig) -> None:
-    deploy(appconfig, HALT)
-    raw = json.dumps(TIGHTER).encode()
-    raw += b" " * ((1 - len(raw)) % 3)
-    text = base64.b64encode(raw).decode()
-    assert text.endswith("==")
-    module = handler.module
-    assert module.handler({"content": text}, None) is None
-    for other in (text.rstrip("="), text + "\n", text[:-3] + chr(ord(text[-3]) + 1) + "=="):
-        with pytest.raises(ValueError, match=r"base64|padding"):
-            module.handler({"content": other}, None)
-
-
-def test_the_validator_knows_places_where_tenants_are(handler, appconfig: AppConfig, dynamodb: Any) -> None:
-    deploy(appconfig, HALT)
-    local = hosted(halt=value(), local=value(jurisdictions=["US-CA-PALO_ALTO"]))
-    with pytest.raises(ValueError, match="PALO_ALTO"):
-        handler(local)
-    TenantTable(DynamoTable(dynamodb, "abeyance-tenants")).add(
-        Tenant(
-            id="palo-alto-library",
-            sector="city_department",
-            jurisdiction="US-CA-PALO_ALTO",
-            actions=("search",),
-            purposes=("access_control",),
-        )
-    )
-    handler(local)
-
-
-def test_an_approved_loosening_passes_the_validator_and_no_other(
-    handler, appconfig: AppConfig, dynamodb: Any
-) -> None:
-    deploy(appconfig, HALT)
-
-    class Validating(AppConfigPublisher):
-        """As in AWS: the validator sees the document before it is deployed."""
-
-        def publish(self, document: dict[str, Any], /, **arguments: Any) -> str:
-            handler(document)
-            return super().publish(document, **arguments)
-
-    rules = Proposals(
-        dynamodb,
-        "abeyance-proposals",
-        Validating(appconfig, "abeyance", "live", "moratoria"),
-        lambda *_: None,
-        clock=lambda: NOW,
-    )
-    proposal = rules.propose(LOOSER, "officer-one")
-    with pytest.raises(ValueError, match="no second principal"):
-        handler(LOOSER)
-    rules.approve(proposal.id, "officer-two", proposal.document_digest)
-    assert json.loads(appconfig.versions[-1][0]) == LOOSER
-    # The same approval does not open the way again once other flags are in force.
-    rules.tighten(TIGHTER | {"flags": TIGHTER["flags"]}, "officer-one")
-    with pytest.raises(ValueError, match="no second principal"):
-        handler(LOOSER)
-
-
-def test_the_validator_refuses_when_it_cannot_look(handler, appconfig: AppConfig, dynamodb: Any) -> None:
-    deploy(appconfig, HALT)
-    dynamodb.delete_table(TableName="abeyance-proposals")
-    with pytest.raises(Exception, match="ResourceNotFound"):
-        handler(LOOSER)
+def test_a_document_that_is_not_sound_is_refused(office: Office, document: Any, message: str) -> None:
+    with pytest.raises(ChangeRefused, match=message):
+        office.person("alice").submit(FlagsChange(document))
 
 
 # -- EventBridge Scheduler

@@ -12,10 +12,12 @@ from typing import Any
 import boto3
 import pytest
 import typer
+from tests.office import client_of
 from typer.testing import CliRunner
 
-from abeyance.cli import _context, moratoria, tenants
-from abeyance.moratorium.document import document_digest
+from abeyance.cli import _context, moratoria, people, tenants
+from abeyance.deployment.build import build_flags
+from abeyance.deployment.settings import FlagsSettings
 from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import new_deployment
 
@@ -24,6 +26,7 @@ from .conftest import hosted, value
 app = typer.Typer()
 app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(people.app, name="people")
 
 
 @pytest.fixture
@@ -35,13 +38,25 @@ def flags(tmp_path: Path, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
         QueueName="abeyance-ledger.fifo",
         Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"},
     )
-    # A local endpoint makes the access key id the principal; moto answers without one.
-    monkeypatch.setattr(_context, "principal", lambda: _who())
+    people = {f"officer-{name}": name for name in ("one", "two")}
+    settings = FlagsSettings.of(
+        flags=f"file:{path}", sign_in="made-up:key", first_principals=json.dumps(people)
+    )
+    function = build_flags(settings, boto3.client)
+    # The gateway on one machine takes the access key id for the caller.
+    monkeypatch.setattr(_context, "changes", lambda: client_of(_who(), function))
     return path
 
 
 def _who() -> str:
     return str(boto3.Session().get_credentials().access_key)
+
+
+def agree(monkeypatch: pytest.MonkeyPatch, proposal: dict[str, Any]) -> dict[str, Any]:
+    """Approve as the other officer."""
+    with monkeypatch.context() as other:
+        other.setenv("AWS_ACCESS_KEY_ID", "officer-two")
+        return run("moratoria", "approve", proposal["id"], "--digest", proposal["digest"])
 
 
 def run(*arguments: str, code: int = 0) -> Any:
@@ -67,36 +82,50 @@ POLICE = (
 )
 
 
-def test_tenants(flags: Path) -> None:
-    added = run(*POLICE)
+def test_tenants(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposed = run(*POLICE)
+    added = proposed["change"]["tenant"]
     assert added["principals"] == ["springfield-police"]
     assert "template_export" not in added["actions"]
+    assert run("tenants", "list") == []
+    assert agree(monkeypatch, proposed)["state"] == "applied"
     says(*POLICE, code=1)
-    run(
-        "tenants",
-        "add",
-        "x",
-        "--sector",
-        "police",
-        "--place",
-        "US",
-        "--action",
-        "all",
-        "--purpose",
-        "p",
-        code=2,
-    )
+    wrong = ("--sector", "police", "--place", "US", "--action", "all", "--purpose", "p")
+    run("tenants", "add", "x", *wrong, code=2)
     assert [tenant["id"] for tenant in run("tenants", "list")] == ["springfield-police"]
-    assert run("tenants", "suspend", "springfield-police")["status"] == "suspended"
+    assert run("tenants", "suspend", "springfield-police")["state"] == "applied"
     asked = run("moratoria", "explain", "--tenant", "springfield-police", "--at", "2019-01-01", code=1)
     assert asked["decision"]["clause"] == "suspended_tenant"
-    assert run("tenants", "resume", "springfield-police")["status"] == "active"
+    assert agree(monkeypatch, run("tenants", "resume", "springfield-police"))["state"] == "applied"
+    change = run("tenants", "change", "springfield-police", "--sector", "commercial")
+    assert (change["state"], change["change"]["tenant"]["sector"]) == ("proposed", "commercial")
     run("tenants", "suspend", "nobody", code=1)
     assert "springfield-police" in says("tenants", "list")
 
 
-def test_explain_answers_in_words_and_by_exit_code(flags: Path) -> None:
-    run(*POLICE)
+def test_people(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("people", "list") == {"officer-one": "one", "officer-two": "two"}
+    assert agree(monkeypatch, run("people", "link", "officer-three", "three"))["state"] == "applied"
+    assert "three" in says("people", "list")
+    assert run("people", "unlink", "officer-three")["state"] == "applied"
+
+
+def test_the_brake(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halted = run("moratoria", "halt", "all_search", "--action", "search", "--reason", "A court says so.")
+    assert halted["state"] == "applied"
+    asked = ("moratoria", "explain", "--sector", "commercial", "--place", "DE")
+    assert "A court says so." in says(*asked, code=1)
+    run("moratoria", "halt", "all_search", "--reason", "Twice.", code=2)
+    released = run("moratoria", "release", "all_search")
+    assert released["state"] == "proposed"
+    run(*asked, code=1)
+    agree(monkeypatch, released)
+    assert run(*asked)["permitted"] is True
+    run("moratoria", "release", "all_search", code=2)
+
+
+def test_explain_answers_in_words_and_by_exit_code(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agree(monkeypatch, run(*POLICE))
     asked = ("moratoria", "explain", "--tenant", "springfield-police", "--purpose", "investigation")
     denied = says(*asked, code=1)
     assert "springfield-police (law enforcement, US-IL) may not search for investigation" in denied
@@ -186,48 +215,45 @@ def test_two_people_loosen_and_the_ledger_hears_of_it(
 ) -> None:
     tighter = of_presets(["police-halt", "ibm-2020"])
     done = run("moratoria", "propose", write(tmp_path / "tighter.json", tighter), "--note", "as ordered")
-    assert (done["state"], done["kind"], done["version"]) == ("published", "tightening", "1")
+    assert (done["state"], done["kind"], done["result"]["version"]) == ("applied", "tightening", "1")
     assert json.loads(flags.read_text()) == tighter
 
     looser = write(tmp_path / "looser.json", hosted())
     proposal = run("moratoria", "propose", looser)
-    assert (proposal["state"], proposal["kind"], proposal["proposer"]) == (
-        "proposed",
-        "loosening",
-        "officer-one",
-    )
+    assert (proposal["state"], proposal["kind"]) == ("proposed", "loosening")
+    assert proposal["proposer"] == {"principal": "officer-one", "person": "one"}
     approve = ("moratoria", "approve", proposal["id"])
     assert "their own" in says(*approve, "--document", looser, code=1)
     run(*approve, code=2)
+    assert run("moratoria", "show", proposal["id"])["digest"] == proposal["digest"]
+    assert run("moratoria", "check", looser)["digest"] == proposal["digest"]
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-two")
     run(*approve, "--digest", "0" * 64, code=1)
-    done = run(*approve, "--digest", document_digest(hosted()))
-    assert (done["state"], done["approver"]) == ("published", "officer-two")
+    done = run(*approve, "--document", looser)
+    assert (done["state"], done["approver"]["person"]) == ("applied", "two")
     assert json.loads(flags.read_text()) == hosted()
-    assert [entry["state"] for entry in run("moratoria", "proposals")] == ["published"]
+    assert [entry["state"] for entry in run("moratoria", "proposals")] == ["applied"]
+    says("moratoria", "retry", proposal["id"], code=1)
 
     second = run("moratoria", "propose", write(tmp_path / "again.json", tighter), "--wait")
     assert run("moratoria", "withdraw", second["id"])["state"] == "withdrawn"
 
     sqs = boto3.client("sqs")
     url = sqs.get_queue_url(QueueName="abeyance-ledger.fifo")["QueueUrl"]
-    heard = [
-        json.loads(message["Body"])["type"]
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
-    ]
-    assert heard == [
-        "moratorium.tightened",
-        "moratorium.proposed",
-        "moratorium.approved",
-        "moratorium.published",
-        "moratorium.proposed",
-        "moratorium.withdrawn",
+    heard = []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            heard.append(json.loads(message["Body"])["type"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    assert [kind.removeprefix("moratorium.") for kind in heard] == [
+        *("adopted", "tightened", "proposed", "refused", "refused", "approved", "applied"),
+        *("refused", "proposed", "withdrawn"),
     ]
 
 
-def test_simulate_reads_an_export(flags: Path, tmp_path: Path) -> None:
-    run(*POLICE)
+def test_simulate_reads_an_export(flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agree(monkeypatch, run(*POLICE))
     asked = ("moratoria", "explain", "--tenant", "springfield-police", "--purpose", "investigation", "--at")
     lines = [{"chain": "c", "format": "abeyance-ledger-1"}]
     for number, (day, code) in enumerate((("2020-06-09", 0), ("2020-06-10", 1)), start=1):
@@ -284,7 +310,7 @@ def test_without_a_region_it_names_the_variable(tmp_path: Path) -> None:
         name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))
     }
     ended = subprocess.run(
-        [sys.executable, "-m", "abeyance", "tenants", "list"],
+        [sys.executable, "-m", "abeyance", "ledger", "verify"],
         env={**environment, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
         capture_output=True,
         text=True,

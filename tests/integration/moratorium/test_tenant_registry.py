@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.tables import registry_of
 
 from abeyance.aws.dynamodb import DynamoTable
-from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnknown, TenantUnreadable
+from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnreadable
 from abeyance.moratorium.tenants import Tenant, TenantTable
 
 ROLE = "arn:aws:iam::123456789012:role/Police"
@@ -72,16 +73,32 @@ def test_two_tenants_cannot_claim_one_principal(registry: TenantTable) -> None:
 
 
 def test_suspending_and_resuming(registry: TenantTable) -> None:
-    registry.add(tenant("oakland-police", ROLE))
-    assert registry.set_status("oakland-police", "suspended").status == "suspended"
+    police = tenant("oakland-police", ROLE)
+    registry.add(police)
+    assert registry.put(structs.replace(police, status="suspended"), 1)
     found = registry.by_principal(SESSION)
     assert found is not None
     assert found.status == "suspended"
-    registry.set_status("oakland-police", "active")
-    assert registry.get("oakland-police") == tenant("oakland-police", ROLE)
-    with pytest.raises(TenantUnknown):
-        registry.set_status("nobody", "suspended")
-    assert registry.get("nobody") is None
+    assert registry.put(police, 2)
+    assert registry.read("oakland-police") == (police, 3)
+
+
+def test_a_registration_is_replaced_only_in_the_revision_that_was_read(registry: TenantTable) -> None:
+    police = tenant("oakland-police", ROLE)
+    assert registry.put(police, 0)
+    assert not registry.put(police, 0)
+    assert not registry.put(police, 2)
+    assert not registry.put(tenant("other", "other"), 1)
+    assert registry.read("oakland-police") == (police, 1)
+
+
+def test_principals_come_and_go_with_the_registration(registry: TenantTable) -> None:
+    registry.add(tenant("oakland-police", ROLE, "first"))
+    assert registry.put(tenant("oakland-police", ROLE, "second"), 1)
+    assert registry.by_principal("first") is None
+    assert registry.by_principal("second") == tenant("oakland-police", ROLE, "second")
+    with pytest.raises(TenantExists, match="another tenant"):
+        registry.put(tenant("acme", "second"), 0)
 
 
 def test_all_lists_registrations_by_id(registry: TenantTable) -> None:

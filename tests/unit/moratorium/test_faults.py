@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.tables import registry_of
 
 from abeyance.moratorium.decide import Clause, Decision
@@ -349,9 +350,9 @@ def test_a_world_in_order_permits() -> None:
 def test_a_suspension_holds_from_the_next_decision() -> None:
     world = World()
     assert world.decide().permitted
-    world.registry.set_status("acme", "suspended")
+    assert world.registry.put(structs.replace(ACME, status="suspended"), 1)
     assert world.decide().clause is Clause.SUSPENDED_TENANT
-    world.registry.set_status("acme", "active")
+    assert world.registry.put(ACME, 2)
     assert world.decide().permitted
 
 
@@ -446,7 +447,7 @@ def test_a_batch_reads_a_registration_again_after_the_poll_interval() -> None:
     ):
         now = NOW + timedelta(seconds=seconds)
         assert (decide("acme", "search", "access_control").clause, reads) == (clause, expected)
-        registry.set_status("acme", "suspended")
+        registry.put(structs.replace(ACME, status="suspended"), registry.read("acme")[1])
     guard.for_batch().decide("acme", "search", "access_control")
     assert reads == 4
 

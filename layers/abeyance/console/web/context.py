@@ -80,14 +80,14 @@ def start_session(person: Person) -> None:
     """Replace the session by a new one of this person."""
     session.clear()
     session.permanent = True
-    session["person"] = [person.principal, person.name, [str(role) for role in person.roles]]
+    session["person"] = [person.principal, person.name, [str(role) for role in person.roles], person.token]
     session["csrf"] = secrets.token_urlsafe(32)
 
 
 def session_person() -> Person | None:
     """Return the person in the session cookie; None without a valid one."""
     try:
-        principal, name, roles = session["person"]
-        return Person(principal=principal, name=name, roles=tuple(Role(role) for role in roles))
+        principal, name, roles, token = session["person"]
+        return Person(principal=principal, name=name, roles=tuple(Role(role) for role in roles), token=token)
     except (KeyError, ValueError, TypeError):
         return None

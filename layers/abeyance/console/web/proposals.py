@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from abeyance.console.policy import Draft
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
+from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.presets import presets
+from abeyance.moratorium.subjects import FlagsChange
 
 pages = Blueprint("proposals", __name__)
 
@@ -24,7 +27,7 @@ def overview() -> str:
     document = policy.document()
     return render_template(
         "proposals.html",
-        proposals=list(reversed(policy.proposals.all())),
+        proposals=list(reversed(policy.changes.all())),
         switches=[(key, value["enabled"]) for key, value in sorted(document["values"].items())],
         presets=presets(),
         may_change=signed_in().may(Right.CHANGE_POLICY),
@@ -59,11 +62,11 @@ def submit() -> Response:
     """Propose the document, or deploy it now if it only tightens."""
     made = services().policy.submit(
         request.form.get("document", ""),
-        signed_in().principal,
+        signed_in().token,
         request.form.get("note", "").strip()[:500],
         at_once=request.form.get("do") == "at_once",
     )
-    if made is None:
+    if made.state == "applied":
         return redirect(url_for("moratoria.overview", done=1), code=303)
     return redirect(url_for("proposals.show", proposal_id=made.id), code=303)
 
@@ -73,30 +76,33 @@ def submit() -> Response:
 def show(proposal_id: str) -> str:
     """Show one proposal: its effect, its proposer and its approver."""
     policy = services().policy
-    proposal = policy.proposals.get(proposal_id)
+    proposal = policy.changes.get(proposal_id)
     return render_template(
         "proposal.html",
         proposal=proposal,
-        draft=policy.assess(proposal.document) if proposal.state == "proposed" else None,
-        text=_json(proposal.document),
+        state=proposal.state_at(policy.now().timestamp()),
+        draft=policy.assess(proposal.change.document)
+        if proposal.state == "proposed" and isinstance(proposal.change, FlagsChange)
+        else None,
+        text=_json(msgspec.to_builtins(proposal.change)),
         may_change=signed_in().may(Right.CHANGE_POLICY),
-        own=proposal.proposer == signed_in().principal,
+        own=proposal.proposer.principal == signed_in().principal,
     )
 
 
 @pages.post("/proposals/<proposal_id>/approve")
 @requires(Right.CHANGE_POLICY)
 def approve(proposal_id: str) -> Response:
-    """Approve exactly the document that was on the page."""
-    services().policy.proposals.approve(proposal_id, signed_in().principal, request.form.get("digest", ""))
+    """Approve exactly the change that was on the page."""
+    _changes().approve(proposal_id, request.form.get("digest", ""))
     return redirect(url_for("proposals.show", proposal_id=proposal_id), code=303)
 
 
-@pages.post("/proposals/<proposal_id>/resume")
+@pages.post("/proposals/<proposal_id>/retry")
 @requires(Right.CHANGE_POLICY)
-def resume(proposal_id: str) -> Response:
+def retry(proposal_id: str) -> Response:
     """Deploy an approved proposal again whose deployment failed."""
-    services().policy.proposals.resume(proposal_id)
+    _changes().retry(proposal_id)
     return redirect(url_for("proposals.show", proposal_id=proposal_id), code=303)
 
 
@@ -104,8 +110,13 @@ def resume(proposal_id: str) -> Response:
 @requires(Right.CHANGE_POLICY)
 def withdraw(proposal_id: str) -> Response:
     """Close a proposal."""
-    services().policy.proposals.withdraw(proposal_id, signed_in().principal)
+    _changes().withdraw(proposal_id)
     return redirect(url_for("proposals.show", proposal_id=proposal_id), code=303)
+
+
+def _changes() -> ChangeClient:
+    """Return the change service for the person who is signed in."""
+    return services().policy.changes.on_behalf_of(signed_in().token)
 
 
 def _draft(draft: Draft, text: str) -> str:

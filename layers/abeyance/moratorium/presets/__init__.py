@@ -87,6 +87,11 @@ def document(preset_ids: Iterable[str]) -> dict[str, Any]:
     return {"version": SCHEMA_VERSION, "flags": flags, "values": values}
 
 
+def no_flags() -> dict[str, Any]:
+    """Return a document without a flag: the brake of a new deployment."""
+    return document(())
+
+
 def new_deployment() -> dict[str, Any]:
     """Return the flags of a new deployment: the police halt is on, until further notice."""
     return document([INITIAL])

@@ -1,0 +1,210 @@
+"""The subjects of change, each with its state, its judgement and its effect: documents, tenants, links of people.
+
+``judge`` returns whether a change loosens, and against which state. ``apply`` makes it exactly on that state, or not at
+all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, Protocol, Union
+
+import msgspec
+from msgspec import Struct
+
+from abeyance.aws.table import Conflict, Operation, Table
+from abeyance.moratorium.changes import ChangeKind, classify_registration
+from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.principals import Links, Principals
+from abeyance.moratorium.tenants import Tenant, TenantTable
+
+
+class ChangeRefused(MoratoriumError):
+    """A step that the rules do not allow; the message says what would be allowed."""
+
+
+class StateChanged(ChangeRefused):
+    """Somebody else changed the same thing meanwhile: look at it, then ask again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "something else is in force than what this was made against; look at it and propose again"
+        )
+
+
+class DocumentChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """The common part of changes of documents: the whole hosted document that is to be in force."""
+
+    document: dict[str, Any]
+
+
+class FlagsChange(DocumentChange, frozen=True, tag="flags", tag_field="subject"):
+    """A new flags document."""
+
+
+class BrakeChange(DocumentChange, frozen=True, tag="brake", tag_field="subject"):
+    """A new document of the brake: halts that hold beside the flags, at once."""
+
+
+class TenantChange(Struct, frozen=True, forbid_unknown_fields=True, tag="tenant", tag_field="subject"):
+    """A new or changed registration, whole: sector, place, actions, purposes, principals, status."""
+
+    tenant: Tenant
+
+
+class LinkChange(Struct, frozen=True, forbid_unknown_fields=True, tag="link", tag_field="subject"):
+    """A principal becomes a person's. It can then agree in that person's name."""
+
+    principal: str
+    person: str
+
+
+class UnlinkChange(Struct, frozen=True, forbid_unknown_fields=True, tag="unlink", tag_field="subject"):
+    """A principal is nobody's any more."""
+
+    principal: str
+
+
+Change = Union[FlagsChange, BrakeChange, TenantChange, LinkChange, UnlinkChange]  # noqa: UP007 - msgspec reads it
+Subject = Literal["flags", "brake", "tenant", "link", "unlink"]
+
+
+class ChangeJudgement(Struct, frozen=True, kw_only=True):
+    """The effect of a change on the state that it was judged against.
+
+    ``base`` names that state, and no later one. ``refusal`` is why it cannot be proposed or approved now; "" if it can.
+    """
+
+    kind: ChangeKind
+    base: str
+    refusal: str = ""
+
+
+class ChangeSubject(Protocol):
+    """The port of one kind of thing."""
+
+    def judge(self, change: Any, /) -> ChangeJudgement:
+        """Compare a change with the state now. Raises :class:`ChangeRefused` for one that is not valid."""
+        ...
+
+    def apply(
+        self, change: Any, judgement: ChangeJudgement, proposal: str, note: str, also: Sequence[Operation], /
+    ) -> dict[str, Any]:
+        """Make a change on exactly the state of the judgement, and return what is now.
+
+        ``also`` are operations on the change service's table that belong to the change. Raises
+        :class:`StateChanged`, or :class:`EffectFailed` for what is made and not yet in effect.
+        """
+        ...
+
+    def is_made(self, change: Any, base: str, /) -> bool:
+        """Return whether an attempt that was cut off had made the change on that state, and only its end is missing."""
+        ...
+
+
+class EffectFailed(MoratoriumError):
+    """A change that is recorded and not in effect yet: try again, nothing has to be approved anew."""
+
+
+_LAST_PEOPLE: Final = 2
+
+
+class TenantSubject:
+    """Registrations.
+
+    Parameters
+    ----------
+    table
+        The change service's, for the operations that belong to a change.
+    """
+
+    def __init__(self, tenants: TenantTable, table: Table) -> None:
+        self._tenants = tenants
+        self._table = table
+
+    def judge(self, change: TenantChange, /) -> ChangeJudgement:
+        old, revision = self._tenants.read(change.tenant.id)
+        return ChangeJudgement(
+            kind=classify_registration(old, change.tenant).kind, base=f"{change.tenant.id}:{revision}"
+        )
+
+    def apply(
+        self,
+        change: TenantChange,
+        judgement: ChangeJudgement,
+        proposal: str,
+        note: str,
+        also: Sequence[Operation],
+        /,
+    ) -> dict[str, Any]:
+        revision = int(judgement.base.rpartition(":")[2])
+        # The tables share no transaction. An approval is on the ledger already; without one, the entry goes first.
+        if not proposal:
+            _transact(self._table, also)
+        if not self._tenants.put(change.tenant, revision):
+            raise StateChanged
+        if proposal:
+            _transact(self._table, also)
+        return {"tenant": msgspec.to_builtins(change.tenant)}
+
+    def is_made(self, change: TenantChange, base: str, /) -> bool:
+        return self._tenants.read(change.tenant.id) == (change.tenant, int(base.rpartition(":")[2]) + 1)
+
+
+class LinkSubject:
+    """The links of principals to people: linking loosens, unlinking tightens."""
+
+    def __init__(self, principals: Principals, table: Table) -> None:
+        self._principals = principals
+        self._table = table
+
+    def judge(self, change: LinkChange | UnlinkChange, /) -> ChangeJudgement:
+        links = self._principals.read()
+        made = self._made(links, change)
+        if isinstance(change, LinkChange):
+            kind = ChangeKind.LOOSENING
+        else:
+            # The last two people go only by agreement: without two, nothing can ever be loosened again.
+            loses = len(set(made.people.values())) < _LAST_PEOPLE
+            kind = ChangeKind.LOOSENING if loses else ChangeKind.TIGHTENING
+        return ChangeJudgement(kind=kind, base=str(links.version))
+
+    def apply(
+        self,
+        change: LinkChange | UnlinkChange,
+        judgement: ChangeJudgement,
+        proposal: str,
+        note: str,
+        also: Sequence[Operation],
+        /,
+    ) -> dict[str, Any]:
+        links = self._principals.read()
+        if str(links.version) != judgement.base:
+            raise StateChanged
+        made = self._made(links, change)
+        _transact(self._table, [self._principals.replaced(made), *also])
+        return {"people": dict(made.people)}
+
+    def is_made(self, change: LinkChange | UnlinkChange, base: str, /) -> bool:
+        return False  # one transaction has the change and its end
+
+    def _made(self, links: Links, change: LinkChange | UnlinkChange) -> Links:
+        if isinstance(change, UnlinkChange):
+            if not links.person(change.principal):
+                raise ChangeRefused("nobody has this principal")
+            return links.unlinked(change.principal)
+        if own := links.person(change.principal):
+            raise ChangeRefused(f"the principal is {own}'s; unlink it first")
+        try:
+            return links.linked(change.principal, change.person)
+        except ValueError as error:
+            raise ChangeRefused(str(error)) from None
+
+
+def _transact(table: Table, operations: Sequence[Operation]) -> None:
+    try:
+        table.transact(operations)
+    except Conflict as conflict:
+        if any(conflict.failed):
+            raise StateChanged from None
+        raise
