@@ -7,10 +7,13 @@ once is named at the end. Against an emulator (``AWS_ENDPOINT_URL``), what that 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import jinja2
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -51,45 +54,14 @@ def run(account: Account, chosen: Sequence[Assumption] = ASSUMPTIONS) -> Iterato
 
 def page() -> str:
     """Return docs/aws-assumptions.md."""
-    lines = [
-        "# What is assumed of AWS",
-        "",
-        "Code, fakes and the simulation rest on these behaviours. The list is `infra/assumptions.toml`; "
-        "`python -m infra.awscheck --write` makes this page from it.",
-        "",
-        "`make aws-check` checks it against the account and region of your credentials. It makes small resources under "
-        "a name of its own, for some cents, prints a table, takes away what AWS lets it, and names the rest: a key "
-        "that AWS deletes after seven days, and an object whose lock has not ended. It takes some minutes and needs "
-        "rights to make tables, buckets, queues, rules, applications of AppConfig and a key of KMS. It exits with 1 if "
-        "an assumption does not hold. In AWS it has not been run yet; the tests run it on the emulator.",
-        "",
-    ]
-    for service, members in _by_service().items():
-        lines += [f"## {service}", "", "| name | assumed | rests on it | checked |", "|---|---|---|---|"]
-        for one in members:
-            users = ", ".join(f"`{user}`" for user in one.used_by)
-            checked = f"no: {one.unchecked}" if one.unchecked else "yes"
-            if one.emulator:
-                checked += f"; not on the emulator: {one.emulator}"
-            lines.append(f"| [`{one.name}`]({one.source}) | {one.holds} | {users} | {checked} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _by_service() -> dict[str, list[Assumption]]:
-    titles = {
-        "dynamodb": "DynamoDB",
-        "s3": "S3",
-        "sqs": "SQS",
-        "events": "EventBridge",
-        "appconfig": "AppConfig",
-        "lambda": "Lambda",
-        "kms": "KMS",
-    }
-    found: dict[str, list[Assumption]] = {}
-    for one in ASSUMPTIONS:
-        found.setdefault(titles[one.name.split(".")[0]], []).append(one)
-    return found
+    services = itertools.groupby(ASSUMPTIONS, lambda one: one.name.split(".")[0])
+    template = jinja2.Template(
+        Path(__file__).with_name("assumptions.md.j2").read_text(),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = template.render(services=[(name, list(members)) for name, members in services])
+    return text.rstrip() + "\n"
 
 
 def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:

@@ -8,12 +8,14 @@ import multiprocessing
 import os
 import sys
 import time
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import Coverage, run_part, simulation
+
+#: Seeds that a process runs at a time.
+_PART = 50
 
 
 def _find_mutations(first: int, most: int) -> int:
@@ -38,9 +40,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="replay one seed")
-    parser.add_argument(
-        "--stop-at", type=int, default=20, help="stop a process after so many failures; 0 never"
-    )
+    parser.add_argument("--stop-at", type=int, default=20, help="stop after so many failures; 0 never")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--coverage", action="store_true", help="print every call site")
     parser.add_argument("--count", action="store_true", help="write sites.json, by which deaths are steered")
@@ -56,18 +56,21 @@ def main() -> int:
         (given.seed, given.seed + 1) if given.seed is not None else (given.first, given.first + given.seeds)
     )
     began = time.perf_counter()
-    jobs = [(first + n, last, given.workers, given.stop_at) for n in range(min(given.workers, last - first))]
+    jobs = [(start, min(start + _PART, last), 1, given.stop_at) for start in range(first, last, _PART)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
-        parts = list(pool.map(run_part, jobs))
-    failed = sorted((outcome for part, _ in parts for outcome in part), key=lambda outcome: outcome.seed)
-    coverage = Coverage(
-        *(sum((getattr(one, name) for _, one in parts), Counter()) for name in ("seen", "exposed", "deaths"))
-    )
-    for outcome in failed[:50]:
-        for violation in outcome.violations[:5]:
-            print(f"seed {outcome.seed}: {violation}")
-    sites = sorted(coverage.seen, key=str)
+    failed, coverage = 0, Coverage()
+    with ProcessPoolExecutor(min(given.workers, len(jobs)), mp_context=context) as pool:
+        for done in as_completed([pool.submit(run_part, job) for job in jobs]):
+            part, covered = done.result()
+            failed += len(part)
+            coverage.merge(covered)
+            for outcome in part:
+                for violation in outcome.violations[:5]:
+                    print(f"seed {outcome.seed}: {violation}", flush=True)
+            if given.stop_at and failed >= given.stop_at:
+                pool.shutdown(cancel_futures=True)
+                break
+    sites = sorted(coverage.exposed, key=str)
     if given.count:
         counted = {str(site): round(1000 * coverage.exposed[site] / (last - first), 1) for site in sites}
         place = Path(__file__).with_name("sites.json")
@@ -77,11 +80,11 @@ def main() -> int:
     ]
     for site in sites if given.coverage else rare:
         print(
-            f"{coverage.seen[site]:8} calls, died {coverage.deaths[site, 'before']:5} before, "
+            f"{coverage.exposed[site]:8} calls, died {coverage.deaths[site, 'before']:5} before, "
             f"{coverage.deaths[site, 'after']:5} after: {site}"
         )
     print(
-        f"{last - first} seeds, {len(failed)} with violations, {len(sites)} call sites "
+        f"{last - first} seeds, {failed} with violations, {len(sites)} call sites "
         f"({len(rare)} died fewer than 20 times before or after), {sum(coverage.deaths.values())} deaths, "
         f"{time.perf_counter() - began:.0f} s"
     )

@@ -16,6 +16,9 @@ from abeyance.pipeline import events
 from abeyance.pipeline.leftovers import face_id
 
 COLLECTIONS = ("staff", "guests")
+#: Collections that only races use, so that they are new more often.
+NEW_COLLECTIONS = ("lobby", "canteen")
+ALL_COLLECTIONS = COLLECTIONS + NEW_COLLECTIONS
 ACTIONS = ("index", "index", "index", "search", "search", "analyze")
 PEOPLE = range(1, 7)
 

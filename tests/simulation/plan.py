@@ -9,6 +9,7 @@ from tests.simulation import actions, people, stories, visitors
 from tests.simulation.restore import back_up
 
 from abeyance.deployment import build
+from abeyance.pipeline import topology
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -37,8 +38,10 @@ DEEDS: tuple[Deed, ...] = (
     stories.overtaken,
     stories.delete_a_collection,
     stories.group_faces,
+    stories.replace_a_users_photo,
     stories.halt,
     stories.review_a_match,
+    stories.loosen,
     stories.loosen,
     stories.erase_somebody,
     stories.outage,
@@ -62,6 +65,7 @@ DEEDS: tuple[Deed, ...] = (
 FOCI: tuple[tuple[Deed, ...], ...] = (
     (visitors.call_api, stories.group_faces, stories.delete_a_collection),
     (stories.group_faces, actions.associate, actions.erase, actions.delete),
+    (stories.replace_a_users_photo, stories.group_faces),
     (stories.review_a_match, actions.review, actions.review, actions.flip),
     (stories.loosen, visitors.change_policy),
     (visitors.switch_embedder, _wait(20.0), actions.flip),
@@ -75,7 +79,7 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
 
 
 def run_steps(world: World, steps: int) -> None:
-    """Let things happen, one after the other."""
+    """Let things happen, one after the other: at least one flip of a flag and one death."""
     chance = world.random
     favourites = chance.choice((tuple(chance.sample(DEEDS, 3)), *FOCI))
     actions.flip(world)
@@ -88,6 +92,10 @@ def run_steps(world: World, steps: int) -> None:
         else:
             chance.choice(favourites if chance.random() < 0.7 else DEEDS)(world)
         world.clock.advance(chance.random())
+    while not world.faults.died:
+        actions.upload(world)
+        with world.faults.certain_death(chance.randint(1, 3), chance.choice(("before", "after"))):
+            world.network.deliver_next(world.aws.sqs.queues[topology.GATE.queue])
 
 
 def settle(world: World) -> None:

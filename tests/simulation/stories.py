@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tests.simulation import actions, people, visitors
-from tests.simulation.model import COLLECTIONS, PEOPLE, flags
+from tests.simulation.model import ALL_COLLECTIONS, COLLECTIONS, PEOPLE, flags
 from tests.simulation.restore import back_up
 from tests.simulation.visitors import OFFICERS
 
+from abeyance.gallery.errors import GalleryError
+from abeyance.gallery.model import CollectionRef
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.subjects import FlagsChange
 from abeyance.pipeline import topology
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Calls of one invocation, at one of which it is cut off.
 _CALLS = 16
+#: Of these, those before its outcome is recorded.
+_CALLS_BEFORE_A_RECORD = 10
 
 
 def cut_off(world: World) -> None:
@@ -37,13 +42,16 @@ def cut_off(world: World) -> None:
 
 
 def overtaken(world: World) -> None:
-    """Let a photo be deleted or replaced, and that be processed, in the middle of an invocation for the photo."""
+    """Let photos be deleted or replaced, and that be processed, in the middle of an invocation for the photo."""
     chance = world.random
-    stage = chance.choice((topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
-    tenant = chance.choice(("acme", "icmec"))
-    key = _upload(world, "index", chance.choice(COLLECTIONS), until=stage, tenant=tenant)
-    with world.faults.certain_overtaking(chance.randint(1, _CALLS), lambda: world.network.overtake(key)):
-        world.network.deliver_next(world.aws.sqs.queues[stage.queue])
+    for _ in range(3):
+        stage = chance.choice((topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
+        tenant = chance.choice(("acme", "icmec"))
+        key = _upload(world, "index", chance.choice(ALL_COLLECTIONS), until=stage, tenant=tenant)
+        with world.faults.certain_overtaking(
+            chance.randint(2, _CALLS_BEFORE_A_RECORD), functools.partial(world.network.overtake, key)
+        ):
+            world.network.deliver_next(world.aws.sqs.queues[stage.queue], chaos=False)
 
 
 def delete_a_collection(world: World) -> None:
@@ -54,6 +62,24 @@ def delete_a_collection(world: World) -> None:
         visitors.call(world, "acme", "DeleteCollection", {"CollectionId": collection})
     for _ in range(2):
         visitors.sweep(world)
+
+
+def replace_a_users_photo(world: World) -> None:
+    """Index two photos of a person, make them one user, and delete or replace one of the photos."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    first, second = (_upload(world, "index", collection, name=f"{number}.jpg", who=[5]) for number in (0, 1))
+    ref = CollectionRef("acme", collection)
+    with world.quietly(), contextlib.suppress(GalleryError):
+        gallery = actions.gallery_of(world)
+        faces = [face.id for face in gallery.list_faces(ref).items if face.source and not face.user_id]
+        with contextlib.suppress(GalleryError):
+            gallery.create_user(ref, "user-0")
+        gallery.associate_faces(ref, "user-0", faces)
+    world.change(chance.choice((first, second)), chance.choice((None, people.photo([6], world.nonce()))))
+    for stage in topology.STAGES[:2]:
+        world.network.deliver_next(world.aws.sqs.queues[stage.queue])
+    for _ in range(2):
+        world.network.deliver_next(world.aws.sqs.queues[topology.RECOGNIZE.queue])
 
 
 def group_faces(world: World) -> None:
@@ -107,19 +133,20 @@ def loosen(world: World) -> None:
     """Tighten, propose to loosen, approve, and wait until it is in force."""
     chance = world.random
     first, second = chance.sample(OFFICERS, 2)
-    if chance.random() < 0.1:
-        second = first
+    looser = flags(halted=False, reviewed=chance.random() < 0.5)
 
     def tighten() -> None:
         world.officer(first).submit(FlagsChange(flags(halted=True, reviewed=True)))
 
     def propose() -> None:
-        made = world.officer(first).submit(
-            FlagsChange(flags(halted=False, reviewed=chance.random() < 0.5)), wait=True
-        )
+        made = world.officer(first).submit(FlagsChange(looser), wait=True)
         world.officer(second).approve(made.id, made.digest)
 
-    for work, wait_s in ((tighten, 61.0), (propose, 3661.0)):
+    def loosen_alone() -> None:
+        made = world.officer(first).submit(FlagsChange(looser))
+        world.officer(first).approve(made.id, made.digest)
+
+    for work, wait_s in ((tighten, 61.0), (loosen_alone, 61.0), (propose, 3661.0)):
         with contextlib.suppress(MoratoriumError, Exception):
             world.run("console", work)
         world.clock.advance(wait_s)

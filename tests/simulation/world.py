@@ -18,7 +18,7 @@ from tests.simulation import actions, people
 from tests.simulation.aws import SimulatedAws, Stored
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Died, Faults
-from tests.simulation.model import COLLECTIONS, Backup, Erasure, Upload, flags
+from tests.simulation.model import ALL_COLLECTIONS, Backup, Erasure, Upload, flags
 from tests.simulation.network import Network
 
 from abeyance.deployment import build
@@ -133,7 +133,7 @@ class World:
         with self.quietly():
             gallery = actions.gallery_of(self)
             own: set[str] = set()
-            for name in COLLECTIONS:
+            for name in ALL_COLLECTIONS:
                 with contextlib.suppress(GalleryError):
                     own |= {face.id for face in gallery.list_faces(CollectionRef(tenant, name)).items}
         for face in answer.get("Faces", []):

@@ -141,7 +141,8 @@ class Erasures:
         if not faces and not users:
             self.find(ref, named_by, name)
         named_by, name = _canonical(named_by, name)
-        new = Erasure(
+        under_way = self._store.open_for(pseudonym)
+        new = under_way or Erasure(
             id=secrets.token_hex(8),
             ref=ref,
             subject=pseudonym,
@@ -153,8 +154,9 @@ class Erasures:
             named_by, (None, "")
         )
         # Before the request counts: what is found now may lose its link to the name before the first pass.
-        self._note_faces(new, faces.values(), users)
-        erasure = self._store.begin(new, *first)
+        if not new.verified:
+            self._note_faces(new, faces.values(), users)
+        erasure = under_way or self._store.begin(new, *first)
         if erasure.id != new.id and not erasure.verified:
             self._note_faces(erasure, faces.values(), users)
         finished = self.run(erasure)
@@ -349,17 +351,19 @@ class Erasures:
             return False
         self._store.note(erasure, TargetKind.UPLOAD, [upload.identity])
         if trace.undecided:
-            self._end(upload, trace.undecided)
+            self._end(erasure, upload, trace.undecided)
         self._put_candidates(trace.candidates, subject)
         whole = traces.is_whole(trace.recorded, subject)
         self._records.rewrite(upload.identity, lambda event: traces.without(event, subject, whole=whole))
         return True
 
-    def _end(self, upload: Upload, stage: str) -> None:
+    def _end(self, erasure: Erasure, upload: Upload, stage: str) -> None:
         """End an upload that a stage has still to process, so that it adds no face after the receipt."""
         source = SourceObject(upload.bucket, upload.key, "", upload.sequencer)
         with contextlib.suppress(CollectionNotFound):
-            self._gallery.delete_source(CollectionRef(upload.tenant, upload.collection), source)
+            # A delivery of this moment may have made them.
+            deleted = self._gallery.delete_source(CollectionRef(upload.tenant, upload.collection), source)
+            self._store.note(erasure, TargetKind.FACE, deleted)
         message = (
             "The person was erased while the photo was under way. Upload it again if it is to be indexed."
         )
