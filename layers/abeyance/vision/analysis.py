@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 #: The roles whose models estimate attributes.
 ATTRIBUTE_ROLES: Final = frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH})
 
+#: A larger photo takes so much time to decode that attributes of fewer faces are estimated, 10 ms each.
+_LARGE_PHOTO_PX: Final = 16_000_000
+#: Faces of a large photo whose attributes are estimated.
+_MAX_FACES_OF_LARGE_PHOTO: Final = 40
+
 #: Chooses detections of a photo of ``shape`` (height, width, 3).
 Selection: TypeAlias = Callable[[Sequence[FaceDetection], tuple[int, int, int]], Sequence[FaceDetection]]
 #: Measures the time of a named step: ``decode``, ``detect`` or ``describe``.
@@ -153,7 +158,8 @@ class FaceAnalyzer:
         quality_filter
             Decides ``reasons``; faces that do not meet it stay in the result.
         attributes
-            Roles of the attribute models to ask, such as :data:`ATTRIBUTE_ROLES`.
+            Roles of the attribute models to ask, such as :data:`ATTRIBUTE_ROLES`. In a photo of more than 16
+            megapixels only the first 40 faces are estimated, and every answer for the others is withheld.
         min_confidence
             0 to 1; less certain detections are left out.
         max_faces
@@ -191,7 +197,12 @@ class FaceAnalyzer:
         chips = align(photo, np.stack([face.landmarks for face in found]))
         estimates: Sequence[AttributeEstimate | None] = [None] * len(found)
         if roles:
-            estimates = self._attributes().estimate(photo.pixels, found, roles)
+            from abeyance.vision.attributes.estimate import AttributeEstimate
+
+            large = photo.width * photo.height > _LARGE_PHOTO_PX
+            some = found[:_MAX_FACES_OF_LARGE_PHOTO] if large else found
+            estimates = self._attributes().estimate(photo.pixels, some, roles)
+            estimates = [*estimates, *[AttributeEstimate()] * (len(found) - len(some))]
         faces = []
         for face, chip, estimate in zip(found, chips, estimates, strict=True):
             quality = assess(photo, face, chip)

@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from abeyance.vision import analysis
 from abeyance.vision.alignment import align
-from abeyance.vision.analysis import FaceAnalyzer
+from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
+from abeyance.vision.attributes.estimate import AttributeEstimate
 from abeyance.vision.attributes.estimator import AttributeEstimator
 from abeyance.vision.detector import Detector, FaceDetection
 from abeyance.vision.errors import ImageRejected, ModelMissing
@@ -105,3 +107,30 @@ def test_a_missing_model_is_not_the_photos_fault() -> None:
         analyzer.open_models()
     with pytest.raises(ModelMissing, match="models fetch"):
         analyzer.analyze(Photo.of(np.zeros((200, 200, 3), np.uint8)))
+
+
+class OneAnswer(AttributeEstimator):
+    """The same attributes for every face."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: pytest.fail("no model is opened"))
+
+    def estimate(self, pixels: object, faces: Sequence[object], *_: object) -> list[AttributeEstimate]:
+        return [AttributeEstimate(ages=(20, 30))] * len(faces)
+
+
+def test_a_large_photo_has_attributes_of_its_largest_faces(
+    detector: Detector, two_faces: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyzer = FaceAnalyzer(lambda: detector, OneAnswer)
+    estimated = AttributeEstimate(ages=(20, 30))
+
+    def attributes() -> list[AttributeEstimate | None]:
+        faces = analyzer.analyze(Photo.of(two_faces), attributes=ATTRIBUTE_ROLES).faces
+        return [face.attributes for face in faces]
+
+    monkeypatch.setattr(analysis, "_MAX_FACES_OF_LARGE_PHOTO", 1)
+    assert [one and one.ages for one in attributes()] == [estimated.ages] * 2
+    monkeypatch.setattr(analysis, "_LARGE_PHOTO_PX", 768 * 512 - 1)
+    assert [one and one.ages for one in attributes()] == [estimated.ages, None]
+    assert None not in attributes()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from abeyance.embedding.onnx import OnnxEmbedder
+from abeyance.vision import detector as detector_module
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, FaceDetection
 from abeyance.vision.models.manifest import Manifest
@@ -157,6 +158,26 @@ def test_points_of_tilted_faces_are_where_they_belong(
     better, plain_likeness = np.mean(likeness, axis=0)
     assert better > plain_likeness + 0.1
     assert better > 0.6
+
+
+def test_corrections_of_a_photo_are_limited(
+    models: Path, portraits: Mapping[str, NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest faces have them first; the others keep the points that the network draws."""
+    model = locate(Manifest.load()["yunet-2023mar"], models)
+    tilted = Image.fromarray(portraits["obama"]).rotate(30)
+    page = Image.new("RGB", (1200, 600))
+    for left, side in ((0, 600), (600, 400)):
+        page.paste(tilted.crop((0, 0, tilted.width, tilted.width)).resize((side, side)), (left, 0))
+    photo = np.asarray(page)
+    plain, straight = (Detector(model, straighten=straighten).detect(photo) for straighten in (False, True))
+    assert len(plain) == len(straight) == 2
+    for budget in (0, 5):
+        monkeypatch.setattr(detector_module, "_MAX_CORRECTIONS_OF_A_PHOTO", budget)
+        found = Detector(model).detect(photo)
+        first = straight if budget else plain
+        assert np.array_equal(found[0].landmarks, first[0].landmarks)
+    assert not np.array_equal(straight[0].landmarks, plain[0].landmarks)
 
 
 def test_more_confidence_means_fewer_faces(detector: Detector, astronaut: NDArray[np.uint8]) -> None:

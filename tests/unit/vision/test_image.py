@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 from tests.effort import counted
 
 from abeyance.vision.errors import ImageRejected, RejectReason
+from abeyance.vision.formats import jpeg as jpeg_format
 from abeyance.vision.image import Limits, decode, open_photo
 
 from .pictures import (
@@ -307,6 +308,38 @@ def test_reduced_copies_are_upright(orientation: int) -> None:
     assert copy.flags.c_contiguous
     assert np.abs(copy.astype(int) - picture(96, 120)[::2, ::2]).mean() < 4
     assert photo.pixels.shape == photo.shape
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_photo_of_several_bands_is_turned_as_a_small_one(orientation: int) -> None:
+    swap, rows, columns = {
+        2: (False, False, True),
+        3: (False, True, True),
+        4: (False, True, False),
+        5: (True, False, False),
+        6: (True, False, True),
+        7: (True, True, True),
+        8: (True, True, False),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = picture(2300, 2100)
+    upright = stored.transpose(1, 0, 2) if swap else stored
+    upright = upright[:: -1 if rows else 1, :: -1 if columns else 1]
+    assert np.array_equal(decode(saved(stored, "PNG", exif=exif)), upright)
+
+
+def test_a_photo_that_is_dear_to_decode_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    body, calls, decode_jpeg = shown(2600, 1301, progressive=True), [], jpeg_format._decode
+    whole = decode(body)
+    monkeypatch.setattr(jpeg_format, "_DECODE_ONCE_BLOCKS", 100_000)
+    monkeypatch.setattr(jpeg_format, "_decode", lambda *given: calls.append(given[-1]) or decode_jpeg(*given))
+    photo = open_photo(body)
+    copy, reduction = photo.reduced(2.9)
+    assert (copy.shape, reduction) == ((651, 1300, 3), 2)
+    assert np.array_equal(copy, Image.fromarray(whole).reduce(2))
+    assert np.array_equal(photo.pixels, whole)
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

@@ -9,6 +9,7 @@ away from the camera, in about the same unit. Names count sides as the viewer se
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +67,11 @@ def mouth_openness(mesh: NDArray[np.float32]) -> float:
 
 def landmarks(mesh: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
     """Return the 30 landmarks by Rekognition's names, x and y in the frame of the mesh."""
-    return {
-        name: (float(mesh[points, 0].mean()), float(mesh[points, 1].mean()))
-        for name, points in LANDMARKS.items()
-    }
+    return {name: _middle(mesh, points) for name, points in LANDMARKS.items()}
+
+
+def _middle(mesh: NDArray[np.float32], points: Sequence[int]) -> tuple[float, float]:
+    if len(points) == 1:
+        # Most are; a mean of NumPy takes fifty times as long.
+        return float(mesh[points[0], 0]), float(mesh[points[0], 1])
+    return float(mesh[points, 0].mean()), float(mesh[points, 1].mean())

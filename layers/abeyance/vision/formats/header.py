@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +41,8 @@ class ImageHeader:
     complete: bool = True
     #: ``decode`` takes reductions other than 1.
     reducible: bool = False
+    #: Decoding takes so long that it is done once, whole, and smaller copies are averaged from that.
+    decode_once: bool = False
 
 
 def corrupt() -> ImageRejected:
@@ -102,11 +104,16 @@ def in_bands(width: int, height: int, band: Callable[[int, int], Image]) -> NDAr
         Returns an RGB image of the rows from the first number to before the second.
     """
     pixels = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _BAND_PX // width)
-    for top in range(0, height, rows):
-        bottom = min(height, top + rows)
+    for top, bottom in bands(width, height):
         pixels[top:bottom] = np.asarray(band(top, bottom))
     return pixels
+
+
+def bands(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each band, and the one behind its last: Pillow's copies have four bytes a pixel."""
+    rows = max(1, _BAND_PX // width)
+    for top in range(0, height, rows):
+        yield top, min(height, top + rows)
 
 
 def on_white(image: Image) -> Image:

@@ -27,8 +27,10 @@ from abeyance.vision.formats.header import (
 #: Most scans. Cameras and editors write about ten.
 MAX_SCANS: Final = 100
 #: Most blocks of 8 x 8 samples, counted in each scan that has them. A progressive photo of 45 megapixels has as many;
-#: each takes some 100 ns, and a photo may be decoded twice.
+#: each takes some 100 ns.
 MAX_BLOCKS: Final = 7_000_000
+#: From so many blocks in several scans on, a photo is decoded once only: each time takes 0.2 s or more.
+_DECODE_ONCE_BLOCKS: Final = 2_500_000
 
 #: Zero bytes in a row that no encoder writes, unless a block with nothing but zeros is coded by zeros.
 _HOLE: Final = bytes(64)
@@ -174,6 +176,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
         orientation=orientation or 1,
         complete=complete,
         reducible=True,
+        decode_once=frame.scans > 1 and frame.blocks > _DECODE_ONCE_BLOCKS,
     )
 
 
