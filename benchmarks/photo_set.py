@@ -88,6 +88,26 @@ def write_portraits(folder: Path, people: int, each: int = 4) -> dict[str, list[
     return chosen
 
 
+def costly_photo() -> bytes:
+    """Return the photo that takes longest within the limits: progressive, of 47 megapixels, with 100 tilted faces.
+
+    It has less than 5 MiB, the most that a request of Rekognition may hold.
+    """
+    width, height, columns = 7900, 6000, 10
+    side = height // columns
+    photo = Image.fromarray(_background(width, height, np.random.default_rng(0)))
+    tiles = [
+        head.resize((side, side), Image.Resampling.BICUBIC).rotate(tilt, Image.Resampling.BICUBIC)
+        for head in _heads()
+        for tilt in (27, -27)
+    ]
+    for place, tile in enumerate(islice(cycle(tiles), columns**2)):
+        photo.paste(tile, (place % columns * width // columns, place // columns * side))
+    body = io.BytesIO()
+    photo.save(body, "JPEG", quality=80, progressive=True)
+    return body.getvalue()
+
+
 @cache
 def _heads() -> list[Image.Image]:
     """Return squares of the sample portraits, with the face in the middle."""

@@ -12,10 +12,11 @@ import resource
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -155,7 +156,7 @@ def _grown(choose: random.Random) -> bytes:
 
 
 @pytest.mark.timeout(0)
-def test_photos_of_any_kind_stay_within_the_budget(request: pytest.FixtureRequest) -> None:
+def test_photos_of_any_kind_stay_within_the_budget(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Mutations of every kind of photo, and of photos at the limits, through the whole of detection."""
     minutes = request.config.getoption("--fuzz-minutes")
     try:
@@ -166,7 +167,7 @@ def test_photos_of_any_kind_stay_within_the_budget(request: pytest.FixtureReques
     analyzer = build_analyzer(DetectSettings.of())
     analyzer.open_models(ATTRIBUTE_ROLES)
     # Making photos at the limits takes more memory than analysing them, so another process does.
-    worst = dict(_in_another_process(WORST if minutes else ["1.6 megapixels"]))
+    worst = _in_another_process(WORST if minutes else ["1.6 megapixels"], tmp_path)
     choose, until = random.Random(1), time.monotonic() + 60 * minutes
     seeds, slowest, count = [make() for make in SEEDS.values()], (0.0, ""), 0
 
@@ -185,14 +186,14 @@ def test_photos_of_any_kind_stay_within_the_budget(request: pytest.FixtureReques
                 print(f"{spent[0]:.2f} s {spent[1]}")
         count += 1
 
-    for name, data in worst.items():
-        analyze(data, name)
+    for name, path in worst.items():
+        analyze(path.read_bytes(), name)
     while count < 60 or time.monotonic() < until:
         if count % 5 == 4:
             analyze(_grown(choose), "grown")
         elif count % 5 == 3:
             name = choose.choice(list(worst))
-            analyze(_mutated(worst[name], choose), f"mutated {name}")
+            analyze(_mutated(worst[name].read_bytes(), choose), f"mutated {name}")
         else:
             analyze(_mutated(choose.choice(seeds), choose), "mutated")
     # The peak of the whole process, tests before this one included.
@@ -203,11 +204,12 @@ def test_photos_of_any_kind_stay_within_the_budget(request: pytest.FixtureReques
         assert peak_mb < _MAX_MB
 
 
-def _in_another_process(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def _in_another_process(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    paths = {name: folder / str(number) for number, name in enumerate(names)}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        for name in names:
-            yield name, pool.submit(_worst, name).result()
+        list(pool.map(_write_worst, paths, paths.values()))
+    return paths
 
 
-def _worst(name: str) -> bytes:
-    return WORST[name]()
+def _write_worst(name: str, path: Path) -> None:
+    path.write_bytes(WORST[name]())

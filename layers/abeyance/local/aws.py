@@ -27,8 +27,9 @@ from abeyance.local.moto import HOST, REGION, patch_moto
 from abeyance.local.same_origin import find_refusal, refuse, sandboxed
 from abeyance.pipeline import topology
 
-#: Requests in work at one time; a client that long-polls a queue takes one of them.
-THREADS: Final = 16
+#: Requests in work at one time. A client that long-polls a queue takes one of them, a request to a function one and,
+#: while it is in work, another for what the function asks for.
+THREADS: Final = 64
 MAX_OPEN_CONNECTIONS: Final = 500
 #: An unused connection stays open for this time.
 IDLE_S: Final = 300

@@ -6,7 +6,6 @@ import contextlib
 import http
 import json
 import logging
-import queue
 import re
 import secrets
 import threading
@@ -17,8 +16,9 @@ from urllib.parse import parse_qsl
 
 from abeyance.encoding import decode_base64, encode_base64
 from abeyance.local.aws import LocalAws, environment
+from abeyance.local.lanes import Lanes, TooManyRequests
 from abeyance.local.moto import ACCOUNT, REGION
-from abeyance.local.worker import FunctionError, Worker
+from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
 
 log = logging.getLogger("abeyance.local")
 
@@ -36,6 +36,12 @@ LOCAL_PRINCIPALS: Final = {
 }
 
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/[^/,\s]+/aws4_request\b")
+#: API Gateway's own response to more requests than are admitted, which SDKs repeat later.
+_TOO_MANY_REQUESTS: Final[Mapping[str, Any]] = {
+    "statusCode": http.HTTPStatus.TOO_MANY_REQUESTS,
+    "headers": {"Content-Type": "application/json", "x-amzn-ErrorType": "TooManyRequestsException"},
+    "body": json.dumps({"message": "Too Many Requests"}),
+}
 #: API Gateway's own response when a function fails.
 _FUNCTION_FAILED: Final[Mapping[str, Any]] = {
     "statusCode": http.HTTPStatus.BAD_GATEWAY,
@@ -58,7 +64,7 @@ class FunctionGateway:
     max_bytes
         Largest body.
     workers
-        Processes, and so requests in work at one time; others wait.
+        Processes, and so requests in work at one time; others wait. See :mod:`abeyance.local.lanes`.
     variables
         Environment variables beside those of the deployment.
     """
@@ -77,19 +83,19 @@ class FunctionGateway:
         self._make_event = make_event
         self._max_bytes = max_bytes
         known = {**environment(aws.endpoint), **aws.settings.to_environment(), **(variables or {})}
-        self.workers = [Worker(function, known, TIMEOUT_S) for _ in range(workers)]
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        for worker in self.workers:
-            self._idle.put(worker)
+        self._lanes = Lanes(
+            lambda background: Worker(function, known, TIMEOUT_S, nice=BACKGROUND_NICE if background else 0),
+            workers,
+        )
 
     def load(self) -> None:
         """Have the workers load their handler now, so that the first request does not wait for it."""
-        for worker in self.workers:
+        for worker in self._lanes.workers:
             threading.Thread(target=_load, args=(worker,), name=f"load-{self._function}", daemon=True).start()
 
     def stop(self) -> None:
         """End the workers."""
-        for worker in self.workers:
+        for worker in self._lanes.workers:
             worker.stop()
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -108,14 +114,15 @@ class FunctionGateway:
         return [body]
 
     def _invoke(self, event: dict[str, Any]) -> Mapping[str, Any]:
-        worker = self._idle.get()
+        caller = (event["requestContext"].get("identity") or {}).get("userArn") or ""
         try:
-            response: dict[str, Any] = worker.invoke(event)
+            with self._lanes.take(caller) as worker:
+                response: dict[str, Any] = worker.invoke(event)
+        except TooManyRequests:
+            return _TOO_MANY_REQUESTS
         except FunctionError as error:
             log.warning("%s failed: %s", self._function, error)
             return _FUNCTION_FAILED
-        finally:
-            self._idle.put(worker)
         return response
 
 

@@ -11,7 +11,7 @@ from moto.sqs.models import Message
 
 from abeyance.local.aws import LocalAws, environment
 from abeyance.local.moto import Inbox
-from abeyance.local.worker import FunctionError, Worker
+from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
 from abeyance.pipeline import topology
 
 log = logging.getLogger("abeyance.local")
@@ -29,7 +29,11 @@ class Poller:
         self.stage = stage
         self._inbox = Inbox(stage.queue)
         variables = {**environment(aws.endpoint), **aws.settings.to_environment()}
-        self.workers = [Worker(stage.name, variables, stage.timeout) for _ in range(stage.local_workers)]
+        # Somebody waits for an answer of the API, and nobody for that of a queue.
+        nice = BACKGROUND_NICE if stage is topology.DETECT else 0
+        self.workers = [
+            Worker(stage.name, variables, stage.timeout, nice=nice) for _ in range(stage.local_workers)
+        ]
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(worker,), name=f"{stage.name}-{number}", daemon=True)

@@ -1,7 +1,8 @@
 """A Lambda execution environment on this machine: a process that loads one handler and runs it on events.
 
-Parent and child exchange lines of JSON: an event on standard input, ``{"answer": ...}`` or
-``{"error": ..., "message": ...}`` on the original standard output. The child can be killed at any time, as in Lambda.
+Parent and child exchange lines of JSON: an event on standard input, ``{"answer": ..., "seconds": ...}`` or
+``{"error": ..., "message": ..., "seconds": ...}`` on the original standard output, with the processor time that it
+took. The child can be killed at any time, as in Lambda.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO, Any, Final
+
+#: Steps of priority by which what nobody waits for at a screen, or what costs others their time, stands back.
+BACKGROUND_NICE: Final = 5
 
 
 class FunctionError(Exception):
@@ -32,15 +37,28 @@ def function_folder() -> Path:
 
 
 class Worker:
-    """A process for one function, started at once and again after it dies."""
+    """A process for one function, started at once and again after it dies.
 
-    def __init__(self, function: str, environment: Mapping[str, str], timeout: float) -> None:
+    Parameters
+    ----------
+    nice
+        Steps by which its priority is lower than this process's.
+    """
+
+    def __init__(
+        self, function: str, environment: Mapping[str, str], timeout: float, *, nice: int = 0
+    ) -> None:
         self._command = [
             sys.executable,
             "-m",
             "abeyance.local.worker",
             str(function_folder() / function / "handler.py"),
+            str(nice),
         ]
+        #: Processor time of the latest event; the whole of its time limit if the process ended.
+        self.seconds = 0.0
+        #: Events that the running process has answered.
+        self.answered = 0
         self._environment = {**os.environ, **environment, "AWS_LAMBDA_FUNCTION_NAME": f"abeyance-{function}"}
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -63,7 +81,7 @@ class Worker:
         """Run the handler on ``event`` and return its answer; raises :class:`FunctionError`."""
         with self._lock:
             if self._process.poll() is not None:
-                self._process = self._start()
+                self._process, self.answered = self._start(), 0
             process = self._process
             assert process.stdin
             assert process.stdout
@@ -76,8 +94,10 @@ class Worker:
             if not line:
                 process.kill()
                 process.wait()
+                self.seconds = self._timeout
                 raise FunctionError("the process ended, or ran out of time, before it answered")
         reply = json.loads(line)
+        self.seconds, self.answered = reply["seconds"], self.answered + 1
         if "error" in reply:
             raise FunctionError(f"{reply['error']}: {reply['message']}")
         return reply["answer"]
@@ -124,11 +144,13 @@ def _serve(path: str) -> None:
     for line in sys.stdin.buffer:
         event = json.loads(line)
         reply: dict[str, Any]
+        start = time.process_time()
         try:
             handler = handler or _load(path)
             reply = {"answer": None if event is None else handler(event, context)}
         except Exception as error:  # noqa: BLE001 - as in Lambda, any exception becomes the invocation's error
             reply = {"error": type(error).__name__, "message": str(error)}
+        reply["seconds"] = time.process_time() - start
         replies.write(json.dumps(reply).encode() + b"\n")
 
 
@@ -136,4 +158,5 @@ if __name__ == "__main__":
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told to stop, and stops this process
+    os.nice(int(sys.argv[2]))
     _serve(sys.argv[1])

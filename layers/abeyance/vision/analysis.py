@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 #: The roles whose models estimate attributes.
 ATTRIBUTE_ROLES: Final = frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH})
 
-#: A larger photo takes so much time to decode that attributes of fewer faces are estimated, 10 ms each.
+#: A larger photo takes so much time and memory to decode that attributes of fewer faces, 10 ms each, are estimated, and
+#: in half of its size, where the decoder gives that.
 _LARGE_PHOTO_PX: Final = 16_000_000
 #: Faces of a large photo whose attributes are estimated.
 _MAX_FACES_OF_LARGE_PHOTO: Final = 40
@@ -159,7 +160,8 @@ class FaceAnalyzer:
             Decides ``reasons``; faces that do not meet it stay in the result.
         attributes
             Roles of the attribute models to ask, such as :data:`ATTRIBUTE_ROLES`. In a photo of more than 16
-            megapixels only the first 40 faces are estimated, and every answer for the others is withheld.
+            megapixels only the first 40 faces are estimated, if possible in half its size, and every answer for the
+            others is withheld.
         min_confidence
             0 to 1; less certain detections are left out.
         max_faces
@@ -195,14 +197,17 @@ class FaceAnalyzer:
         if not found:
             return ()
         chips = align(photo, np.stack([face.landmarks for face in found]))
-        estimates: Sequence[AttributeEstimate | None] = [None] * len(found)
+        estimates: list[AttributeEstimate | None] = [None] * len(found)
         if roles:
             from abeyance.vision.attributes.estimate import AttributeEstimate
 
             large = photo.width * photo.height > _LARGE_PHOTO_PX
             some = found[:_MAX_FACES_OF_LARGE_PHOTO] if large else found
-            estimates = self._attributes().estimate(photo.pixels, some, roles)
-            estimates = [*estimates, *[AttributeEstimate()] * (len(found) - len(some))]
+            pixels, reduction = photo.reduced(2 if large else 1)
+            some = [face.reduced(reduction) for face in some]
+            answered = self._attributes().estimate(pixels, some, roles)
+            estimates = [one.enlarged(reduction) for one in answered]
+            estimates += [AttributeEstimate()] * (len(found) - len(some))
         faces = []
         for face, chip, estimate in zip(found, chips, estimates, strict=True):
             quality = assess(photo, face, chip)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +135,31 @@ def test_a_large_photo_has_attributes_of_its_largest_faces(
     monkeypatch.setattr(analysis, "_LARGE_PHOTO_PX", 768 * 512 - 1)
     assert [one and one.ages for one in attributes()] == [estimated.ages, None]
     assert None not in attributes()
+
+
+class Nose(AttributeEstimator):
+    """The tip of the nose, as detected, in the pixels that are given."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: pytest.fail("no model is opened"))
+
+    def estimate(self, pixels: NDArray[np.uint8], faces: Sequence[FaceDetection], *_: object) -> list[Any]:
+        self.shape = pixels.shape
+        return [AttributeEstimate(landmarks={"nose": tuple(face.landmarks[2].tolist())}) for face in faces]
+
+
+def test_attributes_of_a_large_photo_are_estimated_in_half_its_size(
+    detector: Detector, two_faces: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, estimator = io.BytesIO(), Nose()
+    Image.fromarray(two_faces).resize((2700, 1800)).save(body, "JPEG", quality=95)
+    analyzer = FaceAnalyzer(lambda: detector, lambda: estimator)
+    for limit, shape in ((4_860_000, (1800, 2700, 3)), (4_859_999, (900, 1350, 3))):
+        monkeypatch.setattr(analysis, "_LARGE_PHOTO_PX", limit)
+        faces = analyzer.analyze(body.getvalue(), attributes=ATTRIBUTE_ROLES).faces
+        assert estimator.shape == shape
+        assert faces
+        for face in faces:
+            assert face.attributes
+            assert face.attributes.landmarks
+            assert np.allclose(face.attributes.landmarks["nose"], face.landmarks[2], atol=0.01)

@@ -8,7 +8,7 @@ below the manifest's floor is withheld.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,17 @@ class AttributeEstimate:
     pose: tuple[float, float, float] | None = None
     #: The 30 landmarks by Rekognition's names, x and y in pixels of the photo.
     landmarks: Mapping[str, tuple[float, float]] | None = None
+
+    def enlarged(self, reduction: int) -> AttributeEstimate:
+        """Return the estimate for the photo of which a copy reduced by ``reduction`` along each side was used."""
+        if reduction == 1 or self.landmarks is None:
+            return self
+        # Centres of pixels lie at whole numbers.
+        points = {
+            name: ((x + 0.5) * reduction - 0.5, (y + 0.5) * reduction - 0.5)
+            for name, (x, y) in self.landmarks.items()
+        }
+        return replace(self, landmarks=points)
 
 
 def estimate(
