@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from abeyance.aws.sqs import queue_url
 from abeyance.gallery.threads import cores
 from abeyance.local.demo import prepare
+from abeyance.local.moto import Inbox
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
 from abeyance.pipeline import topology
@@ -81,8 +81,10 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
                 refused[way] += Counter(told["refused"])
                 answered[way] += len(told["seconds"])
                 # What the costly tenant uploaded would go on for minutes.
-                sqs = system.client("sqs")
-                sqs.purge_queue(QueueUrl=queue_url(sqs, topology.DETECT.queue))
+                inbox = Inbox(topology.DETECT.queue)
+                while messages := inbox.receive(10, 0):
+                    for message in messages:
+                        inbox.delete(message)
     figures = [
         figure("neighbours.alone", "DetectFaces, 95th percentile, alone", "ms", found["alone"], scale=_MS)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import struct
@@ -120,6 +121,48 @@ def test_a_progressive_jpeg_needs_every_scan() -> None:
         with pytest.raises(ImageRejected) as caught:
             decode(data[:end])
         assert caught.value.reason is RejectReason.TRUNCATED
+
+
+@functools.cache
+def contrasty() -> Image.Image:
+    """Black and white soft spots."""
+    spots = np.random.default_rng(11).choice(np.array([0, 255], np.uint8), (30, 40))
+    return Image.fromarray(spots).resize((320, 240), Image.Resampling.BICUBIC).convert("RGB")
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90])
+def test_most_damage_of_a_few_bytes_is_seen_by_the_brightness_of_what_follows(quality: int) -> None:
+    """The number of blocks is often the same as before, and libjpeg warns of nothing then."""
+    data, random = saved(contrasty(), "JPEG", quality=quality), np.random.default_rng(3)
+    first, opened = data.index(b"\xff\xda") + 14, 0
+    for _ in range(200):
+        at = int(random.integers(first, len(data) * 3 // 4))
+        with contextlib.suppress(ImageRejected):
+            open_photo(data[:at] + random.integers(0, 256, 16, np.uint8).tobytes() + data[at + 16 :])
+            opened += 1
+    assert opened < 12
+
+
+@pytest.mark.parametrize("kind", ["YCbCr", "grey", "CMYK", "other tables", "red, green, blue"])
+@pytest.mark.parametrize("quality", [1, 10, 50, 75, 90, 96, 98, 100])
+def test_extreme_brightness_alone_is_no_damage(kind: str, quality: int) -> None:
+    image, options = contrasty(), {}
+    if kind in ("grey", "CMYK"):
+        image = image.convert({"grey": "L"}.get(kind, kind))
+    elif kind == "red, green, blue":
+        options = {"keep_rgb": True}
+    data = saved(image, "JPEG", quality=quality, **options)
+    if kind == "other tables":
+        # Brightness by the second table, colour by the first.
+        frame = data.index(b"\xff\xc0")
+        data = data[: frame + 12] + b"\1" + data[frame + 13 : frame + 15] + b"\0" + data[frame + 16 :]
+        data = data[: frame + 18] + b"\0" + data[frame + 19 :]
+    assert open_photo(data).shape == (240, 320, 3)
+    assert open_photo(saved(image, "JPEG", quality=quality, progressive=True, **options)).shape == (
+        240,
+        320,
+        3,
+    )
 
 
 def test_a_quantization_table_with_zeros_is_damage() -> None:
