@@ -40,6 +40,7 @@ DEEDS: tuple[Deed, ...] = (
     stories.group_faces,
     stories.replace_a_users_photo,
     stories.halt,
+    stories.suspend_a_tenant,
     stories.review_a_match,
     stories.loosen,
     stories.loosen,
@@ -74,7 +75,7 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
     (stories.erase_somebody, stories.review_a_match),
     (stories.erase_somebody, actions.delete, stories.overtaken),
     (stories.delete_a_collection, stories.overtaken),
-    (visitors.change_tenant, stories.halt),
+    (visitors.change_tenant, stories.suspend_a_tenant, stories.halt),
 )
 
 

@@ -50,7 +50,8 @@ def restore(world: World) -> list[str]:
     for setting in world.restored:
         world.aws.dynamodb.tables[getattr(world.settings, setting)] = world.backup.tables[setting].copy()
     since = rfc3339(datetime.fromtimestamp(world.backup.at_s, UTC))
-    world.faults.active = True
+    # Nobody works with the tables before the erasures are done again.
+    world.faults.active, world.faults.interleaving = True, 0.0
     for _ in range(_ATTEMPTS):
         if _replay(world, since, tenants):
             break

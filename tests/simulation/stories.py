@@ -30,13 +30,16 @@ _CALLS_BEFORE_A_RECORD = 10
 def cut_off(world: World) -> None:
     """Cut an invocation off at one of its calls, let something happen to its photo, and deliver it again."""
     chance, network = world.random, world.network
+    first = 1
     if chance.random() < 0.6:
         stage = chance.choice((topology.GATE, topology.DETECT, topology.RECOGNIZE, topology.RECOGNIZE))
         _upload(world, "index", chance.choice(COLLECTIONS), until=stage)
         queue = world.aws.sqs.queues[stage.queue]
+        # An index comes late in its invocation.
+        first = chance.choice((1, 8)) if stage is topology.RECOGNIZE else 1
     else:
         queue = chance.choice(list(world.aws.sqs.queues.values()))
-    with world.faults.certain_death(chance.randint(1, _CALLS), chance.choice(("before", "after"))):
+    with world.faults.certain_death(chance.randint(first, _CALLS), chance.choice(("before", "after"))):
         network.deliver_next(queue)
     network.deliver_next(queue)
 
@@ -113,6 +116,21 @@ def halt(world: World) -> None:
     network.deliver_all(3)
     if chance.random() < 0.7:
         world.set_flags(halted=False)
+
+
+def suspend_a_tenant(world: World) -> None:
+    """Suspend a tenant whose registration every process has read, and let it upload."""
+    world.network.deliver_all(2)
+    for status in ("suspended", "active"):
+        with world.quietly():
+            with contextlib.suppress(MoratoriumError):
+                visitors.set_status(world, "acme", status)
+            world.note_registrations()
+        for name in ("0.jpg", "1.jpg"):
+            world.change(
+                f"acme/index/staff/{name}", people.photo([world.random.choice(PEOPLE)], world.nonce())
+            )
+        world.network.deliver_all(3)
 
 
 def review_a_match(world: World) -> None:

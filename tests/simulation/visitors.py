@@ -128,21 +128,25 @@ def watch(world: World) -> None:
 def change_tenant(world: World) -> None:
     """One person suspends a tenant; two resume or register one."""
     chance = world.random
-    tenant_id = chance.choice(("acme", "acme", "newcomer"))
-
-    def work() -> None:
-        client = world.officer("alice")
-        found = {one.id: one for one in client.tenants()}.get(tenant_id, NEWCOMER)
-        if found is not NEWCOMER:
-            found = structs.replace(found, status=chance.choice(("active", "active", "suspended")))
-        made = client.submit(TenantChange(found))
-        if made.state == "proposed":
-            world.officer("bob").approve(made.id, made.digest)
-
+    tenant_id, status = (
+        chance.choice(("acme", "acme", "newcomer")),
+        chance.choice(("active", "active", "suspended")),
+    )
     with contextlib.suppress(Exception):
-        world.run("operator", work)
+        world.run("operator", lambda: set_status(world, tenant_id, status))
     with world.quietly():
         world.note_registrations()
+
+
+def set_status(world: World, tenant_id: str, status: str) -> None:
+    """Suspend or resume a tenant, or register the newcomer."""
+    client = world.officer("alice")
+    found = {one.id: one for one in client.tenants()}.get(tenant_id, NEWCOMER)
+    if found is not NEWCOMER:
+        found = structs.replace(found, status=status)
+    made = client.submit(TenantChange(found))
+    if made.state == "proposed":
+        world.officer("bob").approve(made.id, made.digest)
 
 
 def write_checkpoint(world: World) -> None:
