@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from abeyance.cli import _context as context
+from abeyance.cli import proofs
 from abeyance.cli.output import Commands, Exit, Json, cells, console, existing_file, fail, report, table
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ Document = Annotated[
     existing_file("--document", help="Use this flags document instead of the flags in force."),
 ]
 DocumentArgument = Annotated[Path, typer.Argument(help="The flags document.", exists=True, dir_okay=False)]
+for command in (proofs.prove, proofs.who, proofs.changes, proofs.difference):
+    app.command()(command)
+
 At = Annotated[
     str | None, typer.Option("--at", help="Use this moment (2020-06-10, 2020-06-10T12:00:00Z), not now.")
 ]
@@ -195,19 +199,25 @@ def check(
         Path | None,
         existing_file(help="Compare with this document, not the flags in force."),
     ] = None,
+    guardrails: Annotated[
+        Path | None,
+        existing_file(help="Check also that it breaks none of these guardrails from now on."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a document, and whether it loosens. Exit with status 1 if something is wrong with it."""
     from abeyance.moratorium.changes import classify
     from abeyance.moratorium.document import parse, without_metadata
+    from abeyance.moratorium.guardrails import NO_GUARDRAILS, parse_guardrails
     from abeyance.moratorium.proposals import change_digest
     from abeyance.moratorium.subjects import FlagsChange
     from abeyance.moratorium.validate import check as find
 
-    given = context.read_document(document)
-    findings, change, digest = find(given), None, ""
+    given, now = context.read_document(document), context.moment(None)
+    rails = NO_GUARDRAILS if guardrails is None else parse_guardrails(guardrails.read_bytes())
+    findings, change, digest = find(given, guardrails=rails, as_of=now), None, ""
     if not findings:
-        change = classify(context.flags(against), parse(given), since=context.moment(None))
+        change = classify(context.flags(against), parse(given), since=now)
         digest = change_digest(FlagsChange(without_metadata(given)))
 
     def show() -> None:

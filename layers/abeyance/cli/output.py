@@ -59,6 +59,8 @@ _KNOWN_ERRORS: Final = {
     ),
     "abeyance.ledger.errors.LedgerError": (Exit.USAGE, "{}"),
     "abeyance.moratorium.errors.FlagsError": (Exit.UNAVAILABLE, "{}"),
+    "abeyance.moratorium.claims.ClaimError": (Exit.USAGE, "{}"),
+    "abeyance.moratorium.guardrails.GuardrailError": (Exit.USAGE, "{}"),
     "abeyance.moratorium.errors.MoratoriumError": (Exit.NO, "{}"),
     "botocore.exceptions.NoRegionError": (
         Exit.UNAVAILABLE,

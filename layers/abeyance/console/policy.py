@@ -9,8 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from abeyance.console.errors import RequestRefused, Unavailable
-from abeyance.moratorium import words
+from abeyance.moratorium import proofs, words
 from abeyance.moratorium.changes import Change, classify
+from abeyance.moratorium.claims import ClaimError, parse_claim
 from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import Flag, FlagSet, load, parse, without_metadata
@@ -88,6 +89,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A document that is not in force, and its effect.
 
     ``kind`` is that of the whole change. ``findings`` are the faults of an invalid document, which has no other field.
+    ``effects`` are exact: everything that anybody could be permitted or denied otherwise, as phrases by kind.
     """
 
     document: dict[str, Any]
@@ -95,6 +97,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     findings: tuple[str, ...] = ()
     differences: tuple[FlagDifference, ...] = ()
+    effects: dict[str, tuple[str, ...]] = {}
     trial: Trial | None = None
 
 
@@ -155,6 +158,19 @@ class PolicyService:
         decision = decide(request, flags, at)
         return decision, words.explain(decision, flags)
 
+    def prove(self, text: str) -> tuple[proofs.PolicyProof, list[str]]:
+        """Prove a claim about every moment from now on; return the proof, and a counterexample as sentences.
+
+        Raises :class:`RequestRefused` if the text is no claim.
+        """
+        try:
+            claim = parse_claim(text, since=self.now().replace(microsecond=0))
+        except ClaimError as error:
+            raise RequestRefused(str(error)) from None
+        proof = proofs.prove(claim, self.flags())
+        found = proof.counterexample
+        return proof, [] if found is None else words.counterexample(found)
+
     def document(self) -> dict[str, Any]:
         """Return a copy of the deployed document. Raises :class:`Unavailable`."""
         try:
@@ -194,14 +210,15 @@ class PolicyService:
         if findings:
             lines = tuple(f"{one.flag}: {one.message}".removeprefix(": ") for one in findings)
             return Draft(document=document, findings=lines)
-        new, old = parse(document), parse(self.document())
-        change = classify(old, new, since=self.now())
+        new, old, now = parse(document), parse(self.document()), self.now().replace(microsecond=0)
+        change = classify(old, new, since=now)
         recorded = list(self._entries(SIMULATED_DAYS))
         return Draft(
             document=document,
             digest=change_digest(FlagsChange(without_metadata(document))),
             kind=str(change.kind),
             differences=tuple(differences(old, new, change)),
+            effects=phrases(proofs.difference(old, new, since=now)),
             trial=compare(simulate(recorded, new), simulate(recorded, old)),
         )
 
@@ -214,6 +231,14 @@ class PolicyService:
             raise RequestRefused("This loosens. Propose it, and have another person approve it.")
         change = FlagsChange(load(text))
         return self.changes.on_behalf_of(token).submit(change, note=note, wait=not at_once)
+
+
+def phrases(regions: Iterable[proofs.Region]) -> dict[str, tuple[str, ...]]:
+    """Return regions as phrases, by kind."""
+    said: dict[str, tuple[str, ...]] = {}
+    for region in regions:
+        said[str(region.kind)] = (*said.get(str(region.kind), ()), words.region(region))
+    return said
 
 
 def compare(draft: Simulation, in_force: Simulation) -> Trial:

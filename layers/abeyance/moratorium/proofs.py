@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import chain
 from operator import and_
 from typing import Final, NamedTuple, TypeAlias
 
@@ -18,7 +19,7 @@ from msgspec import Struct
 from abeyance.moratorium.claims import ANY, PolicyClaim
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import NEVER, FlagSet, instant_text
-from abeyance.moratorium.places import UNIONS
+from abeyance.moratorium.places import UNIONS, lines, within
 from abeyance.moratorium.regions import (
     FIRST,
     CompiledFlags,
@@ -54,7 +55,7 @@ class Counterexample(Struct, frozen=True, kw_only=True):
     decision: Decision
 
 
-class Proof(Struct, frozen=True, kw_only=True):
+class PolicyProof(Struct, frozen=True, kw_only=True):
     """The answer to a claim: it holds unless there is a counterexample. ``regions`` is the number looked at."""
 
     claim: str
@@ -82,6 +83,9 @@ class RegionKind(StrEnum):
 class Region(Struct, frozen=True, kw_only=True):
     """All decisions about these sectors, actions, places, tenants and purposes in [since, until); "" has no end.
 
+    ``places`` are codes, each with everything in it; ``US as a whole`` (registered no narrower); ``elsewhere in US``
+    and ``anywhere else`` (wherever no flag mentions a place). ``anywhere but`` comes first where the others are left
+    out.
     ``reviewers`` and ``similarity`` are the terms: those that a permit needs at least, or that are new or gone.
     """
 
@@ -113,7 +117,7 @@ class _Finding(NamedTuple):
 _Span: TypeAlias = tuple[datetime, datetime]
 
 
-def prove(claim: PolicyClaim, flags: FlagSet) -> Proof:
+def prove(claim: PolicyClaim, flags: FlagSet) -> PolicyProof:
     """Return whether a claim holds of a document, with the smallest counterexample if it does not.
 
     Pure. Without ``claim.since`` it speaks of all moments, also of those that are over.
@@ -125,28 +129,27 @@ def prove(claim: PolicyClaim, flags: FlagSet) -> Proof:
     else:
         blocking = compiled.halts
     cases = _cases(claim, (compiled,), classes)
-    spans = intervals(compiled.cuts, claim.since, claim.until)
+    regions = 0
     best: tuple[tuple[object, ...], _Case, Rectangle, _Span] | None = None
     for (binding,), members in cases.items():
-        smallest = min(members, key=lambda case: _size(classes[case.place], case))
-        for number, span in enumerate(spans):
+        case = min(members, key=lambda one: _size(classes[one.place], one))
+        spans = intervals(compiled.edges(binding), claim.since, claim.until)
+        regions += len(spans)
+        for span in spans:
+            rest = span[0], *_size(classes[case.place], case)
+            if best is not None and best[0] <= (False, False, *rest):
+                break
             if claim.verb == "deny":
                 found: Iterable[Rectangle] = (compiled.permitted(binding, span[0], blocking),)
             else:
                 found = compiled.held(binding, span[0])
             for rectangle in found:
                 who = rectangle.both(wanted)
-                if who.empty:
-                    continue
-                named = not who.tenants.all_but, not who.purposes.all_but
-                size = (*named, number, *_size(classes[smallest.place], smallest))
-                if best is None or size < best[0]:
-                    best = size, smallest, who, span
-    counterexample = None
-    if best is not None:
-        _, case, who, span = best
-        counterexample = _counterexample(flags, classes, case, who, span)
-    return Proof(claim=str(claim), counterexample=counterexample, regions=len(cases) * len(spans))
+                size = (not who.tenants.all_but, not who.purposes.all_but, *rest)
+                if not who.empty and (best is None or size < best[0]):
+                    best = size, case, who, span
+    counterexample = None if best is None else _counterexample(flags, classes, *best[1:])
+    return PolicyProof(claim=str(claim), counterexample=counterexample, regions=regions)
 
 
 def who_may(claim: PolicyClaim, flags: FlagSet) -> list[Region]:
@@ -157,9 +160,12 @@ def who_may(claim: PolicyClaim, flags: FlagSet) -> list[Region]:
         if not who.empty:
             yield _Finding(RegionKind.PERMITTED, who, *compiled.terms(binding[0], moment, who))
 
+    def spans(binding: tuple[int, ...]) -> list[_Span]:
+        return intervals(compiled.edges(binding[0]), claim.since, claim.until)
+
     compiled = CompiledFlags(flags)
     wanted = _wanted(claim)
-    return _regions(claim, (compiled,), intervals(compiled.cuts, claim.since, claim.until), findings)
+    return _regions(claim, (compiled,), spans, findings)
 
 
 def difference(old: FlagSet, new: FlagSet, *, since: datetime | None = None) -> list[Region]:
@@ -172,9 +178,13 @@ def difference(old: FlagSet, new: FlagSet, *, since: datetime | None = None) -> 
         Aware; moments before it do not count.
     """
     pair = CompiledFlags(old), CompiledFlags(new)
-    spans = intervals((*pair[0].cuts, *pair[1].cuts), since, None)
-    scope = PolicyClaim(verb="permit")
-    return _regions(scope, pair, spans, _compare(pair, lambda moment: (moment, moment)))
+
+    def spans(binding: tuple[int, ...]) -> list[_Span]:
+        if pair[0].versions(binding[0]) == pair[1].versions(binding[1]):
+            return []
+        return intervals(chain(pair[0].edges(binding[0]), pair[1].edges(binding[1])), since, None)
+
+    return _regions(PolicyClaim(verb="permit"), pair, spans, _compare(pair, lambda moment: (moment, moment)))
 
 
 def changes_on(day: datetime, flags: FlagSet) -> list[Region]:
@@ -182,9 +192,13 @@ def changes_on(day: datetime, flags: FlagSet) -> list[Region]:
     compiled = CompiledFlags(flags)
     before = day - timedelta(microseconds=1)
     span = (day, min(day + _DAY, NEVER))
-    after = max((cut for cut in compiled.cuts if day <= cut < span[1]), default=day)
     pair = compiled, compiled
-    return _regions(PolicyClaim(verb="permit"), pair, [span], _compare(pair, lambda _: (before, after)))
+
+    def spans(binding: tuple[int, ...]) -> list[_Span]:
+        return [span] if any(day <= edge < span[1] for edge in compiled.edges(binding[0])) else []
+
+    after = span[1] - timedelta(microseconds=1)
+    return _regions(PolicyClaim(verb="permit"), pair, spans, _compare(pair, lambda _: (before, after)))
 
 
 def _compare(
@@ -310,23 +324,24 @@ def _end(span: _Span) -> str:
 def _regions(
     claim: PolicyClaim,
     compiled: tuple[CompiledFlags, ...],
-    spans: Sequence[_Span],
+    spans: Callable[[tuple[int, ...]], list[_Span]],
     findings: Callable[[tuple[int, ...], datetime], Iterator[_Finding]],
 ) -> list[Region]:
-    """Return the findings of every case and span, joined where they are the same."""
+    """Return the findings of every case in each of its spans, joined where they are the same."""
     classes = _classes(claim, *compiled)
     cases = _cases(claim, compiled, classes)
     joined: dict[tuple[_Finding, _Span], list[_Case]] = defaultdict(list)
     for binding, members in cases.items():
         open_since: dict[_Finding, datetime] = {}
-        for span in spans:
+        stretches = spans(binding)
+        for span in stretches:
             now = set(findings(binding, span[0]))
             for gone in open_since.keys() - now:
                 joined[gone, (open_since.pop(gone), span[0])] += members
             for finding in now:
                 open_since.setdefault(finding, span[0])
         for finding, since in open_since.items():
-            joined[finding, (since, spans[-1][1])] += members
+            joined[finding, (since, stretches[-1][1])] += members
     return sorted(
         (
             Region(
@@ -370,25 +385,38 @@ def _boxes(cases: Iterable[_Case]) -> Iterator[tuple[tuple[str, ...], tuple[str,
 
 
 def _name_places(chosen: frozenset[int], classes: Sequence[PlaceClass]) -> tuple[str, ...]:
-    """Return classes of places in as few words as possible; ``anywhere`` for all of them."""
-    if len(chosen) == len(classes):
+    """Return classes of places in as few words as possible: places, or ``anywhere but`` and places."""
+    everything = frozenset(range(len(classes)))
+    if chosen == everything:
         return ("anywhere",)
-    whole: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    names, others = _least_names(chosen, classes), _least_names(everything - chosen, classes)
+    return names if len(names) <= len(others) else ("anywhere but", *others)
+
+
+def _least_names(chosen: frozenset[int], classes: Sequence[PlaceClass]) -> tuple[str, ...]:
+    names: set[str] = set()
+    left = set(chosen)
+    told_apart = {_node(found) for found in classes}
+    for union in UNIONS:
+        parts = {number for number, found in enumerate(classes) if within(found.place, union)}
+        if told_apart.issuperset(lines(union)) and parts <= chosen:
+            names.add(union)
+            left -= parts
+    whole: dict[tuple[str, ...], set[int]] = defaultdict(set)
     for number, found in enumerate(classes):
-        if found.place in UNIONS:
-            continue
-        line = found.line if found.rest_of is None else found.rest_of
-        for depth in range(1, len(line) + 1):
-            whole[line[:depth]].append(number)
-    complete = {line for line, numbers in whole.items() if chosen.issuperset(numbers)}
-    names = set()
-    for number in chosen:
-        found = classes[number]
-        line = found.line if found.rest_of is None else found.rest_of
-        covering = next((line[:depth] for depth in range(1, len(line) + 1) if line[:depth] in complete), None)
-        if found.place in UNIONS or covering is None:
-            alone = found.rest_of is None and found.place not in UNIONS and len(whole[line]) > 1
-            names.add(f"{found.place} as a whole" if alone else _place_name(found))
-        else:
-            names.add(covering[-1])
+        for depth in range(1, len(_node(found)) + 1):
+            whole[_node(found)[:depth]].add(number)
+    for number in left:
+        found, line = classes[number], _node(classes[number])
+        complete = (line[:depth] for depth in range(1, len(line) + 1) if whole[line[:depth]] <= chosen)
+        alone = found.place in UNIONS or (found.rest_of is None and len(whole[line]) > 1)
+        name = _place_name(found)
+        names.add(next(complete, (f"{name} as a whole" if alone else name,))[-1])
     return tuple(sorted(names))
+
+
+def _node(found: PlaceClass) -> tuple[str, ...]:
+    """Return where in the hierarchy a class stands; a union stands outside it."""
+    if found.place in UNIONS:
+        return ()
+    return found.line if found.rest_of is None else found.rest_of

@@ -162,14 +162,12 @@ class CompiledFlags:
     ----------
     halts : int
         Flags with effect halt.
-    cuts : tuple of datetime
-        Moments at which a flag or its exemption begins or ends, ascending.
     """
 
     def __init__(self, flags: FlagSet) -> None:
         self.flags = flags.flags
         self.halts = self._which(lambda flag: flag.effect is Effect.HALT)
-        self.cuts = tuple(sorted({moment for flag in self.flags for moment in _edges(flag)}))
+        self._edges = tuple(tuple(_edges(flag)) for flag in self.flags)
         self._sectors = {
             sector: self._which(lambda flag: flag.sectors is None or sector in flag.sectors)  # noqa: B023
             for sector in SECTORS
@@ -241,6 +239,15 @@ class CompiledFlags:
             if union in self._mentions and overlap(union, place):
                 found |= self._mentions[union]
         return found
+
+    def edges(self, binding: int) -> Iterator[datetime]:
+        """Yield the moments at which one of the ``binding`` flags, or its exemption, begins or ends."""
+        for bit in _bits(binding):
+            yield from self._edges[bit]
+
+    def versions(self, binding: int) -> frozenset[str]:
+        """Return what the ``binding`` flags say, as the hashes that decisions carry."""
+        return frozenset(self.flags[bit].version for bit in _bits(binding))
 
     def at(self, moment: datetime) -> tuple[int, int]:
         """Return the flags in force at a moment, and those of which the exemption holds then."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -53,7 +53,7 @@ def region(found: Region) -> str:
     actions = "everything" if len(found.actions) == len(ACTIONS) else _list(found.actions)
     terms = _terms(found.similarity, found.reviewers)
     return (
-        f"{actions} by {sectors} {' and '.join(map(_where, found.places))}: "
+        f"{actions} by {sectors} {_wherever(found.places)}: "
         f"{_among(found.tenants, 'tenant').lower()}, for {_among(found.purposes, 'purpose').lower()}"
         f"{_stretch(found.since, found.until)}" + (f", {_TERMS[found.kind]} {terms}" if terms else "")
     )
@@ -97,6 +97,14 @@ def _list(words: Iterable[str]) -> str:
 
 def _where(places: str) -> str:
     return places if places.startswith(("anywhere", "elsewhere")) else f"in {places}"
+
+
+def _wherever(places: Sequence[str]) -> str:
+    if places[0] == "anywhere but":
+        return f"anywhere but {_wherever(places[1:])}"
+    codes = [place for place in places if not place.startswith(("anywhere", "elsewhere"))]
+    rest = [place for place in places if place not in codes]
+    return ", ".join([f"in {', '.join(codes)}", *rest] if codes else rest)
 
 
 def _stretch(since: str, until: str) -> str:

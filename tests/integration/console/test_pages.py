@@ -35,7 +35,7 @@ def decided(world: World, tenant: str, number: int = 1) -> None:
     )
     request = Request(tenant=registered, tenant_id=tenant, action="search", purpose="unspecified")
     decision = decide(request, world.flags.read_bytes(), utc_now())
-    body = msgspec.to_builtins(decision)
+    body = {"decision": msgspec.to_builtins(decision)}
     now = utc_now().isoformat().replace("+00:00", "Z")
     head = world.ledger.head()
     first = head.seq if head else 0
@@ -66,6 +66,32 @@ def test_one_request_is_explained(world: World) -> None:
     assert "<h1>Permitted</h1>" in before.text
     assert clara.get("/console/moratoria/explain?tenant=acme&action=search&at=tomorrow").status_code == 409
     assert clara.get("/console/moratoria/timeline.svg").content_type.startswith("image/svg+xml")
+
+
+def test_a_claim_is_proved_or_contradicted(world: World) -> None:
+    clara = world.browser("clara")
+    ask = "/console/moratoria/prove?claim="
+    holds = clara.get(
+        ask + "deny+law_enforcement+search+in+PR+unless+missing_children,human_trafficking"
+    ).text
+    assert "<h1>The claim holds</h1>" in holds
+    found = clara.get(ask + "deny law_enforcement search in US").text
+    assert "<h1>The claim does not hold</h1>" in found
+    assert "may search for human trafficking or missing children" in found
+    refused = clara.get(ask + "deny <b>police</b>")
+    assert refused.status_code == 409
+    assert "this is not a claim" in refused.text
+    assert "<b>police" not in refused.text
+
+
+def test_a_proposal_shows_everything_that_it_could_ever_change(world: World) -> None:
+    clara = world.browser("clara")
+    lifted = clara.get("/console/proposals/new?switch=police_halt&on=0").text
+    assert "Newly permitted" in lifted
+    assert "everything by law enforcement, law enforcement support anywhere: any tenant but" in lifted
+    assert "Newly denied" not in lifted
+    unchanged = clara.get("/console/proposals/new").text
+    assert "Nobody, anywhere, is permitted or denied anything else." in unchanged
 
 
 def test_two_people_are_needed_to_loosen(world: World) -> None:

@@ -252,6 +252,58 @@ def test_two_people_loosen_and_the_ledger_hears_of_it(
     ]
 
 
+PROMISE = "deny law_enforcement search in US unless missing_children, human_trafficking"
+
+
+def test_prove_says_whether_a_claim_holds(flags: Path, tmp_path: Path) -> None:
+    proof = run("moratoria", "prove", PROMISE)
+    assert (proof["holds"], proof["counterexample"], proof["claim"]) == (True, None, PROMISE)
+    assert says("moratoria", "prove", PROMISE, "--from", "2026-01-01").startswith(
+        "Holds, from 2026-01-01 on: deny"
+    )
+    earlier = run("moratoria", "prove", PROMISE, "--from", "2020-06-09", code=1)["counterexample"]
+    assert (earlier["since"], earlier["until"]) == ("2020-06-09T00:00:00Z", "2020-06-10T00:00:00Z")
+    assert run("moratoria", "prove", PROMISE, "--from", "2020-06-10", "--to", "2030-01-01")["holds"]
+    said = says("moratoria", "prove", "deny law_enforcement search in US", code=1)
+    assert (
+        "icmec or marinus-analytics or thorn of the sector law enforcement, registered in US, may search"
+        in said
+    )
+    none = write(tmp_path / "none.json", hosted())
+    assert not run("moratoria", "prove", PROMISE, "--flags", none, code=1)["holds"]
+    for text in ("deny police search in US", "", "deny law_enforcement search in USA"):
+        run("moratoria", "prove", text, code=2)
+    run("moratoria", "prove", PROMISE, "--from", "2030-01-01", "--to", "2020-01-01", code=2)
+
+
+def test_questions_about_every_possible_decision(flags: Path, tmp_path: Path) -> None:
+    (region,) = run("moratoria", "who", "law_enforcement search in US")
+    assert region["region"]["tenants"] == {"only": ["icmec", "marinus-analytics", "thorn"]}
+    assert "Permitted:" in says("moratoria", "who", "commercial search in US")
+    assert says("moratoria", "who", "law_enforcement search in US by acme", code=1) == "Nobody."
+    ending = write(tmp_path / "ending.json", hosted(a=value(ends="2027-01-01T00:00:00Z", on_expiry="lift")))
+    assert "Newly permitted: everything by every sector anywhere" in says(
+        "moratoria", "changes", "2027-01-01", "--flags", ending
+    )
+    assert "Nothing changes" in says("moratoria", "changes", "2027-01-02", "--flags", ending)
+    none = write(tmp_path / "none.json", hosted())
+    kinds = {row["region"]["kind"] for row in run("moratoria", "difference", none)}
+    assert kinds == {"newly_permitted"}
+    assert run("moratoria", "difference", none, "--against", none) == []
+
+
+def test_check_holds_guardrails_against_a_document(flags: Path, tmp_path: Path) -> None:
+    rail = {"claim": PROMISE, "reason": "Promised.", "source": "Council"}
+    rails = write(tmp_path / "rails.json", {"version": "1", "guardrails": {"promise": rail}})
+    fine = write(tmp_path / "fine.json", new_deployment())
+    assert run("moratoria", "check", fine, "--guardrails", rails)["findings"] == []
+    lifted = write(tmp_path / "none.json", hosted())
+    (finding,) = run("moratoria", "check", lifted, "--guardrails", rails, code=1)["findings"]
+    assert finding["message"].startswith("this breaks the guardrail promise")
+    broken = write(tmp_path / "broken.json", {"version": "1", "guardrails": {"promise": {}}})
+    run("moratoria", "check", fine, "--guardrails", broken, code=2)
+
+
 def test_simulate_reads_an_export(flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agree(monkeypatch, run(*POLICE))
     asked = ("moratoria", "explain", "--tenant", "springfield-police", "--purpose", "investigation", "--at")

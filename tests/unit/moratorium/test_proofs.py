@@ -289,7 +289,13 @@ def holds_place(name: str, place: str, mentioned: set[str]) -> bool:
             and not same_place(place, whole)
             and not any(overlap(place, one) for one in around)
         )
-    return place == name if name in UNIONS else within(place, name)
+    return within(place, name)
+
+
+def in_places(names: tuple[str, ...], place: str, mentioned: set[str]) -> bool:
+    if names[0] == "anywhere but":
+        return not in_places(names[1:], place, mentioned)
+    return any(holds_place(name, place, mentioned) for name in names)
 
 
 def holds(region: Region, request_: Request, day: datetime, mentioned: set[str]) -> bool:
@@ -298,7 +304,7 @@ def holds(region: Region, request_: Request, day: datetime, mentioned: set[str])
     return (
         tenant.sector in region.sectors
         and request_.action in region.actions
-        and any(holds_place(name, tenant.jurisdiction, mentioned) for name in region.places)
+        and in_places(region.places, tenant.jurisdiction, mentioned)
         and (tenant.id in region.tenants.named) != region.tenants.all_but
         and (request_.purpose in region.purposes.named) != region.purposes.all_but
         and (not region.since or datetime.fromisoformat(region.since) <= day)
@@ -491,9 +497,8 @@ def test_what_changes_on_the_day_on_which_a_moratorium_ends() -> None:
     assert {region.kind for region in found} == {RegionKind.NEWLY_PERMITTED}
     assert {region.actions for region in found} == {("search", "template_search")}
     assert {place for region in found for place in region.places} == {"US as a whole", "US-CA"}
-    assert words.region(found[0]).startswith(
-        "search, template search by every sector in US as a whole and in US-CA: any"
-    )
+    said = "search, template search by every sector in US as a whole, US-CA: any tenant, for any purpose"
+    assert words.region(found[0]) == f"{said} from 2027-01-01 until 2027-01-02"
 
 
 @pytest.mark.parametrize("found", presets(), ids=lambda found: found.id)

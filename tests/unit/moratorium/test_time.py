@@ -154,24 +154,24 @@ def test_text_bars_show_short_spans() -> None:
 # -- simulation
 
 
-def entry(decision: Any, *, wrapped: bool = False, seq: int = 1) -> dict[str, Any]:
+def entry(decision: Any, *, staged: bool = False, seq: int = 1) -> dict[str, Any]:
     body = msgspec.to_builtins(decision)
     return {
         "seq": seq,
         "id": f"entry-{seq}",
-        "type": "Upload Halted" if wrapped else "decision",
-        "body": {"decision": body, "tenant": decision.tenant} if wrapped else body,
+        "type": "Upload Halted" if staged else "decision",
+        "body": {"decision": body, "tenant": decision.tenant},
     }
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_simulation_shows_both_directions(wrapped: bool) -> None:
+@pytest.mark.parametrize("staged", [False, True])
+def test_simulation_shows_both_directions(staged: bool) -> None:
     before, after = (
         parse({"halt_search": value(actions=["search"])}),
         parse({"halt_index": value(actions=["index"])}),
     )
     entries = [
-        entry(ask(before, POLICE, "2021-01-01", action=action), wrapped=wrapped, seq=number)
+        entry(ask(before, POLICE, "2021-01-01", action=action), staged=staged, seq=number)
         for number, action in enumerate(("search", "index", "detect"), start=1)
     ]
     result = simulate([{"type": "Faces Detected", "body": {"faces_count": 1}}, *entries], after)
@@ -192,7 +192,7 @@ def test_simulation_sees_changed_terms_and_skips_what_was_never_decided() -> Non
     assert simulate([recorded], restricted(80)).count(Direction.LESS_RESTRICTED) == 1
     assert simulate([recorded], parse({})).count(Direction.LESS_RESTRICTED) == 1
     fault = entry(ask(b"", POLICE, "2021-01-01"))
-    broken = {"type": "decision", "body": {"outcome": "permit"}}
+    broken = {"type": "decision", "body": {"decision": {"outcome": "permit"}}}
     result = simulate([fault, broken, {"type": "decision"}], restricted(99))
     assert (result.decisions, result.skipped, result.differences) == (2, 2, ())
 

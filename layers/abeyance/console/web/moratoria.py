@@ -18,6 +18,8 @@ from abeyance.moratorium.vocabulary import Action
 pages = Blueprint("moratoria", __name__)
 #: Starts and ends are shown up to this time ahead.
 SHOWN_AHEAD = timedelta(days=366)
+#: Fields of the form for an explanation.
+_FIELDS = ("tenant", "action", "place", "purpose", "at")
 
 
 @pages.get("/moratoria")
@@ -56,9 +58,7 @@ def picture() -> Response:
 @requires(Right.READ_POLICY)
 def explain() -> str:
     """Decide one request and show the reasons."""
-    given = {
-        name: request.args.get(name, "").strip() for name in ("tenant", "action", "place", "purpose", "at")
-    }
+    given = {name: request.args.get(name, "").strip() for name in _FIELDS}
     try:
         at = parse_moment(given["at"]) if given["at"] else services().policy.now()
     except ValueError:
@@ -69,9 +69,23 @@ def explain() -> str:
     return render_template("explain.html", decision=decision, sentences=sentences, **_form(given))
 
 
+@pages.get("/moratoria/prove")
+@requires(Right.READ_POLICY)
+def prove() -> str:
+    """Prove a claim, or show its smallest counterexample."""
+    claim = request.args.get("claim", "").strip()
+    proof, sentences = services().policy.prove(claim)
+    return render_template(
+        "proof.html",
+        proof=proof,
+        sentences=sentences,
+        **_form({"claim": claim}),
+    )
+
+
 def _form(given: dict[str, str] | None = None) -> dict[str, object]:
     return {
         "tenants": services().policy.tenants(),
         "actions": [str(action) for action in Action],
-        "given": given or dict.fromkeys(("tenant", "action", "place", "purpose", "at"), ""),
+        "given": {**dict.fromkeys((*_FIELDS, "claim"), ""), **(given or {})},
     }
