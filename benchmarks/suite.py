@@ -25,6 +25,7 @@ PARTS = {
     "freshness": "Time until a cold searcher is ready, and until a warm one sees a change.",
     "pipeline": "Upload to result, and the models' share of that.",
     "neighbours": "Clients of the API beside a tenant that sends the most expensive photos.",
+    "ledger": "Entries of the ledger, and the verification of a million of them.",
     "coldstart": "Time of each function until its first event.",
     "scale": "Ten million photos a day, simulated with the durations measured here.",
 }

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from abeyance.ledger.batches import PREFIX as SEQUENCED
 from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST
@@ -28,6 +27,9 @@ from abeyance.ledger.tiles import (
     decode_bundle,
     parse_tile_name,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 #: Prefix of the lookup index, which is made from the log, may be made again, and proves nothing.
 INDEX: Final = "index/"
@@ -112,6 +114,8 @@ def read_ahead(load: Callable[[_T], _R], items: Iterable[_T], readers: int) -> I
     if readers <= 1:
         yield from map(load, items)
         return
+    from concurrent.futures import ThreadPoolExecutor  # 2 MB of memory that a reader of a disk does without
+
     waiting: deque[Future[_R]] = deque()
     with ThreadPoolExecutor(readers) as pool:
         try:
