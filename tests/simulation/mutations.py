@@ -207,7 +207,7 @@ MUTATIONS = (
     Mutation(
         "result-not-deleted",
         "the result of a deleted photo stays",
-        _replaced(Outbox, "delete_result", _nothing),
+        _replaced(Outbox, "republish", _nothing),
     ),
     Mutation(
         "one-event-a-call",

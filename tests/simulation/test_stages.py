@@ -140,6 +140,28 @@ def test_a_review_that_was_interrupted_ends_once_though_its_photo_is_replaced(ru
     assert released > 1, "the process died between the record and its event"
 
 
+def test_a_deletion_leaves_the_result_of_an_upload_that_overtakes_it(running: Simulation) -> None:
+    key = "acme/search/staff/a.jpg"
+
+    def overtake(world: World) -> None:
+        halt(world)
+        world.clock.advance(world.settings.flags_poll_interval + 2)
+        world.change(key, people.photo([2]))
+        deliver(world, topology.GATE, topology.RECOGNIZE)
+
+    for call in range(1, 8):
+        world = new_world(running)
+        world.change(key, people.photo([1]))
+        with world.quietly():
+            world.network.drain()
+        world.change(key, None)
+        deliver(world, topology.GATE)
+        with world.faults.certain_overtaking(call, functools.partial(overtake, world)):
+            deliver(world, topology.RECOGNIZE)
+        settle(world)
+        assert check(world) == [], f"overtaken before call {call}"
+
+
 def test_a_picture_is_cut_again_from_a_bucket_without_versions(running: Simulation) -> None:
     world = new_world(running)
     world.faults.active = False

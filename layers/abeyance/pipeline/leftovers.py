@@ -12,7 +12,7 @@ from abeyance.gallery.errors import CollectionNotFound
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, SourceObject
 from abeyance.pipeline import events
-from abeyance.pipeline.events import Event, Upload
+from abeyance.pipeline.events import Event, Upload, UploadWithdrawn
 from abeyance.pipeline.outbox import Outbox, PublishedEvent
 from abeyance.pipeline.ports import ObjectStore
 from abeyance.pipeline.uploads import chips_key
@@ -62,14 +62,19 @@ class Leftovers:
         uploads = [msgspec.structs.replace(upload, sequencer=sequencer) for sequencer in sequencers]
         return any(self._outbox.has_recorded(one, events.FacesIndexed) for one in uploads)
 
-    def delete_withdrawn(self, upload: Upload) -> int:
+    def delete_withdrawn(self, event: UploadWithdrawn) -> int:
         """Delete what came from a photo that was deleted; returns how many faces that were."""
+        upload = event.upload
         deleted: tuple[str, ...] = ()
         if upload.action == "index":
             with contextlib.suppress(CollectionNotFound):
                 deleted = self._gallery.delete_source(collection_of(upload), source_of(upload))
-        if deleted or not upload.version:
+        if not upload.version:
+            # A later upload may have taken the key at this moment, and its result stays.
+            self._outbox.republish(event)
+        elif deleted:
             self._outbox.delete_result(upload.key)
+        if deleted or not upload.version:
             self._objects.delete_all(self._chips_bucket, upload.folder)
         return len(deleted)
 

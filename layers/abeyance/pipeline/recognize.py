@@ -136,7 +136,7 @@ class Recognize:
                     self._leftovers.delete_indexed(event.upload)
             return recorded
         if isinstance(event, events.UploadWithdrawn):
-            return events.FacesDeleted.of(event.upload, count=self._leftovers.delete_withdrawn(event.upload))
+            return events.FacesDeleted.of(event.upload, count=self._leftovers.delete_withdrawn(event))
         if isinstance(event, events.FacesDetected):
             return self._decide(event, decide)
         raise msgspec.ValidationError(f"Unexpected detail-type {event.detail_type!r}")
