@@ -25,7 +25,7 @@ places have no order then: under some flags each is freer than any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
@@ -36,7 +36,6 @@ from msgspec import Struct, structs
 from abeyance.moratorium.claims import implies
 from abeyance.moratorium.document import Flag, FlagSet
 from abeyance.moratorium.guardrails import Guardrails
-from abeyance.moratorium.links import PrincipalLinks
 from abeyance.moratorium.model import Effect
 from abeyance.moratorium.places import same_place, within
 from abeyance.moratorium.tenants import Tenant
@@ -136,20 +135,19 @@ def classify_registration(old: Tenant | None, new: Tenant | None) -> Change:
     )
 
 
-def classify_links(old: PrincipalLinks, new: PrincipalLinks) -> Change:
-    """Compare who may change something, and which principals count as one person.
+def classify_links(old: Mapping[str, str], new: Mapping[str, str]) -> Change:
+    """Compare who may change something: principal to person. Two principals agree only if they are two people's.
 
     ``kind`` is ``tightening`` or ``neutral`` only if every principal of ``new`` is one of ``old``, and any two that
-    are two people in ``new`` are two people in ``old``.
+    are two people's in ``new`` are two people's in ``old``.
     """
-    before, after = old.principals(), new.principals()
-    stayed = sorted(before & after)
+    before, after = old.keys(), new.keys()
     parts = [
         *(PartChange(name=name, kind=LOOSENING, what="linked") for name in sorted(after - before)),
         *(PartChange(name=name, kind=TIGHTENING, what="unlinked") for name in sorted(before - after)),
     ]
-    for one, other in combinations(stayed, 2):
-        was, becomes = old.are_two(one, other), new.are_two(one, other)
+    for one, other in combinations(sorted(before & after), 2):
+        was, becomes = old[one] != old[other], new[one] != new[other]
         if was != becomes:
             kind, what = (LOOSENING, "become two people") if becomes else (TIGHTENING, "become one person")
             parts.append(PartChange(name=f"{one}, {other}", kind=kind, what=what))

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from abeyance.aws.table import Conflict, Operation, Table
-from abeyance.moratorium.changes import ChangeKind, classify_registration
+from abeyance.moratorium.changes import ChangeKind, classify_links, classify_registration
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.principals import Links, Principals
 from abeyance.moratorium.tenants import Tenant, TenantTable
@@ -161,12 +161,10 @@ class LinkSubject:
     def judge(self, change: LinkChange | UnlinkChange, /) -> ChangeJudgement:
         links = self._principals.read()
         made = self._made(links, change)
-        if isinstance(change, LinkChange):
+        kind = classify_links(links.people, made.people).kind
+        # The last two people go only by agreement: without two, nothing can ever be loosened again.
+        if len(set(made.people.values())) < _LAST_PEOPLE:
             kind = ChangeKind.LOOSENING
-        else:
-            # The last two people go only by agreement: without two, nothing can ever be loosened again.
-            loses = len(set(made.people.values())) < _LAST_PEOPLE
-            kind = ChangeKind.LOOSENING if loses else ChangeKind.TIGHTENING
         return ChangeJudgement(kind=kind, base=str(links.version))
 
     def apply(
