@@ -161,6 +161,7 @@ def check_counterexample(found: Counterexample, claim: PolicyClaim) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(s.MANY, max_examples=2000)
 @given(documents(), claims())
 def test_a_proof_agrees_with_trying_everything(document, claim) -> None:
@@ -260,6 +261,7 @@ def days(moment: datetime) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(s.MANY, max_examples=2000)
 @given(documents(), claims())
 def test_a_proof_agrees_with_a_solver(document, claim) -> None:
@@ -343,7 +345,7 @@ def terms(decision: Decision) -> tuple[float, int]:
     return decision.min_similarity or 0.0, decision.human_review
 
 
-@settings(s.MANY, max_examples=300)
+@settings(s.MANY, max_examples=100)
 @given(documents(), documents(), st.lists(questions(), min_size=20, max_size=40))
 def test_the_difference_of_two_documents_is_exact(old, new, asked) -> None:
     before, after, mentioned = parse(old), parse(new), mentions(old, new)
@@ -363,7 +365,7 @@ def test_the_difference_of_two_documents_is_exact(old, new, asked) -> None:
         assert kinds == expected
 
 
-@settings(s.MANY, max_examples=300)
+@settings(s.MANY, max_examples=100)
 @given(documents(), st.lists(questions(), min_size=20, max_size=40))
 def test_who_may_is_exact(document, asked) -> None:
     flags, mentioned = parse(document), mentions(document)
@@ -377,7 +379,7 @@ def test_who_may_is_exact(document, asked) -> None:
             assert region.reviewers <= decision.human_review
 
 
-@settings(s.MANY, max_examples=200)
+@settings(s.MANY, max_examples=80)
 @given(documents(), st.integers(-1, 21), st.lists(questions(), min_size=10, max_size=20))
 def test_what_changes_on_a_day_is_exact(document, number, asked) -> None:
     flags, mentioned = parse(document), mentions(document)
