@@ -74,7 +74,7 @@ def measure(spec: functions.FunctionSpec, repeat: int, *, beside: bool = False) 
     RuntimeError
         If the function does not handle its first event.
     """
-    aws, event, times = first_event.FakeAws(), first_event.event_for(spec.name), Times(spec.name)
+    aws, event, times = first_event.FakeAws(spec.name), first_event.event_for(spec.name), Times(spec.name)
     with sandbox.deployed(spec) as box, sandbox.plain(_plain_handler(spec.name), spec) as other:
         for number in range(-1, repeat):
             aws.called.clear()

@@ -35,7 +35,12 @@ _TENANT = msgspec.convert(_DATA["tenant"], Tenant)
 class FakeAws:
     """AWS after one upload, as far as the functions ask, for :meth:`infra.sandbox.Sandbox.start`."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: str = "") -> None:
+        #: Stage -> the event that it recorded before the function's first event.
+        self._recorded = {
+            stage: f"{event.detail_type}\n{msgspec.json.encode(event).decode()}"
+            for stage, event in _recorded_before(function).items()
+        }
         #: Operations that were called, of services that name them.
         self.called: set[str] = set()
         self._settings = DeploymentSettings()
@@ -90,6 +95,8 @@ class FakeAws:
     def _item(self, table: str, key: dict[str, Any]) -> dict[str, Any] | None:
         if table == self._settings.tenants_table:
             return self._tenants.get(key["pk"]["S"])
+        if key == {"object": {"S": f"upload#{_UPLOAD.identity}"}} and self._recorded:
+            return {**key, **{f"stage_{stage}": {"S": text} for stage, text in self._recorded.items()}}
         if key == {"object": {"S": f"{_UPLOAD.bucket}/{_UPLOAD.key}"}}:
             return {**key, "upload": {"S": _UPLOAD.identity}}
         if key.get("pk") == {"S": "head"}:
@@ -104,26 +111,34 @@ class FakeAws:
 
 def event_for(function: str) -> Any:
     """Return the function's first event, or None if there is none for it here (the console)."""
-    request = decide.Request(tenant=_TENANT, tenant_id="acme", action="search", purpose="unspecified")
-    decision = decide.decide(request, new_deployment(), datetime(2026, 1, 1, tzinfo=UTC))
-    permitted = _event(events.UploadPermitted, decision=decision, purpose="unspecified")
+    recorded = _recorded_before(function)
     match function:
         case "gate":
             return _queued("Object Created", _DATA["gate"])
-        case "detect" | "ledger":
-            return _announced(permitted)
-        case "recognize":
-            chips = f"{_UPLOAD.folder}{_UPLOAD.identity}.npy"
-            detected = _event(events.FacesDetected, permitted=permitted, chips=chips, **_DATA["recognize"])
-            return _announced(detected)
-        case "review":
-            return _announced(_event(events.FacesMatched, decision=decision, **_DATA["review"]))
+        case "detect" | "ledger" | "recognize" | "review":
+            return _announced(list(recorded.values())[-1])
         case "flags":
             return {**_DATA["flags"], "body": json.dumps({"do": "tenants"})}
         case "api":
             photo = base64.b64encode(_photo()).decode()
             return {**_DATA["api"], "body": json.dumps({"Image": {"Bytes": photo}})}
     return None
+
+
+def _recorded_before(function: str) -> dict[str, events.Event]:
+    """Return stage -> the event that it recorded, up to the one that is the function's first."""
+    request = decide.Request(tenant=_TENANT, tenant_id="acme", action="search", purpose="unspecified")
+    decision = decide.decide(request, new_deployment(), datetime(2026, 1, 1, tzinfo=UTC))
+    permitted = _event(events.UploadPermitted, decision=decision, purpose="unspecified")
+    found: dict[str, events.Event] = {}
+    if function in ("detect", "ledger", "recognize", "review"):
+        found["gate"] = permitted
+    if function in ("recognize", "review"):
+        chips = f"{_UPLOAD.folder}{_UPLOAD.identity}.npy"
+        found["detect"] = _event(events.FacesDetected, permitted=permitted, chips=chips, **_DATA["recognize"])
+    if function == "review":
+        found["recognize"] = _event(events.FacesMatched, decision=decision, **_DATA["review"])
+    return found
 
 
 def succeeded(function: str, answer: Any, aws: FakeAws) -> bool:

@@ -19,12 +19,23 @@ from pathlib import Path
 
 from aws_cdk import aws_iam as iam
 
+from abeyance.pipeline import events, topology
 from infra.constructs.stage import StageQueue
 from infra.constructs.storage import key_of
 from infra.stacks.state import StateStack
 
 Statements = Iterator[iam.PolicyStatement]
 
+#: Unit -> the events that it may put on the bus. People end reviews in the console, and an erasure there hands on what
+#: the stages recorded and may have died before they emitted it.
+_EMITTED_BY: dict[str, set[type[events.Event]]] = {
+    **{stage.name: set(stage.emits) for stage in topology.STAGES},
+    "review": {events.EventRefused},
+    "console": {
+        *(set(topology.REVIEW.emits) - {events.EventRefused}),
+        *(events.UploadPermitted, events.FacesDetected, events.UploadRejected),
+    },
+}
 _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 
 
@@ -108,6 +119,11 @@ class Permissions:
 
     def _send(self, stage: str, sid: str) -> Statements:
         yield _statement(sid, ["sqs:SendMessage"], [self._queues[stage].queue.queue_arn])
+
+    def _emit(self, unit: str) -> Statements:
+        kinds = sorted(kind.detail_type for kind in _EMITTED_BY[unit])
+        only = {"StringEquals": {"events:source": topology.SOURCE, "events:detail-type": kinds}}
+        yield _statement("Emit", ["events:PutEvents"], self._arns["bus"], only)
 
     def _deny(self, sid: str, actions: Sequence[str], on: Sequence[str]) -> Statements:
         yield _statement(sid, actions, self._named(on), effect=iam.Effect.DENY)

@@ -33,7 +33,7 @@ def base() -> Path:
 
 @pytest.mark.parametrize("spec", functions.FUNCTIONS, ids=lambda spec: spec.name)
 def test_function_answers_its_first_event_from_its_own_layers(spec: functions.FunctionSpec) -> None:
-    event, aws = first_event.event_for(spec.name), first_event.FakeAws()
+    event, aws = first_event.event_for(spec.name), first_event.FakeAws(spec.name)
     with sandbox.deployed(spec) as box:
         start = box.start(aws, event)
     assert start.ready_ms > 0

@@ -88,7 +88,7 @@ def _metric(alarm: dict[str, Any]) -> str:
 
 def _conditions(conditions: dict[str, Any], templates: Templates) -> str:
     tests = sorted(
-        f"{operator} {key} {_readable(text(value, templates))}"
+        f"{operator} {key} {', '.join(value) if isinstance(value, list) else _readable(text(value, templates))}"
         for operator, wanted in conditions.items()
         for key, value in wanted.items()
     )

@@ -128,11 +128,13 @@ def build_sweep(
 
 def build_review(settings: ReviewSettings | None = None, clients: Clients = client) -> EnqueueReviews:
     """Return the stage that queues matches for people."""
+    from abeyance.pipeline import topology
     from abeyance.pipeline.review import EnqueueReviews
 
     settings = settings or ReviewSettings.from_environment()
     table = DynamoTable(clients("dynamodb"), settings.reviews_table)
-    return EnqueueReviews(table, keep_s=settings.retention_days * 86400)
+    outbox = build_outbox(topology.REVIEW.name, settings, clients)
+    return EnqueueReviews(table, outbox, keep_s=settings.retention_days * 86400)
 
 
 def build_record(settings: LedgerSettings | None = None, clients: Clients = client) -> RecordDecisions:

@@ -67,8 +67,11 @@ class Detect:
         self._outbox.record_outcomes(outcomes.select(Event, RecordedEvent))
 
     def _outcome(self, job: _DetectionJob, state: UploadState) -> Event | RecordedEvent | None:
-        """Return the outcome to record for the upload; None if a later event has its key."""
-        upload = job.permitted.upload
+        """Return the outcome to record for the upload; None if a later event has its key, or nothing permitted it."""
+        permitted = self._outbox.verified(job.permitted, state)
+        if permitted is None:
+            return None
+        job, upload = job._replace(permitted=permitted), permitted.upload
         if not state.latest:
             # A delivery that was cut off may have written chips after the later event's stages had deleted them.
             self._objects.delete(self._chips_bucket, chips_key(upload))

@@ -277,6 +277,17 @@ class FacesDeleted(Event, frozen=True, kw_only=True):
     count: int
 
 
+class EventRefused(Event, frozen=True, kw_only=True):
+    """An event that no stage had recorded, or not like this. Nothing was done for it.
+
+    ``claimed`` is its detail-type, ``reason`` NOT_RECORDED or DIFFERS_FROM_RECORD; ``upload`` is as it said.
+    """
+
+    stage: str
+    claimed: str
+    reason: str
+
+
 EVENTS: tuple[type[Event], ...] = (
     UploadPermitted,
     UploadHalted,
@@ -290,6 +301,7 @@ EVENTS: tuple[type[Event], ...] = (
     MatchesWithheld,
     FacesAnalyzed,
     FacesDeleted,
+    EventRefused,
 )
 
 BY_DETAIL_TYPE = {event.detail_type: event for event in EVENTS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -12,11 +12,13 @@ from abeyance.moratorium.decide import Decision
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.events import Event, Upload
+from abeyance.pipeline.pointers import recorded_for, refusal
 from abeyance.pipeline.ports import EventBus, ObjectStore
 from abeyance.pipeline.upload_records import UploadRecords, UploadState
 from abeyance.pipeline.uploads import result_key
 
 Value = TypeVar("Value")
+EventType = TypeVar("EventType", bound=Event)
 
 #: Decides for a tenant, an action and a purpose.
 Decide: TypeAlias = Callable[[str, str, str], Decision]
@@ -86,6 +88,16 @@ class Outbox:
             return list(zip(values, states, strict=True))
 
         return batch.map_together(pair)
+
+    def verified(self, event: EventType, state: UploadState) -> EventType | None:
+        """Return what a stage recorded and ``event`` points to; ``None`` if there is no such record.
+
+        An event that differs from the record leaves a trace on the bus, and so on the ledger.
+        """
+        recorded = recorded_for(event, state)
+        if recorded != event:
+            self._bus.emit([refusal(self._stage, event, known=recorded is not None)])
+        return cast("EventType | None", recorded)
 
     def already_recorded(self, state: UploadState) -> RecordedEvent | None:
         """Return what the stage has recorded for an upload, or None."""

@@ -122,6 +122,10 @@ class Recognize:
         self, event: Event, state: UploadState, decide: Decide
     ) -> Event | RecordedEvent | RecognitionJob | None:
         """Return the outcome to record for the upload, or the job that leads to it; None if there is none."""
+        verified = self._outbox.verified(event, state)
+        if verified is None:
+            return None
+        event = verified
         if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
             self._leftovers.delete_replaced(event.upload)
             return None

@@ -23,6 +23,7 @@ from abeyance.aws.table import PARTITION, SORT, TTL, Conflict, Put, Table
 from abeyance.pipeline import events
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Upload
+from abeyance.pipeline.outbox import Outbox
 
 #: Partition of the queue.
 OPEN = "open"
@@ -40,17 +41,22 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class EnqueueReviews:
     """Faces Matched that asks for reviewers becomes an item of the queue, once for all deliveries of the event."""
 
-    def __init__(self, table: Table, keep_s: float, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, table: Table, outbox: Outbox, keep_s: float, now: Callable[[], float] = time.time
+    ) -> None:
         self._table = table
+        self._outbox = outbox
         self._keep_s = keep_s
         self._now = now
 
     def __call__(self, batch: Batch[Message]) -> None:
         """Queue the review that each message asks for."""
-        batch.map(lambda message: self._enqueue(message.event_of(events.FacesMatched)))
+        matched = batch.map(lambda message: message.event_of(events.FacesMatched))
+        states = self._outbox.read_states(matched, lambda event: event.upload)
+        states.map(lambda pair: self._enqueue(self._outbox.verified(*pair)))
 
-    def _enqueue(self, event: events.FacesMatched) -> None:
-        if not event.reviewers:
+    def _enqueue(self, event: events.FacesMatched | None) -> None:
+        if event is None or not event.reviewers:
             return
         waiting = Waiting(
             upload=event.upload,

@@ -109,7 +109,7 @@ GATE = Stage(
 DETECT = Stage(
     name="detect",
     consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,)),),
-    emits=(events.FacesDetected, events.UploadRejected, events.RecognitionHalted),
+    emits=(events.FacesDetected, events.UploadRejected, events.RecognitionHalted, events.EventRefused),
     timeout=60,
     memory=2048,
     max_receives=4,
@@ -139,6 +139,7 @@ RECOGNIZE = Stage(
         events.FacesDeleted,
         events.RecognitionHalted,
         events.UploadRejected,
+        events.EventRefused,
     ),
     batch_size=10,
     timeout=60,
@@ -150,7 +151,7 @@ RECOGNIZE = Stage(
 REVIEW = Stage(
     name="review",
     consumes=(Subscription(SOURCE, (events.FacesMatched.detail_type,)),),
-    emits=(events.MatchesReleased, events.MatchesWithheld),
+    emits=(events.MatchesReleased, events.MatchesWithheld, events.EventRefused),
     batch_size=10,
 )
 

@@ -87,6 +87,15 @@ def parse_key(upload: Upload) -> Upload:
     return msgspec.structs.replace(upload, tenant=tenant, action=action, collection=collection)
 
 
+def derive(upload: Upload) -> Upload:
+    """Return the upload with tenant, action and collection of its key, and none for a key that is not understood."""
+    bare = msgspec.structs.replace(upload, tenant="", action="", collection="")
+    try:
+        return parse_key(bare)
+    except KeyNotUnderstood:
+        return bare
+
+
 def tenant_of_key(key: str) -> str:
     """Return the first part of a key if it can be a tenant's id; empty if it cannot."""
     tenant = key.split("/", 1)[0]

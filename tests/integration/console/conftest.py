@@ -23,8 +23,8 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import timestamp
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
-from abeyance.deployment.build import build_console, build_flags
-from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings, FlagsSettings
+from abeyance.deployment.build import build_console, build_flags, build_review
+from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings, FlagsSettings, ReviewSettings
 from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
@@ -42,7 +42,6 @@ from abeyance.pipeline.batch import Batch, Message, answer
 from abeyance.pipeline.events import DetectedFace, FacesMatched, Match, SearchedFace, Upload
 from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.record import RecordDecisions
-from abeyance.pipeline.review import EnqueueReviews
 from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 if TYPE_CHECKING:
@@ -188,7 +187,8 @@ class World:
         hidden = msgspec.structs.replace(
             matched, faces=tuple(msgspec.structs.replace(one, matches=()) for one in matched.faces)
         )
-        enqueue = EnqueueReviews(DynamoTable(self.local.client("dynamodb"), self.settings.reviews_table), 1e6)
+        self.uploads.record("recognize", hidden)
+        enqueue = build_review(ReviewSettings(), self.local.client)
         envelope = {"detail-type": FacesMatched.detail_type, "detail": msgspec.to_builtins(hidden)}
         batch = Batch.of([Message("m", 1, envelope), Message("n", 2, envelope)])
         enqueue(batch)

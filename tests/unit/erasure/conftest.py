@@ -148,7 +148,7 @@ class World:
         self.gallery = Gallery(table["gallery"], wrap(self.segments), pause=lambda _: None, span=8)
         self.records = UploadRecords(table["uploads"], 30, lambda: 1e9)
         reviews = ReviewStore(table["reviews"])
-        outbox = Outbox("review", self.records, wrap(self), objects, "results")
+        self.outbox = outbox = Outbox("review", self.records, wrap(self), objects, "results")
         self.reviews = ReviewService(
             reviews, objects, "chips", self.gallery, Guard(), outbox, ledger, self.hide, lambda: 1e9
         )
@@ -267,11 +267,12 @@ class World:
             self.buckets.put("chips", review_key(upload), msgspec.json.encode(matched), "")
             hidden = tuple(msgspec.structs.replace(one, matches=()) for one in matched.faces)
             matched = msgspec.structs.replace(matched, faces=hidden)
+        self.records.record("recognize", matched)
+        if reviewers:
             envelope = {"detail-type": matched.detail_type, "detail": msgspec.to_builtins(matched)}
             batch = Batch.of([Message("m", 1, envelope)])
-            EnqueueReviews(self.tables["reviews"], 1e6)(batch)
+            EnqueueReviews(self.tables["reviews"], self.outbox, 1e6)(batch)
             assert not batch.failures
-        self.records.record("recognize", matched)
         self.result(matched)
         return upload
 

@@ -98,6 +98,9 @@ EXAMPLES: list[events.Event] = [
     ),
     events.FacesAnalyzed(id="a:1", decision=DECISION, faces=(FACE,), **COMMON),
     events.FacesDeleted(id="x:1", count=2, **COMMON),
+    events.EventRefused(
+        id="e:1", stage="detect", claimed="Upload Permitted", reason="NOT_RECORDED", **COMMON
+    ),
 ]
 
 
