@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from abeyance.ledger.batches import PREFIX as SEQUENCED
 from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST
-from abeyance.ledger.defects import DefectKind, DefectList
+from abeyance.ledger.defects import MAX_DEFECTS, DefectKind, DefectList
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.identity import LOG
 from abeyance.ledger.objects import LogObjects
@@ -63,6 +63,7 @@ class Inventory:
 def take_inventory(objects: LogObjects, defects: DefectList) -> Inventory:
     """List every version of every object; add those that should not be there to ``defects``."""
     found, last, told = Inventory(), "", ""
+    bundles, number = 0, -1
     for one in objects.versions():
         key = one.key
         if key.startswith(INDEX):
@@ -83,8 +84,15 @@ def take_inventory(objects: LogObjects, defects: DefectList) -> Inventory:
                 found.sequenced = max(found.sequenced, int(key.partition("/")[2][:20]))
         elif name.row == ENTRIES:
             found.size = max(found.size, name.number * WIDTH + name.width)
+            bundles += name.number != number  # the full one and the partial ones of a number come together
+            number = name.number
         elif name.row == OPENINGS:
             found.openings = True
+    # One bundle far behind the others must not make the walk a walk through nothing.
+    if found.size > (bundles + MAX_DEFECTS) * WIDTH:
+        missing = -(-found.size // WIDTH) - bundles
+        defects.add(DefectKind.MISSING, f"{missing} bundles of entries are missing", key=ENTRIES)
+        found.size = (bundles + MAX_DEFECTS) * WIDTH
     return found
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -40,6 +40,7 @@ _DIRECTIVE: Final = "#abeyance:"
 _HOURS: Final = re.compile(r"([1-9][0-9]{0,4})h")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 NOBODY: Final = "none"
+_CLOCK_SKEW_S: Final = 600
 
 
 class PolicyError(LedgerError, ValueError):
@@ -101,8 +102,13 @@ class Policy(msgspec.Struct, frozen=True):
     quorum: str = NOBODY
     fresh: timedelta | None = None
 
-    def judge(self, checkpoint: SignedText, origin: str, size: int) -> Trust:
-        """Return whose signatures a checkpoint has. A key of another name than the origin is no key of this log."""
+    def judge(self, checkpoint: SignedText, origin: str, size: int, *, now: datetime | None = None) -> Trust:
+        """Return whose signatures a checkpoint has.
+
+        A key of another name than the origin is no key of this log. Given ``now``, a cosignature from later than that
+        (and some minutes, for clocks) is not good: a witness must not be able to sign for its future.
+        """
+        latest = None if now is None else now.timestamp() + _CLOCK_SKEW_S
         signed, retired, bad, cosigned = False, [], [], dict[str, int]()
         until = dict.fromkeys(self.logs) | dict(self.retired)
         for signature in checkpoint.signatures:
@@ -118,8 +124,8 @@ class Policy(msgspec.Struct, frozen=True):
             for witness in self.witnesses:
                 if (witness.key.name, witness.key.key_id) != (signature.name, signature.key_id):
                     continue
-                if verify(checkpoint, signature, witness.key):
-                    at = cosigned_at(signature)
+                at = cosigned_at(signature)
+                if verify(checkpoint, signature, witness.key) and (latest is None or at <= latest):
                     cosigned[witness.name] = max(at, cosigned.get(witness.name, 0))
                 else:
                     bad.append(witness.name)

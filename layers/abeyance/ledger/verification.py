@@ -77,7 +77,7 @@ def verify_log(
         identity = LogIdentity("", "", "")
     inventory = take_inventory(objects, defects)
     size = inventory.size
-    standing = _Standing(identity.origin, policy, defects)
+    standing = _Standing(identity.origin, policy, defects, now)
     walk = TreeWalk(objects, size, defects, readers)
     notes = _Merged(_stored_notes(objects, defects, standing), known)
     if size == 0:
@@ -92,7 +92,7 @@ def verify_log(
     _check_pointer(objects, standing)
     if 0 <= size <= inventory.sequenced:
         standing.notice(f"a sequenced batch from entry {inventory.sequenced} on is not integrated yet")
-    verdict, why = standing.verdict(size, now)
+    verdict, why = standing.verdict(size)
     return LedgerReport(
         verdict=verdict,
         why=why,
@@ -113,7 +113,8 @@ def verify_log(
 class _Standing:
     """The part of the log that is signed and witnessed, as far as the checkpoints compared so far show."""
 
-    def __init__(self, origin: str, policy: Policy, defects: DefectList) -> None:
+    def __init__(self, origin: str, policy: Policy, defects: DefectList, now: datetime) -> None:
+        self.now = now
         self.origin = origin
         self.policy = policy
         self.defects = defects
@@ -136,7 +137,7 @@ class _Standing:
             what = f"a checkpoint of another log, {note.origin}"
             self.defects.add(DefectKind.FOREIGN, what, key=checkpoint_key(note.size))
             return
-        trust = self.policy.judge(note, self.origin, note.size)
+        trust = self.policy.judge(note, self.origin, note.size, now=self.now)
         if note.root != root:
             if not self.contradicted or trust.signed:
                 self._contradiction(note, signed=trust.signed, by=sorted(trust.cosigned))
@@ -176,7 +177,7 @@ class _Standing:
         what = f"a checkpoint of {note.size} entries, {believed}, exists; entries from {size} on are lost"
         self.defects.add(DefectKind.LOST, what, key=checkpoint_key(note.size), index=size)
 
-    def verdict(self, size: int, now: datetime) -> tuple[LogVerdict, str]:
+    def verdict(self, size: int) -> tuple[LogVerdict, str]:
         """Return the verdict and its reason, for a log of ``size`` entries."""
         if self.defects.found:
             count = self.defects.found
@@ -196,7 +197,7 @@ class _Standing:
             return LogVerdict.UNSIGNED, what
         fresh, at = self.policy.fresh, self.witnessed_at
         if fresh is not None and self.policy.witnesses and at is not None:
-            age = now - datetime.fromtimestamp(at, UTC)
+            age = self.now - datetime.fromtimestamp(at, UTC)
             if age > fresh:
                 hours = age.total_seconds() / 3600
                 what = (

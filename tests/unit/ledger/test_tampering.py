@@ -589,6 +589,18 @@ def test_a_cosignature_that_is_not_good_counts_for_nothing() -> None:
     assert "cosignature" in report.notices[0]
 
 
+def test_a_witness_does_not_sign_for_its_future() -> None:
+    log = grown(300)
+    log.witnesses = grown(1, witnesses=1).witnesses
+    log.now += timedelta(days=3650)
+    log.grow(1)
+    log.checkpoint()
+    fresh = log.policy("#abeyance: fresh 24h")
+    assert check(log, fresh).verdict is LogVerdict.WHOLE
+    report = check(log, fresh, now=log.now - timedelta(days=1))
+    assert (report.verdict, report.witnessed) == (LogVerdict.UNSIGNED, 0)
+
+
 # Ids and readings.
 
 
@@ -695,6 +707,14 @@ def test_anything_at_all_ends_in_a_report(stored: dict[str, bytes]) -> None:
     report = verify_log(objects, Policy(), now=BEGUN)
     assert report.verdict is not LogVerdict.WHOLE
     open_log(objects, report.size)
+
+
+def test_one_bundle_far_away_is_no_endless_walk() -> None:
+    log = grown(300)
+    log.memory.stored["tile/entries/x999/x999/x999/999"] = [b""]
+    report = check(log)
+    assert (report.verdict, report.size) == (LogVerdict.BROKEN, 103 * 256)
+    assert any("bundles of entries are missing" in defect.what for defect in report.defects)
 
 
 def test_many_defects_are_counted_and_a_few_kept() -> None:
