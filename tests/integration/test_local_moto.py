@@ -26,8 +26,9 @@ def aws() -> LocalAws:
 
 
 def test_it_listens_on_loopback_only(aws: LocalAws) -> None:
-    assert aws.endpoint.startswith("http://127.0.0.1:")
-    assert aws._server.bind_addr[0] == "127.0.0.1"
+    for endpoint, server in zip((aws.endpoint, aws.own_endpoint), aws._servers, strict=True):
+        assert endpoint.startswith("http://127.0.0.1:")
+        assert server.bind_addr[0] == "127.0.0.1"
 
 
 def test_a_cancelled_transaction_changes_nothing_and_says_why(aws: LocalAws) -> None:

@@ -45,7 +45,7 @@ def aws() -> Iterator[LocalAws]:
 
 def send(aws: LocalAws, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
     """Send one request; ``Host`` is the server's own unless it is given."""
-    connection = http.client.HTTPConnection("127.0.0.1", aws.router.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", aws.port, timeout=10)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in {**headers, "Content-Length": "0"}.items():
         connection.putheader(name.replace("_", "-"), value)
@@ -86,7 +86,7 @@ def survives(aws: LocalAws) -> bool:
     ],
 )
 def test_a_foreign_request_is_refused(aws: LocalAws, path: str, headers: dict[str, str]) -> None:
-    given = {name: value.format(port=aws.router.port) for name, value in headers.items()}
+    given = {name: value.format(port=aws.port) for name, value in headers.items()}
     for method in ("POST", "GET", "OPTIONS", "PUT"):
         answer = send(aws, method, path, **given)
         assert answer.status == 403
@@ -110,7 +110,7 @@ def test_preflight_of_a_foreign_page_allows_nothing(aws: LocalAws) -> None:
 
 
 def test_a_file_in_a_bucket_is_sandboxed_and_shared_with_no_origin(aws: LocalAws) -> None:
-    own = f"http://127.0.0.1:{aws.router.port}"
+    own = f"http://127.0.0.1:{aws.port}"
     for headers in ({}, {"Origin": own}, {"Sec_Fetch_Site": "none"}):
         answer = send(aws, "GET", "/uploads/a/page.html", **headers)
         assert answer.status == 200
@@ -121,7 +121,7 @@ def test_a_file_in_a_bucket_is_sandboxed_and_shared_with_no_origin(aws: LocalAws
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
 def test_own_names_are_let_in(aws: LocalAws, name: str) -> None:
-    host = f"{name}:{aws.router.port}"
+    host = f"{name}:{aws.port}"
     assert send(aws, "GET", "/uploads/a/page.html", Host=host).status == 200
     assert send(aws, "GET", "/uploads/a/page.html", Host=host, Origin=f"http://{host}").status == 200
 
@@ -131,7 +131,7 @@ def test_virtual_hosted_bucket_is_let_in(aws: LocalAws) -> None:
         aws,
         "GET",
         "/a/page.html",
-        Host=f"uploads.localhost:{aws.router.port}",
+        Host=f"uploads.localhost:{aws.port}",
         Authorization="AWS4-HMAC-SHA256 Credential=acme/20260101/us-east-1/s3/aws4_request, Signature=0",
     )
     assert (answer.status, answer.body) == (200, b"<script>steal()</script>")  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def test_sdk_and_presigned_urls_work(
     _resolve_localhost(monkeypatch)
     s3 = boto3.client(
         "s3",
-        endpoint_url=f"http://{name}:{aws.router.port}",
+        endpoint_url=f"http://{name}:{aws.port}",
         region_name="us-east-1",
         aws_access_key_id="acme",
         aws_secret_access_key="local",
@@ -214,7 +214,7 @@ def foreign(aws: LocalAws) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = PAGE.format(port=aws.router.port).encode()
+            body = PAGE.format(port=aws.port).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(body)))
@@ -252,7 +252,7 @@ FETCH = """async ([url, options]) => {
 
 def test_hostile_page_in_a_browser(aws: LocalAws, foreign: str, browser: Any) -> None:
     page = browser.new_page()
-    here = f"http://127.0.0.1:{aws.router.port}"
+    here = f"http://127.0.0.1:{aws.port}"
     statuses: list[tuple[str, str, int]] = []
     page.on(
         "response",
@@ -284,7 +284,7 @@ def test_hostile_page_in_a_browser(aws: LocalAws, foreign: str, browser: Any) ->
 
 def test_rebound_name_in_a_browser(aws: LocalAws, browser: Any) -> None:
     page = browser.new_page()
-    answer = page.goto(f"http://evil.example:{aws.router.port}/uploads/a/page.html")
+    answer = page.goto(f"http://evil.example:{aws.port}/uploads/a/page.html")
     assert answer.status == 403
     assert page.evaluate(FETCH, [RESET, {"method": "POST"}])[1] == 403
     assert survives(aws)
@@ -293,12 +293,14 @@ def test_rebound_name_in_a_browser(aws: LocalAws, browser: Any) -> None:
 def test_page_in_a_bucket_has_no_part_in_the_origin(aws: LocalAws, browser: Any) -> None:
     s3 = aws.client("s3")
     for name in ("127.0.0.1", "uploads.localhost"):
-        script = f"<p>page</p><script>fetch('http://127.0.0.1:{aws.router.port}{RESET}', {{method: 'POST'}})</script>"
+        script = (
+            f"<p>page</p><script>fetch('http://127.0.0.1:{aws.port}{RESET}', {{method: 'POST'}})</script>"
+        )
         served = {"Body": script.encode(), "ContentType": "text/html", "ACL": "public-read"}
         s3.put_object(Bucket="uploads", Key="run.html", **served)
         page = browser.new_page()
         path = "/uploads/run.html" if name == "127.0.0.1" else "/run.html"
-        answer = page.goto(f"http://{name}:{aws.router.port}{path}")
+        answer = page.goto(f"http://{name}:{aws.port}{path}")
         assert (answer.status, page.inner_text("p")) == (200, "page")
         page.wait_for_timeout(300)
         # A sandboxed page runs no script at all.

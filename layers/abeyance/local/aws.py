@@ -27,10 +27,13 @@ from abeyance.local.moto import HOST, REGION, patch_moto
 from abeyance.local.same_origin import find_refusal, refuse, sandboxed
 from abeyance.pipeline import topology
 
-#: Requests in work at one time. A client that long-polls a queue takes one of them, a request to a function one and,
-#: while it is in work, another for what the function asks for.
-THREADS: Final = 64
+#: Callers' requests in work or waiting for a function at one time; a client that long-polls a queue takes one of them.
+CALLER_THREADS: Final = 320
+#: Requests of the functions themselves; more than their workers have clients at work.
+OWN_THREADS: Final = 32
 MAX_OPEN_CONNECTIONS: Final = 500
+#: Connections that the kernel holds until the server accepts them: a burst of callers comes at once.
+BACKLOG: Final = 512
 #: An unused connection stays open for this time.
 IDLE_S: Final = 300
 
@@ -52,12 +55,10 @@ def environment(endpoint: str, principal: str = "local") -> dict[str, str]:
 class Router:
     """The WSGI application at the local URL: our own services first, everything else is moto's.
 
-    No web page of another origin reaches either; see :mod:`abeyance.local.same_origin`. ``port`` is set when the server
-    knows it.
+    No web page of another origin reaches either; see :mod:`abeyance.local.same_origin`.
     """
 
     def __init__(self) -> None:
-        self.port = 0
         self._moto = DomainDispatcherApplication(create_backend_app)
         # Without a cache, moto reads its own folder and tries some hundred patterns to find the service of a host name.
         find = self._moto.get_backend_for_host
@@ -70,7 +71,7 @@ class Router:
         self._services.append((matches, app))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if reason := find_refusal(environ, self.port):
+        if reason := find_refusal(environ, int(environ["SERVER_PORT"])):
             return refuse(reason, start_response)
         for matches, app in self._services:
             if matches(environ):
@@ -96,7 +97,10 @@ class _Gateway(wsgi.Gateway_10):
 
 
 class LocalAws:
-    """The server of a :class:`Router` on loopback, with the system's resources in it.
+    """Two servers of one :class:`Router` on loopback, with the system's resources in it.
+
+    Callers use the one at ``endpoint``. The functions use the other, at ``own_endpoint``: a caller that waits for a
+    function holds a thread of its server, and what the function asks of AWS must not wait behind it.
 
     Connections stay open from one request to the next. moto's own server opens a connection and a thread for each
     request, which takes half as long again.
@@ -107,33 +111,50 @@ class LocalAws:
         self.router = Router()
         self._clients: dict[tuple[str, str], Any] = {}
         self._clients_lock = threading.Lock()
-        self._server = wsgi.Server((HOST, port), self.router, numthreads=THREADS, timeout=IDLE_S)
-        self._server.gateway = _Gateway
-        self._server.keep_alive_conn_limit = MAX_OPEN_CONNECTIONS
-        self._server.prepare()
-        self._thread = threading.Thread(target=self._server.serve, name="local-aws", daemon=True)
-        self.router.port = self._server.bind_addr[1]
-        self.endpoint = f"http://{HOST}:{self.router.port}"
+        self._threads: list[threading.Thread] = []
+        self._servers: list[wsgi.Server] = []
+        try:
+            self.port, self.endpoint = self._listen(port, CALLER_THREADS)
+            _, self.own_endpoint = self._listen(0, OWN_THREADS)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _listen(self, port: int, threads: int) -> tuple[int, str]:
+        """Open a server on a port, 0 for a free one; return its port and URL."""
+        server = wsgi.Server(
+            (HOST, port), self.router, numthreads=threads, timeout=IDLE_S, request_queue_size=BACKLOG
+        )
+        server.gateway = _Gateway
+        server.keep_alive_conn_limit = MAX_OPEN_CONNECTIONS
+        server.prepare()
+        self._servers.append(server)
+        self._threads.append(threading.Thread(target=server.serve, name="local-aws", daemon=True))
+        port = server.bind_addr[1]
+        return port, f"http://{HOST}:{port}"
 
     def start(self) -> None:
         """Serve, and create every bucket, table, rule and queue."""
         patch_moto()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         create_resources(self.client, self.settings)
 
     def stop(self) -> None:
         """Stop serving; all content is lost."""
-        self._server.stop()
-        if self._thread.is_alive():
-            self._thread.join()
+        for server in self._servers:
+            server.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def client(self, service: str, principal: str = "local") -> Any:
-        """Return a boto3 client for the local URL; the same one every time, since making one takes long."""
+        """Return a boto3 client of the system's own; the same one every time, since making one takes long."""
         with self._clients_lock:
             if (service, principal) not in self._clients:
                 self._clients[service, principal] = boto3.client(
                     service,
-                    endpoint_url=self.endpoint,
+                    endpoint_url=self.own_endpoint,
                     region_name=REGION,
                     aws_access_key_id=principal,
                     aws_secret_access_key="local",  # noqa: S106 - moto asks for one and ignores it

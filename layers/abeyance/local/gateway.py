@@ -19,6 +19,8 @@ from abeyance.local.aws import LocalAws, environment
 from abeyance.local.lanes import Lanes, TooManyRequests
 from abeyance.local.moto import ACCOUNT, REGION
 from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
+from abeyance.rekognition.errors import unserved
+from abeyance.rekognition.gateway import error_response
 
 log = logging.getLogger("abeyance.local")
 
@@ -67,6 +69,8 @@ class FunctionGateway:
         Processes, and so requests in work at one time; others wait. See :mod:`abeyance.local.lanes`.
     variables
         Environment variables beside those of the deployment.
+    busy
+        The proxy response to a request for which no worker becomes free in time.
     """
 
     def __init__(
@@ -78,11 +82,13 @@ class FunctionGateway:
         max_bytes: int,
         workers: int = 2,
         variables: Mapping[str, str] | None = None,
+        busy: Mapping[str, Any] = _TOO_MANY_REQUESTS,
     ) -> None:
+        self._busy = busy
         self._function = function
         self._make_event = make_event
         self._max_bytes = max_bytes
-        known = {**environment(aws.endpoint), **aws.settings.to_environment(), **(variables or {})}
+        known = {**environment(aws.own_endpoint), **aws.settings.to_environment(), **(variables or {})}
         self._lanes = Lanes(
             lambda background: Worker(function, known, TIMEOUT_S, nice=BACKGROUND_NICE if background else 0),
             workers,
@@ -119,7 +125,7 @@ class FunctionGateway:
             with self._lanes.take(caller) as worker:
                 response: dict[str, Any] = worker.invoke(event)
         except TooManyRequests:
-            return _TOO_MANY_REQUESTS
+            return self._busy
         except FunctionError as error:
             log.warning("%s failed: %s", self._function, error)
             return _FUNCTION_FAILED
@@ -133,7 +139,8 @@ def _load(worker: Worker) -> None:
 
 def mount_api(aws: LocalAws) -> FunctionGateway:
     """Serve the Rekognition API at the local URL; stop the returned application before ``aws``."""
-    api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES)
+    busy = error_response(unserved("Every worker is busy; slow down and retry."))
+    api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES, busy=busy)
     aws.router.mount(is_api_request, api)
     return api
 

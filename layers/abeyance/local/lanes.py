@@ -9,8 +9,9 @@ ones of every caller, before its cost is known; they go ahead of the others ther
 from __future__ import annotations
 
 import contextlib
-import itertools
+import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,30 +24,27 @@ COSTLY_S: Final = 0.4
 _LATEST: Final = 0.25
 #: Events of a new process that load code and models, which is no cost of their caller.
 _COLD_EVENTS: Final = 2
-#: Requests in work or waiting: of all callers in the foreground, as many in the background, and of those among them
-#: whose callers are known as costly. Each takes a thread of the server, of which functions need some as well.
-_MOST_REQUESTS: Final = 16
-_MOST_COSTLY: Final = 4
+#: Requests in work or waiting, of all callers, and of those among them whose callers are known as costly. Each takes a
+#: thread of the callers' server, which has some more for S3 and the other services.
+_MAX_REQUESTS: Final = 256
+_MAX_COSTLY: Final = 224
+#: Longest wait for a worker; boto3 gives up after a minute, and API Gateway after half of one.
+_MAX_WAIT_S: Final = 25.0
 #: Callers that are remembered; those before are forgotten.
 _MAX_CALLERS: Final = 1000
 
 
 class TooManyRequests(Exception):
-    """More requests than may wait."""
+    """More requests than may wait, or a wait that was too long."""
 
 
-@dataclass(slots=True)
-class _Lane:
-    """Workers, and the requests in work and waiting."""
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request that waits for its worker."""
 
-    workers: list[Worker]
-    idle: list[Worker] = field(init=False)
-    #: Whether the caller is known as costly, and a number that grows with every request: the least is next.
-    waiting: list[tuple[bool, int]] = field(default_factory=list)
-    requests: int = 0
-
-    def __post_init__(self) -> None:
-        self.idle = list(self.workers)
+    caller: str
+    given: threading.Event = field(default_factory=threading.Event)
+    worker: Worker | None = None
 
 
 class Lanes:
@@ -58,45 +56,88 @@ class Lanes:
         Starts a worker, of lower priority if it is given True.
     workers
         In the foreground, and so requests in work at one time.
+    max_wait_s
+        Longest wait for a worker.
     """
 
-    def __init__(self, start: Callable[[bool], Worker], workers: int) -> None:
-        self._foreground = _Lane([start(False) for _ in range(workers)])
-        self._background = _Lane([start(True)])
+    def __init__(
+        self, start: Callable[[bool], Worker], workers: int, *, max_wait_s: float = _MAX_WAIT_S
+    ) -> None:
+        self._foreground = [start(False) for _ in range(workers)]
+        self._background = [start(True)]
+        self._idle = {False: list(self._foreground), True: list(self._background)}
+        self._max_wait_s = max_wait_s
+        #: The callers of all requests, and how many each has in work or waiting.
+        self._requests: Counter[str] = Counter()
+        #: In the order in which they came.
+        self._waiting: list[_Waiting] = []
         self._averages_s: dict[str, float] = {}
-        self._tickets = itertools.count()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
 
     @property
     def workers(self) -> list[Worker]:
         """All workers."""
-        return self._foreground.workers + self._background.workers
+        return self._foreground + self._background
 
     @contextlib.contextmanager
     def take(self, caller: str) -> Iterator[Worker]:
         """Wait for a worker for a request of ``caller``; raises :class:`TooManyRequests` if too many wait."""
-        with self._changed:
-            known = self._averages_s.get(caller)
-            costly = known is not None and known >= COSTLY_S
-            lane = self._background if known is None or costly else self._foreground
-            if lane.requests >= (_MOST_COSTLY if costly else _MOST_REQUESTS):
+        with self._lock:
+            self._refuse_excess(caller)
+            request = _Waiting(caller)
+            self._requests[caller] += 1
+            self._waiting.append(request)
+            self._give_out()
+        request.given.wait(self._max_wait_s)
+        with self._lock:
+            worker = request.worker
+            if worker is None:
+                self._waiting.remove(request)
+                self._forget(caller)
                 raise TooManyRequests
-            lane.requests += 1
-            ticket = costly, next(self._tickets)
-            lane.waiting.append(ticket)
-            self._changed.wait_for(lambda: lane.idle and min(lane.waiting) == ticket)
-            lane.waiting.remove(ticket)
-            worker = lane.idle.pop()
-            self._changed.notify_all()
         try:
             yield worker
         finally:
-            with self._changed:
-                lane.idle.append(worker)
-                lane.requests -= 1
+            with self._lock:
+                self._idle[worker in self._background].append(worker)
+                self._forget(caller)
                 if worker.answered > _COLD_EVENTS:
                     self._count(caller, worker.seconds)
-                self._changed.notify_all()
+                self._give_out()
+
+    def _refuse_excess(self, caller: str) -> None:
+        if self._requests.total() >= _MAX_REQUESTS:
+            raise TooManyRequests
+        if self._is_costly(caller):
+            costly = sum(number for name, number in self._requests.items() if self._is_costly(name))
+            if costly >= _MAX_COSTLY:
+                raise TooManyRequests
+
+    def _give_out(self) -> None:
+        """Give each idle worker to the request that is next in its lane.
+
+        The lane is that of this moment: requests that came when their caller's cost was unknown do not all wait for
+        the one worker in the background.
+        """
+        for in_background, idle in self._idle.items():
+            lane = [one for one in self._waiting if (self._cost_s(one.caller) >= COSTLY_S) is in_background]
+            # Sorting is stable: among equals, first come, first served.
+            for request in sorted(lane, key=lambda one: self._is_costly(one.caller))[: len(idle)]:
+                self._waiting.remove(request)
+                request.worker = idle.pop()
+                request.given.set()
+
+    def _cost_s(self, caller: str) -> float:
+        """Return the average of a caller; one that is not known may cost anything."""
+        return self._averages_s.get(caller, math.inf)
+
+    def _is_costly(self, caller: str) -> bool:
+        return COSTLY_S <= self._cost_s(caller) < math.inf
+
+    def _forget(self, caller: str) -> None:
+        self._requests[caller] -= 1
+        if not self._requests[caller]:
+            del self._requests[caller]
 
     def _count(self, caller: str, seconds: float) -> None:
         before = self._averages_s.pop(caller, seconds)

@@ -28,7 +28,7 @@ class Poller:
     def __init__(self, aws: LocalAws, stage: topology.Stage) -> None:
         self.stage = stage
         self._inbox = Inbox(stage.queue)
-        variables = {**environment(aws.endpoint), **aws.settings.to_environment()}
+        variables = {**environment(aws.own_endpoint), **aws.settings.to_environment()}
         # Somebody waits for an answer of the API, and nobody for that of a queue.
         nice = BACKGROUND_NICE if stage is topology.DETECT else 0
         self.workers = [

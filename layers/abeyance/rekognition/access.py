@@ -18,13 +18,16 @@ from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.tenants import TenantRegistry
 from abeyance.rekognition.call import ApiRequest, Grant
-from abeyance.rekognition.errors import denied
+from abeyance.rekognition.errors import ApiError, denied, unserved
 from abeyance.rekognition.rates import TenantRates
 
-#: The denial where a decision cannot be put on the ledger.
+#: The refusal where a decision cannot be put on the ledger.
 NO_LEDGER: Final = "The decision could not be put on the ledger; nothing is permitted without it."
 #: Actions whose answer is a match, for which flags may demand human review.
 MATCHING: Final = frozenset({"compare", "search", "template_search", "template_export"})
+
+#: Faults that pass by themselves. Each is a denial on the ledger; the caller's SDK asks again, as of a busy service.
+PASSING_FAULTS: Final = frozenset({Fault.TENANTS_UNAVAILABLE})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
@@ -75,7 +78,8 @@ class Access:
         Raises
         ------
         ApiError
-            AccessDeniedException unless the tenant is registered and active. The denial is on the ledger.
+            AccessDeniedException unless the tenant is registered and active, ThrottlingException if that cannot be
+            found out now. The denial is on the ledger.
         """
         try:
             tenant = self._tenants.by_principal(request.principal) if request.principal else None
@@ -90,7 +94,7 @@ class Access:
             else:
                 decision = _refusal(Clause.SUSPENDED_TENANT, "This tenant is suspended.", tenant=tenant.id)
         self._put_on_ledger(request, operation, "manage", decision, {})
-        raise denied(decision.reason)
+        raise _refused(decision)
 
     def permit(self, request: ApiRequest, operation: str, actions: Sequence[str], collection: str) -> Grant:
         """Return the grant to do ``actions`` on pixels or templates.
@@ -98,8 +102,8 @@ class Access:
         Raises
         ------
         ApiError
-            AccessDeniedException, with the flag's reason, if an action is not permitted, if a match would need human
-            review, or if a decision cannot be queued for the ledger.
+            AccessDeniedException, with the flag's reason, if an action is not permitted or if a match would need human
+            review; ThrottlingException if the tenant cannot be read now, or a decision cannot be queued for the ledger.
         """
         decisions = [self._guard.decide_for(request.principal, action, request.purpose) for action in actions]
         refusals = []
@@ -108,12 +112,12 @@ class Access:
             more: dict[str, Any] = named(collection)
             if needs_review:
                 more["refused"] = "human_review"
-                refusals.append(_review_needed(decision.human_review))
+                refusals.append(denied(_review_needed(decision.human_review)))
             elif not decision.permitted:
-                refusals.append(decision.reason)
+                refusals.append(_refused(decision))
             self._put_on_ledger(request, operation, action, decision, more)
         if refusals:
-            raise denied(refusals[0])
+            raise refusals[0]
         return Grant(decisions[0].tenant, tuple(decisions))
 
     def _put_on_ledger(
@@ -137,11 +141,15 @@ class Access:
             )
             self._queue.put(record)
         except Exception:  # noqa: BLE001 - fail closed: it may not be on the ledger
-            raise denied(NO_LEDGER) from None
+            raise unserved(NO_LEDGER) from None
 
 
 def _refusal(clause: Clause, reason: str, *, fault: str = "", tenant: str = "") -> Decision:
     return Decision(outcome="deny", clause=clause, reason=reason, fault=str(fault), tenant=tenant)
+
+
+def _refused(decision: Decision) -> ApiError:
+    return (unserved if decision.fault in PASSING_FAULTS else denied)(decision.reason)
 
 
 def _review_needed(reviewers: int) -> str:

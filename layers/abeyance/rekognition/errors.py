@@ -38,6 +38,11 @@ def denied(reason: str) -> ApiError:
     return ApiError("AccessDeniedException", reason)
 
 
+def unserved(reason: str) -> ApiError:
+    """Return a ThrottlingException: nothing is permitted now, and the caller's SDK waits and asks again."""
+    return ApiError("ThrottlingException", reason)
+
+
 NO_FACE: Final = "There are no faces in the image. Should be at least 1."
 NO_OBJECT: Final = (
     "Unable to get object metadata from S3. Check object key, region and/or access permissions."

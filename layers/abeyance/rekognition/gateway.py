@@ -9,6 +9,8 @@ from typing import Any, Final
 from abeyance.encoding import decode_base64
 from abeyance.moratorium.vocabulary import UNSPECIFIED
 from abeyance.rekognition.call import ApiRequest, ApiResponse
+from abeyance.rekognition.errors import ApiError
+from abeyance.rekognition.wire import CONTENT_TYPE, write_error
 
 #: Header with the purpose of a request.
 PURPOSE_HEADER: Final = "x-abeyance-purpose"
@@ -40,6 +42,13 @@ def response_of(answer: ApiResponse) -> dict[str, Any]:
         "body": answer.body.decode(),
         "isBase64Encoded": False,
     }
+
+
+def error_response(error: ApiError) -> dict[str, Any]:
+    """Return the Lambda proxy response of an error that is answered in front of the service."""
+    request_id = str(uuid.uuid4())
+    headers = {"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": request_id}
+    return response_of(ApiResponse(error.status, headers, write_error(error, request_id)))
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

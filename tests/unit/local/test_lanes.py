@@ -65,7 +65,7 @@ def test_cold_starts_are_no_cost_of_the_caller(lanes: Lanes) -> None:
     assert [send(lanes, "acme", 0.1), send(lanes, "acme", 0.1)] == [True, False]
 
 
-def test_costly_requests_hold_nobody_up_and_only_a_few_of_them_wait(lanes: Lanes) -> None:
+def test_costly_requests_hold_nobody_up(lanes: Lanes) -> None:
     send(lanes, "acme", 0.1)
     send(lanes, "globex", 3 * COSTLY_S)
     end, order = threading.Event(), list[str]()
@@ -82,9 +82,43 @@ def test_costly_requests_hold_nobody_up_and_only_a_few_of_them_wait(lanes: Lanes
         threading.Event().wait(_MOMENT_S)
         end.set()
         new.result(_WITHIN_S)
-        refused = sum(isinstance(one.exception(_WITHIN_S), TooManyRequests) for one in waiting)
-    assert refused == 2
-    assert order == ["globex", "new", "globex", "globex", "globex"]
+        for one in waiting:
+            one.result(_WITHIN_S)
+    assert order == ["globex", "new", *["globex"] * 5]
+
+
+def test_costly_requests_leave_room_for_others(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("abeyance.local.lanes._MAX_REQUESTS", 3)
+    monkeypatch.setattr("abeyance.local.lanes._MAX_COSTLY", 1)
+    send(lanes, "acme", 0.1)
+    send(lanes, "globex", 3 * COSTLY_S)
+    with lanes.take("globex"):
+        with pytest.raises(TooManyRequests):
+            send(lanes, "globex", 0.1)
+        with lanes.take("acme"), lanes.take("acme"), pytest.raises(TooManyRequests):
+            send(lanes, "acme", 0.1)
+        assert not send(lanes, "acme", 0.1)
+
+
+def test_a_burst_of_a_new_caller_leaves_the_background_when_its_cost_is_known(lanes: Lanes) -> None:
+    start, served = threading.Barrier(40), list[bool]()
+
+    def one(_: int) -> None:
+        start.wait()
+        served.append(send(lanes, "acme", 0.1))
+
+    with ThreadPoolExecutor(40) as pool:
+        list(pool.map(one, range(40)))
+    assert len(served) == 40
+    assert served.count(True) == 1
+
+
+def test_a_wait_has_an_end() -> None:
+    start: Any = StubWorker
+    lanes = Lanes(start, 1, max_wait_s=0.01)
+    with lanes.take("acme"), pytest.raises(TooManyRequests):
+        send(lanes, "acme", 0.1)
+    assert not send(lanes, "acme", 0.1)
 
 
 def test_a_request_that_fails_gives_its_worker_back(lanes: Lanes) -> None:
