@@ -44,11 +44,13 @@ def export_log(
     checkpoint: LogCheckpoint,
     put: Callable[[str, bytes], object],
     *,
+    first: int = 0,
+    stop: int | None = None,
     openings: bool = True,
     readers: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Copy the log of a checkpoint, one object at a time.
+    """Copy the log of a checkpoint, or a piece of it, one object at a time.
 
     Parameters
     ----------
@@ -58,6 +60,9 @@ def export_log(
         The state to export; see :func:`abeyance.ledger.receipts.read_checkpoint`.
     put
         Takes key and content: ``put_new`` of a folder, or :meth:`ZipWriter.put`.
+    first, stop
+        Copy the objects that begin with these entries, the latter excluded: multiples of a bundle's entries. Pieces
+        that follow each other, unpacked into one folder, are the export.
     openings
         Copy the openings, and the members that are stored by digest, too. They are what is withheld from the public.
     readers, progress
@@ -68,49 +73,53 @@ def export_log(
     LedgerCorrupt
         An object is missing or damaged: verify the log itself.
     """
-    put(LOG, _needed(objects, LOG))
-    for prefix in (CHECKPOINTS, COSIGNATURES):
-        for key in objects.keys(f"{prefix}/"):
-            if key.split("/")[1] > f"{checkpoint.size:0{DIGITS}d}":
-                break
-            put(key, _needed(objects, key))
+    size = checkpoint.size
+    whole = stop is None or stop >= size
+    stop = size if stop is None else min(stop, size)
+    if first == 0:
+        put(LOG, _needed(objects, LOG))
+    for key in _notes(objects, first, size if whole else stop):
+        put(key, _needed(objects, key))
     copied: set[bytes] = set()
-    names = _names(checkpoint.size, openings=openings)
-    for name, data in read_ahead(lambda name: (name, _content(objects, name)), names, readers):
-        put(str(name), data)
+    names = _names(first, stop, size, openings=openings)
+    for name, items in read_ahead(lambda name: (name, _read(objects, name)), names, readers):
+        put(str(name), b"".join(items) if name.level is not None else encode_bundle(items))
         if name.row == OPENINGS:
-            for digest in set(_BLOB.findall(data)) - copied:
+            for digest in sorted({digest for item in items for digest in _BLOB.findall(item)} - copied):
                 blob = objects.get(blob_key(digest.decode()))
                 if blob is not None:  # a value that only looks like a reference has none
                     put(blob_key(digest.decode()), blob)
                 copied.add(digest)
         if progress and name.row == ENTRIES:
             progress(name.number * WIDTH)
-    put(LATEST, str(checkpoint).encode())
+    if whole:
+        put(LATEST, str(checkpoint).encode())
 
 
-def _names(size: int, *, openings: bool) -> Iterator[TileName]:
-    """Yield the tiles and bundles of a log of this size."""
-    for row in (ENTRIES, OPENINGS) if openings else (ENTRIES,):
-        yield from _row(row, size)
-    level = 0
-    while count := size >> HEIGHT * level:
-        yield from _row(f"tile/{level}", count)
-        level += 1
+def _names(first: int, stop: int, size: int, *, openings: bool) -> Iterator[TileName]:
+    """Yield the bundles of these entries, and the tiles whose last leaf is one of them."""
+    rows = [(ENTRIES, 0), (OPENINGS, 0)] if openings else [(ENTRIES, 0)]
+    levels = -(-size.bit_length() // HEIGHT)
+    for row, level in (*rows, *((f"tile/{level}", level) for level in range(levels))):
+        count, leaves = size >> HEIGHT * level, WIDTH << HEIGHT * level
+        for number in range(first // leaves, -(-stop // leaves)):
+            width = min(WIDTH, count - number * WIDTH)
+            if width > 0 and first < min((number + 1) * leaves, size) <= stop:
+                yield TileName(row, number, width)
 
 
-def _row(row: str, count: int) -> Iterator[TileName]:
-    for number in range(-(-count // WIDTH)):
-        yield TileName(row, number, min(WIDTH, count - number * WIDTH))
+def _notes(objects: LogObjects, first: int, last: int) -> Iterator[str]:
+    """Yield the keys of the checkpoints and cosignatures of the sizes above ``first``, up to ``last``."""
+    for prefix in (CHECKPOINTS, COSIGNATURES):
+        # "/" sorts before "0": behind all that belongs to ``first``.
+        for key in objects.keys(f"{prefix}/", f"{prefix}/{first:0{DIGITS}d}0" if first else ""):
+            if key.split("/")[1] > f"{last:0{DIGITS}d}":
+                break
+            yield key
 
 
-def _content(objects: LogObjects, name: TileName) -> bytes:
-    data = objects.get(str(name))
-    if data is not None:
-        return data
-    if name.level is not None:
-        return b"".join(read_tile(objects, name, split_hashes))
-    return encode_bundle(read_tile(objects, name, decode_bundle))
+def _read(objects: LogObjects, name: TileName) -> list[bytes]:
+    return read_tile(objects, name, split_hashes if name.level is not None else decode_bundle)
 
 
 def _needed(objects: LogObjects, key: str) -> bytes:

@@ -21,7 +21,7 @@ from abeyance.ledger.entry import Record, make_entry
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.exporting import ZipObjects, ZipWriter, export_log
 from abeyance.ledger.note import NoteError
-from abeyance.ledger.objects import DirectoryObjects, LogObjects
+from abeyance.ledger.objects import DirectoryObjects, LogObjects, MemoryObjects
 from abeyance.ledger.opened import open_log
 from abeyance.ledger.policy import Policy, trust_keys
 from abeyance.ledger.receipts import check_receipt, make_receipt, parse_receipt, read_checkpoint
@@ -195,6 +195,18 @@ def test_an_export_goes_on_where_it_stopped_and_grows_with_the_log(tmp_path: Pat
     objects = to_folder(log, tmp_path)
     report = verify_log(objects, log.policy(), now=log.now)
     assert (report.verdict, report.size) == (LogVerdict.WHOLE, 800)
+
+
+@pytest.mark.parametrize("entries", [256, 512, 768])
+def test_pieces_are_the_export(entries: int) -> None:
+    log = grown(300, 10, 800, 256, witnesses=1)
+    note = read_checkpoint(log.objects)
+    whole, pieces = MemoryObjects(), MemoryObjects()
+    export_log(log.objects, note, _put(whole))
+    for first in range(0, note.size, entries):
+        export_log(log.objects, note, pieces.put_new, first=first, stop=first + entries)
+    assert pieces.stored == whole.stored
+    assert all(len(versions) == 1 for versions in pieces.stored.values())
 
 
 def test_equal_logs_give_equal_zip_files() -> None:
