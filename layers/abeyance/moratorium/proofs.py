@@ -329,7 +329,7 @@ def _regions(
 ) -> list[Region]:
     """Return the findings of every case in each of its spans, joined where they are the same."""
     classes = _classes(claim, *compiled)
-    cases = _cases(claim, compiled, classes)
+    cases, name_places = _cases(claim, compiled, classes), _PlaceNames(classes)
     joined: dict[tuple[_Finding, _Span], list[_Case]] = defaultdict(list)
     for binding, members in cases.items():
         open_since: dict[_Finding, datetime] = {}
@@ -348,7 +348,7 @@ def _regions(
                 kind=finding.kind,
                 sectors=sectors,
                 actions=actions,
-                places=_name_places(places, classes),
+                places=name_places(places),
                 tenants=finding.who.tenants,
                 purposes=finding.who.purposes,
                 since=_start(span),
@@ -384,39 +384,49 @@ def _boxes(cases: Iterable[_Case]) -> Iterator[tuple[tuple[str, ...], tuple[str,
         yield tuple(sorted(named)), named_actions, found_places
 
 
-def _name_places(chosen: frozenset[int], classes: Sequence[PlaceClass]) -> tuple[str, ...]:
-    """Return classes of places in as few words as possible: places, or ``anywhere but`` and places."""
-    everything = frozenset(range(len(classes)))
-    if chosen == everything:
-        return ("anywhere",)
-    names, others = _least_names(chosen, classes), _least_names(everything - chosen, classes)
-    return names if len(names) <= len(others) else ("anywhere but", *others)
+class _PlaceNames:
+    """The words for sets of the classes of places, as few as possible."""
 
+    def __init__(self, classes: Sequence[PlaceClass]) -> None:
+        self._classes = classes
+        self._everything = frozenset(range(len(classes)))
+        self._lines = [_node(found) for found in classes]
+        whole: dict[tuple[str, ...], set[int]] = defaultdict(set)
+        for number, line in enumerate(self._lines):
+            for depth in range(1, len(line) + 1):
+                whole[line[:depth]].add(number)
+        self._whole = {line: frozenset(numbers) for line, numbers in whole.items()}
+        self._unions = {
+            union: frozenset(number for number, found in enumerate(classes) if within(found.place, union))
+            for union in UNIONS
+            if self._whole.keys() >= set(lines(union))
+        }
+        self._known: dict[frozenset[int], tuple[str, ...]] = {self._everything: ("anywhere",)}
 
-def _least_names(chosen: frozenset[int], classes: Sequence[PlaceClass]) -> tuple[str, ...]:
-    names: set[str] = set()
-    left = set(chosen)
-    told_apart = {_node(found) for found in classes}
-    for union in UNIONS:
-        parts = {number for number, found in enumerate(classes) if within(found.place, union)}
-        if told_apart.issuperset(lines(union)) and parts <= chosen:
-            names.add(union)
-            left -= parts
-    whole: dict[tuple[str, ...], set[int]] = defaultdict(set)
-    for number, found in enumerate(classes):
-        for depth in range(1, len(_node(found)) + 1):
-            whole[_node(found)[:depth]].add(number)
-    for number in left:
-        found, line = classes[number], _node(classes[number])
-        complete = (line[:depth] for depth in range(1, len(line) + 1) if whole[line[:depth]] <= chosen)
-        alone = found.place in UNIONS or (found.rest_of is None and len(whole[line]) > 1)
-        name = _place_name(found)
-        names.add(next(complete, (f"{name} as a whole" if alone else name,))[-1])
-    return tuple(sorted(names))
+    def __call__(self, chosen: frozenset[int]) -> tuple[str, ...]:
+        """Return places, or ``anywhere but`` and places."""
+        if chosen not in self._known:
+            names, others = self._least(chosen), self._least(self._everything - chosen)
+            self._known[chosen] = names if len(names) <= len(others) else ("anywhere but", *others)
+        return self._known[chosen]
+
+    def _least(self, chosen: frozenset[int]) -> tuple[str, ...]:
+        complete = {union for union, parts in self._unions.items() if parts <= chosen}
+        names, left = set(complete), chosen.difference(*(self._unions[union] for union in complete))
+        full = {
+            line for line in {self._lines[number] for number in left} if self._whole.get(line, left) <= chosen
+        }
+        for number in left:
+            found, line = self._classes[number], self._lines[number]
+            covering = next((line[:depth] for depth in range(1, len(line) + 1) if line[:depth] in full), None)
+            alone = found.place in UNIONS or (found.rest_of is None and len(self._whole[line]) > 1)
+            name = _place_name(found)
+            names.add(covering[-1] if covering else f"{name} as a whole" if alone else name)
+        return tuple(sorted(names))
 
 
 def _node(found: PlaceClass) -> tuple[str, ...]:
-    """Return where in the hierarchy a class stands; a union stands outside it."""
+    """Return the place of a class in the hierarchy; a union is outside it."""
     if found.place in UNIONS:
         return ()
     return found.line if found.rest_of is None else found.rest_of
