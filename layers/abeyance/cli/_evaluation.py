@@ -33,7 +33,19 @@ SameShot = Annotated[
 ]
 SamePerson = Annotated[
     float,
-    typer.Option(help="Count photos with this cosine or more as one person; 0 leaves nothing out.", min=0),
+    typer.Option(
+        help="Count photos of one group and age with this cosine or more on average as one person, instead of a "
+        "list; 0 leaves nothing out.",
+        min=0,
+    ),
+]
+Repeats = Annotated[
+    str,
+    typer.Option(
+        help="Judged pairs, which show one person twice: a CSV with image_a, image_b, same; or fairface, for the list "
+        "of that set that comes with Abeyance.",
+        show_default=False,
+    ),
 ]
 #: Rows of a table that are printed on a terminal.
 _MAX_ROWS = 20
@@ -76,7 +88,7 @@ class ModelOptions(DetectorOptions):
     model: Annotated[str, typer.Option(help="Embedder in the model manifest.")] = "sface-2021dec"
     confidence: Annotated[
         float, typer.Option(help="Least confidence of a face, 0 to 1.", min=0.05, max=1.0)
-    ] = 0.7
+    ] = 0.65
 
     def load(self, run: RunOptions) -> LoadedModels:
         """Open the models."""

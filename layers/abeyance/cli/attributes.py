@@ -35,8 +35,8 @@ app = typer.Typer(
 Data = Annotated[
     list[Path],
     typer.Option(
-        help="CSV of photos with any of the columns gender, age, race, expression, smile, mouth_open, weight. "
-        "May be repeated."
+        help="CSV of photos with any of the columns gender, age, race, expression, smile, mouth_open, eyes_open, "
+        "weight. May be repeated."
     ),
 ]
 
@@ -70,7 +70,7 @@ def evaluate(
     with exit_on_error():
         sets = _read(data, images)
         if not any(label in photos.attributes for photos in sets for label in attribute_accuracy.LABELS):
-            fail("no table has a column gender, age, expression, smile or mouth_open", Exit.USAGE)
+            fail("no table has a column gender, age, expression, smile, mouth_open or eyes_open", Exit.USAGE)
         outputs, entries = _run_models(sets, detector, run)
         found = attribute_accuracy.measure_attributes(outputs, entries)
         if card:
@@ -92,8 +92,8 @@ def evaluate(
 def calibrate(detector: DetectorOptions, run: RunOptions, data: Data, images: Images = "") -> None:
     """Fit the numbers of the model manifest's ``confidence`` and print them as JSON.
 
-    Add provenance and floor yourself. Gender and age are fitted to half of the photos (chosen by their bytes) and
-    measured on the other half by ``evaluate``. Expression and mouth are fitted to every labelled photo.
+    Add provenance and floor yourself. Gender, age and expression are fitted to half of the photos (chosen by their
+    bytes) and measured on the other half by ``evaluate``. Mouth and eyes are fitted to every labelled photo.
     """
     from abeyance.evaluation import attribute_fit as fit
     from abeyance.vision.models.manifest import ModelRole
@@ -105,12 +105,13 @@ def calibrate(detector: DetectorOptions, run: RunOptions, data: Data, images: Im
             result["gender"] = {"knots": fit.gender(gender)}
         if age := [one for one in outputs if one.find_labels("age") is not None]:
             result["age"] = {"ranges": fit.age(age)}
+        if expression := [one for one in outputs if one.find_labels("expression") is not None]:
+            temperature, biases = fit.expression(expression, entries[ModelRole.EXPRESSION].classes)
+            result["expression"] = {"temperature": temperature, "biases": biases}
         for one in outputs:
-            if one.find_labels("expression") is not None:
-                temperature, biases = fit.expression(one, entries[ModelRole.EXPRESSION].classes)
-                result["expression"] = {"temperature": temperature, "biases": biases}
-            if one.find_labels("mouth_open") is not None:
-                result["mesh"] = {"knots": fit.mouth(one)}
+            for column, role in (("mouth_open", "mesh"), ("eyes_open", "iris")):
+                if one.find_labels(column) is not None:
+                    result[role] = {"knots": fit.opened(one, column)}
     report(result, as_json=True, show=lambda: None)
 
 

@@ -15,6 +15,7 @@ from abeyance.cli._evaluation import (
     LoadedModels,
     ModelOptions,
     OutputOptions,
+    Repeats,
     RunOptions,
     SamePerson,
     SameShot,
@@ -73,7 +74,8 @@ def demographics(
         Path | None,
         typer.Option(help="CSV with image and a model's predictions of attributes, such as gender and age."),
     ] = None,
-    same_person: SamePerson = 0.65,
+    repeats: Repeats = "",
+    same_person: SamePerson = 0.0,
     least_errors: Annotated[
         int,
         typer.Option(help="Give no verdict on a group with fewer errors; 30 is the stricter custom.", min=2),
@@ -93,6 +95,7 @@ def demographics(
     Example: [bold]abeyance audit demographics --strangers faces.csv --mated members.csv --html audit.html[/]
     """
     from abeyance.evaluation.audit import audit
+    from abeyance.evaluation.cleaning import judged_people, read_repeats
     from abeyance.evaluation.datasets import read_photos
 
     names = dict(assignments(rename, "--rename", "PUBLISHED=NAME"))
@@ -103,6 +106,7 @@ def demographics(
         predicted = _predictions(predictions, photos) if predictions else None
         templates = loaded.with_templates(photos)
         others = loaded.with_templates(people) if people else None
+        judged = judged_people(photos.paths, read_repeats(repeats)) if repeats else None
         with console.status("Comparing strangers …"):
             found = audit(
                 *templates,
@@ -110,6 +114,7 @@ def demographics(
                 model=loaded.identity,
                 mated=others,
                 groupings=[tuple(text.split(",")) for text in by or []],
+                judged=judged,
                 same_person=same_person or None,
                 same_shot=same_shot,
                 min_errors=least_errors,

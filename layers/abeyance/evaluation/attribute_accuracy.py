@@ -22,7 +22,7 @@ from abeyance.vision.attributes.estimate import (
 from abeyance.vision.models.manifest import Confidence, ModelEntry, ModelRole
 
 #: Columns with labels that can be measured.
-LABELS = ("gender", "age", "expression", "smile", "mouth_open")
+LABELS = ("gender", "age", "expression", "smile", "mouth_open", "eyes_open")
 #: Columns that make groups.
 _GROUPINGS = ("race", "gender", "age")
 _BINS = 10
@@ -119,10 +119,13 @@ def predictions(
 def _measure_set(
     outputs: AttributeOutputs, entries: Mapping[ModelRole, ModelEntry]
 ) -> Iterator[AttributeAccuracy]:
-    roles = (ModelRole.GENDER, ModelRole.AGE, ModelRole.EXPRESSION, ModelRole.EXPRESSION, ModelRole.MESH)
+    roles = (
+        *(ModelRole.GENDER, ModelRole.AGE, ModelRole.EXPRESSION, ModelRole.EXPRESSION),
+        *(ModelRole.MESH, ModelRole.IRIS),
+    )
     for column, role in zip(LABELS, roles, strict=True):
         labels = outputs.find_labels(column)
-        if labels is None or role not in entries:
+        if labels is None or role not in entries or not outputs.found.any():
             continue
         confidence = _confidence(entries, role)
         if column == "age":
@@ -146,9 +149,10 @@ def _binary(
         shares = [expression_shares(row, confidence)[happy] for row in outputs.expression]
     else:
         usable &= outputs.presence >= LEAST_PRESENCE
-        shares = [openness_share(float(gap), confidence) for gap in outputs.mouth]
+        gaps = outputs.eyes if column == "eyes_open" else outputs.mouth
+        shares = [openness_share(float(gap), confidence) for gap in gaps]
     use = np.flatnonzero(outputs.found & usable)
-    share = np.array(shares)[use]
+    share = np.array(shares, np.float64)[use]
     right = (share >= 0.5) == (np.char.lower(labels[use]) == true)
     return _accuracy(column, means, outputs, use, right, np.maximum(share, 1 - share), confidence.floor)
 
@@ -158,14 +162,21 @@ def _expression(
 ) -> AttributeAccuracy:
     use = np.flatnonzero(outputs.found & np.isin(labels, entry.classes))
     shares = np.stack([expression_shares(row, confidence) for row in outputs.expression[use]])
-    predicted = np.array(entry.classes)[shares.argmax(axis=1)]
-    right = predicted == labels[use]
+    judged = ~outputs.fitted[use]
+    truth, classes = labels[use], np.array(entry.classes)
+    predicted, raw = classes[shares.argmax(axis=1)], classes[outputs.expression[use].argmax(axis=1)]
+    right = predicted == truth
+    present = [name for name in entry.classes if (judged & (truth == name)).any()]
+    recalls = {name: float(right[judged & (truth == name)].mean()) for name in present}
+    raw_recalls = [float((raw == truth)[judged & (truth == name)].mean()) for name in present]
     more = {
-        "weighted by how many photos each stands for": float(np.average(right, weights=outputs.weights[use]))
+        "mean recall of the classes": float(np.mean(list(recalls.values()) or [0.0])),
+        "mean recall of the classes, before calibration": float(np.mean(raw_recalls or [0.0])),
+        **{f"recall of {name}": value for name, value in recalls.items()},
     }
     for name in entry.classes:
-        if (predicted == name).any():
-            more[f"right of those called {name}"] = float(right[predicted == name].mean())
+        if (judged & (predicted == name)).any():
+            more[f"right of those called {name}"] = float(right[judged & (predicted == name)].mean())
     found = _accuracy(
         "expression", "of seven, as annotated", outputs, use, right, shares.max(axis=1), confidence.floor
     )

@@ -22,12 +22,16 @@ _RIDGE = 0.01
 
 
 def isotonic(
-    predicted: FloatArray, truth: BoolArray, parts: int = 12, min_photos: int = _MIN_PHOTOS
+    predicted: FloatArray,
+    truth: BoolArray,
+    parts: int = 12,
+    min_photos: int = _MIN_PHOTOS,
+    weights: FloatArray | None = None,
 ) -> tuple[tuple[float, float], ...]:
     """Return knots of a rising curve from a prediction to the share of photos for which it is true.
 
     Photos are sorted by prediction and cut into ``parts`` equal parts; parts that would fall are joined with their
-    neighbours (pool adjacent violators, Ayer et al. 1955).
+    neighbours (pool adjacent violators, Ayer et al. 1955). ``weights`` are the numbers of photos that each stands for.
 
     Raises
     ------
@@ -40,9 +44,10 @@ def isotonic(
         raise TooFew("too few labelled photos to calibrate on", have=len(predicted), need=2 * min_photos)
     order = np.argsort(predicted, kind="stable")
     cut = np.array_split(order, min(parts, len(predicted) // min_photos))
-    sizes = np.array([len(part) for part in cut])
-    x = np.array([predicted[part].mean() for part in cut])
-    y = np.array([truth[part].mean() for part in cut])
+    each = np.ones(len(predicted)) if weights is None else weights
+    sizes = np.array([each[part].sum() for part in cut])
+    x = np.array([np.average(predicted[part], weights=each[part]) for part in cut])
+    y = np.array([np.average(truth[part], weights=each[part]) for part in cut])
     curve = IsotonicRegression().fit_transform(np.arange(len(cut)), y, sample_weight=sizes)
     knots: list[tuple[float, float]] = []
     for value in np.unique(curve):
@@ -113,31 +118,47 @@ def age(
     return tuple((float(a), float(b), float(c)) for a, b, c in rising)
 
 
-def mouth(outputs: AttributeOutputs) -> tuple[tuple[float, float], ...]:
-    """Return knots from the distance of the lips to the share labelled ``mouth_open``, on all labelled photos.
+def opened(outputs: AttributeOutputs, column: str) -> tuple[tuple[float, float], ...]:
+    """Return knots from the distance of the lips, or of the lids, to the share labelled open, on all labelled photos.
+
+    Parameters
+    ----------
+    column
+        ``mouth_open`` or ``eyes_open``.
 
     Raises
     ------
     DataInvalid
-        If there is no column ``mouth_open``.
+        If there is no such column.
     """
-    labels = outputs.labels("mouth_open")
+    labels = outputs.labels(column)
     use = outputs.found & np.isin(labels, ["true", "false"]) & (outputs.presence >= LEAST_PRESENCE)
-    return isotonic(outputs.mouth[use], labels[use] == "true", parts=6, min_photos=10)
+    gaps = outputs.eyes if column == "eyes_open" else outputs.mouth
+    return isotonic(gaps[use], labels[use] == "true", parts=6, min_photos=10, weights=outputs.weights[use])
 
 
-def expression(outputs: AttributeOutputs, classes: Sequence[str]) -> tuple[float, tuple[float, ...]]:
-    """Return temperature and biases from the columns ``expression`` and ``weight``, on all labelled photos.
+def expression(
+    outputs: Sequence[AttributeOutputs], classes: Sequence[str]
+) -> tuple[float, tuple[float, ...]]:
+    """Return temperature and biases from the column ``expression`` of each set, on the photos for fitting.
+
+    Every set counts as much as every other, and so does every class of a set: how frequent an expression is among the
+    labelled photos says nothing about the photos to come.
 
     Raises
     ------
     DataInvalid
-        If there is no column ``expression``.
+        If a set has no column ``expression``.
     """
-    labels = outputs.labels("expression")
-    use = outputs.found & np.isin(labels, classes)
-    truth = np.array([classes.index(str(label)) for label in labels[use]], np.int64)
-    return vector_scaling(outputs.expression[use], truth, outputs.weights[use])
+    logarithms, truth, weights = [], [], []
+    for one in outputs:
+        labels = one.labels("expression")
+        use = one.found & one.fitted & np.isin(labels, classes)
+        own = np.array([classes.index(str(label)) for label in labels[use]], np.int64)
+        logarithms.append(one.expression[use])
+        truth.append(own)
+        weights.append(1 / np.bincount(own, minlength=len(classes))[own])
+    return vector_scaling(np.concatenate(logarithms), np.concatenate(truth), np.concatenate(weights))
 
 
 def vector_scaling(
@@ -152,7 +173,7 @@ def vector_scaling(
     classes
         (n,) labelled class.
     weights
-        (n,) number of photos that each stands for, where the labelled ones were drawn by predicted class.
+        (n,) weight of each photo.
     """
     from scipy.optimize import minimize  # type: ignore[import-untyped]
     from scipy.special import log_softmax  # type: ignore[import-untyped]

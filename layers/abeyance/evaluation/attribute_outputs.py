@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from abeyance.evaluation.arrays import BoolArray, FloatArray, StrArray
 from abeyance.evaluation.datasets import PhotoSet
@@ -21,7 +22,19 @@ from abeyance.vision.detector import Detector
 #: Classes of the expression model.
 _EXPRESSIONS = 7
 #: Version of the cached rows.
-_LAYOUT = "attributes-2"
+_LAYOUT = "attributes-3"
+#: Photos of a shorter side are enlarged, in whole steps, to the second: sets of faces of 48 pixels are in use.
+_SMALL_PX, _ENLARGED_PX = 80, 192
+#: Rekognition's names of the expressions that published sets call otherwise.
+_EXPRESSION_NAMES = {
+    "neutral": "CALM",
+    "happy": "HAPPY",
+    "happiness": "HAPPY",
+    "sadness": "SAD",
+    "anger": "ANGRY",
+    "disgust": "DISGUSTED",
+    "surprise": "SURPRISED",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +54,8 @@ class AttributeOutputs:
     mouth: FloatArray
     #: (n,) confidence that the mesh lies on the face, 0 to 1
     presence: FloatArray
+    #: (n,) distance of the lids, as a share of the width of the eye
+    eyes: FloatArray
     #: (n,) bool: photos that calibrations are fitted to; they are evaluated on the others. Chosen by the bytes of the
     #: photo, so that a photo is on the same side in every set.
     fitted: BoolArray
@@ -49,7 +64,10 @@ class AttributeOutputs:
         """Return the published labels, (n,), or None if there is no such column."""
         if attribute not in self.photos.attributes:
             return None
-        return np.array(self.photos.labels([attribute]))
+        labels = self.photos.labels([attribute])
+        if attribute == "expression":
+            labels = [_EXPRESSION_NAMES.get(label.lower(), label.upper()) for label in labels]
+        return np.array(labels)
 
     def labels(self, attribute: str) -> StrArray:
         """Return the published labels, (n,).
@@ -107,19 +125,20 @@ def run_attribute_models(
         years=table[:, 2],
         mouth=table[:, 3],
         presence=table[:, 4],
-        expression=table[:, 5:],
+        eyes=table[:, 5],
+        expression=table[:, 6:],
         fitted=np.array([int(key[:8], 16) % 2 == 0 for key, _ in rows]),
     )
 
 
 def _row(data: bytes, detector: Detector, attributes: AttributeEstimator) -> FloatArray:
     from abeyance.vision.errors import ImageRejected
-    from abeyance.vision.image import decode
+    from abeyance.vision.image import Limits, decode
 
-    row = np.full(5 + _EXPRESSIONS, np.nan)
+    row = np.full(6 + _EXPRESSIONS, np.nan)
     row[0] = 0
     try:
-        pixels = decode(data)
+        pixels = _enlarged(decode(data, Limits(min_side=1)))
     except ImageRejected:
         return row
     faces = select_central(detector.detect(pixels), pixels.shape)
@@ -130,7 +149,20 @@ def _flat(scores: AttributeScores) -> FloatArray:
     mouth = None if scores.mesh is None else mouth_openness(scores.mesh)
     shares = [np.nan] * _EXPRESSIONS if scores.expression is None else scores.expression.tolist()
     # None becomes NaN.
-    return np.array([1.0, scores.female, scores.years, mouth, scores.mesh_presence, *shares], np.float64)
+    row = [1.0, scores.female, scores.years, mouth, scores.mesh_presence, scores.eyes, *shares]
+    return np.array(row, np.float64)
+
+
+def _enlarged(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    if min(height, width) >= _SMALL_PX:
+        return pixels
+    factor = -(-_ENLARGED_PX // min(height, width))
+    return np.asarray(
+        Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
+    )
 
 
 def model_identity(attributes: AttributeEstimator, detector_identity: str) -> str:

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from abeyance.evaluation.arrays import BoolArray, IntArray
-from abeyance.evaluation.calibration import unique_people
-from abeyance.evaluation.datasets import PhotoSet
+from abeyance.evaluation.cleaning import people_by_cosine
+from abeyance.evaluation.datasets import PhotoSet, codes_of
 from abeyance.evaluation.demographics import (
     MIN_ERRORS,
     CombinedFairness,
@@ -83,6 +83,7 @@ def audit(
     model: str,
     mated: tuple[PhotoSet, TemplateSet] | None = None,
     groupings: Sequence[tuple[str, ...]] = (),
+    judged: IntArray | None = None,
     same_person: float | None = None,
     same_shot: float = 0.95,
     min_errors: int = MIN_ERRORS,
@@ -100,8 +101,9 @@ def audit(
         Another source of mated pairs.
     groupings
         Attributes to cross; :func:`default_groupings` if empty.
-    same_person
-        See :func:`abeyance.evaluation.calibration.unique_people`; only if the source names no persons.
+    judged, same_person
+        The person of each photo by a judged list, or a cosine; see :mod:`abeyance.evaluation.cleaning`. Only if the
+        source names no persons.
     same_shot
         See :meth:`abeyance.evaluation.templates.MatedPairs.of`.
     min_errors
@@ -118,9 +120,14 @@ def audit(
     if not chosen:
         raise DataInvalid(f"{strangers.name} has no attributes to group by, such as race, gender or age")
     found = np.flatnonzero(templates.found)
-    level = None if strangers.persons_given else same_person
-    kept = found[unique_people(templates.vectors[found], level)[0]]
     people = strangers.person_codes
+    kept = found
+    if not strangers.persons_given:
+        if judged is not None:
+            kept = found[np.unique(judged[found], return_index=True)[1]]
+        elif same_person is not None:
+            blocks = codes_of(strangers.labels(strangers.groupings or chosen[0]))[found]
+            kept = found[np.unique(people_by_cosine(templates.vectors[found], same_person, blocks))]
     lowest = min(cosine for _, cosine in thresholds)
     measured = scan(templates.vectors[kept], people=people[kept], level=lowest)
     if mated is None and strangers.persons_given:

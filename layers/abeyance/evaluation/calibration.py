@@ -6,27 +6,27 @@ falsely with each other. A group that is too small sets nothing, and is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from abeyance.evaluation.arrays import Float32Array, Int32Array, IntArray
-from abeyance.evaluation.demographics import overall_rate, within_rates
+from abeyance.evaluation.arrays import Float32Array, IntArray
+from abeyance.evaluation.cleaning import Cleaning, describe_cleaning, people_by_cosine
+from abeyance.evaluation.datasets import codes_of
+from abeyance.evaluation.demographics import within_rates
 from abeyance.evaluation.errors import DataInvalid, TooFew
-from abeyance.evaluation.intervals import Rate, bootstrap
-from abeyance.evaluation.pairs import PairScan, scan, threshold_at
+from abeyance.evaluation.intervals import Rate, bootstrap, dyadic_rate_of
+from abeyance.evaluation.pairs import matches_per_row, scan, scan_within, threshold_at
 from abeyance.evaluation.report import fill_template
 from abeyance.evaluation.templates import MatedPairs
 
 #: Similarity: highest FMR in the worst group. See docs/adr/0007-similarity-anchors.md.
 ANCHORS: Mapping[float, float] = {50.0: 1e-1, 65.0: 1e-2, 80.0: 1e-3, 99.0: 1e-4}
 #: A threshold is taken from a group only if at least this many false matches are expected there.
-_MIN_EXPECTED_MATCHES = 5
-#: Lowest cosine from which pairs are kept one by one; enough for a rate of 1e-2 in any group.
-_KEPT_FROM = 0.25
+MIN_EXPECTED_MATCHES = 5
 
 
 class GroupFmr(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,17 +65,6 @@ class FnmrAtAnchors(msgspec.Struct, frozen=True, kw_only=True):
     fnmr: dict[str, Rate]
 
 
-class Deduplication(msgspec.Struct, frozen=True, kw_only=True):
-    """Photos left out because they probably repeat a person, and the scale that results."""
-
-    #: Cosine from which two photos count as one person; None if nothing was left out.
-    level: float | None
-    photos_left_out: int
-    people_with_several: int
-    #: Cosine of each anchor; None where every group is too small.
-    thresholds: dict[str, float | None]
-
-
 class CalibrationResult(msgspec.Struct, frozen=True, kw_only=True):
     """A measured scale, and the data that it comes from."""
 
@@ -85,8 +74,9 @@ class CalibrationResult(msgspec.Struct, frozen=True, kw_only=True):
     people: int
     pairs: int
     pairs_within_groups: int
-    cleaning: Deduplication
-    sensitivity: tuple[Deduplication, ...]
+    cleaning: Cleaning
+    #: The scale that other ways of cleaning would give.
+    alternatives: tuple[Cleaning, ...]
     costs: tuple[FnmrAtAnchors, ...]
 
 
@@ -96,63 +86,19 @@ def block(found: CalibrationResult, source: str, grouping: str) -> dict[str, Any
     return {"knots": [list(knot) for knot in found.knots], "provenance": " ".join(provenance.split())}
 
 
-def components(count: int, left: Int32Array, right: Int32Array) -> IntArray:
-    """Return the lowest row of each row's connected component: (count,) int64.
-
-    Parameters
-    ----------
-    left, right
-        Rows of each link.
-    """
-    from scipy.sparse import coo_array  # type: ignore[import-untyped]
-    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
-
-    links = coo_array((np.ones(len(left), bool), (left, right)), shape=(count, count))
-    _, component = connected_components(links, directed=False)
-    lowest = np.unique(component, return_index=True)[1]
-    return np.asarray(lowest[component], np.int64)
-
-
-def unique_people(
-    vectors: Float32Array, level: float | None, found: PairScan | None = None
-) -> tuple[IntArray, int]:
-    """Return one photo of each person of a set that is meant to show nobody twice.
-
-    Photos with a cosine of ``level`` or more count as one person, also through others; the first of each person stays.
-    Leaving out people, not pairs, leaves out the low scores of the same person as well.
-
-    Parameters
-    ----------
-    level
-        Cosine; None keeps all photos.
-    found
-        A scan of the vectors that reaches down to ``level``, if there is one.
-
-    Returns
-    -------
-    rows : NDArray
-        Rows that stay, in order.
-    several : int
-        People with more than one photo.
-    """
-    if level is None:
-        return np.arange(len(vectors)), 0
-    if found is None or found.level > level:
-        found = scan(vectors, level=level)
-    lowest, sizes = np.unique(components(len(vectors), *found.matches(level)), return_counts=True)
-    return lowest, int((sizes > 1).sum())
-
-
 def calibrate(
     vectors: Float32Array,
     labels: Sequence[str],
     *,
     model: str,
     anchors: Mapping[float, float] = ANCHORS,
+    judged: tuple[str, IntArray] | None = None,
     same_person: float | None = None,
-    alternatives: Sequence[float | None] = (),
+    levels: Sequence[float] = (),
+    attributes: Mapping[str, Sequence[str]] | None = None,
     mated: Sequence[tuple[str, MatedPairs]] = (),
     repeats: int = 300,
+    tick: Callable[[str], None] = lambda _: None,
 ) -> CalibrationResult:
     """Measure the scale.
 
@@ -164,12 +110,18 @@ def calibrate(
         Group of each.
     anchors
         Similarity: FMR. Higher similarities have lower rates.
+    judged
+        Name of a list of judged pairs, and the (n,) person of each photo by it; one photo of each person stays.
     same_person
-        See :func:`unique_people`.
-    alternatives
-        Other levels of ``same_person`` to show the scale for.
+        Cosine of :func:`abeyance.evaluation.cleaning.people_by_cosine`, in place of a list.
+    levels
+        Cosines to show the scale for as well. The scale with nothing left out is shown in any case.
+    attributes
+        Attribute: group of each photo, to report the cleaning by and to keep it within.
     mated
         Name and mated pairs of each source, to measure the FNMR at each anchor.
+    tick
+        Called with the step that begins.
 
     Raises
     ------
@@ -183,42 +135,96 @@ def calibrate(
         raise DataInvalid("an anchor with a higher similarity needs a lower false-match rate")
     names = sorted(set(labels))
     groups = np.array([names.index(label) for label in labels], np.int64)
-    lowest_level = min([x for x in (same_person, *alternatives) if x is not None], default=2.0)
-    first = scan(vectors, level=lowest_level)
-    rows, several = unique_people(vectors, same_person, first)
-    vectors_kept, groups_kept = vectors[rows], groups[rows]
-    measured = scan(vectors_kept, groups=groups_kept, group_count=len(names), level=_KEPT_FROM)
-    result = tuple(
-        _anchor(measured, vectors_kept, groups_kept, names, similarity, fmr, repeats)
-        for similarity, fmr in points
-    )
-    thresholds = {f"{anchor.similarity:g}": anchor.threshold for anchor in result}
+    reported = dict(attributes or {}) or {"group": labels}
+    blocks = codes_of([" / ".join(row) for row in zip(labels, *reported.values(), strict=True)])
+    if judged and same_person is not None:
+        raise DataInvalid("people are left out by a judged list or by a cosine, not by both")
+    rules = _rules(judged, same_person, levels)
+    lowest = min([level for _, _, level in rules if level is not None], default=2.0)
+    tick("pairs within groups")
+    near = scan_within(vectors, groups, len(names), lowest)
+    cleanings: list[Cleaning] = []
+    rows = kept_within = np.empty(0, np.int64)
+    for how, people, level in rules:
+        tick(how)
+        if level is not None:
+            people = people_by_cosine(vectors, level, blocks, near)
+        stay, cleaning = describe_cleaning(
+            how, np.arange(len(vectors)) if people is None else people, reported
+        )
+        # Thresholds come from pairs within groups alone, which are a small part of all pairs.
+        within = scan_within(vectors[stay], groups[stay], len(names)).within
+        thresholds = {f"{s:g}": _highest(_own_thresholds(within, fmr)) for s, fmr in points}
+        if not cleanings:
+            rows, kept_within = stay, within
+        cleanings.append(msgspec.structs.replace(cleaning, thresholds=thresholds))
+    vectors, groups = vectors[rows], groups[rows]
+    chosen = {similarity: _worst(kept_within, names, similarity, fmr) for similarity, fmr in points}
+    tick("all pairs")
+    levels = [threshold for _, threshold in chosen.values()]
+    matches = matches_per_row(vectors, levels)
+    measured = scan_within(vectors, groups, len(names), min(levels))
+    result = []
+    for number, (similarity, fmr) in enumerate(points):
+        tick(f"similarity {similarity:g}")
+        worst, threshold = chosen[similarity]
+        low, high = _threshold_interval(vectors[groups == worst], fmr, repeats)
+        rates = within_rates(measured, groups, len(names), np.arange(len(vectors)), threshold)
+        own = _own_thresholds(measured.within, fmr)
+        result.append(
+            Anchor(
+                similarity=similarity,
+                fmr=fmr,
+                threshold=threshold,
+                threshold_low=low,
+                threshold_high=high,
+                worst=names[worst],
+                overall=dyadic_rate_of(
+                    matches[number], np.full(len(rows), len(rows) - 1), len(rows) * (len(rows) - 1) // 2
+                ),
+                within=_pooled(rates),
+                groups=tuple(
+                    GroupFmr(group=name, fmr=rate, own_threshold=level)
+                    for name, rate, level in zip(names, rates, own, strict=True)
+                ),
+                excluded_groups=tuple(name for name, level in zip(names, own, strict=True) if level is None),
+            )
+        )
+    published = {f"{anchor.similarity:g}": anchor.threshold for anchor in result}
     return CalibrationResult(
         model=model,
         knots=knots([(anchor.threshold, anchor.similarity) for anchor in result]),
-        anchors=result,
+        anchors=tuple(result),
         people=len(rows),
-        pairs=measured.total,
+        pairs=len(rows) * (len(rows) - 1) // 2,
         pairs_within_groups=int(measured.within.sum()),
-        cleaning=Deduplication(
-            level=same_person,
-            photos_left_out=len(vectors) - len(rows),
-            people_with_several=several,
-            thresholds=dict(thresholds),
-        ),
-        sensitivity=tuple(
-            _alternative(vectors, groups, len(names), points, level, first) for level in alternatives
-        ),
+        cleaning=cleanings[0],
+        alternatives=tuple(cleanings[1:]),
         costs=tuple(
             FnmrAtAnchors(
                 source=name,
                 pairs=len(pairs.scores),
                 people=len(np.unique(pairs.people)),
                 dropped_as_same_shot=pairs.same_shot,
-                fnmr={key: pairs.fnmr(threshold) for key, threshold in thresholds.items()},
+                fnmr={key: pairs.fnmr(threshold) for key, threshold in published.items()},
             )
             for name, pairs in mated
         ),
+    )
+
+
+def _rules(
+    judged: tuple[str, IntArray] | None, same_person: float | None, levels: Sequence[float]
+) -> list[tuple[str, IntArray | None, float | None]]:
+    """Return (words, people of the judged list, cosine) of each way of cleaning, the one that is used first."""
+    used = [(f"judged list {judged[0]}", judged[1], None)] if judged else []
+    none = [("nothing left out", None, None)]
+    by_cosine = [
+        (f"cosine {level:g} and more on average, within group and age", None, level)
+        for level in dict.fromkeys([*([] if same_person is None else [same_person]), *levels])
+    ]
+    return (
+        [*used, *none, *by_cosine] if used or same_person is None else [by_cosine[0], *none, *by_cosine[1:]]
     )
 
 
@@ -239,20 +245,19 @@ def knots(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], .
     return scale
 
 
-def _anchor(
-    measured: PairScan,
-    vectors: Float32Array,
-    groups: IntArray,
-    names: Sequence[str],
-    similarity: float,
-    fmr: float,
-    repeats: int,
-) -> Anchor:
-    own = _own_thresholds(measured, fmr)
+def _worst(within: IntArray, names: Sequence[str], similarity: float, fmr: float) -> tuple[int, float]:
+    """Return the group with the highest threshold at this FMR, and that threshold.
+
+    Raises
+    ------
+    TooFew
+        If every group is too small.
+    """
+    own = _own_thresholds(within, fmr)
     large = {group: threshold for group, threshold in enumerate(own) if threshold is not None}
     if not large:
-        largest = int(measured.within.sum(axis=1).max(initial=0))
-        needed = round(_MIN_EXPECTED_MATCHES / fmr)
+        largest = int(within.sum(axis=1).max(initial=0))
+        needed = round(MIN_EXPECTED_MATCHES / fmr)
         raise TooFew(
             f"similarity {similarity:g} stands for a false-match rate of {fmr:g}, which takes "
             f"{needed:,} pairs within a group; the largest group has {largest:,}",
@@ -261,55 +266,19 @@ def _anchor(
         )
     worst = max(large, key=lambda group: large[group])
     # Rounded up, so that the rate at the published threshold is not higher than the anchor's.
-    threshold = float(np.ceil(large[worst] * 1e4) / 1e4)
-    low, high = _threshold_interval(vectors[groups == worst], fmr, repeats)
-    people = np.arange(len(vectors))
-    rates = within_rates(measured, groups, len(names), people, threshold)
-    return Anchor(
-        similarity=similarity,
-        fmr=fmr,
-        threshold=threshold,
-        threshold_low=low,
-        threshold_high=high,
-        worst=names[worst],
-        overall=overall_rate(measured, people, threshold),
-        within=_pooled(rates),
-        groups=tuple(
-            GroupFmr(group=name, fmr=rate, own_threshold=own_threshold)
-            for name, rate, own_threshold in zip(names, rates, own, strict=True)
-        ),
-        excluded_groups=tuple(name for group, name in enumerate(names) if group not in large),
-    )
+    return worst, float(np.ceil(large[worst] * 1e4) / 1e4)
 
 
-def _own_thresholds(measured: PairScan, fmr: float) -> list[float | None]:
+def _own_thresholds(within: IntArray, fmr: float) -> list[float | None]:
     """Return the threshold at which each group has this FMR; None if the group is too small."""
     return [
-        threshold_at(histogram, fmr) if histogram.sum() * fmr >= _MIN_EXPECTED_MATCHES else None
-        for histogram in measured.within
+        threshold_at(histogram, fmr) if histogram.sum() * fmr >= MIN_EXPECTED_MATCHES else None
+        for histogram in within
     ]
 
 
-def _alternative(
-    vectors: Float32Array,
-    groups: IntArray,
-    count: int,
-    points: Sequence[tuple[float, float]],
-    level: float | None,
-    found: PairScan,
-) -> Deduplication:
-    """Return the thresholds of the anchors for another level of :func:`unique_people`."""
-    rows, several = unique_people(vectors, level, found)
-    measured = scan(vectors[rows], groups=groups[rows], group_count=count)
-    return Deduplication(
-        level=level,
-        photos_left_out=len(vectors) - len(rows),
-        people_with_several=several,
-        thresholds={
-            f"{similarity:g}": max((t for t in _own_thresholds(measured, fmr) if t is not None), default=None)
-            for similarity, fmr in points
-        },
-    )
+def _highest(thresholds: Sequence[float | None]) -> float | None:
+    return max((threshold for threshold in thresholds if threshold is not None), default=None)
 
 
 def _threshold_interval(vectors: Float32Array, fmr: float, repeats: int) -> tuple[float, float]:

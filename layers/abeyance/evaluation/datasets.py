@@ -93,6 +93,15 @@ class PhotoSet:
         """(n,) int64: number of the person of every photo, from 0."""
         return codes_of(self.persons)
 
+    @property
+    def groupings(self) -> list[str]:
+        """Which of race, gender and age the photos have."""
+        return [name for name in ("race", "gender", "age") if name in self.attributes]
+
+    def rows(self, rows: IntArray) -> PhotoSet:
+        """Return only the photos of some rows."""
+        return replace(self, photos=tuple(self.photos[row] for row in rows))
+
     def of_column(self, column: str) -> PhotoSet:
         """Return only the photos of one column of the table, for tables with several photos of a person.
 
@@ -206,6 +215,21 @@ def read_photos(source: str | Path, *, images: str | Path = "") -> PhotoSet:
         ]
     resolve.check()
     return PhotoSet(_name(path), tuple(photos), bool(person_column) or len(image_columns) > 1)
+
+
+def join_photos(sets: Sequence[PhotoSet]) -> PhotoSet:
+    """Return the photos of several sources as one; people of two sources are different people."""
+    if len(sets) == 1:
+        return sets[0]
+    return PhotoSet(
+        ", ".join(photos.name for photos in sets),
+        tuple(
+            replace(photo, person=f"{number}/{photo.person}")
+            for number, photos in enumerate(sets, 1)
+            for photo in photos.photos
+        ),
+        persons_given=all(photos.persons_given for photos in sets),
+    )
 
 
 def read_pairs(source: str | Path, *, images: str | Path = "") -> list[PhotoPair]:

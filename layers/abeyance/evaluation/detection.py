@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from abeyance.evaluation.arrays import IntArray
 from abeyance.evaluation.datasets import LabelledImage
+from abeyance.evaluation.errors import TooFew
 from abeyance.evaluation.intervals import Rate, clustered_rate
 from abeyance.evaluation.templates import TemplateExtractor, Tick
 from abeyance.vision.boxes import iou
+
+if TYPE_CHECKING:
+    from abeyance.vision.detector import FaceDetection
 
 Box = tuple[float, float, float, float]
 
@@ -148,6 +153,10 @@ def average_precision(correct: Sequence[bool], confidence: Sequence[float], face
     return float(precision[true].sum() / faces)
 
 
+#: The most that may be said of a detection.
+_HIGHEST_CERTAINTY = 0.999
+
+
 class DetectionStudy(msgspec.Struct, frozen=True, kw_only=True):
     """Result of ``abeyance evaluate detection``."""
 
@@ -157,6 +166,9 @@ class DetectionStudy(msgspec.Struct, frozen=True, kw_only=True):
     result: DetectionResult
     #: (least confidence, recall, precision).
     by_confidence: tuple[tuple[float, float, float], ...]
+    #: (confidence of the network, share of faces among detections of any size with it), for the manifest; empty if
+    #: there are too few detections.
+    certainty: tuple[tuple[float, float], ...] = ()
 
 
 def detect_images(
@@ -208,4 +220,25 @@ def detect_images(
         milliseconds_per_image=float(np.median(times) * 1e3) if times else 0.0,
         result=at(extractor.min_confidence),
         by_confidence=tuple((s.min_confidence, s.recall.value, s.precision.value) for s in steps),
+        certainty=_certainty(images, found, overlap),
     )
+
+
+def _certainty(
+    images: Sequence[LabelledImage], found: Sequence[Sequence[FaceDetection]], overlap: float
+) -> tuple[tuple[float, float], ...]:
+    from abeyance.evaluation.attribute_fit import isotonic
+
+    confidences: list[float] = []
+    correct: list[bool] = []
+    for image, faces in zip(images, found, strict=True):
+        own = [face.confidence for face in faces]
+        matched = match(image.boxes, [face.box for face in faces], own, overlap)
+        confidences += own
+        correct += (matched >= 0).tolist()
+    try:
+        knots = isotonic(np.array(confidences), np.array(correct, bool), parts=20)
+    except TooFew:
+        return ()
+    # Nothing that was counted is certain.
+    return ((0.0, 0.0), *((x, min(y, _HIGHEST_CERTAINTY)) for x, y in knots), (1.0, _HIGHEST_CERTAINTY))

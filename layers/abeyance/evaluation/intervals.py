@@ -100,12 +100,17 @@ def dyadic_rate(left: IntArray, right: IntArray, pairs_per_person: IntArray, tri
     are taken to be correlated if and only if they share a person. It is never taken to be less than that of
     independent pairs. Without any match, nothing is known about correlation, and pairs count as independent.
     """
-    count = len(left)
+    matches = np.bincount(np.concatenate([left, right]), minlength=len(pairs_per_person))
+    return dyadic_rate_of(matches, pairs_per_person, trials)
+
+
+def dyadic_rate_of(matches: IntArray, pairs_per_person: IntArray, trials: int) -> Rate:
+    """Return :func:`dyadic_rate` from the number of each person's pairs that matched, (p,) int."""
     people = int((pairs_per_person > 0).sum())
     if trials <= 0:
         return Rate.of(0, 0, 0.0, people)
+    count = int(matches.sum()) // 2
     value = count / trials
-    matches = np.bincount(np.concatenate([left, right]), minlength=len(pairs_per_person))
     residuals = matches - value * pairs_per_person
     own = trials * value * (1 - value)
     # The square of each pair is in the sums of both of its people, and counts once.

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,10 @@ class TemplateSet:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def rows(self, rows: IntArray) -> TemplateSet:
+        """Return only the templates of some rows."""
+        return replace(self, vectors=self.vectors[rows], found=self.found[rows], faces=self.faces[rows])
 
     @property
     def failures(self) -> int:
@@ -94,6 +98,23 @@ class MatedPairs:
         scores = templates_cosine(templates, first, second)
         kept = scores < same_shot
         return cls(first[kept], second[kept], scores[kept], codes[first[kept]], int((~kept).sum()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatedVectors:
+    """The templates of mated pairs, to be compared after a map."""
+
+    #: (m, d) float32 each, unit length; zeros where no face was found.
+    first: Float32Array
+    second: Float32Array
+    #: (m,) int64: number of the person.
+    people: IntArray
+
+    def cosines(self, view: Callable[[Float32Array], Float32Array]) -> Float32Array:
+        """Return the (m,) cosines of the pairs seen through a map; -inf where either photo has no face."""
+        scores: Float32Array = np.einsum("ij,ij->i", view(self.first), view(self.second))
+        scores[~(self.first.any(axis=1) & self.second.any(axis=1))] = -np.inf
+        return scores
 
 
 def templates_cosine(templates: TemplateSet, first: IntArray, second: IntArray) -> FloatArray:

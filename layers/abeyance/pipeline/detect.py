@@ -158,6 +158,7 @@ def _face_attributes(estimate: AttributeEstimate) -> FaceAttributes:
         emotions={name: _percent(share) for name, share in (estimate.expression or {}).items()},
         smile=_judgement(estimate.smile),
         mouth_open=_judgement(estimate.mouth_open),
+        eyes_open=_judgement(estimate.eyes_open),
     )
 
 

@@ -94,6 +94,7 @@ class FaceAttributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     #: ``true`` or ``false``.
     smile: Judgement | None = None
     mouth_open: Judgement | None = None
+    eyes_open: Judgement | None = None
 
 
 class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):

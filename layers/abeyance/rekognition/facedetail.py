@@ -18,11 +18,12 @@ LANDMARKS: Final = ("eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight")
 #: Attributes of the service's enum -> the models that each needs. No model estimates the others.
 ROLES: Final[Mapping[str, frozenset[ModelRole]]] = {
     "AGE_RANGE": frozenset({ModelRole.AGE}),
-    "GENDER": frozenset({ModelRole.GENDER}),
+    "GENDER": frozenset({ModelRole.GENDER, ModelRole.AGE}),
     "EMOTIONS": frozenset({ModelRole.EXPRESSION}),
     "SMILE": frozenset({ModelRole.EXPRESSION}),
     "MOUTH_OPEN": frozenset({ModelRole.MESH}),
-    "ALL": frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH}),
+    "EYES_OPEN": frozenset({ModelRole.MESH, ModelRole.IRIS}),
+    "ALL": frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH, ModelRole.IRIS}),
 }
 
 
@@ -61,7 +62,7 @@ def attribute_members(
 ) -> dict[str, Any]:
     """Return the members of a FaceDetail that ``wanted`` asks for; ``photo_size`` is (width, height) in pixels."""
     members: dict[str, Any] = {}
-    if estimate.ages is not None:
+    if estimate.ages is not None and wanted & {"ALL", "AGE_RANGE"}:
         members["AgeRange"] = {"Low": estimate.ages[0], "High": estimate.ages[1]}
     if estimate.gender is not None:
         members["Gender"] = {
@@ -75,8 +76,10 @@ def attribute_members(
         ]
     if estimate.smile is not None and wanted & {"ALL", "SMILE"}:
         members["Smile"] = _flag(estimate.smile)
-    if estimate.mouth_open is not None:
+    if estimate.mouth_open is not None and wanted & {"ALL", "MOUTH_OPEN"}:
         members["MouthOpen"] = _flag(estimate.mouth_open)
+    if estimate.eyes_open is not None:
+        members["EyesOpen"] = _flag(estimate.eyes_open)
     if "ALL" in wanted and estimate.pose is not None and estimate.landmarks is not None:
         width, height = photo_size
         members["Pose"] = _pose(*estimate.pose)

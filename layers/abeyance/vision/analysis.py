@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import CHIP, align
-from abeyance.vision.detector import MAX_FACES, Detector, FaceDetection
+from abeyance.vision.detector import MAX_FACES, MIN_CONFIDENCE, Detector, FaceDetection
 from abeyance.vision.image import DEFAULT_LIMITS, Limits, Photo, open_photo
 from abeyance.vision.models.manifest import ModelRole
 from abeyance.vision.quality import FaceQuality, QualityFilter, UnindexedReason, assess, unindexed_reasons
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from abeyance.vision.attributes.estimator import AttributeEstimator
 
 #: The roles whose models estimate attributes.
-ATTRIBUTE_ROLES: Final = frozenset({ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH})
+ATTRIBUTE_ROLES: Final = frozenset(
+    {ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH, ModelRole.IRIS}
+)
 
 #: A larger photo takes so much time and memory to decode that attributes of fewer faces, 10 ms each, are estimated, and
 #: in half of its size, where the decoder gives that.
@@ -51,7 +53,7 @@ class AnalyzedFace:
     box: tuple[float, float, float, float]
     #: (5, 2) float32 in pixels: right eye, left eye, nose tip, right and left mouth corner; the person's own sides.
     landmarks: NDArray[np.float32]
-    #: The detector's confidence, 0 to 1.
+    #: Share of faces among detections like this one, 0 to 1; see :meth:`abeyance.vision.detector.Detector.certainty`.
     confidence: float
     quality: FaceQuality
     #: Reasons for which the quality filter leaves the face out; empty if it meets the filter.
@@ -145,7 +147,7 @@ class FaceAnalyzer:
         *,
         quality_filter: QualityFilter = QualityFilter.NONE,
         attributes: Collection[ModelRole] = (),
-        min_confidence: float = 0.7,
+        min_confidence: float = MIN_CONFIDENCE,
         max_faces: int = MAX_FACES,
         select: Selection | None = None,
         measure: Measure = lambda _: contextlib.nullcontext(),
@@ -163,7 +165,7 @@ class FaceAnalyzer:
             megapixels only the first 40 faces are estimated, if possible in half its size, and every answer for the
             others is withheld.
         min_confidence
-            0 to 1; less certain detections are left out.
+            Of the network, 0 to 1; less certain detections are left out.
         max_faces
             The largest detections are kept.
         select
@@ -215,7 +217,7 @@ class FaceAnalyzer:
                 AnalyzedFace(
                     box=face.box,
                     landmarks=face.landmarks,
-                    confidence=face.confidence,
+                    confidence=self._detector().certainty(face.confidence),
                     quality=quality,
                     reasons=unindexed_reasons(quality, face, quality_filter),
                     chip=chip,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,21 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import CHIP, TARGET, similarity_transform, tilt, warp
-from abeyance.vision.boxes import iou
+from abeyance.vision.boxes import iou, overlap_of_smaller
 from abeyance.vision.image import Photo
 from abeyance.vision.session import open_session
 
 #: Most faces of one photo, the largest: the limit of Amazon Rekognition.
 MAX_FACES: Final = 100
 
+#: Confidence of the network from which a detection counts as a face; see docs/accuracy.md for what it costs.
+MIN_CONFIDENCE: Final = 0.65
+
 _STRIDES = (8, 16, 32)
 _NMS_IOU = 0.3
+#: A box of which more than this share lies in a surer one, or holds more than this share of it, is the same face: a
+#: close-up is also drawn around its eyes and mouth.
+_NMS_INSIDE = 0.7
 #: Candidates that enter non-maximum suppression: more than any photo has faces.
 _MAX_CANDIDATES = 5000
 #: Longest side of the coarse pass.
 _COARSE_SIDE_PX = 640
-#: Faces whose longer side in the fine pass is at least this are located better by the coarse pass.
-_LARGE_FACE_PX = 400
 #: Detect again above this tilt, as first measured.
 _RECHECK_TILT_DEG = 2.5
 #: Use the corrected landmarks above this tilt.
@@ -53,7 +57,7 @@ class FaceDetection:
     box: tuple[float, float, float, float]
     #: (5, 2) float32: right eye, left eye, nose tip, right and left mouth corner. Sides are the person's own.
     landmarks: NDArray[np.float32]
-    #: 0 to 1.
+    #: The network's own, 0 to 1; :meth:`Detector.certainty` gives its meaning.
     confidence: float
 
     @property
@@ -90,17 +94,35 @@ class Detector:
         Boxes and points are in pixels of the photo as given in any case.
     straighten
         Detect tilted faces again. It changes their points, not their boxes.
+    certainty
+        Rising (confidence, share of faces among detections with it) points; see :meth:`certainty`.
     """
 
-    def __init__(self, model: str | Path | Any, *, longest_side: int = 1280, straighten: bool = True) -> None:
+    def __init__(
+        self,
+        model: str | Path | Any,
+        *,
+        longest_side: int = 1280,
+        straighten: bool = True,
+        certainty: Sequence[tuple[float, float]] = ((0.0, 0.0), (1.0, 1.0)),
+    ) -> None:
         self._session = open_session(model) if isinstance(model, str | Path) else model
         self._input = self._session.get_inputs()[0].name
         self._outputs = [f"{part}_{stride}" for stride in _STRIDES for part in ("cls", "obj", "bbox", "kps")]
         self._longest_side = longest_side
         self._straighten = straighten
+        self._certainty = np.array(certainty, np.float64).T
+
+    def certainty(self, confidence: float) -> float:
+        """Return the share of faces among detections with this confidence, 0 to 1, as measured on labelled photos."""
+        return float(np.interp(confidence, *self._certainty))
 
     def detect(
-        self, pixels: NDArray[np.uint8] | Photo, *, min_confidence: float = 0.7, max_faces: int = MAX_FACES
+        self,
+        pixels: NDArray[np.uint8] | Photo,
+        *,
+        min_confidence: float = MIN_CONFIDENCE,
+        max_faces: int = MAX_FACES,
     ) -> list[FaceDetection]:
         """Find the faces of a photo.
 
@@ -206,12 +228,9 @@ def _enlarged(found: _Detections, small: NDArray[np.uint8], width: int, height: 
 
 
 def _merge(fine: _Detections, coarse: _Detections) -> _Detections:
-    """Return the faces of both passes, each once: a large one from the coarse pass, any other from the fine one."""
+    """Return the faces of both passes, each once, from the pass that is surer of it."""
     scores, boxes, points = (np.concatenate(pair) for pair in zip(fine, coarse, strict=True))
-    from_coarse = np.arange(len(scores)) >= len(fine[0])
-    first = from_coarse & (boxes[:, 2:].max(axis=1) >= _LARGE_FACE_PX)
-    rank = np.where(first, 0, np.where(from_coarse, 2, 1))
-    kept = _suppress(boxes, np.lexsort((-scores, rank)))
+    kept = _suppress(boxes, np.argsort(-scores, kind="stable"))
     return scores[kept], boxes[kept], points[kept]
 
 
@@ -241,10 +260,11 @@ def _decode(outputs: list[NDArray[np.float32]], width: int, min_confidence: floa
 
 
 def _suppress(boxes: NDArray[np.float32], order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the indices that non-maximum suppression keeps: no box overlaps an earlier one too much."""
+    """Return the indices that non-maximum suppression keeps: no box shows the face of an earlier one."""
     kept = []
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(best)
-        order = rest[iou(boxes[best], boxes[rest])[0] <= _NMS_IOU]
+        apart = iou(boxes[best], boxes[rest])[0] <= _NMS_IOU
+        order = rest[apart & (overlap_of_smaller(boxes[best], boxes[rest])[0] <= _NMS_INSIDE)]
     return np.array(kept, np.intp)

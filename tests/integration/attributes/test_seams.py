@@ -73,7 +73,7 @@ class TestApi:
             detail
         )
         assert len(detail["Landmarks"]) == 30
-        assert not {"Beard", "Mustache", "Eyeglasses", "Sunglasses", "EyesOpen", "EyeDirection"} & set(detail)
+        assert not {"Beard", "Mustache", "Eyeglasses", "Sunglasses", "EyeDirection"} & set(detail)
         for number in _numbers(detail):
             assert number == wire.single(number)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from abeyance.rekognition.facedetail import attribute_members
+from abeyance.vision.analysis import ATTRIBUTE_ROLES
 from abeyance.vision.attributes.estimate import (
     AttributeScores,
     age_range,
@@ -19,7 +20,7 @@ from abeyance.vision.models.manifest import Confidence, Manifest, ModelEntry, Mo
 ENTRIES = {
     entry.role: entry for entry in Manifest.load().entries.values() if entry.role is not ModelRole.EMBEDDER
 }
-AT = {role: ENTRIES[role] for role in (ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH)}
+AT = {role: ENTRIES[role] for role in sorted(ATTRIBUTE_ROLES)}
 
 
 def how(role: ModelRole) -> Confidence:
@@ -93,6 +94,13 @@ def test_a_mesh_beside_the_face_has_no_pose_and_an_unsure_mouth() -> None:
     assert (lost.pose, lost.landmarks) == (None, None)
     assert lost.mouth_open is not None
     assert 0.5 <= lost.mouth_open.confidence <= 0.6
+    assert lost.eyes_open is None
+    shut = estimate(AttributeScores(mesh=points, mesh_presence=0.9, eyes=0.02), AT).eyes_open
+    wide = estimate(AttributeScores(mesh=points, mesh_presence=0.9, eyes=0.3), AT).eyes_open
+    unsure = estimate(AttributeScores(mesh=points, mesh_presence=0.1, eyes=0.3), AT).eyes_open
+    assert (shut and shut.value, wide and wide.value) == ("false", "true")
+    assert unsure is not None
+    assert unsure.confidence < 0.6
     there = estimate(AttributeScores(mesh=points, mesh_presence=0.9), AT)
     assert there.pose is not None
     assert len(there.landmarks or {}) == 30
@@ -105,8 +113,10 @@ def test_nothing_is_said_of_what_nobody_asked() -> None:
 
 def test_only_what_was_asked_is_in_the_answer() -> None:
     said = estimate(AttributeScores(female=9.0, years=30.0, expression=np.log(np.eye(7)[1] + 1e-8)), AT)
-    assert set(attribute_members(said, frozenset({"SMILE"}), (9, 9))) == {"AgeRange", "Gender", "Smile"}
-    assert set(attribute_members(said, frozenset({"EMOTIONS"}), (9, 9))) == {"AgeRange", "Gender", "Emotions"}
+    assert set(attribute_members(said, frozenset({"SMILE"}), (9, 9))) == {"Gender", "Smile"}
+    assert set(attribute_members(said, frozenset({"EMOTIONS", "AGE_RANGE"}), (9, 9))) == {
+        *("AgeRange", "Gender", "Emotions")
+    }
     emotions = attribute_members(said, frozenset({"ALL"}), (9, 9))["Emotions"]
     confidences = [one["Confidence"] for one in emotions]
     assert confidences == sorted(confidences, reverse=True)

@@ -54,14 +54,15 @@ DEFAULT_MEMBERS = {"BoundingBox", "Confidence", "Landmarks", "Pose", "Quality"}
 @pytest.mark.parametrize(
     ("wanted", "roles", "members"),
     [
-        ({"GENDER"}, {ModelRole.GENDER}, {"Gender"}),
+        ({"GENDER"}, {ModelRole.GENDER, ModelRole.AGE}, {"Gender"}),
         ({"AGE_RANGE"}, {ModelRole.AGE}, {"AgeRange"}),
         ({"EMOTIONS"}, {ModelRole.EXPRESSION}, {"Emotions"}),
         ({"SMILE"}, {ModelRole.EXPRESSION}, {"Smile"}),
         ({"MOUTH_OPEN"}, {ModelRole.MESH}, {"MouthOpen"}),
         ({"SMILE", "AGE_RANGE"}, {ModelRole.EXPRESSION, ModelRole.AGE}, {"Smile", "AgeRange"}),
         ({"BEARD", "EYEGLASSES", "SUNGLASSES", "MUSTACHE"}, set(), set()),
-        ({"EYES_OPEN", "EYE_DIRECTION", "FACE_OCCLUDED"}, set(), set()),
+        ({"EYES_OPEN"}, {ModelRole.MESH, ModelRole.IRIS}, {"EyesOpen"}),
+        ({"EYE_DIRECTION", "FACE_OCCLUDED"}, set(), set()),
         ({"DEFAULT"}, set(), set()),
         (set(), set(), set()),
     ],
@@ -83,13 +84,16 @@ def test_only_the_models_that_are_needed_are_opened(
 
 def test_all_of_it(attributes: AttributeEstimator, detector: Detector, photos: Photos) -> None:
     (detail,) = described(attributes, detector, photos["astronaut"], "ALL")
-    assert set(detail) == {"AgeRange", "Gender", "Emotions", "Smile", "MouthOpen"} | DEFAULT_MEMBERS
+    assert (
+        set(detail) == {"AgeRange", "Gender", "Emotions", "Smile", "MouthOpen", "EyesOpen"} | DEFAULT_MEMBERS
+    )
     assert len(detail["Landmarks"]) == 30
     assert detail["Gender"]["Value"] == "Female"
     assert detail["AgeRange"]["Low"] < 45 < detail["AgeRange"]["High"] + 10
     assert detail["Smile"]["Value"] is True
     assert detail["Emotions"][0]["Type"] == "HAPPY"
     assert detail["MouthOpen"]["Value"] is True
+    assert detail["EyesOpen"]["Value"] is True
     assert abs(detail["Pose"]["Yaw"]) < 30
     for point in detail["Landmarks"]:
         assert 0 < point["X"] < 1
@@ -109,6 +113,7 @@ def test_faces_together_are_the_faces_one_by_one(
         assert other.female == pytest.approx(one.female, abs=1e-3)
         assert np.allclose(other.expression, one.expression, atol=1e-3)
         assert np.allclose(other.mesh, one.mesh, atol=0.05)
+        assert other.eyes == pytest.approx(one.eyes, abs=1e-3)
     assert attributes.estimate(pixels, [], ATTRIBUTE_ROLES) == []
 
 

@@ -48,6 +48,7 @@ def made(count: int = 6000, seed: int = 0) -> AttributeOutputs:
         expression=np.log(rng.dirichlet(np.ones(7), count)),
         mouth=rng.uniform(0, 0.4, count),
         presence=np.ones(count),
+        eyes=rng.uniform(0, 0.4, count),
         fitted=np.arange(count) % 2 == 0,
     )
 

@@ -17,6 +17,9 @@ DIMENSION = 32
 class OneFace:
     """A detector that finds one face in every photo, except in black ones."""
 
+    def certainty(self, confidence: float) -> float:
+        return confidence
+
     def detect(
         self, photo: Photo, *, min_confidence: float = 0.7, max_faces: int = 100
     ) -> list[FaceDetection]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from abeyance.evaluation.calibration import block, calibrate, components, knots, unique_people
+from abeyance.evaluation.calibration import block, calibrate, knots
 from abeyance.evaluation.errors import DataInvalid, TooFew
 from abeyance.evaluation.templates import MatedPairs
 from abeyance.vision.models.manifest import SimilarityCalibration
@@ -25,26 +25,42 @@ def groups_of(count: int, seed: int = 0) -> tuple[NDArray[np.float32], list[str]
     return np.concatenate(vectors).astype(np.float32), labels
 
 
-def test_components_link_through_others() -> None:
-    roots = components(6, np.array([1, 2, 4]), np.array([2, 3, 5]))
-    assert roots.tolist() == [0, 1, 1, 1, 4, 4]
+def scores_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines of all pairs."""
+    scores: NDArray[np.float32] = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+    return scores
 
 
-def test_repeated_people_are_left_out_with_their_low_scores() -> None:
-    vectors, _ = groups_of(100)
-    again = vectors[:10] + 0.02 * np.random.default_rng(1).standard_normal((10, 32)).astype(np.float32)
-    again /= np.linalg.norm(again, axis=1, keepdims=True)
-    rows, several = unique_people(np.concatenate([vectors, again]), 0.95)
-    assert several == 10
-    assert rows.tolist() == list(range(300))
-    assert len(unique_people(vectors, None)[0]) == 300
+def test_a_judged_list_cleans_the_scale_and_the_report_says_of_whom() -> None:
+    vectors, labels = groups_of(150)
+    again = np.concatenate([vectors, vectors[-20:]])
+    people = np.concatenate([np.arange(450), np.arange(430, 450)])
+    found = calibrate(
+        again,
+        labels + labels[-20:],
+        model="m",
+        anchors={80: 1e-2},
+        judged=("list.csv", people),
+        levels=[0.999],
+        attributes={"age": ["20-29"] * 450 + ["0-2"] * 20},
+        repeats=10,
+    )
+    clean = calibrate(vectors, labels, model="m", anchors={80: 1e-2}, repeats=10)
+    assert found.anchors[0].threshold == clean.anchors[0].threshold
+    assert found.people == 450
+    assert [row.removed for row in found.cleaning.removed["age"]] == [20, 0]
+    none, by_cosine = found.alternatives
+    assert none.thresholds["80"] is not None
+    assert none.thresholds["80"] > found.anchors[0].threshold
+    # Within group and age: the copies have another age, so a cosine does not find them.
+    assert by_cosine.photos_left_out == 0
+    with pytest.raises(DataInvalid, match="not by both"):
+        calibrate(again, labels + labels[-20:], model="m", judged=("l", people), same_person=0.6)
 
 
 def test_the_worst_group_sets_the_scale() -> None:
     vectors, labels = groups_of(250)
-    found = calibrate(
-        vectors, labels, model="m", anchors={80: 1e-2, 99: 1e-3}, alternatives=[None, 0.9], repeats=30
-    )
+    found = calibrate(vectors, labels, model="m", anchors={80: 1e-2, 99: 1e-3}, levels=[0.9], repeats=30)
     assert {anchor.worst for anchor in found.anchors} == {"many"}
     for anchor in found.anchors:
         worst = next(row for row in anchor.groups if row.group == "many").fmr
@@ -59,9 +75,11 @@ def test_the_worst_group_sets_the_scale() -> None:
             < (scores >= anchor.threshold - 2e-4).mean() + 1e-4
         )
         assert anchor.threshold_low < anchor.threshold < anchor.threshold_high
+        assert anchor.overall.count == (scores_of(vectors) >= np.float32(anchor.threshold)).sum()
     assert found.pairs == 750 * 749 // 2
     assert found.pairs_within_groups == 3 * 250 * 249 // 2
-    assert found.sensitivity[0].thresholds["80"] == pytest.approx(found.anchors[0].threshold, abs=2e-4)
+    assert found.cleaning.how == "nothing left out"
+    assert found.cleaning.thresholds["80"] == pytest.approx(found.anchors[0].threshold, abs=2e-4)
 
 
 def test_fnmr_at_the_anchors_and_the_manifest_block() -> None:

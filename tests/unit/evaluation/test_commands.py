@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -24,14 +25,14 @@ app = typer.Typer()
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(audit.app, name="audit")
 app.add_typer(attributes.app, name="attributes")
-app.command("calibrate")(calibrate.calibrate)
+app.add_typer(calibrate.app, name="calibrate")
 
 
 class ColourModels(_evaluation.LoadedModels):
     """Stand-ins for the models: the template of a photo is its colour."""
 
     def __init__(self, options: _evaluation.ModelOptions, run: _evaluation.RunOptions) -> None:
-        self.entry = Manifest.load()[options.model]
+        self.entry = msgspec.structs.replace(Manifest.load()[options.model], map=None)
         self.extractor = TemplateExtractor(OneFace(), Colours(), detector_identity="one@0", workers=2)  # type: ignore[arg-type]
 
 
@@ -173,6 +174,41 @@ def test_calibration_gives_a_block_for_the_manifest(tmp_path: Path) -> None:
     run("calibrate", "--strangers", faces, "--anchor", "80", code=Exit.USAGE)
     run("calibrate", "--strangers", faces, "--only", "age=99", code=Exit.USAGE)
     run("calibrate", "--strangers", faces, "--by", "height", code=Exit.USAGE)
+
+
+def test_pairs_to_judge_and_a_judged_list(tmp_path: Path) -> None:
+    faces = crowd(tmp_path, 60)
+    # One person twice, under another number.
+    photo(tmp_path / "images" / "7.png", 3, 2, 4)
+    out = tmp_path / "pairs.csv"
+    arguments = ("calibrate", "repeats", "--strangers", faces, "--out", out, "--level", 0.6)
+    found = result_of(*arguments, "--html", tmp_path / "r.html")
+    rows = list(csv.DictReader(out.open()))
+    assert len(rows) == len(found["pairs"])
+    assert {rows[0]["image_a"], rows[0]["image_b"]} == {"3.png", "7.png"}
+    assert (tmp_path / "r.html").read_text().count("data:image/jpeg") == 2 * len(rows)
+    out.write_text("image_a,image_b,same\n3.png,7.png,1\n3.png,8.png,0\n")
+    scale = ("calibrate", "--strangers", faces, "--anchor", "60=0.05", "--by", "race")
+    cleaned = result_of(*scale, "--repeats", out)
+    assert cleaned["cleaning"]["photos_left_out"] == 1
+    assert "judged list" in run(*scale, "--repeats", out)
+    run(*scale, "--repeats", tmp_path / "none.csv", code=Exit.USAGE)
+    run("calibrate", "repeats", "--out", out, code=Exit.USAGE)
+
+
+def test_a_map_is_fitted_to_one_half_and_measured_on_the_other(tmp_path: Path) -> None:
+    faces = [crowd(tmp_path / f"{n}", 250, first=0) for n in range(3)]
+    table = population(tmp_path / "a", 40)
+    out = tmp_path / "map.json"
+    arguments = ("--mated", table, "--anchor", "60=0.05", "--out", out, "--terms", "CC BY 4.0")
+    strangers = [word for one in faces for word in ("--strangers", one)]
+    found = result_of("calibrate", "map", *strangers, *arguments)
+    assert found["people"] == 750
+    assert [len(found[key]) for key in ("without", "with_map")] == [1, 1]
+    fitted = json.loads(out.read_text())
+    assert "CC BY 4.0" in fitted["provenance"]
+    assert len(fitted["mean"]) == 32
+    run("calibrate", "map", "--strangers", faces[0], code=Exit.NO)
 
 
 def test_audit(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def test_faces_are_those_of_the_steps(
     assert np.array_equal(analyzed.chips, chips)
     for face, detection, chip in zip(analyzed.faces, found, chips, strict=True):
         quality = assess(photo, detection, chip)
-        assert (face.box, face.confidence, face.quality) == (detection.box, detection.confidence, quality)
+        certain = detector.certainty(detection.confidence)
+        assert (face.box, face.confidence, face.quality) == (detection.box, certain, quality)
         assert face.reasons == unindexed_reasons(quality, detection, QualityFilter.HIGH)
         x, y, width, height = face.box
         assert face.relative_box == (x / 768, y / 512, width / 768, height / 512)

@@ -34,6 +34,8 @@ class AttributeScores:
     mesh: NDArray[np.float32] | None = None
     #: The mesh model's confidence that there is a face where the detector found one, 0 to 1.
     mesh_presence: float = 0.0
+    #: How far the eyes are open; see :func:`abeyance.vision.attributes.eyes.openness`.
+    eyes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class AttributeEstimate:
     expression: Mapping[str, float] | None = None
     smile: AttributeAnswer | None = None
     mouth_open: AttributeAnswer | None = None
+    eyes_open: AttributeAnswer | None = None
     #: Yaw, pitch, roll in degrees, signs as in :class:`abeyance.vision.quality.FaceQuality`.
     pose: tuple[float, float, float] | None = None
     #: The 30 landmarks by Rekognition's names, x and y in pixels of the photo.
@@ -93,7 +96,7 @@ def estimate(
     def kept(answer: AttributeAnswer, floor: float) -> AttributeAnswer | None:
         return answer if answer.confidence * 100 >= floor or not withhold else None
 
-    gender = ages = smile = expression = mouth = angles = points = None
+    gender = ages = smile = expression = mouth = eyes = angles = points = None
     if scores.female is not None:
         how = confidence(ModelRole.GENDER)
         gender = kept(_either("Female", "Male", female_share(scores.female, how)), how.floor)
@@ -112,12 +115,19 @@ def estimate(
         fits = scores.mesh_presence >= LEAST_PRESENCE
         if fits:
             angles, points = face_mesh.pose(scores.mesh), face_mesh.landmarks(scores.mesh)
-        if how.knots:
-            share = openness_share(face_mesh.mouth_openness(scores.mesh), how)
-            # A mesh beside the face knows the less of its mouth, the less it is present; knowing nothing is 1/2.
+
+        def opened(gap: float, how: Confidence) -> AttributeAnswer | None:
+            if not how.knots:
+                return None
+            share = openness_share(gap, how)
+            # A mesh beside the face knows the less of it, the less it is present; knowing nothing is 1/2.
             share = share if fits else 0.5 + scores.mesh_presence * (share - 0.5)
-            mouth = kept(_either("true", "false", share), how.floor)
-    return AttributeEstimate(gender, ages, expression, smile, mouth, angles, points)
+            return kept(_either("true", "false", share), how.floor)
+
+        mouth = opened(face_mesh.mouth_openness(scores.mesh), how)
+        if scores.eyes is not None:
+            eyes = opened(scores.eyes, confidence(ModelRole.IRIS))
+    return AttributeEstimate(gender, ages, expression, smile, mouth, eyes, angles, points)
 
 
 def female_share(odds: float, how: Confidence) -> float:
@@ -141,7 +151,7 @@ def expression_shares(logarithms: NDArray[np.float64], how: Confidence) -> NDArr
 
 
 def openness_share(gap: float, how: Confidence) -> float:
-    """Return the share of open mouths, 0 to 1, among those with this gap (:func:`mesh.mouth_openness`)."""
+    """Return the share of open mouths or eyes, 0 to 1, among those with this gap."""
     return _along(gap, how.knots)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import averaged
-from abeyance.vision.attributes import mesh
+from abeyance.vision.attributes import eyes, mesh
 from abeyance.vision.attributes.crops import back_to_photo, cut, dlib_transform, square_transform
 from abeyance.vision.attributes.estimate import AttributeEstimate, AttributeScores, estimate
 from abeyance.vision.detector import FaceDetection
@@ -21,10 +21,11 @@ from abeyance.vision.quality import pose
 
 #: Faces of one call of a model.
 _BATCH = 16
-#: dlib's chips are sampled with four times as many pixels a side as the age model takes, and averaged down.
+#: dlib's chips are sampled with eight times as many pixels a side as the gender model takes, and averaged down.
 _FINE_SIDE, _PADDING = 256, 0.2
-#: Ages in years that the outputs of the age model stand for.
-_YEARS = np.array([0.25, *range(1, 81)], np.float64)
+#: Sides of the squares that the model for age and gender takes, as multiples of the longer side of the box; their mean
+#: errs less than either.
+_AGE_MARGINS = (1.0, 1.1)
 #: Side of the square that the expression model takes, as a multiple of the longer side of the box.
 _EXPRESSION_MARGIN = 1.2
 _EPSILON = 1e-6
@@ -33,12 +34,15 @@ _REDO_TILT_DEG = 6.0
 #: A second mesh with at least this presence replaces the first, even if that had more.
 _SURE_PRESENCE = 0.9
 
+#: Models that a role needs beside its own.
+_NEEDS = {ModelRole.GENDER: (ModelRole.AGE,), ModelRole.IRIS: (ModelRole.MESH,)}
+
 #: Returns an open session and the manifest's entry for a role; raises ``ModelError``.
 Loader = Callable[[ModelRole], tuple[Any, ModelEntry]]
 
 
 class AttributeEstimator:
-    """Estimates of gender, age, expression, pose and mouth. May be used from several threads at once.
+    """Estimates of gender, age, expression, pose, mouth and eyes. May be used from several threads at once.
 
     Parameters
     ----------
@@ -52,8 +56,9 @@ class AttributeEstimator:
         self._lock = threading.Lock()
 
     def open(self, roles: Collection[ModelRole]) -> dict[ModelRole, ModelEntry]:
-        """Open the models for ``roles`` and return their entries; raises ``ModelError`` if one cannot be had."""
-        return {role: self._model(role)[1] for role in roles}
+        """Open the models that ``roles`` need and return their entries; raises ``ModelError`` if one cannot be had."""
+        needed = {role: None for asked in roles for role in (asked, *_NEEDS.get(asked, ()))}
+        return {role: self._model(role)[1] for role in needed}
 
     def estimate(
         self,
@@ -95,25 +100,51 @@ class AttributeEstimator:
         years: Sequence[float | None] = [None] * count
         expression: Sequence[NDArray[np.float64] | None] = [None] * count
         meshes: Sequence[tuple[NDArray[np.float32] | None, float]] = [(None, 0.0)] * count
+        eye_openness: Sequence[float | None] = [None] * count
         if ModelRole.GENDER in roles or ModelRole.AGE in roles:
-            fine = [cut(pixels, dlib_transform(f.landmarks, _FINE_SIDE, _PADDING), _FINE_SIDE) for f in faces]
-            if ModelRole.GENDER in roles:
-                shares = self._shares(ModelRole.GENDER, fine)
-                odds = np.log(shares[..., 0] + _EPSILON) - np.log(shares[..., 1] + _EPSILON)
-                female = odds.mean(axis=0).tolist()
+            ages, odds = self._ages(pixels, faces)
             if ModelRole.AGE in roles:
-                years = (self._shares(ModelRole.AGE, fine).mean(axis=0) @ _YEARS).tolist()
+                years = ages.tolist()
+            if ModelRole.GENDER in roles:
+                fine = [
+                    cut(pixels, dlib_transform(f.landmarks, _FINE_SIDE, _PADDING), _FINE_SIDE) for f in faces
+                ]
+                shares = self._shares(ModelRole.GENDER, fine)
+                # The mean of two networks that err in different ways.
+                female = ((_odds(shares[..., 0], shares[..., 1]).mean(axis=0) + odds) / 2).tolist()
         if ModelRole.EXPRESSION in roles:
             side = self._model(ModelRole.EXPRESSION)[1].preprocessing.width
             views = [_around(f, _EXPRESSION_MARGIN, side, pose(f.landmarks)[2]) for f in faces]
             shares = self._shares(ModelRole.EXPRESSION, [cut(pixels, m, side) for m in views])
             expression = list(np.log(shares + 1e-8).mean(axis=0))
-        if ModelRole.MESH in roles:
-            meshes = self._meshes(pixels, faces)
+        if ModelRole.MESH in roles or ModelRole.IRIS in roles:
+            found = meshes = self._meshes(pixels, faces)
+            if ModelRole.IRIS in roles:
+                eye_openness = self._eyes(pixels, [points for points, _ in found])
         return [
-            AttributeScores(female[i], years[i], expression[i], meshes[i][0], meshes[i][1])
+            AttributeScores(female[i], years[i], expression[i], *meshes[i], eye_openness[i])
             for i in range(count)
         ]
+
+    def _ages(
+        self, pixels: NDArray[np.uint8], faces: Sequence[FaceDetection]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return age in years, and logarithm of the odds of Female, of each face: (n,) each."""
+        session, entry = self._model(ModelRole.AGE)
+        side = entry.preprocessing.width
+        chips = [cut(pixels, _around(f, m, side, 0.0), side) for m in _AGE_MARGINS for f in faces]
+        both = np.stack([*chips, *(chip[:, ::-1] for chip in chips)])
+        years, shares = session.run(["years", "shares"], {"image": _tensor(both, entry)})
+        shape = 2 * len(_AGE_MARGINS), len(faces)
+        odds = _odds(shares[:, 1].astype(np.float64), shares[:, 0].astype(np.float64)).reshape(shape)
+        return years.astype(np.float64).reshape(shape).mean(axis=0), odds.mean(axis=0)
+
+    def _eyes(self, pixels: NDArray[np.uint8], meshes: Sequence[NDArray[np.float32]]) -> list[float]:
+        """Return how far the eyes of each face are open; see :func:`abeyance.vision.attributes.eyes.openness`."""
+        session, entry = self._model(ModelRole.IRIS)
+        chips = np.stack([chip for points in meshes for chip in eyes.cut_eyes(pixels, points)])
+        (points,) = session.run(None, {"image": _tensor(chips, entry)})
+        return list(map(float, eyes.openness(points.reshape(len(meshes), 2, -1, 3))))
 
     def _shares(self, role: ModelRole, chips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Return (2, n, classes): shares for each chip and for its mirror image; their mean errs less."""
@@ -194,6 +225,11 @@ def _around(face: FaceDetection, margin: float, side: int, roll: float) -> NDArr
     """Return the transform to a square around the box, turned so that a head tilted by ``roll`` degrees is upright."""
     x, y, width, height = face.box
     return square_transform((x + width / 2, y + height / 2), margin * max(width, height), roll, side)
+
+
+def _odds(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithm of the odds of ``one`` against ``other``, which are shares."""
+    return np.log(one + _EPSILON) - np.log(other + _EPSILON)
 
 
 def _tensor(chips: NDArray[np.uint8], entry: ModelEntry) -> NDArray[np.float32]:

@@ -27,11 +27,10 @@ from abeyance.vision.models.onnx_graph import (
     readers_of,
     replace_field,
 )
+from abeyance.vision.models.template_map import TemplateMap
 
 #: Largest difference between original and converted model that is accepted, relative to the largest output.
 TOLERANCE = 1e-4
-#: Smaller weights become zero: a million of them would not move the last digit of any sum.
-_TINY = 1e-25
 #: Least distance of a slope from 1 at which 1 - slope may divide.
 _LEAST_REST = 1e-3
 #: Side of the random image for a model that takes any size.
@@ -79,6 +78,37 @@ def convert(entry: ModelEntry, published: bytes, also: Sequence[bytes] = ()) -> 
             "onnxruntime"
         )
     return written, difference
+
+
+def append_map(model: bytes, fitted: TemplateMap) -> bytes:
+    """Append a map of templates to a converted embedder: unit length, then one matrix product.
+
+    Raises
+    ------
+    ModelUnusable
+        If the model's templates have another length than the map's.
+    """
+    loaded = onnx.load_from_string(model)
+    graph = loaded.graph
+    (output,) = graph.output
+    matrix, shift = fitted.affine()
+    size = output.type.tensor_type.shape.dim[1].dim_value
+    if size != len(matrix):
+        raise ModelUnusable(f"a map for templates of {len(matrix)} numbers cannot follow {size} numbers")
+    raw, unit = f"{output.name}/raw", f"{output.name}/unit"
+    for node in graph.node:
+        replace_field(node.output, [raw if name == output.name else name for name in node.output])
+    graph.initializer.extend(
+        numpy_helper.from_array(values, name) for name, values in (("map", matrix), ("map/shift", shift))
+    )
+    graph.node.extend(
+        [
+            helper.make_node("LpNormalization", [raw], [unit], axis=1, p=2),
+            helper.make_node("Gemm", [unit, "map", "map/shift"], [output.name]),
+        ]
+    )
+    onnx.checker.check_model(loaded)
+    return bytes(loaded.SerializeToString(deterministic=True))
 
 
 def _difference(original: bytes, converted: bytes, preprocessing: Preprocessing, least: float) -> float:
@@ -218,21 +248,6 @@ def _prelu(model: Any) -> Any:
     return _rebuild(model, list(model.graph.node), constants_of(model.graph))
 
 
-def _flush_tiny(model: Any) -> Any:
-    """Set weights that are too small to matter to zero.
-
-    Those that trained towards nothing end up denormal, below 1.2e-38, and processors multiply such numbers a
-    hundred times more slowly: of the age model's 27 ms, 26 went there.
-    """
-    for index, tensor in enumerate(model.graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and (tiny := np.abs(values) < _TINY).any():
-            model.graph.initializer[index].CopyFrom(
-                numpy_helper.from_array(np.where(tiny, np.float32(0), values), tensor.name)
-            )
-    return model
-
-
 def _dequantise(inputs: list[NDArray[Any]], axis: int, block_size: int) -> NDArray[np.float32]:
     """Return ``(q - zero) * scale`` with one scale and zero point per ``block_size`` values along ``axis``."""
     values, scale, zero = inputs
@@ -361,11 +376,12 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "yunet-dynamic": _yunet_dynamic,
     "sface-fold": _sface_fold,
     "prelu": _prelu,
-    "flush-tiny": _flush_tiny,
 }
 
 #: Readers of models that are not: from the file and its further files.
 _GRAPHS: dict[str, Callable[..., tfjs.Graph]] = {
     "tfjs-mesh": lambda weights, graph: tfjs.read_graph(graph, weights, ("output_contours",)),
+    "tfjs-iris": lambda weights, graph: tfjs.read_graph(graph, weights),
+    "tfjs-age-gender": lambda weights, names: tfjs.age_gender_graph(names, weights),
     "tfjs-expression": lambda weights, names: tfjs.expression_graph(names, weights),
 }

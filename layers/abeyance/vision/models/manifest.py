@@ -31,6 +31,7 @@ class ModelRole(StrEnum):
     GENDER = "gender"
     EXPRESSION = "expression"
     MESH = "mesh"
+    IRIS = "iris"
 
 
 class PackageSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +64,14 @@ class Conversion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The conversion of the published file to the one that runs. A change of the arithmetic is a new version."""
 
     name: Literal[
-        "none", "yunet-dynamic", "sface-fold", "prelu", "flush-tiny", "tfjs-mesh", "tfjs-expression"
+        "none",
+        "yunet-dynamic",
+        "sface-fold",
+        "prelu",
+        "tfjs-age-gender",
+        "tfjs-expression",
+        "tfjs-mesh",
+        "tfjs-iris",
     ] = "none"
     version: int = 1
     #: Form in which the arithmetic is written. A new form is converted anew, and templates stay comparable.
@@ -81,7 +89,9 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     width: int = 0
     height: int = 0
     #: Name of the alignment that chips are cut with; see ``abeyance.vision.alignment``.
-    alignment: Literal["", "arcface-112", "dlib-0.2", "box-1.2-upright", "box-1.5-upright"] = ""
+    alignment: Literal[
+        "", "arcface-112", "dlib-0.2", "box-1.0-1.1", "box-1.2-upright", "box-1.5-upright", "eye-2.3"
+    ] = ""
 
 
 class SimilarityCalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,6 +106,14 @@ class SimilarityCalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 class PackageFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A further file of a model that is published in several: its graph, or the names of its weights."""
 
+    file: str
+    sha256: Sha256
+
+
+class FittedMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The map that follows an embedder; see :class:`abeyance.vision.models.template_map.TemplateMap`."""
+
+    #: Path relative to the manifest that names it.
     file: str
     sha256: Sha256
 
@@ -137,6 +155,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     preprocessing: Preprocessing = Preprocessing()
     #: Length of a template, for an embedder.
     dimension: int = 0
+    map: FittedMap | None = None
     calibration: SimilarityCalibration | None = None
     #: Names of the outputs in their order, for a classifier.
     classes: tuple[str, ...] = ()
@@ -149,6 +168,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError(f"model {self.name}: a source needs the path of the file in the package")
         if self.path and self.also:
             raise ValueError(f"model {self.name}: only a package has further files")
+        if self.map and (self.role is not ModelRole.EMBEDDER or self.conversion.name == "none"):
+            raise ValueError(f"model {self.name}: only an embedder that is converted takes a map; try prelu")
         if self.role is ModelRole.EMBEDDER:
             if self.dimension < 1:
                 raise ValueError(f"model {self.name}: an embedder needs its dimension")
@@ -176,6 +197,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "dimension": self.dimension,
             "normalisation": "l2" if self.role is ModelRole.EMBEDDER else "",
             **({"also": [part.sha256 for part in self.also]} if self.also else {}),
+            **({"map": self.map.sha256} if self.map else {}),
         }
         return f"{self.name}@{hashlib.sha256(rfc8785.dumps(determines)).hexdigest()[:12]}"
 
@@ -214,6 +236,11 @@ class Manifest(msgspec.Struct, frozen=True):
                 if entry.path:
                     entry = msgspec.structs.replace(
                         entry, path=str(file.parent.joinpath(entry.path).absolute())
+                    )
+                if entry.map:
+                    beside = str(file.parent.joinpath(entry.map.file).absolute())
+                    entry = msgspec.structs.replace(
+                        entry, map=msgspec.structs.replace(entry.map, file=beside)
                     )
                 if entries.setdefault(entry.name, entry) != entry:
                     raise ManifestInvalid(

@@ -43,6 +43,8 @@ class ModelReceipt(msgspec.Struct, frozen=True, kw_only=True):
     #: SHA-256 and bytes of the file beside this receipt.
     sha256: str
     bytes: int
+    #: SHA-256 of the fitted map that was appended; "" without one.
+    map_sha256: str = ""
     #: Largest relative difference between the outputs of the published and the converted model.
     difference: float
 
@@ -91,7 +93,9 @@ def _stored(entry: ModelEntry, directory: str | Path, *, deep: bool) -> ModelSta
         return ModelState.MISSING
     except msgspec.MsgspecError:
         return ModelState.CORRUPT
-    if receipt.source_sha256 != entry.sha256 or receipt.conversion != entry.conversion:
+    mapped = entry.map.sha256 if entry.map else ""
+    made_from = receipt.source_sha256, receipt.conversion, receipt.map_sha256
+    if made_from != (entry.sha256, entry.conversion, mapped):
         return ModelState.STALE
     if size != receipt.bytes or (deep and sha256_of(path) != receipt.sha256):
         return ModelState.CORRUPT
@@ -200,7 +204,8 @@ def load_detector(
 
     entry = entry_for(name, ModelRole.DETECTOR, manifest)
     path = locate(entry, directory, verify=verify)
-    return Detector(open_session(path, threads=threads), straighten=straighten)
+    certainty = (entry.confidence.knots if entry.confidence else ()) or ((0.0, 0.0), (1.0, 1.0))
+    return Detector(open_session(path, threads=threads), straighten=straighten, certainty=certainty)
 
 
 def entry_for(name: str, role: ModelRole, manifest: Manifest | None = None) -> ModelEntry:
@@ -227,19 +232,25 @@ def _make(entry: ModelEntry, directory: Path, progress: Progress | None) -> None
         converted, difference = published, 0.0
     else:
         try:
-            from abeyance.vision.models.convert import convert
+            from abeyance.vision.models.convert import append_map, convert
         except ImportError as error:
             raise ModelUnusable(
                 f"converting {entry.name} needs the package onnx; install it with: pip install 'abeyance[models]'"
             ) from error
         report("converting and checking")
         converted, difference = convert(entry, published, also)
+        if entry.map is not None:
+            from abeyance.vision.models.template_map import TemplateMap
+
+            report("appending the map")
+            converted = append_map(converted, TemplateMap.read(entry.map))
     path, receipt_path = _paths(entry, directory)
     receipt = ModelReceipt(
         source_sha256=entry.sha256,
         conversion=entry.conversion,
         sha256=hashlib.sha256(converted).hexdigest(),
         bytes=len(converted),
+        map_sha256=entry.map.sha256 if entry.map else "",
         difference=difference,
     )
     # A reader between these two sees a file that is not what its receipt says, and never half a file.

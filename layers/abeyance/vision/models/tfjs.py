@@ -135,42 +135,89 @@ def _node(node: Mapping[str, Any], inputs: tuple[str, ...]) -> Node:
     return Node(op, node["name"], inputs, pair("strides"), pair("ksize"), same)
 
 
+class _Builder:
+    """Nodes of a network that face-api publishes as weights only, one after the other."""
+
+    def __init__(self, manifest: bytes, content: bytes) -> None:
+        self.weights = read_weights(json.loads(manifest), content)
+        self.nodes: list[Node] = []
+
+    def add(
+        self, op: str, name: str, *inputs: str, stride: int = 1, kernel: int = 1, same: bool = False
+    ) -> str:
+        """Add a node, and return its name."""
+        self.nodes.append(Node(op, name, inputs, (stride, stride), (kernel, kernel), same))
+        return name
+
+    def convolution(self, x: str, name: str, stride: int = 1) -> str:
+        """Add a convolution, or a depth-wise separable one, as the names of the weights say."""
+        if f"{name}/filters" in self.weights:
+            inputs = (x, f"{name}/filters", f"{name}/bias")
+            return self.add("Conv2D+BiasAdd", name, *inputs, stride=stride, same=True)
+        filters = f"{name}/depthwise_filter"
+        deep = self.add("DepthwiseConv2dNative", f"{name}/deep", x, filters, stride=stride, same=True)
+        return self.add("Conv2D+BiasAdd", name, deep, f"{name}/pointwise_filter", f"{name}/bias")
+
+    def relu(self, x: str) -> str:
+        """Add a rectifier."""
+        return self.add("Relu", f"{x}/relu", x)
+
+    def graph(self, **outputs: str) -> Graph:
+        """Return the graph from a picture of 112 pixels to the outputs."""
+        return Graph("image", (112, 112, 3), tuple(self.nodes), self.weights, outputs)
+
+
 def expression_graph(manifest: bytes, content: bytes) -> Graph:
     """Return the graph of face-api's expression network, which is published as weights only.
 
     Four dense blocks of four convolutions each: all depth-wise separable but the first one of all, stride 2 at
     the head of a block, every convolution fed with the rectified sum of those before it in its block.
     """
-    weights = read_weights(json.loads(manifest), content)
-    nodes: list[Node] = []
-
-    def add(op: str, name: str, *inputs: str, stride: int = 1, kernel: int = 1, same: bool = False) -> str:
-        nodes.append(Node(op, name, inputs, (stride, stride), (kernel, kernel), same))
-        return name
-
-    def convolution(x: str, name: str, stride: int) -> str:
-        if f"{name}/filters" in weights:
-            return add("Conv2D+BiasAdd", name, x, f"{name}/filters", f"{name}/bias", stride=stride, same=True)
-        filters = f"{name}/depthwise_filter"
-        deep = add("DepthwiseConv2dNative", f"{name}/deep", x, filters, stride=stride, same=True)
-        return add("Conv2D+BiasAdd", name, deep, f"{name}/pointwise_filter", f"{name}/bias")
-
+    net = _Builder(manifest, content)
     x = "image"
     for block in range(4):
         head = f"dense{block}"
-        total = convolution(x, f"{head}/conv0", 2)
         # The first convolution is rectified before it is summed, the others are not.
-        x = total = add("Relu", f"{head}/relu0", total)
+        x = total = net.relu(net.convolution(x, f"{head}/conv0", 2))
         for step in range(1, 4):
-            more = convolution(x, f"{head}/conv{step}", 1)
-            total = add("Add", f"{head}/sum{step}", total, more)
-            x = add("Relu", f"{head}/relu{step}", total)
-    pooled = add("AvgPool", "pool", x, stride=2, kernel=7)
-    weights["flat"] = np.array([-1, weights["fc/weights"].shape[0]])
-    flat = add("Reshape", "flatten", pooled, "flat")
-    last = add("MatMul+BiasAdd", "logits", flat, "fc/weights", "fc/bias")
-    add("Softmax", "softmax", last)
-    return Graph("image", (112, 112, 3), tuple(nodes), weights, {"probabilities": "softmax"})
+            total = net.add("Add", f"{head}/sum{step}", total, net.convolution(x, f"{head}/conv{step}"))
+            x = net.relu(total)
+    pooled = net.add("AvgPool", "pool", x, stride=2, kernel=7)
+    net.weights["flat"] = np.array([-1, net.weights["fc/weights"].shape[0]])
+    flat = net.add("Reshape", "flatten", pooled, "flat")
+    last = net.add("MatMul+BiasAdd", "logits", flat, "fc/weights", "fc/bias")
+    return net.graph(probabilities=net.add("Softmax", "softmax", last))
+
+
+def age_gender_graph(manifest: bytes, content: bytes) -> Graph:
+    """Return the graph of face-api's network for age and gender, which is published as weights only.
+
+    A small Xception (Chollet 2017): blocks of separable convolutions, each with a way around it, whose inputs are
+    rectified. The outputs are the age in years, (n, 1), and the shares of male and female, (n, 2).
+    """
+    net = _Builder(manifest, content)
+
+    def halved(x: str, block: str, rectified: str) -> str:
+        y = net.convolution(rectified, f"{block}/separable_conv0")
+        y = net.convolution(net.relu(y), f"{block}/separable_conv1")
+        y = net.add("MaxPool", f"{block}/pool", y, stride=2, kernel=3, same=True)
+        return net.add("Add", f"{block}/sum", y, net.convolution(x, f"{block}/expansion_conv", 2))
+
+    x = net.relu(net.convolution("image", "entry_flow/conv_in", 2))
+    x = halved(x, "entry_flow/reduction_block_0", x)
+    x = halved(x, "entry_flow/reduction_block_1", net.relu(x))
+    for number in range(2):
+        y = x
+        for step in range(3):
+            y = net.convolution(net.relu(y), f"middle_flow/main_block_{number}/separable_conv{step}")
+        x = net.add("Add", f"middle_flow/main_block_{number}/sum", y, x)
+    x = halved(x, "exit_flow/reduction_block", net.relu(x))
+    x = net.relu(net.convolution(x, "exit_flow/separable_conv"))
+    net.weights["height and width"] = np.array([1, 2])
+    x = net.add("Mean", "pool", x, "height and width")
+    age = net.add("MatMul+BiasAdd", "age", x, "fc/age/weights", "fc/age/bias")
+    gender = net.add("MatMul+BiasAdd", "gender", x, "fc/gender/weights", "fc/gender/bias")
+    return net.graph(years=age, shares=net.add("Softmax", "softmax", gender))
 
 
 class _Writer:
