@@ -102,8 +102,8 @@ def demographics(
     with exit_on_error():
         loaded = models.load(run)
         photos = read_photos(strangers, images=images).renamed(names)
-        people = read_photos(mated).renamed(names) if mated else None
-        predicted = _predictions(predictions, photos) if predictions else None
+        people = read_photos(mated, images=images).renamed(names) if mated else None
+        predicted = _predictions(predictions, photos, images) if predictions else None
         templates = loaded.with_templates(photos)
         others = loaded.with_templates(people) if people else None
         judged = judged_people(photos.paths, read_repeats(repeats)) if repeats else None
@@ -168,7 +168,7 @@ def legislators(
         officials = read_photos(probes, images=images)
         if officials.photos[0].column:
             officials = officials.of_column(column or officials.photos[0].column)
-        strangers = read_photos(gallery)
+        strangers = read_photos(gallery, images=images)
         calibration = loaded.entry.calibration
         found = search_legislators(
             *loaded.with_templates(officials),
@@ -193,7 +193,7 @@ def _face_pairs(
         FacePair(
             data_url(loaded.extractor.chip(officials.photos[match.probe].path)),
             data_url(loaded.extractor.chip(strangers.photos[match.candidate].path)),
-            f"similarity {match.similarity:.1f}, cosine {match.cosine:.3f}",
+            f"{match.probe_image} and {match.candidate_image}: similarity {match.similarity:.1f}",
         )
         for match in found.false_matches[:_MAX_PICTURES]
     ]
@@ -209,11 +209,11 @@ def _flags(document: Path | None) -> FlagSet:
     return context.flags(document)
 
 
-def _predictions(path: Path, photos: PhotoSet) -> dict[str, Sequence[str]]:
+def _predictions(path: Path, photos: PhotoSet, images: str) -> dict[str, Sequence[str]]:
     """Return the predictions of each attribute that the photos have too, in their order; "" where there is none."""
     from abeyance.evaluation.datasets import read_photos
 
-    predicted = {photo.path.resolve(): photo.attributes for photo in read_photos(path).photos}
+    predicted = {photo.path.resolve(): photo.attributes for photo in read_photos(path, images=images).photos}
     shared = [name for name in photos.attributes if all(name in values for values in predicted.values())]
     if not shared:
         fail("the predictions share no attribute with the photos", Exit.USAGE)

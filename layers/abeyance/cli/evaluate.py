@@ -84,7 +84,7 @@ def verification(
                 *loaded.with_templates(read_photos(photos, images=images)),
                 model=loaded.identity,
                 similarities=similarities,
-                strangers=loaded.read(strangers),
+                strangers=loaded.read(strangers, images),
                 same_shot=same_shot,
             )
     emit("verification", found, output)
@@ -121,8 +121,8 @@ def identification(
             *loaded.with_templates(read_photos(photos, images=images)),
             model=loaded.identity,
             similarities=loaded.thresholds(_SIMILARITIES),
-            distractors=loaded.read(distractors),
-            unknown=loaded.read(unknown),
+            distractors=loaded.read(distractors, images),
+            unknown=loaded.read(unknown, images),
             same_shot=same_shot,
         )
     emit("identification", found, output)

@@ -43,6 +43,11 @@ class LabelledPhoto:
     #: Column of the table that names the photo, "" outside tables.
     column: str = ""
 
+    @property
+    def label(self) -> str:
+        """Folder and name of the file, for reports."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoSet:
@@ -184,7 +189,7 @@ def read_photos(source: str | Path, *, images: str | Path = "") -> PhotoSet:
         of photos (``image``, ``photo``, ``file`` or ``path``, also ``photo_a``, ``photo_b``), optionally a column of
         persons (``person_id``, ``person``, ``identity``, ``subject``), and columns of attributes.
     images
-        Folder that the paths of a table are relative to, if it is neither the table's own nor ``images`` beside it.
+        Folder that the paths of a table are relative to; the table's own and ``images`` beside it come after it.
 
     Raises
     ------
@@ -307,9 +312,10 @@ class _Resolver:
     """Paths of the photos of a table, and a count of those that are missing."""
 
     def __init__(self, table: Path, images: str | Path) -> None:
-        self._roots = [Path(images)] if images else [table.parent, table.parent / "images"]
+        own = [table.parent, table.parent / "images"]
+        self._roots = [Path(images), *own] if images else own
         self._table = table
-        self._missing_rows: list[int] = []
+        self._missing: list[tuple[str, int]] = []
         self._paths: dict[str, Path] = {}
 
     def __call__(self, name: str, row: int) -> Path:
@@ -317,16 +323,16 @@ class _Resolver:
         if name not in self._paths:
             found = next((root / name for root in self._roots if (root / name).is_file()), None)
             if found is None:
-                self._missing_rows.append(row)
+                self._missing.append((name, row))
             self._paths[name] = found or Path(name)
         return self._paths[name]
 
     def check(self) -> None:
-        if self._missing_rows:
-            # The name of a photo may be that of a person, so the error names the row.
+        if self._missing:
+            name, row = self._missing[0]
             raise DataInvalid(
-                f"{len(self._missing_rows)} of {len(self._paths)} photos of {self._table.name} are not in "
-                f"{' or '.join(map(str, self._roots))}, the first of them in row {self._missing_rows[0]}; "
+                f"{len(self._missing)} of {len(self._paths)} photos of {self._table.name} are not in "
+                f"{' or '.join(map(str, self._roots))}, the first of them {name} in row {row}; "
                 "give their folder with --images"
             )
 

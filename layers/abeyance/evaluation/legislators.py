@@ -1,7 +1,7 @@
 """The ACLU's test of Rekognition (2018): public officials, searched in a gallery of strangers.
 
-Nobody in the gallery is an official, so every candidate is a false match. The test counts them at each threshold and by
-group, and the faces that a person would have to review.
+The gallery should hold no official, and then every candidate is a false match. The test counts them at each threshold
+and by group, and the faces that a person would have to review.
 """
 
 from __future__ import annotations
@@ -84,10 +84,12 @@ class SearchAtThreshold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FalseMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A false match. Rows are those of the two photo sets."""
+    """A false match. Rows are those of the two photo sets; images are the names of the files."""
 
     probe: int
     candidate: int
+    probe_image: str
+    candidate_image: str
     cosine: float
     similarity: float
     group: str
@@ -118,6 +120,8 @@ class LegislatorsTest(msgspec.Struct, frozen=True, kw_only=True):
     curve: tuple[tuple[float, float, int], ...]
     #: Lowest similarity without a false match.
     clear_from: float
+    #: Pairs at 99 and more: an official who is in the gallery as well would be among them.
+    suspects: int
     false_matches: tuple[FalseMatch, ...]
     moratorium: PoliceSearch
     published: tuple[PublishedTest, ...] = PUBLISHED
@@ -184,10 +188,13 @@ def search_legislators(
         ),
         curve=tuple((s, c, int((best >= np.float32(c)).sum())) for s, c in curve),
         clear_from=float(np.interp(best.max(initial=-1.0), cosines, scale)),
+        suspects=len(found.matches(cosine(99.0))[0]),
         false_matches=tuple(
             FalseMatch(
                 probe=int(rows[i]),
                 candidate=int(gallery_rows[j]),
+                probe_image=probes.photos[int(rows[i])].label,
+                candidate_image=gallery.photos[int(gallery_rows[j])].label,
                 cosine=float(score),
                 similarity=float(np.interp(score, cosines, scale)),
                 group="" if race is None else str(race[i]),

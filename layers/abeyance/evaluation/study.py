@@ -15,7 +15,7 @@ from abeyance.evaluation.demographics import overall_rate
 from abeyance.evaluation.errors import DataInvalid
 from abeyance.evaluation.identification import Identification, identify
 from abeyance.evaluation.intervals import Rate, clustered_rate
-from abeyance.evaluation.pairs import at_or_above, histogram_of, scan, threshold_at
+from abeyance.evaluation.pairs import PairScan, at_or_above, histogram_of, scan, threshold_at
 from abeyance.evaluation.templates import MatedPairs, TemplateSet, templates_cosine
 from abeyance.evaluation.verification import (
     FMRS,
@@ -31,6 +31,8 @@ from abeyance.evaluation.verification import (
     split_folds,
 )
 
+#: Pairs of each kind to look at.
+_SUSPECTS = 10
 #: A threshold as (similarity on the model's scale, cosine).
 Threshold = tuple[float, float]
 
@@ -44,6 +46,15 @@ class RatesAtSimilarity(msgspec.Struct, frozen=True, kw_only=True):
     fnmr: Rate
 
 
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair whose label the model doubts: perhaps one of its photos shows somebody else, or both show one person."""
+
+    mated: bool
+    image_a: str
+    image_b: str
+    cosine: float
+
+
 class VerificationStudy(msgspec.Struct, frozen=True, kw_only=True):
     """Result of ``abeyance evaluate verification``."""
 
@@ -51,7 +62,7 @@ class VerificationStudy(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     strangers: str
     photos: int
-    #: 0 if the source does not name persons.
+    #: People of the mated pairs; 0 if the source does not name persons.
     people: int
     failures_to_detect: int
     rejected: int
@@ -65,6 +76,8 @@ class VerificationStudy(msgspec.Struct, frozen=True, kw_only=True):
     unmeasurable: tuple[UnmeasurableFmr, ...]
     fixed: tuple[RatesAtSimilarity, ...]
     det: DetCurve
+    #: Mated pairs that are least alike, and strangers who are most alike.
+    suspects: tuple[Suspect, ...] = ()
 
 
 class IdentificationStudy(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +126,7 @@ def verify_photos(
         raise DataInvalid(f"{photos.name} has no person with two different photos")
     rows = np.flatnonzero(templates.found)
     people = photos.person_codes[rows]
-    left, right, other_people = templates.vectors[rows], None, None
+    left, right, other_people, other_rows = templates.vectors[rows], None, None, rows
     if strangers is not None:
         other_rows = np.flatnonzero(strangers[1].found)
         right, other_people = strangers[1].vectors[other_rows], strangers[0].person_codes[other_rows]
@@ -121,6 +134,7 @@ def verify_photos(
     # The lowest level that the largest FMR and the fixed thresholds need, so that few pairs are kept.
     coarse = scan(left, right, people=repeated)
     levels = [cosine for _, cosine in similarities]
+    fixed_levels = tuple(levels)
     measurable = coarse.total * max(FMRS) >= 1
     levels.append(threshold_at(coarse.histogram, min(0.5, 2 * max(FMRS))) if measurable else 0.2)
     found = scan(left, right, people=repeated, level=max(min(levels), -1.0))
@@ -132,11 +146,50 @@ def verify_photos(
         found.histogram,
         model=model,
         strangers=strangers[0].name if strangers else photos.name,
-        people=len(set(photos.persons)),
+        people=len(np.unique(mated.people)),
         accuracy=accuracy,
         operating=tuple(measured),
         unmeasurable=tuple(missing),
         fixed=_at_similarities(similarities, mated, lambda t: overall_rate(found, people, t, other_people)),
+        suspects=_suspects(
+            photos, strangers[0] if strangers else photos, mated, found, rows, other_rows, fixed_levels
+        ),
+    )
+
+
+def _suspects(
+    photos: PhotoSet,
+    others: PhotoSet,
+    mated: MatedPairs,
+    found: PairScan,
+    rows: IntArray,
+    other_rows: IntArray,
+    levels: Sequence[float],
+) -> tuple[Suspect, ...]:
+    """Return the mated pairs below the lowest level and the strangers above the highest, the most doubtful first.
+
+    Parameters
+    ----------
+    rows, other_rows
+        Row of the photo of each row that was scanned, and of the second set.
+    """
+
+    def pair(mated: bool, a: LabelledPhoto, b: LabelledPhoto, cosine: float) -> Suspect:
+        return Suspect(mated=mated, image_a=a.label, image_b=b.label, cosine=round(float(cosine), 4))
+
+    unlike = [i for i in np.argsort(mated.scores) if -np.inf < mated.scores[i] < min(levels)][:_SUSPECTS]
+    alike = range(min(_SUSPECTS, len(found.matches(max(levels))[0])))
+    return tuple(
+        pair(True, photos.photos[mated.first[i]], photos.photos[mated.second[i]], mated.scores[i])
+        for i in unlike
+    ) + tuple(
+        pair(
+            False,
+            photos.photos[rows[found.left[k]]],
+            others.photos[other_rows[found.right[k]]],
+            found.scores[k],
+        )
+        for k in alike
     )
 
 

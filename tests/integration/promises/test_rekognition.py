@@ -149,6 +149,7 @@ class TestAttributes:
             "EMOTIONS": "Emotions",
             "SMILE": "Smile",
             "MOUTH_OPEN": "MouthOpen",
+            "EYES_OPEN": "EyesOpen",
         }
         for name, member in members.items():
             answer = api().detect_faces(Image=image(photos("obama.jpg")), Attributes=["DEFAULT", name])

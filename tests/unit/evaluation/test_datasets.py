@@ -60,16 +60,15 @@ def test_images_beside_the_table_and_ages_as_numbers(tmp_path: Path) -> None:
     [
         ("image\n", "no rows"),
         ("name,age\nx,1\n", "no column of photos"),
-        ("image\nmissing.jpg\n", "1 of 1 photos.*first of them in row 1"),
+        ("image\nmissing.jpg\n", "1 of 1 photos.*first of them missing.jpg in row 1"),
         ("\xff\xfe", "no column of photos|no rows|UTF-8"),
     ],
 )
 def test_invalid_tables(tmp_path: Path, content: str, says: str) -> None:
     table = tmp_path / "faces.csv"
     table.write_text(content, encoding="utf-8")
-    with pytest.raises(DataInvalid, match=says) as caught:
+    with pytest.raises(DataInvalid, match=says):
         read_photos(table)
-    assert "missing.jpg" not in str(caught.value)
 
 
 def test_pairs_of_a_table_and_of_lfw(tmp_path: Path) -> None:
