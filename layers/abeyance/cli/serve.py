@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,9 @@ import typer
 from abeyance.cli._context import flags as load_flags
 from abeyance.cli._context import settings
 from abeyance.cli.output import console, fail
+
+#: Time between two lines about photos that wait.
+BACKLOG_INTERVAL_S = 10.0
 
 HINT = """
   export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=acme AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1
@@ -34,6 +38,7 @@ def serve(
     It prints the commands for the AWS CLI in another terminal. Everything is in memory and lost when it stops.
     """
     from abeyance.cli.models import make_ready
+    from abeyance.local.backlog import Backlog
     from abeyance.local.gateway import mount_console
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
@@ -65,6 +70,9 @@ def serve(
             highlight=False,
             soft_wrap=True,
         )
-        stop.wait()
+        backlog = Backlog()
+        while not stop.wait(BACKLOG_INTERVAL_S):
+            if line := backlog.observe(time.monotonic(), *system.photos()):
+                console.print(line, highlight=False)
         left = {name: number for name, number in system.waiting().items() if number}
     console.print("Stopped. " + (f"Still waiting: {left}" if left else "Nothing was waiting in any queue."))

@@ -19,7 +19,9 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.s3 import notifications
 from moto.s3.models import s3_backends
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
-from moto.sqs.models import Message, Queue, sqs_backends
+from moto.sqs.models import Message, sqs_backends
+
+from abeyance.local import sqs
 
 HOST: Final = "127.0.0.1"
 REGION: Final = "us-east-1"
@@ -33,7 +35,7 @@ def patch_moto() -> None:
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
     Table.__deepcopy__ = lambda table, _: table  # type: ignore[attr-defined]
     EventTemplateParser.parse = staticmethod(pass_event_through)  # type: ignore[method-assign]
-    Queue.delete_message = delete_message  # type: ignore[method-assign, assignment]
+    sqs.install()
 
 
 _parse_template = EventTemplateParser.parse
@@ -50,15 +52,6 @@ def pass_event_through(input_template: str, input_paths_map: dict[str, Any], eve
     return {name: value for name, value in event.items() if name != "ingestion-time"}
 
 
-_delete_message = Queue.delete_message
-
-
-def delete_message(queue: Queue, receipt_handle: str) -> None:
-    """Delete under the queue's lock: moto replaces the list of messages, and one that is added meanwhile is lost."""
-    with queue._messages_lock:
-        _delete_message(queue, receipt_handle)
-
-
 class Inbox:
     """A queue as Lambda's poller sees it, inside AWS: no request is made, signed or parsed.
 
@@ -69,16 +62,13 @@ class Inbox:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._backend: Any = sqs_backends[ACCOUNT][REGION]
-        self._queue: Any = self._backend.get_queue(name)
+        self._queue: Any = sqs_backends[ACCOUNT][REGION].get_queue(name)
         self.arn: str = self._queue.queue_arn
 
     def receive(self, most: int, wait_s: int) -> list[Message]:
         """Return at most ``most`` messages; wait up to ``wait_s`` seconds for the first."""
-        timeout = self._queue.visibility_timeout
-        found: list[Message] = self._backend.receive_message(self._name, most, wait_s, timeout)
-        return found
+        found: list[Message] = self._queue.receive(most, wait_s, self._queue.visibility_timeout)
+        return [copy.copy(message) for message in found]
 
     def delete(self, message: Message) -> None:
         """Delete a received message, if it is there."""
@@ -88,11 +78,15 @@ class Inbox:
     def release(self, message: Message, delay_s: int) -> None:
         """Let a received message, if it is there, be delivered again after a delay."""
         with contextlib.suppress(ReceiptHandleIsInvalid):
-            self._backend.change_message_visibility(self._name, message.receipt_handle, delay_s)
+            self._queue.change_visibility(message.receipt_handle, delay_s)
 
     def depth(self) -> int:
         """Return the number of messages, those in flight and those that are delayed included."""
-        return len(self._queue._messages)
+        return int(self._queue.depth())
+
+    def done(self) -> int:
+        """Return the number of messages that were deleted since the start."""
+        return int(self._queue.store.deleted)
 
 
 _transact_write_items = DynamoDBBackend.transact_write_items

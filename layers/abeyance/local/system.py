@@ -94,6 +94,11 @@ class LocalSystem:
         dead = [stage.dead_letter_queue for stage in topology.STAGES]
         return {name: Inbox(name).depth() for name in queues + dead}
 
+    def photos(self) -> tuple[int, int]:
+        """Return the number of photos that wait for detection or are in it, and of those that came out of it."""
+        detect = Inbox(topology.DETECT.queue)
+        return Inbox(topology.GATE.queue).depth() + detect.depth(), detect.done()
+
     def busy(self) -> bool:
         """Return True while a message is on its way; one in a dead-letter queue is not."""
         return any(Inbox(stage.queue).depth() for stage in topology.STAGES)
