@@ -48,7 +48,7 @@ def _simulated() -> Deployed:
     chance = random.Random(1)
     faults, settings = Faults(random=chance), DeploymentSettings()
     faults.active = False
-    aws = SimulatedAws(VirtualClock(), faults, chance, {})
+    aws = SimulatedAws(VirtualClock(), faults, chance)
     aws.create(settings)
 
     def take(name: str) -> list[dict[str, Any]]:

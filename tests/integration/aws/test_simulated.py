@@ -13,7 +13,6 @@ from moto import mock_aws
 from tests.simulation.aws import SimulatedAws, SimulatedQueue
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Faults
-from tests.simulation.world import flags
 from tests.tables import moto_client
 
 
@@ -29,7 +28,7 @@ class Services:
 
 def simulated() -> Services:
     clock, chance = VirtualClock(), random.Random(1)
-    aws = SimulatedAws(clock, Faults(chance, active=False), chance, flags(halted=False, reviewed=False))
+    aws = SimulatedAws(clock, Faults(chance, active=False), chance)
     aws.uploads_bucket = "uploads"
     aws.s3.buckets["bucket"] = {}
     for name in ("plain", "ordered.fifo"):
