@@ -378,11 +378,11 @@ def _read_folder(folder: Path) -> PhotoSet:
         for file in _photos_in(person)
     ]
     if tree:
-        return PhotoSet(folder.name, tuple(tree), persons_given=True)
+        return PhotoSet(_name(folder), tuple(tree), persons_given=True)
     flat = [LabelledPhoto(file, file.stem) for file in _photos_in(folder)]
     if not flat:
         raise DataInvalid(f"there are no photos in {folder}; expected a folder per person, or photos")
-    return PhotoSet(folder.name, tuple(flat), persons_given=False)
+    return PhotoSet(_name(folder), tuple(flat), persons_given=False)
 
 
 def _photos_in(folder: Path) -> Iterator[Path]:

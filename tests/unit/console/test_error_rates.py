@@ -13,6 +13,7 @@ from abeyance.console.error_rates import (
     fmr_at,
     one_in,
     operating_points,
+    search_curve,
 )
 from abeyance.vision.models.manifest import Manifest
 
@@ -48,3 +49,22 @@ def test_the_default_model_has_measured_rates() -> None:
     found = MeasuredErrorRates.of(entry).points
     assert len(found) >= 3
     assert all(one > other for (_, one), (_, other) in itertools.pairwise(found))
+
+
+def test_the_pictures_of_the_accuracy_page_have_their_numbers_in_the_manifest() -> None:
+    found = MeasuredErrorRates.of(Manifest.load()["sface-2021dec"])
+    assert [curve.similarity for curve in found.searches] == [50, 65, 80, 99]
+    assert [len(source.shares) for source in found.missed] == [4, 4]
+    assert found.missed[0].source == "congress/members.csv"
+    assert all(0 <= share <= 1 for source in found.missed for _, share in source.shares)
+    assert len(found.groups) == 14
+    assert all(row.low <= row.fmr <= row.high * 1.01 for row in found.groups)
+    assert found.groups[0].fmr == pytest.approx(dict(found.points)[80], rel=0.05)
+
+
+def test_false_candidates_grow_with_the_collection() -> None:
+    curve = search_curve(99, 1e-5)
+    shares = dict(curve.points)
+    assert shares[1000] == pytest.approx(0.00995, rel=1e-3)
+    assert shares[10_000_000] == pytest.approx(1)
+    assert [share for _, share in curve.points] == sorted(shares.values())
