@@ -194,6 +194,21 @@ def ticking(description: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def stepping(description: str) -> Iterator[Callable[[str, int], None]]:
+    """Show a progress bar; the function is called with the step that begins, and the number of steps."""
+    with progress() as bar:
+        task = bar.add_task(description, total=None)
+        begun = 0
+
+        def begin(step: str, steps: int) -> None:
+            nonlocal begun
+            bar.update(task, description=f"{description}: {step}", total=steps, completed=begun)
+            begun += 1
+
+        yield begin
+
+
+@contextmanager
 def exit_on_error() -> Iterator[None]:
     """End the command with a message if the data or the models are not usable."""
     from abeyance.evaluation.errors import DataInvalid, EvaluationError, TooFew

@@ -20,6 +20,7 @@ from abeyance.cli._evaluation import (
     assignments,
     emit,
     exit_on_error,
+    stepping,
     with_options,
 )
 from abeyance.cli.output import Exit, console, fail
@@ -99,7 +100,7 @@ def calibrate(
         photos, templates = _with_faces(loaded, _read(strangers, images).where(allowed))
         people = _judged(photos, repeats)
         sources = [loaded.with_templates(_read([source], images)) for source in mated or []]
-        with console.status("Comparing strangers …") as status:
+        with stepping("Comparing strangers") as tick:
             found = measure(
                 templates.vectors,
                 photos.labels(by.split(",")),
@@ -110,7 +111,7 @@ def calibrate(
                 levels=_LEVELS,
                 attributes={name: photos.labels([name]) for name in photos.groupings},
                 mated=[(source.name, MatedPairs.of(source, theirs, same_shot)) for source, theirs in sources],
-                tick=lambda step: status.update(f"Comparing strangers: {step} …"),
+                tick=tick,
             )
         if out is not None:
             out.write_bytes(msgspec.json.format(msgspec.json.encode(block(found, photos.name, by)), indent=2))

@@ -98,7 +98,7 @@ def calibrate(
     attributes: Mapping[str, Sequence[str]] | None = None,
     mated: Sequence[tuple[str, MatedPairs]] = (),
     repeats: int = 300,
-    tick: Callable[[str], None] = lambda _: None,
+    tick: Callable[[str, int], None] = lambda _step, _steps: None,
 ) -> CalibrationResult:
     """Measure the scale.
 
@@ -121,7 +121,7 @@ def calibrate(
     mated
         Name and mated pairs of each source, to measure the FNMR at each anchor.
     tick
-        Called with the step that begins.
+        Called with the step that begins, and the number of steps.
 
     Raises
     ------
@@ -141,12 +141,13 @@ def calibrate(
         raise DataInvalid("people are left out by a judged list or by a cosine, not by both")
     rules = _rules(judged, same_person, levels)
     lowest = min([level for _, _, level in rules if level is not None], default=2.0)
-    tick("pairs within groups")
+    steps = 2 + len(rules) + len(points)
+    tick("pairs within groups", steps)
     near = scan_within(vectors, groups, len(names), lowest)
     cleanings: list[Cleaning] = []
     rows = kept_within = np.empty(0, np.int64)
     for how, people, level in rules:
-        tick(how)
+        tick(how, steps)
         if level is not None:
             people = people_by_cosine(vectors, level, blocks, near)
         stay, cleaning = describe_cleaning(
@@ -160,13 +161,13 @@ def calibrate(
         cleanings.append(msgspec.structs.replace(cleaning, thresholds=thresholds))
     vectors, groups = vectors[rows], groups[rows]
     chosen = {similarity: _worst(kept_within, names, similarity, fmr) for similarity, fmr in points}
-    tick("all pairs")
+    tick("all pairs", steps)
     levels = [threshold for _, threshold in chosen.values()]
     matches = matches_per_row(vectors, levels)
     measured = scan_within(vectors, groups, len(names), min(levels))
     result = []
     for number, (similarity, fmr) in enumerate(points):
-        tick(f"similarity {similarity:g}")
+        tick(f"similarity {similarity:g}", steps)
         worst, threshold = chosen[similarity]
         low, high = _threshold_interval(vectors[groups == worst], fmr, repeats)
         rates = within_rates(measured, groups, len(names), np.arange(len(vectors)), threshold)

@@ -45,6 +45,16 @@ class FixedThreshold(msgspec.Struct, frozen=True, kw_only=True):
     fpir: Rate
 
 
+class FpirBySize(msgspec.Struct, frozen=True, kw_only=True):
+    """Share of non-mated probes with a candidate at a threshold, by the size of the gallery."""
+
+    threshold: float
+    sizes: tuple[int, ...]
+    measured: tuple[Rate, ...]
+    #: 1 - (1 - FMR)^size, from the FMR of these probes and this gallery.
+    modelled: tuple[float, ...]
+
+
 class Identification(msgspec.Struct, frozen=True, kw_only=True):
     """Results of a search of all probes in one gallery."""
 
@@ -55,6 +65,7 @@ class Identification(msgspec.Struct, frozen=True, kw_only=True):
     ranks: tuple[RankRate, ...]
     open_set: tuple[OpenSetPoint, ...]
     fixed: tuple[FixedThreshold, ...]
+    by_size: tuple[FpirBySize, ...]
     #: FPIRs that take more non-mated probes.
     unmeasurable: tuple[float, ...]
 
@@ -147,7 +158,35 @@ def identify(
             )
             for t in thresholds
         ),
+        by_size=tuple(
+            _by_size(gallery, probes[others & probe_found], people[others & probe_found], t)
+            for t in thresholds
+        )
+        if (others & probe_found).any()
+        else (),
         unmeasurable=tuple(unmeasurable),
+    )
+
+
+def _by_size(gallery: Float32Array, probes: Float32Array, people: IntArray, threshold: float) -> FpirBySize:
+    """Measure FPIR on parts of the gallery, each within the next, people in an order drawn once."""
+    count = len(gallery)
+    shuffled = gallery[np.random.default_rng(0).permutation(count)]
+    first: IntArray = np.full(len(probes), count, np.int64)
+    matches = 0
+    size = max(1, _BLOCK_SCORES // count)
+    for start in range(0, len(probes), size):
+        hits = probes[start : start + size] @ shuffled.T >= np.float32(threshold)
+        matches += int(np.count_nonzero(hits))
+        found = hits.any(axis=1)
+        first[start : start + size][found] = hits[found].argmax(axis=1)
+    fmr = matches / (count * len(probes))
+    sizes = sorted({max(1, round(count / 2**step)) for step in range(8)})
+    return FpirBySize(
+        threshold=threshold,
+        sizes=tuple(sizes),
+        measured=tuple(clustered_rate(first < size, people) for size in sizes),
+        modelled=tuple(1 - (1 - fmr) ** size for size in sizes),
     )
 
 

@@ -36,6 +36,12 @@ def test_ranks_and_open_set_by_hand() -> None:
     assert found.open_set[0].false_positives == 1
     assert (found.fixed[0].fnir.value, found.fixed[0].fpir.value) == (0.5, 0.5)
     assert found.unmeasurable == (0.01,)
+    (curve,) = found.by_size
+    assert curve.sizes == (1, 2, 3)
+    assert curve.measured[-1].value == found.fixed[0].fpir.value
+    # One of six pairs reaches the threshold.
+    assert curve.modelled[-1] == pytest.approx(1 - (5 / 6) ** 3)
+    assert [rate.count for rate in curve.measured] == sorted(rate.count for rate in curve.measured)
 
 
 def test_a_probe_without_a_face_is_missed_or_harmless() -> None:
