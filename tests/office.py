@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.clock import VirtualClock, deterministic
 from tests.simulation.faults import Faults
 
+# Loaded before time becomes virtual, so that its clocks do.
+import abeyance.moratorium.governed  # noqa: F401
 from abeyance.deployment import build
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 from abeyance.moratorium.client import ChangeClient

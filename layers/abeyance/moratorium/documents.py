@@ -234,7 +234,9 @@ class GovernedDocument:
     def _followed(self, record: InForce, serving: Serving | None) -> tuple[InForce, str | None] | None:
         """Return the record as the store has made it, and what the ledger should know; ``None`` if nothing changed."""
         if serving is None:
-            return None
+            # Everything is denied; what was in force is handed over again.
+            again = structs.replace(record, phase="pending", since_s=self._now_s())
+            return (again, None) if record.phase == "settled" else None
         digests = [one.flags.digest for one in serving.documents]
         foreign = next((one for one in digests if not record.expects(one)), "")
         if foreign and self._adopts:

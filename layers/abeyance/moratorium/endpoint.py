@@ -116,6 +116,7 @@ class ChangeEndpoint:
             caller = self._sign_in.caller(event)
             return _response(200, public(self._change(caller, request)))
         except msgspec.MsgspecError as error:
+            self._note(caller, body, error)
             return _response(400, {"error": "Malformed", "message": f"this is no request: {error}"})
         except MoratoriumError as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
@@ -150,7 +151,7 @@ class ChangeEndpoint:
             case ShowState():
                 return {name: _state(document) for name, document in service.documents.items()}
 
-    def _note(self, caller: Caller | None, body: bytes, error: MoratoriumError) -> None:
+    def _note(self, caller: Caller | None, body: bytes, error: Exception) -> None:
         try:
             request = msgspec.json.decode(body)
             self._service.refused(caller, request if isinstance(request, dict) else {}, error)

@@ -279,9 +279,10 @@ class FacesDeleted(Event, frozen=True, kw_only=True):
 
 
 class EventRefused(Event, frozen=True, kw_only=True):
-    """An event that no stage had recorded, or not like this. Nothing was done for it.
+    """An event that no stage had recorded, or not like this. Only what was recorded is done.
 
-    ``claimed`` is its detail-type, ``reason`` NOT_RECORDED or DIFFERS_FROM_RECORD; ``upload`` is as it said.
+    ``claimed`` is its detail-type; ``upload`` is as it said. ``reason`` is NOT_RECORDED, DIFFERS_FROM_RECORD, or
+    DIFFERS_IN_WITHHELD_FIELDS, as after an erasure of the person while the event was under way.
     """
 
     stage: str

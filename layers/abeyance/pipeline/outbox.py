@@ -96,7 +96,7 @@ class Outbox:
         """
         recorded = recorded_for(event, state)
         if recorded != event:
-            self._bus.emit([refusal(self._stage, event, known=recorded is not None)])
+            self._bus.emit([refusal(self._stage, event, recorded)])
         return cast("EventType | None", recorded)
 
     def already_recorded(self, state: UploadState) -> RecordedEvent | None:

@@ -36,11 +36,8 @@ def recorded_for(event: Event, state: UploadState) -> Event | None:
     return recorded
 
 
-def refusal(stage: str, event: Event, *, known: bool) -> events.EventRefused:
-    """Return the trace of an event that is not what was recorded.
-
-    ``known`` says whether something else was recorded for its upload.
-    """
+def refusal(stage: str, event: Event, recorded: Event | None) -> events.EventRefused:
+    """Return the trace of an event that is not what was recorded, ``recorded`` being what was instead."""
     digest = hashlib.sha256(msgspec.json.encode(event)).hexdigest()[:32]
     return events.EventRefused(
         id=f"event-refused:{digest}",
@@ -48,5 +45,20 @@ def refusal(stage: str, event: Event, *, known: bool) -> events.EventRefused:
         upload=event.upload,
         stage=stage,
         claimed=event.detail_type,
-        reason="DIFFERS_FROM_RECORD" if known else "NOT_RECORDED",
+        reason=_difference(event, recorded),
     )
+
+
+def _difference(event: Event, recorded: Event | None) -> str:
+    if recorded is None:
+        return "NOT_RECORDED"
+    plain, other = (
+        {
+            name: value
+            for name, value in msgspec.structs.asdict(one).items()
+            if name not in one.withheld_from_ledger
+        }
+        for one in (event, recorded)
+    )
+    # So an event looks whose person was erased while it was under way.
+    return "DIFFERS_IN_WITHHELD_FIELDS" if plain == other else "DIFFERS_FROM_RECORD"

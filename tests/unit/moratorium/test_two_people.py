@@ -1,0 +1,234 @@
+"""The rule of two as a state machine: nothing looser comes into force unless two people agreed to exactly that.
+
+Four people, one of whom has two principals, propose, approve, withdraw, publish, fail, tighten, resume, link and
+replay; somebody deploys past everybody. The model keeps what may be in force: the document that was agreed to last, and
+the one before while it is being let out. A stage that starts at any moment must decide at least as strictly as one of
+them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import structs
+from tests.integration.moratorium.conftest import hosted, value
+from tests.office import Office, offices, user
+
+from abeyance.moratorium.changes import ChangeKind, classify
+from abeyance.moratorium.document import FlagSet, parse
+from abeyance.moratorium.errors import FlagsError, MoratoriumError
+from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.proposals import Proposal
+from abeyance.moratorium.subjects import FlagsChange, LinkChange, TenantChange, UnlinkChange
+from abeyance.moratorium.tenants import Tenant
+
+PARTS = {
+    "police_halt": new_deployment()["values"]["police_halt"],
+    "search": value(actions=["search"]),
+    "shops": value(sectors=["public_accommodation"]),
+    "review": value(effect="restrict", human_review=2),
+}
+DOCUMENTS = st.sets(st.sampled_from(sorted(PARTS))).map(
+    lambda keys: hosted(**{key: PARTS[key] for key in sorted(keys)})
+)
+NAMES = st.sampled_from(["alice", "bob", "carol", "alice-2", "mallory"])
+TENANT = Tenant(
+    id="acme", sector="commercial", jurisdiction="US", actions=("search",), purposes=("access_control",)
+)
+
+
+def looser(old: FlagSet, new: FlagSet, office: Office) -> bool:
+    return classify(old, new, since=office.clock.utc()).kind is ChangeKind.LOOSENING
+
+
+class RuleOfTwo(RuleBasedStateMachine):
+    """See the module."""
+
+    @initialize()
+    def begin(self) -> None:
+        self._open = contextlib.ExitStack()
+        self.office = self._open.enter_context(offices())()
+        self.people = {user(name): name for name in ("alice", "bob", "carol", "clara", "dora")}
+        self.office.agree(LinkChange(user("alice-2"), "alice"))
+        self.people[user("alice-2")] = "alice"
+        #: What may be in force: agreed to last, and before while that is let out.
+        self.allowed: list[dict[str, Any]] = [new_deployment()]
+        self.registered: Tenant | None = None
+        self.proposals: list[Proposal] = []
+        #: What held when each proposal was made.
+        self.against: dict[str, object] = {}
+        self.broken = False
+
+    def teardown(self) -> None:
+        if hasattr(self, "_open"):
+            self._open.close()
+
+    def state_of(self, proposal: Proposal) -> object:
+        """What the change would replace, as the model has it."""
+        change = proposal.change
+        if isinstance(change, FlagsChange):
+            return [parse(document).digest for document in self.allowed]
+        if isinstance(change, TenantChange):
+            return self.registered
+        return dict(self.people)
+
+    def took_effect(self, proposal: Proposal) -> None:
+        """Take over into the model what two agreed to, or what tightens."""
+        change = proposal.change
+        if isinstance(change, FlagsChange):
+            before = self.allowed[:1] if proposal.kind is ChangeKind.LOOSENING else []
+            self.allowed = [change.document, *before]
+        elif isinstance(change, TenantChange):
+            self.registered = change.tenant
+        elif isinstance(change, LinkChange):
+            self.people[change.principal] = change.person
+        elif isinstance(change, UnlinkChange):
+            self.people.pop(change.principal, None)
+
+    def submit(self, name: str, change: Any, *, wait: bool = False) -> None:
+        with contextlib.suppress(MoratoriumError):
+            made = self.office.person(name).submit(change, wait=wait)
+            if made.state == "applied":
+                if isinstance(change, FlagsChange):
+                    for one in self.allowed:
+                        assert not looser(parse(one), parse(change.document), self.office), "one loosened"
+                elif isinstance(change, TenantChange):
+                    assert change.tenant == self.registered or change.tenant.status == "suspended"
+                else:
+                    assert isinstance(change, UnlinkChange), "one person linked a principal"
+                self.took_effect(made)
+            else:
+                self.proposals.append(made)
+                self.against[made.id] = self.state_of(made)
+
+    @rule(name=NAMES, document=DOCUMENTS, wait=st.booleans())
+    def propose(self, name: str, document: dict[str, Any], wait: bool) -> None:
+        self.submit(name, FlagsChange(document), wait=wait)
+
+    @rule(name=NAMES, status=st.sampled_from(["active", "suspended"]))
+    def register_or_resume(self, name: str, status: Any) -> None:
+        self.submit(name, TenantChange(structs.replace(TENANT, status=status)))
+
+    @rule(
+        name=NAMES,
+        other=st.sampled_from(["mallory", "alice-2", "carol"]),
+        person=st.sampled_from(["alice", "mallory"]),
+    )
+    def link(self, name: str, other: str, person: str) -> None:
+        self.submit(name, LinkChange(user(other), person))
+
+    @rule(name=NAMES, other=st.sampled_from(["mallory", "alice-2", "carol"]))
+    def unlink(self, name: str, other: str) -> None:
+        self.submit(name, UnlinkChange(user(other)))
+
+    @precondition(lambda self: self.proposals)
+    @rule(name=NAMES, data=st.data(), fails=st.booleans())
+    def approve(self, name: str, data: st.DataObject, fails: bool) -> None:
+        proposal = data.draw(st.sampled_from(self.proposals[-4:]))
+        proposer, approver = self.people.get(proposal.proposer.principal), self.people.get(user(name))
+        validate = self.office.appconfig.validate
+        if fails:
+            self.office.appconfig.validate = lambda event: 1 / 0
+        try:
+            state = self.state_of(proposal)
+            status, _ = self.office.ask(user(name), do="approve", id=proposal.id, digest=proposal.digest)
+        finally:
+            self.office.appconfig.validate = validate
+        if status in (200, 503):
+            assert proposer == proposal.proposer.person
+            assert None not in (proposer, approver)
+            assert proposer != approver, "one agreed twice"
+            assert state == self.against[proposal.id], "it was agreed to on something else"
+            self.proposals.remove(proposal)
+            if status == 200:
+                self.took_effect(proposal)
+            else:
+                self.allowed = [proposal.change.document, self.allowed[0]]
+                self.failed = proposal
+
+    failed: Proposal | None = None
+
+    @precondition(lambda self: self.failed)
+    @rule(name=NAMES)
+    def retry(self, name: str) -> None:
+        assert self.failed is not None
+        status, _ = self.office.ask(user(name), do="retry", id=self.failed.id)
+        if status == 200:
+            assert self.allowed[0] == self.failed.change.document, "something came in between"
+
+    @precondition(lambda self: self.proposals)
+    @rule(name=NAMES, data=st.data())
+    def withdraw(self, name: str, data: st.DataObject) -> None:
+        proposal = data.draw(st.sampled_from(self.proposals))
+        if self.office.ask(user(name), do="withdraw", id=proposal.id)[0] == 200:
+            status, _ = self.office.ask(user("bob"), do="approve", id=proposal.id, digest=proposal.digest)
+            assert status == 409
+            self.proposals.remove(proposal)
+
+    @rule(document=DOCUMENTS)
+    def deploy_past_everybody(self, document: dict[str, Any]) -> None:
+        self.office.appconfig.deploy_past_everybody(document)
+
+    @rule(number=st.integers(1, 6))
+    def revert(self, number: int) -> None:
+        with contextlib.suppress(Exception):
+            self.office.appconfig.stop_deployment(
+                ApplicationId="app0001", EnvironmentId="liv0000", DeploymentNumber=number, AllowRevert=True
+            )
+
+    @rule(number=st.integers(1, 6))
+    def replay(self, number: int) -> None:
+        with contextlib.suppress(Exception):
+            self.office.appconfig.start_deployment(
+                ApplicationId="app0001",
+                EnvironmentId="liv0000",
+                ConfigurationProfileId="mor0000",
+                ConfigurationVersion=str(number),
+                DeploymentStrategyId="abe0000",
+            )
+
+    @rule(alarm=st.booleans())
+    def alarm(self, alarm: bool) -> None:
+        self.office.appconfig.alarm = alarm
+
+    @rule(seconds=st.sampled_from([10, 70, 600, 1900, 4000, 90_000]))
+    def wait(self, seconds: int) -> None:
+        if seconds < 5000:
+            self.office.wait(seconds)
+        else:
+            self.office.clock.advance(seconds)
+            self.office.watch()
+
+    def observe(self) -> None:
+        """Drop from the model what AppConfig hands out to nobody any more: a rollout has ended, or was rolled back."""
+        if len(self.allowed) < 2 or not self.office.appconfig.history:
+            return
+        served, state = self.office.appconfig.served(), self.office.appconfig.state()
+        if served == (self.allowed[0],) and state == "COMPLETE":
+            self.allowed = self.allowed[:1]
+        elif served == (self.allowed[1],) and self.office.types()[-1:] == ["moratorium.rolled_back"]:
+            self.allowed = self.allowed[1:]
+
+    @invariant()
+    def nothing_looser_is_in_force(self) -> None:
+        if not hasattr(self, "office"):
+            return
+        self.observe()
+        try:
+            effective = self.office.effective()
+        except FlagsError:
+            return  # everything is denied
+        assert any(not looser(parse(one), effective, self.office) for one in self.allowed), (
+            "a stage decides more loosely than anybody agreed to"
+        )
+        assert self.office.tenants().get("acme") == self.registered
+        assert dict(self.office.person("alice").people()) == self.people
+
+
+TestRuleOfTwo = pytest.mark.timeout(600)(RuleOfTwo.TestCase)
+TestRuleOfTwo.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
