@@ -352,9 +352,10 @@ def _changes(evidence: _Evidence) -> Iterator[str]:
     for entry in evidence.entries:
         if entry.type.startswith("moratorium."):
             said.setdefault(str(entry.body.get("digest")), set()).add(entry.type)
-            agreed = [entry.body.get(name) for name in ("proposer", "approver")]
-            if entry.type == "moratorium.approved" and agreed[0]["person"] == agreed[1]["person"]:
-                yield "one person agreed twice"
+            if entry.type == "moratorium.approved":
+                agreed = [one["person"] for one in (entry.body["proposer"], *entry.body["approvers"])]
+                if len(set(agreed)) < len(agreed):
+                    yield "one person agreed twice"
     history = evidence.world.aws.appconfig.history
     seen = list(history[0][1])
     for (_, before), (moment_s, documents) in itertools.pairwise(history):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from msgspec import structs
+
 from abeyance.aws.table import Put, Update
 from abeyance.gallery import faces
 from abeyance.gallery.collections import CollectionStore
@@ -141,7 +143,7 @@ def _one_principal_loosens() -> Iterator[None]:
 
     def classify(*arguments: Any, **named: Any) -> Any:
         change = before(*arguments, **named)
-        return mock.Mock(wraps=change, kind=ChangeKind.TIGHTENING, flags=change.flags)
+        return structs.replace(change, kind=ChangeKind.TIGHTENING, people=1)
 
     before = documents.classify
     with mock.patch.object(documents, "classify", classify):

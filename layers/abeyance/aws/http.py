@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 
 #: Seconds to connect, and to wait for an answer: API Gateway itself waits for 29.
@@ -39,6 +39,6 @@ class SignedHttp:
         SigV4Auth(credentials.get_frozen_credentials(), "execute-api", region).add_auth(request)
         try:
             answer = self._http.send(request.prepare())
-        except HTTPClientError as error:
+        except BotoCoreError as error:
             raise ConnectionError(type(error).__name__) from None
         return answer.status_code, answer.content

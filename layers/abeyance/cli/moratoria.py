@@ -349,7 +349,7 @@ def proposals(as_json: Json = False) -> None:
     """List proposals."""
     now_s = context.moment(None).timestamp()
     found = context.changes().all()
-    columns = ("id", "state", "subject", "kind", "proposer", "approver", "proposed_at", "note")
+    columns = ("id", "state", "subject", "kind", "proposer", "approvers", "proposed_at", "note")
     rows = [
         (
             one.id,
@@ -357,7 +357,7 @@ def proposals(as_json: Json = False) -> None:
             one.subject,
             one.kind,
             one.proposer.person,
-            one.approver.person if one.approver else "",
+            ", ".join(other.person for other in one.approvers),
             one.proposed_at,
             one.note,
         )
@@ -417,7 +417,7 @@ def public(proposal: Proposal) -> dict[str, Any]:
 
 
 def show_submitted(made: Proposal, as_json: bool) -> None:
-    """Print whether a change is in force, or how another person brings it into force."""
+    """Print whether a change is in force, or how others bring it into force."""
 
     def show() -> None:
         if made.state == "applied":
@@ -425,9 +425,10 @@ def show_submitted(made: Proposal, as_json: bool) -> None:
             where = f" as version {version}" if version else ""
             console.print(f"In force{where} ({made.kind}).", highlight=False)
             return
+        others = "another person" if made.missing == 1 else f"{made.missing} other people"
         console.print(
-            f"Proposal {made.id} ({made.kind}). Another person reads it with\n"
-            f"  abeyance moratoria show {made.id}\nand brings it into force with\n"
+            f"Proposal {made.id} ({made.kind}) waits for {others}. Read it with\n"
+            f"  abeyance moratoria show {made.id}\nand approve it with\n"
             f"  abeyance moratoria approve {made.id} --digest {made.digest}",
             highlight=False,
             soft_wrap=True,

@@ -51,8 +51,10 @@ class ChangeKind(StrEnum):
 
 
 NEUTRAL, TIGHTENING, LOOSENING = ChangeKind
-#: PrincipalLinks who have to agree to a change of flags, registrations or people.
-_PEOPLE: Final = {NEUTRAL: 1, TIGHTENING: 1, LOOSENING: 2}
+#: People who have to agree to a loosening of flags, registrations or people, and to any change of guardrails.
+LOOSENING_PEOPLE: Final = 2
+GUARDRAIL_PEOPLE: Final = 3
+_PEOPLE: Final = {NEUTRAL: 1, TIGHTENING: 1, LOOSENING: LOOSENING_PEOPLE}
 
 
 class FlagChange(Struct, frozen=True, kw_only=True):
@@ -171,7 +173,7 @@ def classify_guardrails(old: Guardrails, new: Guardrails) -> Change:
         what = _say("" if was is None else str(was.claim), "" if becomes is None else str(becomes.claim))
         parts.append(PartChange(name=key, kind=_kind(loose, tight), what=what))
     change = _combined(parts)
-    return structs.replace(change, people=3) if parts else change
+    return structs.replace(change, people=GUARDRAIL_PEOPLE) if parts else change
 
 
 def _combined(parts: Iterable[PartChange]) -> Change:

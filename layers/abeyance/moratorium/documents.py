@@ -107,9 +107,14 @@ class GovernedDocument:
             )
         state = self.refresh()
         new, now = parse(change.document), self._clock()
-        kinds = {classify(old, new, since=now).kind for old in state.in_force()}
-        kind = next(one for one in _STRICTEST if one in kinds)
-        return ChangeJudgement(kind=kind, base=str(state.record.generation), refusal=_unsettled(state))
+        found = [classify(old, new, since=now) for old in state.in_force()]
+        kinds = {one.kind for one in found}
+        return ChangeJudgement(
+            kind=next(one for one in _STRICTEST if one in kinds),
+            people=max(one.people for one in found),
+            base=str(state.record.generation),
+            refusal=_unsettled(state),
+        )
 
     def apply(
         self,

@@ -1,4 +1,4 @@
-"""Proposals: one exact change on one exact state, agreed to by two people, used once, and only for a time.
+"""Proposals: one exact change on one exact state, agreed to by everybody it takes, used once, and only for a time.
 
 Items ``proposal#<id>`` / ``proposal`` of the change service's table. ``state`` is what decided about a proposal last;
 whether it has expired follows from the moment.
@@ -43,8 +43,10 @@ class Proposal(Struct, frozen=True, kw_only=True):
         SHA-256 of the canonical change: what is approved.
     base : str
         The state of its subject that it was made against.
-    proposer, approver
-        ``approver`` is ``None`` until somebody approves.
+    people : int
+        Distinct people who have to agree, the proposer among them.
+    proposer, approvers
+        The people who have agreed so far.
     until_s : int
         Epoch seconds from which on it can be neither approved nor, once approved, published.
     revision : int
@@ -57,8 +59,9 @@ class Proposal(Struct, frozen=True, kw_only=True):
     digest: str
     base: str
     kind: ChangeKind
+    people: int
     proposer: Agreement
-    approver: Agreement | None = None
+    approvers: tuple[Agreement, ...] = ()
     note: str = ""
     proposed_at: str
     until_s: int
@@ -66,8 +69,18 @@ class Proposal(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
     @property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """Everybody who has agreed: the proposer, then the approvers."""
+        return self.proposer, *self.approvers
+
+    @property
+    def missing(self) -> int:
+        """The number of people who still have to approve."""
+        return max(0, self.people - len(self.agreements))
+
+    @property
     def subject(self) -> str:
-        """The subject of the change: flags, brake, tenant, link, unlink."""
+        """The subject of the change: flags, brake, guardrails, tenant, link, unlink."""
         return subject_of(self.change)
 
     def state_at(self, now_s: float) -> str:
@@ -82,8 +95,9 @@ class Proposal(Struct, frozen=True, kw_only=True):
             "digest": self.digest,
             "base": self.base,
             "kind": str(self.kind),
+            "people": self.people,
             "proposer": msgspec.to_builtins(self.proposer),
-            "approver": msgspec.to_builtins(self.approver),
+            "approvers": msgspec.to_builtins(self.approvers),
             "note": self.note,
         }
         return {**body, **described(self.change)}

@@ -2,10 +2,10 @@
 
 ::
 
-    submit   tightens? --> made at once, by one person; the ledger gets it as soon as it can
-             loosens?  --> ledger --> proposal, against the state now in force
+    submit   takes one person? --> made at once; the ledger gets it as soon as it can
+             takes more?       --> ledger --> proposal, against the state now in force
     approve  another person, exactly this change, the same state
-             --> ledger --> approved --> made, which uses the approval up
+             --> ledger --> the last who was missing? --> approved --> made, which uses the approval up
     retry    an approved change whose effect failed, if nothing came in between and it has not expired
     withdraw closes a proposal; anybody may, since it only keeps things as they are
 
@@ -25,7 +25,6 @@ from msgspec import structs
 from abeyance.aws.table import Conflict, Operation, Table
 from abeyance.moratorium.callers import Caller
 from abeyance.moratorium.change_log import ChangeRecorder
-from abeyance.moratorium.changes import ChangeKind
 from abeyance.moratorium.document import instant_text
 from abeyance.moratorium.documents import GovernedDocument
 from abeyance.moratorium.principals import Links, Principals
@@ -94,7 +93,7 @@ class ChangeService:
         self._clock = clock
 
     def submit(self, caller: Caller, change: Change, *, note: str = "", wait: bool = False) -> Proposal:
-        """Make a change that loosens nothing at once, or store it for another person to approve.
+        """Make a change that takes one person at once, or store it for others to approve.
 
         Parameters
         ----------
@@ -104,7 +103,7 @@ class ChangeService:
         Returns
         -------
         Proposal
-            ``applied`` or ``proposed``. A change that was made at once has no approver.
+            ``applied`` or ``proposed``. A change that was made at once has no approvers.
         """
         note = note.strip()[:_MAX_NOTE]
         links = self._principals.read()
@@ -116,12 +115,13 @@ class ChangeService:
             digest=change_digest(change),
             base=judgement.base,
             kind=judgement.kind,
+            people=max(judgement.people, _PROPOSED_PEOPLE),
             proposer=_agreement(links, caller),
             note=note,
             proposed_at=instant_text(self._clock()),
             until_s=int(self._clock().timestamp()) + OPEN_S,
         )
-        if judgement.kind is not ChangeKind.LOOSENING and not wait:
+        if judgement.people == 1 and not wait:
             return self._make_at_once(proposal, judgement)
         if judgement.refusal:
             raise ChangeRefused(judgement.refusal)
@@ -132,7 +132,7 @@ class ChangeService:
         return proposal
 
     def approve(self, caller: Caller, proposal_id: str, digest: str) -> Proposal:
-        """Agree to exactly the change of this digest, as another person than its proposer, and make it.
+        """Agree to exactly the change of this digest, as another person; the last who is missing makes it.
 
         Raises
         ------
@@ -148,23 +148,26 @@ class ChangeService:
         approver = _agreement(links, caller)
         if not approver.person:
             raise ChangeRefused(_NOT_LINKED)
-        if links.person(proposal.proposer.principal) != proposal.proposer.person:
-            raise ChangeRefused("its proposer is linked to somebody else by now; propose again")
-        if approver.person == proposal.proposer.person:
-            raise ChangeRefused("nobody approves their own proposal; another person has to")
+        for one in proposal.agreements:
+            if links.person(one.principal) != one.person:
+                raise ChangeRefused("somebody who agreed is linked to somebody else by now; propose again")
+            if one.person == approver.person:
+                raise ChangeRefused("nobody agrees twice, nor to their own proposal; another person has to")
         judgement = self._judge(proposal)
         if judgement.refusal:
             raise ChangeRefused(judgement.refusal)
         approved = structs.replace(
             proposal,
-            state="approved",
-            approver=approver,
+            approvers=(*proposal.approvers, approver),
             kind=judgement.kind,
-            until_s=min(proposal.until_s, int(self._clock().timestamp()) + APPROVED_S),
+            people=max(proposal.people, judgement.people),
         )
+        if not approved.missing:
+            until_s = min(proposal.until_s, int(self._clock().timestamp()) + APPROVED_S)
+            approved = structs.replace(approved, state="approved", until_s=until_s)
         self._changes.require(APPROVED, approved.entry())
         approved = self._write(approved, self._principals.unchanged(links))
-        return self._make(approved, judgement)
+        return approved if approved.missing else self._make(approved, judgement)
 
     def retry(self, caller: Caller, proposal_id: str) -> Proposal:
         """Make an approved change whose effect failed. Nothing may have come in between; nothing new is approved."""
@@ -238,13 +241,17 @@ class ChangeService:
         return {name: document.refresh().record.phase for name, document in self.documents.items()}
 
     def _make_at_once(self, proposal: Proposal, judgement: ChangeJudgement) -> Proposal:
-        """Make a change that loosens nothing. Its entry is written with it and sent after it."""
+        """Make a change that takes one person. Its entry is written with it and sent after it."""
         made = structs.replace(proposal, state="applied")
         subject = self._subject(proposal.change)
         entry = self._changes.later(TIGHTENED, {**made.entry(), **described(proposal.change)})
         try:
             result = subject.apply(
-                proposal.change, judgement, "", f"{proposal.kind}. {proposal.note}", [entry]
+                proposal.change,
+                judgement,
+                "",
+                f"{proposal.kind}. {proposal.note}",
+                [entry, *judgement.holds_if],
             )
         except StateChanged:
             self._changes.keep(FAILED, made.entry())
@@ -257,6 +264,7 @@ class ChangeService:
         subject = self._subject(approved.change)
         used = structs.replace(approved, state="applied", result={"pending": True})
         also: list[Operation] = [self._store.write(used), self._changes.later(APPLIED, used.entry())]
+        also += judgement.holds_if
         used = structs.replace(used, revision=used.revision + 1)
         note = f"{approved.kind}, proposal {approved.id}. {approved.note}"
         try:
@@ -306,6 +314,8 @@ class ChangeService:
         return structs.replace(proposal, revision=proposal.revision + 1)
 
 
+#: A proposal is for somebody else to approve, also if one person could have made the change.
+_PROPOSED_PEOPLE: Final = 2
 _NOT_LINKED: Final = (
     "you are not linked to a person; two others have to agree who you are before you can agree to anything"
 )

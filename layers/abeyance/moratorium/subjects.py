@@ -7,13 +7,13 @@ all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol, Union
+from typing import Any, Literal, Protocol, Union
 
 import msgspec
 from msgspec import Struct
 
-from abeyance.aws.table import Conflict, Operation, Table
-from abeyance.moratorium.changes import ChangeKind, classify_links, classify_registration
+from abeyance.aws.table import Conflict, Operation, Require, Table
+from abeyance.moratorium.changes import LOOSENING_PEOPLE, ChangeKind, classify_links, classify_registration
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.principals import Links, Principals
 from abeyance.moratorium.tenants import Tenant, TenantTable
@@ -72,12 +72,16 @@ Subject = Literal["flags", "brake", "tenant", "link", "unlink"]
 class ChangeJudgement(Struct, frozen=True, kw_only=True):
     """The effect of a change on the state that it was judged against.
 
-    ``base`` names that state, and no later one. ``refusal`` is why it cannot be proposed or approved now; "" if it can.
+    ``people`` is the number of distinct people who have to agree. ``base`` names that state, and no later one.
+    ``refusal`` is why it cannot be proposed or approved now; "" if it can. ``holds_if`` are conditions on the change
+    service's table, for the transaction of the change: without them the judgement is another.
     """
 
     kind: ChangeKind
+    people: int
     base: str
     refusal: str = ""
+    holds_if: tuple[Require, ...] = ()
 
 
 class ChangeSubject(Protocol):
@@ -106,9 +110,6 @@ class EffectFailed(MoratoriumError):
     """A change that is recorded and not in effect yet: try again, nothing has to be approved anew."""
 
 
-_LAST_PEOPLE: Final = 2
-
-
 class TenantSubject:
     """Registrations.
 
@@ -124,9 +125,8 @@ class TenantSubject:
 
     def judge(self, change: TenantChange, /) -> ChangeJudgement:
         old, revision = self._tenants.read(change.tenant.id)
-        return ChangeJudgement(
-            kind=classify_registration(old, change.tenant).kind, base=f"{change.tenant.id}:{revision}"
-        )
+        found = classify_registration(old, change.tenant)
+        return ChangeJudgement(kind=found.kind, people=found.people, base=f"{change.tenant.id}:{revision}")
 
     def apply(
         self,
@@ -161,11 +161,12 @@ class LinkSubject:
     def judge(self, change: LinkChange | UnlinkChange, /) -> ChangeJudgement:
         links = self._principals.read()
         made = self._made(links, change)
-        kind = classify_links(links.people, made.people).kind
+        found = classify_links(links.people, made.people)
+        kind, people = found.kind, found.people
         # The last two people go only by agreement: without two, nothing can ever be loosened again.
-        if len(set(made.people.values())) < _LAST_PEOPLE:
-            kind = ChangeKind.LOOSENING
-        return ChangeJudgement(kind=kind, base=str(links.version))
+        if len(set(made.people.values())) < LOOSENING_PEOPLE:
+            kind, people = ChangeKind.LOOSENING, LOOSENING_PEOPLE
+        return ChangeJudgement(kind=kind, people=people, base=str(links.version))
 
     def apply(
         self,

@@ -61,7 +61,7 @@ def test_a_new_deployment_starts_with_the_halt(office: Office) -> None:
 
 def test_one_tightens_at_once(office: Office) -> None:
     made = office.person("alice").submit(FlagsChange(TIGHTER), note="as ordered")
-    assert (made.state, made.kind, made.approver) == ("applied", "tightening", None)
+    assert (made.state, made.kind, made.approvers) == ("applied", "tightening", ())
     assert office.effective().digest == digest(TIGHTER)
     kind, body = office.ledger()[-1]
     assert kind == "moratorium.tightened"

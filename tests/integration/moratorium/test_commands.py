@@ -231,7 +231,7 @@ def test_two_people_loosen_and_the_ledger_hears_of_it(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-two")
     run(*approve, "--digest", "0" * 64, code=1)
     done = run(*approve, "--document", looser)
-    assert (done["state"], done["approver"]["person"]) == ("applied", "two")
+    assert (done["state"], done["approvers"][0]["person"]) == ("applied", "two")
     assert json.loads(flags.read_text()) == hosted()
     assert [entry["state"] for entry in run("moratoria", "proposals")] == ["applied"]
     says("moratoria", "retry", proposal["id"], code=1)
