@@ -13,10 +13,12 @@ from tests.simulation.faults import Faults
 
 # Loaded before time becomes virtual, so that its clocks do.
 import abeyance.moratorium.governed  # noqa: F401
+from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment import build
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.document import FlagSet
+from abeyance.moratorium.inforce import FLAGS, InForce, InForceTable
 from abeyance.moratorium.proposals import Proposal
 from abeyance.moratorium.source import FlagSource
 from abeyance.moratorium.subjects import Change
@@ -148,6 +150,13 @@ class Office:
     def effective(self) -> FlagSet:
         """Return the flags by which such a stage decides."""
         return self.stage().current().flags
+
+    def record(self, name: str = FLAGS) -> InForce:
+        """Return the record of what is in force, as it stands in the table."""
+        table = DynamoTable(self.aws.client("dynamodb"), self.settings.proposals_table)
+        record = InForceTable(table).read(name)
+        assert record is not None
+        return record
 
     def tenants(self) -> TenantTable:
         """Return the registry, to read and to forge."""

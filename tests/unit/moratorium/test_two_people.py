@@ -205,14 +205,12 @@ class RuleOfTwo(RuleBasedStateMachine):
             self.office.watch()
 
     def observe(self) -> None:
-        """Drop from the model what AppConfig hands out to nobody any more: a rollout has ended, or was rolled back."""
-        if len(self.allowed) < 2 or not self.office.appconfig.history:
-            return
-        served, state = self.office.appconfig.served(), self.office.appconfig.state()
-        if served == (self.allowed[0],) and state == "COMPLETE":
-            self.allowed = self.allowed[:1]
-        elif served == (self.allowed[1],) and self.office.types()[-1:] == ["moratorium.rolled_back"]:
-            self.allowed = self.allowed[1:]
+        """Drop from the model what the service has superseded: a rollout has ended, or was rolled back."""
+        record = self.office.record()
+        if record.phase == "settled":
+            kept = [one for one in self.allowed if parse(one).digest == record.digest]
+            assert kept, "the service took for settled what nobody agreed to"
+            self.allowed = kept[:1]
 
     @invariant()
     def nothing_looser_is_in_force(self) -> None:
