@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from abeyance.moratorium.buckets import PLACE_FORM, is_place
+
 #: The least ``MaximumConcurrency`` of a queue's event source mapping.
 MIN_RESERVED = 2
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +49,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exact_up_to: int = 1_000_000
     #: Requests a second that each tenant may send to the Rekognition API, on average over ten seconds; 0: no limit.
     tenant_rate: float = 20.0
+    #: Places in S3 outside this stack that the API may read for tenants who have registered them, separated by blanks:
+    #: ``BUCKET`` or ``BUCKET/PREFIX``. Their owners set the policy that ``abeyance tenants bucket-policy`` prints.
+    tenant_buckets: str = ""
     #: Executions kept free for the gate, whatever other functions do; ledger and flags get a few beside it. 0: none, as
     #: a new account has only ten executions in all, and 100 must stay unreserved. docs/operations.md, "Fairness".
     reserved_concurrency: int = 0
@@ -91,6 +96,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         if len(set(self.first_principals.values())) == 1:
             raise ValueError("people names two people at least: nothing is loosened by one")
+        if not all(is_place(place) for place in self.tenant_buckets.split()):
+            raise ValueError(f"tenant_buckets: {PLACE_FORM}")
         if self.accuracy_report and not Path(self.accuracy_report).is_file():
             raise ValueError(f"accuracy_report: there is no file {self.accuracy_report}")
 

@@ -109,6 +109,10 @@ class FlowStack(Stack):
         arns: dict[str, Sequence[str]] = {
             "bus": [bus.bus.event_bus_arn],
             "flags": moratoria.flags_arns(),
+            "tenant_buckets": [
+                f"arn:{self.partition}:s3:::{bucket}/{prefix}*"
+                for bucket, _, prefix in (place.partition("/") for place in config.tenant_buckets.split())
+            ],
             "changes": [api.changes_arn],
             "control_plane": moratoria.control_plane(),
             "strategies": moratoria.strategies(),
@@ -142,6 +146,7 @@ class FlowStack(Stack):
         # The settings of ``abeyance`` on an operator's machine; ``make env`` prints them for a shell.
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
         CfnOutput(self, "RekognitionUrl", value=api.rest.url)
+        CfnOutput(self, "ApiRole", value=made["api"].role.role_arn)
         CfnOutput(self, "ChangesUrl", value=api.changes_url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)

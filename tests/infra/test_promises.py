@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
 
+from tests.infra.conftest import Synthesise
 from tests.infra.policies import (
     WILDCARDS,
     WITHOUT_RESOURCE,
@@ -209,6 +210,18 @@ def test_the_console_sends_to_the_ledger_and_reads_it(
     tenants = logical(templates, "AWS::DynamoDB::Table", "TablesTenants")
     for action in ("PutItem", "UpdateItem", "DeleteItem"):
         assert not may(console, f"dynamodb:{action}", tenants, templates)
+
+
+def test_only_the_api_reads_in_buckets_of_tenants_and_only_in_those_named(synthesise: Synthesise) -> None:
+    templates = synthesise(tenant_buckets="door-photos/entrance/ gates")
+    for named, elsewhere in (
+        ("door-photos/entrance/a.jpg", "door-photos/hall/a.jpg"),
+        ("gates/a.jpg", "gates-2/a.jpg"),
+    ):
+        place = "arn:aws:s3:::"
+        assert owners_of("s3:GetObject", place + named, templates) == of(templates, "api")
+        assert owners_of("s3:GetObject", place + elsewhere, templates) == set()
+        assert owners_of("s3:PutObject", place + named, templates) == set()
 
 
 def test_wildcards_only_where_listed(templates: Templates) -> None:

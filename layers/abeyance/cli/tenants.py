@@ -35,6 +35,10 @@ def add(
             help="An IAM ARN or access key id that acts for it; by default its id, as an access key id."
         ),
     ] = None,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(help="A place in S3 whose photos it may name: BUCKET or BUCKET/PREFIX; repeat it."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Propose to register a tenant. Another person approves it with ``abeyance moratoria approve``."""
@@ -52,6 +56,7 @@ def add(
             actions=PHOTO_ACTIONS if "all" in action else tuple(dict.fromkeys(action)),
             purposes=tuple(dict.fromkeys(purpose)),
             principals=tuple(dict.fromkeys(canonical_principal(name) for name in principal or [tenant])),
+            buckets=tuple(dict.fromkeys(bucket or ())),
         )
     except ValueError as error:
         fail(str(error), Exit.USAGE)
@@ -72,6 +77,9 @@ def change(
     action: Annotated[list[str] | None, typer.Option(help="All that it may ask for from now on.")] = None,
     purpose: Annotated[list[str] | None, typer.Option(help="All its purposes from now on.")] = None,
     principal: Annotated[list[str] | None, typer.Option(help="All its principals from now on.")] = None,
+    bucket: Annotated[
+        list[str] | None, typer.Option(help="All its places in S3 from now on: BUCKET or BUCKET/PREFIX.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a registration; what permits more takes a second person."""
@@ -84,6 +92,7 @@ def change(
         fields["actions"] = tuple(dict.fromkeys(action or ()))
         fields["purposes"] = tuple(dict.fromkeys(purpose or ()))
         fields["principals"] = tuple(dict.fromkeys(map(canonical_principal, principal or ())))
+        fields["buckets"] = tuple(dict.fromkeys(bucket or ()))
         given = {name: value for name, value in fields.items() if value}
         _submit(msgspec.structs.replace(_known(tenant), **given), as_json)
     except ValueError as error:
@@ -95,6 +104,21 @@ def list_tenants(as_json: Json = False) -> None:
     """List every tenant."""
     found = context.changes().tenants()
     report(found, as_json=as_json, show=lambda: _show(found))
+
+
+@app.command("bucket-policy")
+def bucket_policy(
+    tenant: TenantId,
+    bucket: Annotated[str, typer.Argument(help="A bucket of its registration.")],
+    reader: Annotated[str, typer.Option(help="ARN of the API's role: the stack's output ApiRole.")],
+) -> None:
+    """Print the policy that the owner of a registered bucket sets, so that the API may read there."""
+    from abeyance.moratorium import buckets
+
+    places = [place for place in _known(tenant).buckets if place.partition("/")[0] == bucket]
+    if not places:
+        fail(f"{bucket} is not registered for {tenant}; register it with: abeyance tenants change --bucket")
+    typer.echo(buckets.bucket_policy(places, reader, reader.split(":")[1] if ":" in reader else "aws"))
 
 
 @app.command()
@@ -132,6 +156,6 @@ def _submit(tenant: Tenant, as_json: bool) -> None:
 
 
 def _show(found: Sequence[Tenant]) -> None:
-    columns = ("id", "sector", "place", "status", "actions", "purposes", "principals")
-    names = ("id", "sector", "jurisdiction", "status", "actions", "purposes", "principals")
+    columns = ("id", "sector", "place", "status", "actions", "purposes", "principals", "buckets")
+    names = ("id", "sector", "jurisdiction", "status", "actions", "purposes", "principals", "buckets")
     console.print(table("Tenants", columns, cells(found, names), key=True))

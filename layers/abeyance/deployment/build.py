@@ -202,7 +202,9 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
     services = Services(
         gallery=gallery,
         searcher=build_searcher(settings, gallery, clients),
-        photos=Photos(clients("s3"), settings.uploads_bucket),
+        photos=Photos(
+            clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket})
+        ),
         analyzer=build_analyzer(settings),
         embedder=build_embedder(settings, clients),
         scale=build_similarity_scale(settings),

@@ -23,8 +23,9 @@ from moto.core.request import (
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from abeyance.deployment.settings import DeploymentSettings
+from abeyance.local.buckets import BucketCall, parse_bucket_call
 from abeyance.local.moto import HOST, REGION, patch_moto
-from abeyance.local.same_origin import find_refusal, refuse, sandboxed
+from abeyance.local.same_origin import StartResponse, find_refusal, refuse, sandboxed
 from abeyance.pipeline import topology
 
 #: Callers' requests in work or waiting for a function at one time; a client that long-polls a queue takes one of them.
@@ -63,6 +64,8 @@ class Router:
         # Without a cache, moto reads its own folder and tries some hundred patterns to find the service of a host name.
         find = self._moto.get_backend_for_host
         self._moto.get_backend_for_host = functools.cache(find)  # type: ignore[method-assign]
+        #: Told of every bucket that is made or deleted.
+        self.on_bucket: Callable[[BucketCall], None] = lambda call: None
         self._services: list[tuple[Callable[[Mapping[str, Any]], bool], WsgiApp]] = []
         self._dynamodb = threading.RLock()
 
@@ -79,8 +82,20 @@ class Router:
         # DynamoDB's conditions and transactions are atomic; moto's are only if one request runs at a time.
         exclusive = environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB")
         with self._dynamodb if exclusive else contextlib.nullcontext():
-            answer: Iterable[bytes] = self._moto(environ, sandboxed(start_response))
+            answer: Iterable[bytes] = self._moto(environ, self._watched(environ, sandboxed(start_response)))
             return answer
+
+    def _watched(self, environ: Mapping[str, Any], start_response: StartResponse) -> StartResponse:
+        call = parse_bucket_call(environ)
+        if call is None:
+            return start_response
+
+        def start(status: str, *more: Any) -> Any:
+            if status.startswith("2"):
+                self.on_bucket(call)
+            return start_response(status, *more)
+
+        return start
 
 
 class _Gateway(wsgi.Gateway_10):

@@ -12,7 +12,7 @@ _WINDOW_S: Final = 30.0
 
 
 class Backlog:
-    """What waits, observed from time to time."""
+    """The backlog of photos, observed from time to time."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()

@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from abeyance.deployment.parts import build_tenants
 from abeyance.encoding import decode_base64, encode_base64
 from abeyance.local.aws import LocalAws, environment
+from abeyance.local.buckets import MadeBuckets
 from abeyance.local.lanes import Lanes, TooManyRequests
 from abeyance.local.moto import ACCOUNT, REGION
 from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
+from abeyance.pipeline import topology
 from abeyance.rekognition.errors import unserved
 from abeyance.rekognition.gateway import error_response
 
@@ -142,6 +145,8 @@ def mount_api(aws: LocalAws) -> FunctionGateway:
     busy = error_response(unserved("Every worker is busy; slow down and retry."))
     api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES, busy=busy)
     aws.router.mount(is_api_request, api)
+    reserved = frozenset(str(getattr(aws.settings, bucket.setting)) for bucket in topology.BUCKETS)
+    aws.router.on_bucket = MadeBuckets(lambda: build_tenants(aws.settings, aws.client), reserved).record
     return api
 
 

@@ -5,7 +5,8 @@ Table design
 ========================  ================  ===============================================================
 ``pk``                    ``sk``            holds
 ========================  ================  ===============================================================
-``<tenant id>``           ``registration``  sector, jurisdiction, actions, purposes, principals, status; ``revision``
+``<tenant id>``           ``registration``  sector, jurisdiction, actions, purposes, principals, buckets, status;
+                                            ``revision``
 ``principal#<principal>``  ``claim``         the one tenant that the principal belongs to
 ========================  ================  ===============================================================
 
@@ -28,6 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Put, Table
+from abeyance.moratorium.buckets import PLACE_FORM, is_place
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnreadable
 from abeyance.moratorium.places import is_jurisdiction
 from abeyance.moratorium.vocabulary import ACTIONS, PURPOSE_FORM, SECTORS, is_purpose, is_tenant_id
@@ -36,6 +38,7 @@ Status = Literal["active", "suspended"]
 _REGISTRATION: Final = "registration"
 _CLAIM: Final = "claim"
 _REVISION: Final = "revision"
+_LISTS: Final = ("actions", "purposes", "principals", "buckets")
 _arn = re.compile(r"arn:(aws[a-z-]*):(iam|sts)::([0-9]{12}):(.+)")
 _name = re.compile(r"[A-Za-z0-9_+=,.@/:-]{1,256}")
 
@@ -58,6 +61,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
         What it is registered for; there is no wildcard.
     principals : tuple of str
         Canonical principals (see ``canonical_principal``) that act as this tenant.
+    buckets : tuple of str
+        Places in S3 outside the deployment whose photos it may name in a request: ``BUCKET`` or ``BUCKET/PREFIX``.
     status : str
         ``active`` or ``suspended``.
     """
@@ -68,6 +73,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     actions: tuple[str, ...]
     purposes: tuple[str, ...]
     principals: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
     status: Status = "active"
 
     def __post_init__(self) -> None:
@@ -77,7 +83,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
             raise ValueError(f"sector must be one of {', '.join(sorted(SECTORS))}")
         if not is_jurisdiction(self.jurisdiction):
             raise ValueError("jurisdiction must be a place such as US, US-CA or US-CA-SAN_FRANCISCO")
-        for name in ("actions", "purposes", "principals"):
+        for name in _LISTS:
             given = getattr(self, name)
             if type(given) is not tuple or len(set(given)) != len(given):
                 raise ValueError(f"{name} must be a tuple without repetitions")
@@ -87,6 +93,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
             raise ValueError(PURPOSE_FORM)
         if any(canonical_principal(principal) != principal for principal in self.principals):
             raise ValueError("principals must be canonical; use canonical_principal")
+        if not all(is_place(place) for place in self.buckets):
+            raise ValueError(PLACE_FORM)
         if self.status not in ("active", "suspended"):
             raise ValueError("status must be active or suspended")
 
@@ -256,7 +264,9 @@ def _tenant(item: Item) -> Tenant:
     try:
         if fields.pop(SORT) != _REGISTRATION:
             raise ValueError("sort key")
-        for name in ("actions", "purposes", "principals"):
+        # A registration from before buckets could be registered has none.
+        fields.setdefault("buckets", [])
+        for name in _LISTS:
             if not isinstance(fields[name], list):
                 raise ValueError(name)
             fields[name] = tuple(fields[name])

@@ -45,7 +45,8 @@ def unserved(reason: str) -> ApiError:
 
 NO_FACE: Final = "There are no faces in the image. Should be at least 1."
 NO_OBJECT: Final = (
-    "Unable to get object metadata from S3. Check object key, region and/or access permissions."
+    "Unable to get object metadata from S3. Check object key, region and/or access permissions. Abeyance reads the "
+    "uploads bucket below the tenant's own id, and buckets that are registered for the tenant."
 )
 
 #: The rooms' errors, most special first -> the service's. Their messages are meant for callers.

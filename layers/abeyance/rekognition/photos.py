@@ -1,12 +1,14 @@
-"""The bytes of an ``Image``: in the request itself, or an object under the tenant's own prefix."""
+"""The bytes of an ``Image``: in the request itself, under the tenant's own prefix, or in a place it has registered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from abeyance.aws.errors import aws_code
 from abeyance.aws.objects import unreadable
+from abeyance.moratorium.buckets import covers
+from abeyance.moratorium.tenants import Tenant
 from abeyance.rekognition.errors import NO_OBJECT, ApiError, invalid
 
 #: Largest image in S3, as the service's guidelines have it.
@@ -28,12 +30,24 @@ class Photos:
     s3
         A boto3 S3 client.
     bucket
-        The uploads bucket; no other is read.
+        The uploads bucket, where every tenant has its own prefix.
+    tenants
+        Returns the registration of a tenant, which names further places; asked only where the request names one.
+    reserved
+        Other buckets of the deployment, which nobody can register.
     """
 
-    def __init__(self, s3: Any, bucket: str) -> None:
+    def __init__(
+        self,
+        s3: Any,
+        bucket: str,
+        tenants: Callable[[str], Tenant | None],
+        reserved: frozenset[str] = frozenset(),
+    ) -> None:
         self._s3 = s3
         self._bucket = bucket
+        self._tenants = tenants
+        self._reserved = reserved
 
     def read(self, image: Mapping[str, Any], tenant: str) -> bytes:
         """Return the image's bytes, not decoded.
@@ -53,11 +67,12 @@ class Photos:
         where = image["S3Object"]
         if "Bucket" not in where or "Name" not in where:
             raise invalid("An S3Object has a Bucket and a Name")
-        if where["Bucket"] != self._bucket or not _belongs(where["Name"], tenant):
+        bucket, key = where["Bucket"], where["Name"]
+        if not self._may_read(bucket, key, tenant):
             raise ApiError("InvalidS3ObjectException", NO_OBJECT)
         version = {"VersionId": where["Version"]} if "Version" in where else {}
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=where["Name"], **version)
+            answer = self._s3.get_object(Bucket=bucket, Key=key, **version)
         except self._s3.exceptions.ClientError as error:
             code = aws_code(error)
             if code in _ABSENT:
@@ -71,8 +86,11 @@ class Photos:
             content: bytes = body.read()
         return content
 
-
-def _belongs(key: str, tenant: str) -> bool:
-    """Return whether the key lies under the tenant's prefix, however a client or a proxy resolves it."""
-    head, *rest = key.split("/")
-    return head == tenant and bool(rest) and not {".", "..", ""} & set(rest)
+    def _may_read(self, bucket: str, key: str, tenant: str) -> bool:
+        # Some client or proxy may resolve these parts, and so come to another prefix.
+        if bucket in self._reserved or {".", ".."} & set(key.split("/")):
+            return False
+        if bucket == self._bucket:
+            return key.startswith(f"{tenant}/")
+        registered = self._tenants(tenant)
+        return registered is not None and covers(registered.buckets, bucket, key)

@@ -121,13 +121,25 @@ def test_two_codes_of_a_place_are_no_change() -> None:
 
 def test_every_attribute_of_a_registration_has_a_rule_or_loosens() -> None:
     old = tenant(principals=("police",))
-    other = {"sector": "military", "jurisdiction": "DE", "status": "suspended"}
+    other = {"sector": "military", "jurisdiction": "DE", "status": "suspended", "buckets": ("doors/in/",)}
     for name in Tenant.__struct_fields__[1:]:
         was = getattr(old, name)
         becomes = other.get(name, (*was, "detective") if name == "principals" else ())
         change = classify_registration(old, msgspec.structs.replace(old, **{name: becomes}))
         assert [part.name for part in change.attributes] == [name]
         assert change.kind is not SAME
+
+
+def test_another_place_in_s3_loosens_and_one_less_tightens() -> None:
+    old = tenant(buckets=("doors/in/", "gates"))
+    for places, kind in (
+        (("doors/in/", "gates", "halls"), LOOSER),
+        (("doors/in/",), TIGHTER),
+        ((), TIGHTER),
+        (("doors", "gates"), LOOSER),
+        (("halls",), LOOSER),
+    ):
+        assert classify_registration(old, msgspec.structs.replace(old, buckets=places)).kind is kind
 
 
 @pytest.mark.parametrize("name", ["thorn", "icmec", "marinus-analytics", "anybody"])

@@ -160,8 +160,10 @@ def image_bytes(ours: str) -> None:
 
 
 def image_source(ours: str) -> None:
-    assert photos._belongs("acme/x", "acme")
-    assert not photos._belongs("globex/x", "acme")
+    source = photos.Photos(None, "uploads", {}.get)
+    assert source._may_read("uploads", "acme/x", "acme")
+    assert not source._may_read("uploads", "globex/x", "acme")
+    assert not source._may_read("doors", "x", "acme")
 
 
 def orientation(ours: str) -> None:
