@@ -40,7 +40,7 @@ def run(api: Any, folder: Path, *command: str, **more: str) -> str:
 
 @pytest.mark.skipif(not shutil.which("aws"), reason="needs the AWS CLI")
 def test_aws_cli(api: Any, folder: Path) -> None:
-    (shell,) = blocks("sh")
+    shell = "".join(blocks("sh"))
     answers: dict[str, Any] = {}
     for line in shell.strip().splitlines():
         output = run(api, folder, "sh", "-c", line)
