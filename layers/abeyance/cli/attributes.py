@@ -49,7 +49,7 @@ def evaluate(
     data: Data,
     card: Annotated[
         Path | None,
-        typer.Option(help="Write the accuracy card to this Markdown file, with JSON and diagram beside it."),
+        typer.Option(help="Write the accuracy card to this Markdown file, with JSON and diagrams beside it."),
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -157,13 +157,15 @@ def _run_models(
 def _write(path: Path, found: AccuracyCard) -> None:
     import msgspec
 
-    from abeyance.evaluation.plots import reliability, standalone
+    from abeyance.evaluation.plots import reliability, right_by_group, standalone
     from abeyance.evaluation.render import render_markdown
     from abeyance.evaluation.report import build_report
 
     picture = path.with_suffix(".svg")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.write_text(standalone(reliability(found)), encoding="utf-8")
+    groups = path.with_name(f"{path.stem}-groups.svg")
+    groups.write_text(standalone(right_by_group(found)), encoding="utf-8")
     path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     page = build_report("attributes", found=found, diagram=picture.name)
     path.write_text(render_markdown(page), encoding="utf-8")

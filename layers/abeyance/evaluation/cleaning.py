@@ -135,7 +135,7 @@ def read_repeats(source: str) -> list[tuple[str, str]]:
 def judged_people(paths: Sequence[Path], pairs: Sequence[tuple[str, str]]) -> IntArray:
     """Return the person of each photo, (n,): those of a judged pair are one, also through others.
 
-    Photos are found by the last part of their name. Pairs of photos that are not there are passed over.
+    Photos are found by the last part of their name. A photo of the list that is not there still joins those that are.
 
     Raises
     ------
@@ -149,9 +149,10 @@ def judged_people(paths: Sequence[Path], pairs: Sequence[tuple[str, str]]) -> In
             raise DataInvalid(
                 f"two photos are called {path.name}, so the judged list does not say which it means"
             )
-    known = [(rows.get(Path(a).name, -1), rows.get(Path(b).name, -1)) for a, b in pairs]
-    links = np.array([pair for pair in known if min(pair) >= 0], np.int32).reshape(-1, 2)
-    return components(len(paths), links[:, 0], links[:, 1])
+    for number, name in enumerate(sorted(listed - rows.keys())):
+        rows[name] = len(paths) + number
+    links = np.array([[rows[Path(name).name] for name in pair] for pair in pairs], np.int32).reshape(-1, 2)
+    return components(len(paths) + len(listed), links[:, 0], links[:, 1])[: len(paths)]
 
 
 def components(count: int, left: Int32Array, right: Int32Array) -> IntArray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from abeyance.evaluation.attribute_accuracy import AccuracyCard
+    from abeyance.evaluation.intervals import Rate
 
 _INK, _SOFT, _ACCENT, _WARN = "#1c2127", "#5b6570", "#0b5c8a", "#b3452c"
 _plot_numbers = itertools.count(1)
@@ -55,16 +56,47 @@ def det_curve(fmr: Sequence[float], fnmr: Sequence[float], points: Sequence[tupl
         return finish()
 
 
-def lines(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str) -> str:
+def lines(
+    series: Sequence[tuple[str, Sequence[float], Sequence[float]]], x: str, y: str, *, log_x: bool = False
+) -> str:
     """Plot (name, x, y) series as lines."""
     with drawing(7.2, 4.0) as (axes, finish):
         for (name, xs, ys), colour in zip(series, itertools.cycle([_ACCENT, _WARN, "#4f7f3a", "#7a5195"])):
             axes.plot(xs, ys, label=name, color=colour, lw=2, marker="o", ms=3)
+        if log_x:
+            axes.set_xscale("log")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(visible=True)
         if len(series) > 1:
             axes.legend(frameon=False)
+        return finish()
+
+
+def searches(fmrs: Sequence[tuple[str, float]]) -> str:
+    """Plot the modelled FPIR, 1 - (1 - FMR)^size, over the size of a collection, for (name, FMR of all pairs)."""
+    sizes = np.logspace(2, 7, 41)
+    series = [(name, sizes.tolist(), (100 * (1 - (1 - fmr) ** sizes)).tolist()) for name, fmr in fmrs]
+    return lines(series, "People in the collection", "Searches with a false candidate, %", log_x=True)
+
+
+def right_by_group(card: AccuracyCard) -> str:
+    """Plot the share of right answers by group, of the first set that has each attribute and group."""
+    rows: dict[str, Rate] = {}
+    for one in card.measured:
+        for grouping, rates in one.by.items() if one.attribute in ("gender", "age") else ():
+            if len(rates) > 1 and grouping != one.attribute:
+                for group, rate in rates.items():
+                    rows.setdefault(f"{one.attribute}, {group.replace('_', ' ')}", rate)
+    ordered = sorted(rows.items(), key=lambda row: -row[1].value)
+    with drawing(7.2, 1.1 + 0.27 * max(2, len(ordered))) as (axes, finish):
+        for place, (_, rate) in enumerate(ordered):
+            axes.plot([100 * rate.low, 100 * rate.high], [place, place], color=_ACCENT, lw=2.5)
+            axes.plot([100 * rate.value], [place], "o", color=_ACCENT, ms=6)
+        axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+        axes.tick_params(axis="y", length=0, colors=_INK)
+        axes.set_xlabel("Right, % of all answers")
+        axes.grid(visible=True, axis="x")
         return finish()
 
 

@@ -103,9 +103,9 @@ def build_report(kind: str, face_pairs: Sequence[FacePair] = (), **values: Any) 
 
     figures: dict[str, Plot] = {}
 
-    def plot(caption: str, draw: Callable[..., str], *data: Any) -> str:
+    def plot(caption: str, draw: Callable[..., str], *data: Any, **options: Any) -> str:
         name = f"![{caption}](plot-{len(figures)})"
-        figures[name] = Plot(caption, partial(draw, *data))
+        figures[name] = Plot(caption, partial(draw, *data, **options))
         return name
 
     text = fill_template(kind, plot=plot, plots=plots, **values)

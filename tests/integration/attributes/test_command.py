@@ -67,7 +67,7 @@ def test_a_table_without_labels_is_refused(table: Path, tmp_path: Path) -> None:
         path.write_text("image\n" + "\n".join(row["image"] for row in csv.DictReader(file)) + "\n")
     result = CliRunner().invoke(app, ["evaluate", "--data", str(path), "--no-cache"])
     assert result.exit_code == 2
-    assert "gender, age, smile, mouth_open or eyes_open" in result.output
+    assert "gender, age, expression, smile, mouth_open or eyes_open" in result.output
 
 
 def test_too_few_photos_calibrate_nothing(table: Path) -> None:

@@ -169,7 +169,8 @@ def test_the_page_has_all_measurements() -> None:
     for text in (
         "must not be used",
         "Article 5",
-        "![Reliability diagram](card.svg)",
+        "![Right answers by group](card-groups.svg)",
+        "![Right answers over their confidence](card.svg)",
         "gender by race",
         "| b |",
     ):

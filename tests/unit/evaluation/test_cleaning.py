@@ -54,6 +54,8 @@ def test_a_judged_list_joins_photos_by_name(tmp_path: Path) -> None:
     assert len(pairs) == 3
     paths = [Path("images") / f"{n}.jpg" for n in (4, 3, 2, 1, 5)]
     assert judged_people(paths, pairs).tolist() == [0, 1, 1, 1, 4]
+    # The photo in between is not there, and its neighbours are still one person.
+    assert judged_people([Path("1.jpg"), Path("3.jpg"), Path("4.jpg")], pairs).tolist() == [0, 0, 2]
     with pytest.raises(DataInvalid, match=r"two photos are called 1\.jpg"):
         judged_people([*paths, Path("other/1.jpg")], pairs)
     listed.write_text("image_a,image_b\n1.jpg,2.jpg\n")
