@@ -69,6 +69,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Names of roles, with ``*``, whose sessions are named after people: a trust policy pins ``sts:RoleSessionName``,
     #: or Identity Center made the role (``AWSReservedSSO_*``). Separated by blanks.
     person_roles: str = ""
+    #: ARNs of roles and users who may work past the functions: redrive a queue, erase by command. Separated by blanks.
+    operators: str = ""
     #: Report of ``abeyance audit`` on this machine, for the console to show; empty: none.
     accuracy_report: str = ""
     #: Address that alarms are sent to; empty: none, subscribe to the topic instead.

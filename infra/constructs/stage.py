@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -14,6 +14,8 @@ from aws_cdk import aws_sqs as sqs
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.pipeline import topology
 from constructs import Construct, IDependable
+from infra import named
+from infra.config import Config
 from infra.constructs.function import Function
 from infra.constructs.queue import DEAD_LETTER_DAYS, dead_letter_queue, queue
 
@@ -25,7 +27,7 @@ _WAITING_DAYS = {False: 4, True: DEAD_LETTER_DAYS}
 class StageQueue(Construct):
     """The queue of a stage, made before the functions, because some of them send to the ledger's."""
 
-    def __init__(self, scope: Construct, construct_id: str, stage: topology.Stage) -> None:
+    def __init__(self, scope: Construct, construct_id: str, config: Config, stage: topology.Stage) -> None:
         super().__init__(scope, construct_id)
         self.stage = stage
         self.dead = dead_letter_queue(self, "Dead", stage.dead_letter_queue)
@@ -37,6 +39,26 @@ class StageQueue(Construct):
             retention_period=Duration.days(_WAITING_DAYS[stage.fifo]),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=stage.max_receives),
         )
+        stack = Stack.of(self)
+        senders = named.role_arns(stack, config, named.senders_to(stage.name), operators=True)
+        receivers = named.role_arns(stack, config, (stage.name,), operators=True)
+        for statement in (
+            named.deny_others(
+                "OnlyTheNamedSend",
+                ["sqs:SendMessage"],
+                self.queue.queue_arn,
+                senders or receivers,
+                services=True,
+            ),
+            named.deny_others(
+                "OnlyItsStageReceives",
+                ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:PurgeQueue"],
+                self.queue.queue_arn,
+                receivers,
+                services=True,
+            ),
+        ):
+            self.queue.add_to_resource_policy(statement)
 
     def subscribe(self, bus: events.IEventBus, settings: DeploymentSettings, undelivered: sqs.IQueue) -> None:
         """Add a rule for each subscription, with this queue as its target."""

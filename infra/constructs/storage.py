@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
+from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -15,6 +15,7 @@ from abeyance.aws.table import PARTITION, SORT
 from abeyance.gallery.items import LOG_KIND, vector_attribute
 from abeyance.pipeline import topology
 from constructs import Construct
+from infra import named
 from infra.config import Config
 
 #: Keys by the setting of what they protect. Photos and chips have one of their own, because the gate must not be able
@@ -97,6 +98,14 @@ class Buckets(Construct):
             if bucket.events:
                 _send_events(made)
             _refuse_other_encryption(made, key)
+            if bucket.setting not in ("uploads_bucket", "ledger_bucket"):
+                arns = named.role_arns(
+                    Stack.of(self), config, named.writers_of(bucket.setting), operators=True
+                )
+                objects = ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"]
+                made.add_to_resource_policy(
+                    named.deny_others("OnlyTheNamed", objects, made.arn_for_objects("*"), arns)
+                )
             self.by_setting[bucket.setting] = made
 
 
@@ -132,6 +141,14 @@ class Tables(Construct):
             )
             if table.setting == "ledger_table":
                 _append_only(made, ledger_writer)
+            else:
+                writers = named.writers_of(table.setting)
+                # What decides whom a halt reaches is nobody's but the change service's.
+                operators = table.setting not in ("tenants_table", "proposals_table")
+                arns = named.role_arns(Stack.of(self), config, writers, operators=operators)
+                made.add_to_resource_policy(
+                    named.deny_others("OnlyTheNamed", [f"dynamodb:{verb}" for verb in _WRITES], "*", arns)
+                )
             self.by_setting[table.setting] = made
 
 
@@ -172,12 +189,19 @@ def add_vector_index(table: dynamodb.Table, config: Config) -> str:
     return f"{table.table_arn}/index/{config.index_name}"
 
 
+#: The actions that change an item.
+_WRITES = (
+    *("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"),
+    *("PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"),
+)
+
+
 def _append_only(table: dynamodb.Table, writer: str) -> None:
     """Let nobody change or delete items, whatever their own policies say, and only the writer put them.
 
     The policy is the table's own, so it also binds roles outside this app.
     """
-    verbs = ("UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "PartiQLDelete", "PartiQLInsert")
+    verbs = [verb for verb in _WRITES if verb != "PutItem"]
     table.add_to_resource_policy(
         _deny("NobodyChangesHistory", [f"dynamodb:{verb}" for verb in verbs], "*", None)
     )

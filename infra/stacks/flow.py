@@ -51,7 +51,9 @@ class FlowStack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, description="Abeyance: the way of a photo", **properties)
         bus = DeployedBus(self, "Events", config)
-        queues = {stage.name: StageQueue(self, stage.name.capitalize(), stage) for stage in topology.STAGES}
+        queues = {
+            stage.name: StageQueue(self, stage.name.capitalize(), config, stage) for stage in topology.STAGES
+        }
         moratoria = Moratoria(self, "Moratoria", config)
         api = Api(self, "Api", config)
         buckets = {name: made.bucket_name for name, made in state.buckets.by_setting.items()}

@@ -171,6 +171,46 @@ def test_only_the_change_service_writes_what_decides_whom_a_halt_reaches(
         assert owners_of(f"dynamodb:{action}", named, templates) <= of(templates, "flags"), action
 
 
+@pytest.mark.parametrize(
+    ("table", "writers"),
+    [
+        ("Tenants", ["flags"]),
+        ("Proposals", ["flags"]),
+        ("Uploads", ["api", "console", "detect", "gate", "recognize"]),
+        ("Gallery", ["api", "console", "recognize"]),
+    ],
+)
+def test_a_table_denies_whoever_is_not_named(templates: Templates, table: str, writers: list[str]) -> None:
+    """The table's own policy, which also binds roles and people that are not in these templates."""
+    (found,) = [
+        resource["Properties"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+        for name, resource in templates["AbeyanceState"]["Resources"].items()
+        if resource["Type"] == "AWS::DynamoDB::Table" and name.startswith(f"Tables{table}")
+    ]
+    (statement,) = [one for one in found if one["Sid"] == "OnlyTheNamed"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", {"AWS": "*"})
+    assert {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"} <= set(statement["Action"])
+    named = statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    arns = [text(one, templates) for one in (named if isinstance(named, list) else [named])]
+    assert [arn.split("role/abeyance-")[1].split("-")[0] for arn in arns] == writers
+
+
+def test_a_queue_denies_whoever_is_not_named(templates: Templates) -> None:
+    policies = [
+        resource["Properties"]["PolicyDocument"]["Statement"]
+        for resource in templates["AbeyanceFlow"]["Resources"].values()
+        if resource["Type"] == "AWS::SQS::QueuePolicy"
+    ]
+    senders = [
+        statement for policy in policies for statement in policy if statement.get("Sid") == "OnlyTheNamedSend"
+    ]
+    assert len(senders) == 5
+    for statement in senders:
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"]["Bool"] == {"aws:PrincipalIsAWSService": "false"}
+        assert statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+
+
 def test_nobody_invokes_the_change_service_past_its_gateway(templates: Templates) -> None:
     """An event made by hand could name anybody as its caller; API Gateway's cannot."""
     flags = logical(templates, "AWS::Lambda::Function", "FlagsFunction")
