@@ -148,6 +148,13 @@ class FakeAppConfig:
         )
         self._note()
 
+    def make_anew(self) -> None:
+        """Forget every version and deployment, as when the stack is destroyed and deployed again."""
+        for environment in self.environments.values():
+            environment.deployments.clear()
+        for versions in self.versions.values():
+            versions.clear()
+
     def advance(self) -> None:
         """Let what is under way come to where it is by now."""
         now_s = self._now_s()

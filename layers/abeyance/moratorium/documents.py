@@ -239,9 +239,12 @@ class GovernedDocument:
     def _followed(self, record: InForce, serving: Serving | None) -> tuple[InForce, str | None] | None:
         """Return the record as the store has made it, and what the ledger should know; ``None`` if nothing changed."""
         if serving is None:
-            # Everything is denied; what was in force is handed over again.
-            again = structs.replace(record, phase="pending", since_s=self._now_s())
-            return (again, None) if record.phase == "settled" else None
+            # A store that was made anew: everything is denied until it has again what was in force.
+            if record.phase == "pending":
+                return None
+            if record.phase == "rolling" and record.loosening and record.previous is not None:
+                return self._succeeded(record, record.previous, phase="pending"), ROLLED_BACK
+            return structs.replace(record, phase="pending", loosening=False, since_s=self._now_s()), None
         digests = [one.flags.digest for one in serving.documents]
         foreign = next((one for one in digests if not record.expects(one)), "")
         if foreign and self._adopts:

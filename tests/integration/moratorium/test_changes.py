@@ -10,7 +10,7 @@ from msgspec import structs
 from tests.office import CONSOLE, Office, offices, user
 
 from abeyance.moratorium.document import parse
-from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.errors import FlagsError, MoratoriumError
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.proposals import APPROVED_S, OPEN_S
 from abeyance.moratorium.subjects import (
@@ -407,3 +407,23 @@ def test_the_consoles_word_counts_for_nothing(office: Office) -> None:
     assert office.types()[-1] == "moratorium.refused"
     assert office.ask(CONSOLE, do="state")[0] == 200
     assert office.ask("", do="state")[0] == 403
+
+
+@pytest.mark.parametrize("waits", [0, 400, 7400])
+def test_an_old_deployment_starts_with_what_was_in_force(office: Office, waits: int) -> None:
+    """The flow is destroyed and deployed again: AppConfig is empty, the record is not."""
+    office.person("dora").submit(BrakeChange(hosted(everybody=value())))
+    office.person("alice").submit(FlagsChange(TIGHTER))
+    office.settle()
+    office.agree(FlagsChange(HALT))
+    office.wait(waits)
+    office.appconfig.make_anew()
+    with pytest.raises(FlagsError):
+        office.effective()
+    office.watch()
+    office.watch()
+    # A loosening that was on its way is over.
+    assert office.effective().digest == digest(HALT if waits == 7400 else TIGHTER)
+    assert office.effective().brake == digest(hosted(everybody=value()))
+    office.settle()
+    assert office.person("alice").submit(FlagsChange(LOOSER)).state == "proposed"
