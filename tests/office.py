@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.clock import VirtualClock, deterministic
@@ -134,10 +134,14 @@ class Office:
         assert answer is not None
         return answer["statusCode"], json.loads(answer["body"])
 
-    def agree(self, change: Change, by: tuple[str, str] = ("alice", "bob")) -> Proposal:
-        """Two people make a change."""
+    def agree(self, change: Change, by: Sequence[str] = ("alice", "bob", "carol")) -> Proposal:
+        """As many people as it takes make a change, in this order."""
         made = self.person(by[0]).submit(change)
-        return made if made.state == "applied" else self.person(by[1]).approve(made.id, made.digest)
+        for name in by[1:]:
+            if made.state == "applied":
+                break
+            made = self.person(name).approve(made.id, made.digest)
+        return made
 
     def settle(self) -> None:
         """Wait until every rollout is over."""

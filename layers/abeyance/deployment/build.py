@@ -240,14 +240,15 @@ def build_announcements(
 
 
 def build_changes(settings: FlagsSettings | None = None, clients: Clients = client) -> ChangeService:
-    """Return the change service: the only thing that changes flags, brake, tenants, and who is whom."""
+    """Return the change service: the only thing that changes flags, brake, guardrails, tenants, and people."""
     import msgspec
 
     from abeyance.aws.timestamps import utc_now
     from abeyance.ledger.queue import record_change
     from abeyance.moratorium.change_log import ChangeEntry, ChangeRecorder
     from abeyance.moratorium.documents import GovernedDocument
-    from abeyance.moratorium.inforce import FLAGS
+    from abeyance.moratorium.guardrail_store import GuardrailCheck, GuardrailSubject, GuardrailTable
+    from abeyance.moratorium.inforce import FLAGS, InForceTable
     from abeyance.moratorium.presets import new_deployment, no_flags
     from abeyance.moratorium.principals import Principals
     from abeyance.moratorium.service import ChangeService
@@ -261,6 +262,8 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
         record_change(queue, entry.kind, dict(entry.body), entry_id=entry.id, time=entry.time)
 
     changes = ChangeRecorder(table, send, utc_now)
+    guardrails = GuardrailTable(table)
+    check = GuardrailCheck(guardrails, InForceTable(table), utc_now)
     on_file = settings.flags.startswith("file:")
     documents = {
         name: GovernedDocument(
@@ -273,6 +276,7 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
             gradual=name == FLAGS,
             adopts=on_file,
             places=lambda: {tenant.jurisdiction for tenant in tenants.all()},
+            guardrails=check,
         )
         for name, publisher in build_publishers(settings, clients).items()
     }
@@ -281,11 +285,12 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     )
     links = LinkSubject(principals, table)
     subjects: dict[str, ChangeSubject] = {
-        "tenant": TenantSubject(tenants, table),
+        "tenant": TenantSubject(tenants, table, check.registrations),
         "link": links,
         "unlink": links,
     }
-    return ChangeService(table, principals, changes, documents, subjects, utc_now)
+    rails = GuardrailSubject(guardrails, table, changes, lambda: documents[FLAGS].refresh().record, utc_now)
+    return ChangeService(table, principals, changes, documents, rails, subjects, utc_now)
 
 
 def build_change_endpoint(

@@ -70,7 +70,7 @@ class ChangeClient:
         return dict(self._ask("people"))
 
     def state(self) -> dict[str, Any]:
-        """Return what is in force, by document."""
+        """Return what is in force: flags, brake and guardrails, by name."""
         return dict(self._ask("state"))
 
     def _proposal(self, do: str, **parameters: Any) -> Proposal:

@@ -269,11 +269,15 @@ def is_hosted(document: dict[str, Any]) -> bool:
 def without_metadata(document: dict[str, Any]) -> dict[str, Any]:
     """Return a hosted document without the dates that AppConfig writes into it."""
     return {
-        part: {key: {k: v for k, v in item.items() if k not in METADATA} for key, item in content.items()}
-        if part in ("flags", "values")
+        part: {key: _without(item) for key, item in content.items()}
+        if part in ("flags", "values") and isinstance(content, dict)
         else content
         for part, content in document.items()
     }
+
+
+def _without(item: Any) -> Any:
+    return {k: v for k, v in item.items() if k not in METADATA} if isinstance(item, dict) else item
 
 
 def document_digest(document: dict[str, Any]) -> str:

@@ -17,11 +17,14 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from abeyance.aws.table import Conflict, Operation, Table
+from abeyance.moratorium.brake import with_halt
 from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, parse, without_metadata
 from abeyance.moratorium.errors import MoratoriumError, NothingDeployed
+from abeyance.moratorium.guardrail_store import GuardrailCheck
 from abeyance.moratorium.inforce import InForce, InForceTable
+from abeyance.moratorium.presets import no_flags
 from abeyance.moratorium.publish import FlagPublisher, Serving
 from abeyance.moratorium.subjects import (
     ChangeJudgement,
@@ -67,6 +70,8 @@ class GovernedDocument:
         Whether a document that somebody else put into the store is in force: so it is with a file on one machine.
     places
         Returns the jurisdictions of registered tenants, for the check of a document.
+    guardrails
+        The check of everything that loosens. What tightens is never held up by it.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class GovernedDocument:
         gradual: bool = False,
         adopts: bool = False,
         places: Callable[[], Iterable[str]] = tuple,
+        guardrails: GuardrailCheck,
     ) -> None:
         self.name = name
         self._publisher = publisher
@@ -92,6 +98,7 @@ class GovernedDocument:
         self._gradual = gradual
         self._adopts = adopts
         self._places = places
+        self._guardrails = guardrails
 
     def in_force(self) -> tuple[FlagSet, ...]:
         """Return every document that holds somewhere now."""
@@ -109,11 +116,14 @@ class GovernedDocument:
         new, now = parse(change.document), self._clock()
         found = [classify(old, new, since=now) for old in state.in_force()]
         kinds = {one.kind for one in found}
+        kind = next(one for one in _STRICTEST if one in kinds)
+        loosens = kind is ChangeKind.LOOSENING
         return ChangeJudgement(
-            kind=next(one for one in _STRICTEST if one in kinds),
+            kind=kind,
             people=max(one.people for one in found),
             base=str(state.record.generation),
             refusal=_unsettled(state),
+            holds_if=self._guardrails.document(self.name, new) if loosens else (),
         )
 
     def apply(
@@ -224,17 +234,27 @@ class GovernedDocument:
         return state
 
     def _first(self, serving: Serving | None) -> tuple[InForce, str | None]:
-        """Return the first record: of what is handed out, or of a new deployment."""
+        """Return the first record: of what is handed out, or of a new deployment.
+
+        What breaks a guardrail does not come into force in this way either: then everything is halted.
+        """
         found = self._initial() if serving is None else serving.documents[-1].document
+        handed_out = serving is not None
+        if not (self._adopts and handed_out) and not self._guardrails.allows(self.name, parse(found)):
+            found, handed_out = self._everything_halted(), False
         record = InForce(
             name=self.name,
             generation=1,
             document=without_metadata(found),
             digest=parse(found).digest,
-            phase="pending" if serving is None else "settled",
+            phase="settled" if handed_out else "pending",
             since_s=self._now_s(),
         )
         return record, ADOPTED
+
+    def _everything_halted(self) -> dict[str, Any]:
+        reason = "What was to come into force breaks a guardrail."
+        return with_halt(no_flags(), "guardrails", reason=reason, starts=self._clock())
 
     def _followed(self, record: InForce, serving: Serving | None) -> tuple[InForce, str | None] | None:
         """Return the record as the store has made it, and what the ledger should know; ``None`` if nothing changed."""

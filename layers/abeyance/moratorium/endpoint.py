@@ -15,6 +15,7 @@ from abeyance.moratorium.callers import Caller, SignIn, Unauthenticated
 from abeyance.moratorium.change_log import LedgerRefused
 from abeyance.moratorium.documents import GovernedDocument
 from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.guardrail_store import GUARDRAILS, DeployedGuardrails
 from abeyance.moratorium.principals import NotAPerson
 from abeyance.moratorium.proposals import Proposal, read_change
 from abeyance.moratorium.service import ChangeService
@@ -149,7 +150,8 @@ class ChangeEndpoint:
             case ListPeople():
                 return dict(service.people().people)
             case ShowState():
-                return {name: _state(document) for name, document in service.documents.items()}
+                states = {name: _state(document) for name, document in service.documents.items()}
+                return {**states, GUARDRAILS: _guardrails(service.guardrails.read())}
 
     def _note(self, caller: Caller | None, body: bytes, error: Exception) -> None:
         try:
@@ -177,6 +179,15 @@ def _state(document: GovernedDocument) -> dict[str, Any]:
         "drift": record.drift,
         "version": record.version,
         "document": held,
+    }
+
+
+def _guardrails(found: DeployedGuardrails) -> dict[str, Any]:
+    return {
+        "generation": found.generation,
+        "digest": found.digest,
+        "drift": not found.is_intact,
+        "document": found.document,
     }
 
 

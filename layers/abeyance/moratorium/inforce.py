@@ -138,7 +138,8 @@ class InForceTable:
             return Put(item, absent=True)
         return Put(item, expect={"revision": record.revision})
 
-    def unchanged(self, record: InForce) -> Require:
+    @staticmethod
+    def unchanged(record: InForce) -> Require:
         """Return the condition that this is still the record."""
         return Require(_key(record.name), {"revision": record.revision})
 

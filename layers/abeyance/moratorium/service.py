@@ -1,4 +1,4 @@
-"""The change service: the one way in which flags, brake, tenants and links of people change.
+"""The change service: the one way in which flags, brake, guardrails, tenants and links of people change.
 
 ::
 
@@ -27,6 +27,7 @@ from abeyance.moratorium.callers import Caller
 from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.document import instant_text
 from abeyance.moratorium.documents import GovernedDocument
+from abeyance.moratorium.guardrail_store import GUARDRAILS, GuardrailSubject
 from abeyance.moratorium.principals import Links, Principals
 from abeyance.moratorium.proposals import (
     APPROVED_S,
@@ -71,6 +72,8 @@ class ChangeService:
         The way onto the ledger.
     documents
         Flags and brake, by name.
+    guardrails
+        What none of the flags may break.
     subjects
         Everything else that changes, by name.
     """
@@ -81,6 +84,7 @@ class ChangeService:
         principals: Principals,
         changes: ChangeRecorder,
         documents: Mapping[str, GovernedDocument],
+        guardrails: GuardrailSubject,
         subjects: Mapping[str, ChangeSubject],
         clock: Callable[[], datetime],
     ) -> None:
@@ -89,7 +93,8 @@ class ChangeService:
         self._changes = changes
         self._store = ProposalStore(table)
         self.documents = documents
-        self._subjects: Mapping[str, ChangeSubject] = {**documents, **subjects}
+        self.guardrails = guardrails
+        self._subjects: Mapping[str, ChangeSubject] = {**documents, GUARDRAILS: guardrails, **subjects}
         self._clock = clock
 
     def submit(self, caller: Caller, change: Change, *, note: str = "", wait: bool = False) -> Proposal:
@@ -237,8 +242,10 @@ class ChangeService:
                     withdrawn = structs.replace(proposal, state="withdrawn", result={})
                     entry = self._changes.later(WITHDRAWN, {**withdrawn.entry(), "by": None})
                     document.abandon(proposal.id, [self._store.write(withdrawn), entry])
+        guardrails = self.guardrails.watch()
         self._changes.flush()
-        return {name: document.refresh().record.phase for name, document in self.documents.items()}
+        phases = {name: document.refresh().record.phase for name, document in self.documents.items()}
+        return {**phases, GUARDRAILS: guardrails}
 
     def _make_at_once(self, proposal: Proposal, judgement: ChangeJudgement) -> Proposal:
         """Make a change that takes one person. Its entry is written with it and sent after it."""

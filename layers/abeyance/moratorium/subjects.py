@@ -6,8 +6,8 @@ all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol, Union
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Union
 
 import msgspec
 from msgspec import Struct
@@ -46,6 +46,10 @@ class BrakeChange(DocumentChange, frozen=True, tag="brake", tag_field="subject")
     """A new document of the brake: halts that hold beside the flags, at once."""
 
 
+class GuardrailsChange(DocumentChange, frozen=True, tag="guardrails", tag_field="subject"):
+    """A new document of guardrails: claims that no flags may break."""
+
+
 class TenantChange(Struct, frozen=True, forbid_unknown_fields=True, tag="tenant", tag_field="subject"):
     """A new or changed registration, whole: sector, place, actions, purposes, principals, status."""
 
@@ -65,8 +69,9 @@ class UnlinkChange(Struct, frozen=True, forbid_unknown_fields=True, tag="unlink"
     principal: str
 
 
-Change = Union[FlagsChange, BrakeChange, TenantChange, LinkChange, UnlinkChange]  # noqa: UP007 - msgspec reads it
-Subject = Literal["flags", "brake", "tenant", "link", "unlink"]
+Change = Union[  # noqa: UP007 - msgspec reads it
+    FlagsChange, BrakeChange, GuardrailsChange, TenantChange, LinkChange, UnlinkChange
+]
 
 
 class ChangeJudgement(Struct, frozen=True, kw_only=True):
@@ -117,15 +122,20 @@ class TenantSubject:
     ----------
     table
         The change service's, for the operations that belong to a change.
+    check
+        Raises :class:`ChangeRefused` while nobody may be given more, because a guardrail is broken.
     """
 
-    def __init__(self, tenants: TenantTable, table: Table) -> None:
+    def __init__(self, tenants: TenantTable, table: Table, check: Callable[[], object]) -> None:
         self._tenants = tenants
         self._table = table
+        self._check = check
 
     def judge(self, change: TenantChange, /) -> ChangeJudgement:
         old, revision = self._tenants.read(change.tenant.id)
         found = classify_registration(old, change.tenant)
+        if found.kind is ChangeKind.LOOSENING:
+            self._check()
         return ChangeJudgement(kind=found.kind, people=found.people, base=f"{change.tenant.id}:{revision}")
 
     def apply(
@@ -140,11 +150,11 @@ class TenantSubject:
         revision = int(judgement.base.rpartition(":")[2])
         # The tables share no transaction. An approval is on the ledger already; without one, the entry goes first.
         if not proposal:
-            _transact(self._table, also)
+            transact(self._table, also)
         if not self._tenants.put(change.tenant, revision):
             raise StateChanged
         if proposal:
-            _transact(self._table, also)
+            transact(self._table, also)
         return {"tenant": msgspec.to_builtins(change.tenant)}
 
     def is_made(self, change: TenantChange, base: str, /) -> bool:
@@ -181,7 +191,7 @@ class LinkSubject:
         if str(links.version) != judgement.base:
             raise StateChanged
         made = self._made(links, change)
-        _transact(self._table, [self._principals.replaced(made), *also])
+        transact(self._table, [self._principals.replaced(made), *also])
         return {"people": dict(made.people)}
 
     def is_made(self, change: LinkChange | UnlinkChange, base: str, /) -> bool:
@@ -200,7 +210,8 @@ class LinkSubject:
             raise ChangeRefused(str(error)) from None
 
 
-def _transact(table: Table, operations: Sequence[Operation]) -> None:
+def transact(table: Table, operations: Sequence[Operation]) -> None:
+    """Do all or nothing; raises :class:`StateChanged` if a condition does not hold."""
     try:
         table.transact(operations)
     except Conflict as conflict:

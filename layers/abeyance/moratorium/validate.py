@@ -74,13 +74,13 @@ def check(
                     flag=key, message=f"its definition lacks the attributes {', '.join(sorted(missing))}"
                 )
             )
-    return findings + [_broken(one) for one in violations(guardrails, flags, as_of or FIRST)]
+    found = violations(guardrails, flags, as_of or FIRST)
+    return findings + [DocumentFinding(flag="", message=broken(one)) for one in found]
 
 
-def _broken(violation: Violation) -> DocumentFinding:
+def broken(violation: Violation) -> str:
+    """Return a violation as sentences, with the smallest decision that shows it."""
     guardrail = violation.guardrail
-    return DocumentFinding(
-        flag="",
-        message=f"this breaks the guardrail {guardrail.key} ({guardrail.claim}), whoever approves it. "
-        + " ".join(counterexample(violation.counterexample)),
+    return f"this breaks the guardrail {guardrail.key} ({guardrail.claim}), whoever approves it. " + " ".join(
+        counterexample(violation.counterexample)
     )
