@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from abeyance.evaluation.intervals import Rate
 
 _INK, _SOFT, _ACCENT, _WARN = "#1c2127", "#5b6570", "#0b5c8a", "#b3452c"
+#: A group with fewer faces is not drawn.
+_LEAST_SHOWN = 30
 _plot_numbers = itertools.count(1)
 _SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -85,8 +87,12 @@ def right_by_group(card: AccuracyCard) -> str:
     rows: dict[str, Rate] = {}
     for one in card.measured:
         for grouping, rates in one.by.items() if one.attribute in ("gender", "age") else ():
-            if len(rates) > 1 and grouping != one.attribute:
-                for group, rate in rates.items():
+            for group, rate in rates.items():
+                if (
+                    len(rates) > 1
+                    and rate.trials >= _LEAST_SHOWN
+                    and (grouping, one.attribute) != ("gender",) * 2
+                ):
                     rows.setdefault(f"{one.attribute}, {group.replace('_', ' ')}", rate)
     ordered = sorted(rows.items(), key=lambda row: -row[1].value)
     with drawing(7.2, 1.1 + 0.27 * max(2, len(ordered))) as (axes, finish):
