@@ -34,6 +34,8 @@ ATTRIBUTE_ROLES: Final = frozenset(
 _LARGE_PHOTO_PX: Final = 16_000_000
 #: Faces of a large photo whose attributes are estimated.
 _MAX_FACES_OF_LARGE_PHOTO: Final = 40
+#: The same of a smaller one whose decoding takes long.
+_MAX_FACES_OF_SLOW_PHOTO: Final = 64
 
 #: Chooses detections of a photo of ``shape`` (height, width, 3).
 Selection: TypeAlias = Callable[[Sequence[FaceDetection], tuple[int, int, int]], Sequence[FaceDetection]]
@@ -204,7 +206,10 @@ class FaceAnalyzer:
             from abeyance.vision.attributes.estimate import AttributeEstimate
 
             large = photo.width * photo.height > _LARGE_PHOTO_PX
-            some = found[:_MAX_FACES_OF_LARGE_PHOTO] if large else found
+            most = _MAX_FACES_OF_LARGE_PHOTO if large else len(found)
+            if photo.decoded_once:
+                most = min(most, _MAX_FACES_OF_SLOW_PHOTO)
+            some = found[:most]
             pixels, reduction = photo.reduced(2 if large else 1)
             some = [face.reduced(reduction) for face in some]
             answered = self._attributes().estimate(pixels, some, roles)

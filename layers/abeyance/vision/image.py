@@ -68,17 +68,22 @@ class Photo:
     ----------
     width, height
         Of the whole photo, upright, in pixels.
+    decoded_once
+        Decoding takes so long that it was decoded whole at once: a large JPEG of several scans.
     """
 
-    __slots__ = ("_copies", "_load", "height", "width")
+    __slots__ = ("_copies", "_load", "decoded_once", "height", "width")
 
     def __init__(
         self,
         size: tuple[int, int],
         copies: dict[int, NDArray[np.uint8]],
         load: Callable[[int], _Loaded] | None = None,
+        *,
+        decoded_once: bool = False,
     ) -> None:
         self.width, self.height = size
+        self.decoded_once = decoded_once
         #: Reduction -> pixels.
         self._copies = copies
         self._load = load
@@ -180,7 +185,7 @@ def open_photo(data: bytes, limits: Limits = DEFAULT_LIMITS, *, longest_side: in
         reduction = _reduction(header, most)
         return _upright(header.decode(reduction), header.orientation), reduction
 
-    return Photo(whole, copies, load)
+    return Photo(whole, copies, load, decoded_once=header.decode_once)
 
 
 def _reader(data: bytes) -> Callable[[bytes], ImageHeader]:

@@ -131,11 +131,12 @@ def arrived(action: str) -> events.UploadPermitted:
     """Return the event of a permitted upload."""
     upload = events.Upload(
         bucket="uploads",
-        key=f"acme/{action}/a.jpg",
+        key=f"acme/{action}/staff/a.jpg",
         version="1",
         sequencer="1",
         tenant="acme",
         action=action,
+        collection="staff",
     )
     return events.UploadPermitted.of(upload, decision=permitted(action), purpose="access_control")
 
@@ -149,6 +150,7 @@ def detected(
     stage = Detect(world, world, outbox, FaceAnalyzer(lambda: detector, load), "chips")  # type: ignore[arg-type]
     event = arrived(action)
     records.claim(event.upload)
+    records.record("gate", event)
     envelope = {"detail-type": event.detail_type, "detail": msgspec.to_builtins(event)}
     batch = Batch.of([Message("1", 1, envelope)])
     stage(batch)

@@ -19,8 +19,8 @@ from abeyance.vision.errors import ModelMissing
 from abeyance.vision.models.manifest import Manifest, ModelEntry, ModelRole
 from abeyance.vision.quality import pose
 
-#: Faces of one call of a model.
-_BATCH = 16
+#: Faces of one call of a model: more of them take more memory, which stays with the process, and no less time.
+_BATCH = 2
 #: dlib's chips are sampled with eight times as many pixels a side as the gender model takes, and averaged down.
 _FINE_SIDE, _PADDING = 256, 0.2
 #: Sides of the squares that the model for age and gender takes, as multiples of the longer side of the box; their mean
