@@ -45,7 +45,7 @@ def main() -> None:
     app = cdk.App()
     build(app)
     if app.node.try_get_context("nag") != "false":
-        nag.acknowledge(app)
+        nag.acknowledge(app, app.node.try_get_context("tenant_buckets") or "")
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
 

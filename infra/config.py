@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from abeyance.moratorium.buckets import PLACE_FORM, is_place
+from abeyance.rekognition.cors import parse_origins
 
 #: The least ``MaximumConcurrency`` of a queue's event source mapping.
 MIN_RESERVED = 2
@@ -52,6 +53,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Places in S3 outside this stack that the API may read for tenants who have registered them, separated by blanks:
     #: ``BUCKET`` or ``BUCKET/PREFIX``. Their owners set the policy that ``abeyance tenants bucket-policy`` prints.
     tenant_buckets: str = ""
+    #: Origins of web pages that may call the Rekognition API, such as ``https://app.example.org``, separated by blanks.
+    cors_origins: str = ""
     #: Executions kept free for the gate, whatever other functions do; ledger and flags get a few beside it. 0: none, as
     #: a new account has only ten executions in all, and 100 must stay unreserved. docs/operations.md, "Fairness".
     reserved_concurrency: int = 0
@@ -100,6 +103,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("people names two people at least: nothing is loosened by one")
         if not all(is_place(place) for place in self.tenant_buckets.split()):
             raise ValueError(f"tenant_buckets: {PLACE_FORM}")
+        parse_origins(self.cors_origins)
         if self.accuracy_report and not Path(self.accuracy_report).is_file():
             raise ValueError(f"accuracy_report: there is no file {self.accuracy_report}")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from aws_cdk import Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 
+from abeyance.rekognition import cors
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.logs import log_group
@@ -45,6 +46,16 @@ class Api(Construct):
                 metrics_enabled=True,
             ),
         )
+
+        origins = sorted(cors.parse_origins(config.cors_origins))
+        if origins:
+            # Without a signature: a browser asks before it sends one.
+            self.rest.root.add_cors_preflight(
+                allow_origins=origins,
+                allow_methods=["POST"],
+                allow_headers=list(cors.ALLOWED_HEADERS),
+                max_age=Duration.seconds(cors.MAX_AGE_S),
+            )
 
     def serve(self, api: lambda_.IFunction, changes: lambda_.IFunction) -> None:
         """Route requests to the functions, both for signed callers only."""

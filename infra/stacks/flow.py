@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Choices of the operator that are settings of functions by the same name.
 _SAME_NAME = (
-    *("detector_model", "embedder_model", "exact_up_to", "tenant_rate"),
+    *("detector_model", "embedder_model", "exact_up_to", "tenant_rate", "cors_origins"),
     *("retention_days", "archive_days", "recovery_days", "log_days"),
 )
 

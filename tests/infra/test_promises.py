@@ -264,6 +264,18 @@ def test_only_the_api_reads_in_buckets_of_tenants_and_only_in_those_named(synthe
         assert owners_of("s3:PutObject", place + named, templates) == set()
 
 
+def test_a_browser_asks_without_a_signature_and_calls_with_one(synthesise: Synthesise) -> None:
+    def methods(**choices: str) -> dict[str, str]:
+        return {
+            found["Properties"]["HttpMethod"]: found["Properties"]["AuthorizationType"]
+            for found in synthesise(**choices)["AbeyanceFlow"]["Resources"].values()
+            if found["Type"] == "AWS::ApiGateway::Method"
+        }
+
+    assert methods() == {"POST": "AWS_IAM"}
+    assert methods(cors_origins="https://app.example.org") == {"POST": "AWS_IAM", "OPTIONS": "NONE"}
+
+
 def test_wildcards_only_where_listed(templates: Templates) -> None:
     for found in statements(templates):
         for action in found.actions:

@@ -13,7 +13,7 @@ import typer
 
 from abeyance.cli._context import flags as load_flags
 from abeyance.cli._context import settings
-from abeyance.cli.output import console, fail
+from abeyance.cli.output import Exit, console, fail
 
 #: Time between two lines about photos that wait.
 BACKLOG_INTERVAL_S = 10.0
@@ -32,6 +32,12 @@ def serve(
         Path | None,
         typer.Option(help="Obey this flags document; created with the police halt on if it is missing."),
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let web pages of this origin call the Rekognition API, such as http://localhost:3000; repeat it."
+        ),
+    ] = None,
 ) -> None:
     """Serve S3, SQS, DynamoDB and EventBridge at one local URL, with every function behind it.
 
@@ -42,9 +48,15 @@ def serve(
     from abeyance.local.gateway import mount_console
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
+    from abeyance.rekognition.cors import parse_origins
     from abeyance.vision.models.manifest import Manifest
 
     known = settings()
+    try:
+        origins = " ".join(sorted(parse_origins(" ".join([known.cors_origins, *(cors or ())]))))
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
+    known = known.replace(cors_origins=origins)
     if flags and flags.exists():
         # Stages would deny everything for flags that they cannot read; say so here.
         load_flags(flags)

@@ -164,11 +164,20 @@ def build_api(
     settings: ApiSettings | None = None, clients: Clients = client
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return the function that answers a proxy event of API Gateway."""
-    from abeyance.rekognition.gateway import request_of, response_of
+    from abeyance.rekognition.cors import answer_headers, parse_origins
+    from abeyance.rekognition.gateway import header_of, request_of, response_of
 
+    settings = settings or ApiSettings.from_environment()
     service = build_rekognition(settings, clients)
     region = clients("dynamodb").meta.region_name
-    return lambda event: response_of(service(request_of(event, region)))
+    origins = parse_origins(settings.cors_origins)
+
+    def answer(event: Mapping[str, Any]) -> dict[str, Any]:
+        response = response_of(service(request_of(event, region)))
+        response["headers"] |= answer_headers(header_of(event, "origin"), origins)
+        return response
+
+    return answer
 
 
 def build_rekognition(settings: ApiSettings | None = None, clients: Clients = client) -> Rekognition:

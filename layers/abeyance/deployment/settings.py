@@ -171,6 +171,13 @@ class RateGroup(Group):
     rates_table: str = "abeyance-uploads"
 
 
+class CorsGroup(Group):
+    """The web pages that may call the Rekognition API."""
+
+    #: Origins, such as ``https://app.example.org``, separated by blanks.
+    cors_origins: str = ""
+
+
 class IntakeGroup(Group):
     """The gate's own queue, where messages go back under their tenant's group while there is a backlog."""
 
@@ -287,7 +294,7 @@ class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
     """The needs of a unit that works on collections for people, and puts that on the ledger."""
 
 
-class ApiSettings(TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, UnitSettings):
+class ApiSettings(TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, CorsGroup, UnitSettings):
     """The settings of the Rekognition API."""
 
 

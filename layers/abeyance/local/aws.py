@@ -27,6 +27,7 @@ from abeyance.local.buckets import BucketCall, parse_bucket_call
 from abeyance.local.moto import HOST, REGION, patch_moto
 from abeyance.local.same_origin import StartResponse, find_refusal, refuse, sandboxed
 from abeyance.pipeline import topology
+from abeyance.rekognition.cors import is_preflight, parse_origins, preflight_headers
 
 #: Callers' requests in work or waiting for a function at one time; a client that long-polls a queue takes one of them.
 CALLER_THREADS: Final = 320
@@ -37,6 +38,12 @@ MAX_OPEN_CONNECTIONS: Final = 500
 BACKLOG: Final = 512
 #: An unused connection stays open for this time.
 IDLE_S: Final = 300
+
+
+def is_api_request(environ: Mapping[str, Any]) -> bool:
+    """Return True for a request to Rekognition."""
+    return str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("RekognitionService.")
+
 
 WsgiApp = Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -56,10 +63,12 @@ def environment(endpoint: str, principal: str = "local") -> dict[str, str]:
 class Router:
     """The WSGI application at the local URL: our own services first, everything else is moto's.
 
-    No web page of another origin reaches either; see :mod:`abeyance.local.same_origin`.
+    No web page of another origin reaches either; see :mod:`abeyance.local.same_origin`. Pages of ``origins`` reach the
+    Rekognition API.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, origins: frozenset[str] = frozenset()) -> None:
+        self._origins = origins
         self._moto = DomainDispatcherApplication(create_backend_app)
         # Without a cache, moto reads its own folder and tries some hundred patterns to find the service of a host name.
         find = self._moto.get_backend_for_host
@@ -74,8 +83,13 @@ class Router:
         self._services.append((matches, app))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if reason := find_refusal(environ, int(environ["SERVER_PORT"])):
+        named = self._is_of_named_origin(environ)
+        if reason := find_refusal(environ, int(environ["SERVER_PORT"]), origin_is_named=named):
             return refuse(reason, start_response)
+        if named and environ["REQUEST_METHOD"] == "OPTIONS":
+            headers = preflight_headers(environ["HTTP_ORIGIN"], self._origins)
+            start_response("204 No Content", [*headers.items(), ("Content-Length", "0")])
+            return [b""]
         for matches, app in self._services:
             if matches(environ):
                 return app(environ, start_response)
@@ -84,6 +98,17 @@ class Router:
         with self._dynamodb if exclusive else contextlib.nullcontext():
             answer: Iterable[bytes] = self._moto(environ, self._watched(environ, sandboxed(start_response)))
             return answer
+
+    def _is_of_named_origin(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether a page of a named origin calls the Rekognition API, or asks if it may; no more is open."""
+        asked = {
+            name: str(environ.get(f"HTTP_{name.upper().replace('-', '_')}", ""))
+            for name in ("access-control-request-method", "access-control-request-headers")
+        }
+        calls = environ["REQUEST_METHOD"] == "POST" and is_api_request(environ)
+        return environ.get("HTTP_ORIGIN") in self._origins and (
+            calls or is_preflight(environ["REQUEST_METHOD"], asked)
+        )
 
     def _watched(self, environ: Mapping[str, Any], start_response: StartResponse) -> StartResponse:
         call = parse_bucket_call(environ)
@@ -123,7 +148,7 @@ class LocalAws:
 
     def __init__(self, port: int = 0, settings: DeploymentSettings | None = None) -> None:
         self.settings = settings or DeploymentSettings()
-        self.router = Router()
+        self.router = Router(parse_origins(self.settings.cors_origins))
         self._clients: dict[tuple[str, str], Any] = {}
         self._clients_lock = threading.Lock()
         self._threads: list[threading.Thread] = []

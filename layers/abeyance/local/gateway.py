@@ -16,23 +16,26 @@ from urllib.parse import parse_qsl
 
 from abeyance.deployment.parts import build_tenants
 from abeyance.encoding import decode_base64, encode_base64
-from abeyance.local.aws import LocalAws, environment
+from abeyance.local.aws import LocalAws, environment, is_api_request
 from abeyance.local.buckets import MadeBuckets
 from abeyance.local.lanes import Lanes, TooManyRequests
 from abeyance.local.moto import ACCOUNT, REGION
 from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
 from abeyance.pipeline import topology
-from abeyance.rekognition.errors import unserved
+from abeyance.rekognition.errors import ApiError, unserved
 from abeyance.rekognition.gateway import error_response
 
 log = logging.getLogger("abeyance.local")
 
 #: API Gateway's own limit for a request.
 TIMEOUT_S: Final = 29.0
-#: 15 MB, the most that a client of Rekognition sends, and more than any other request of the contract has.
+#: More than any request of the contract has: two images of 5 MiB in base64 have 14 MB.
 MAX_API_BYTES: Final = 16 * 1024 * 1024
 MAX_CONSOLE_BYTES: Final = 4 * 1024 * 1024
 MAX_CHANGE_BYTES: Final = 2 * 1024 * 1024
+TOO_LARGE: Final = (
+    "The request has more than 16 MiB. Image bytes have at most 5 MiB; name a larger photo by S3Object."
+)
 CONSOLE_PATH: Final = "/console"
 CHANGES_PATH: Final = "/changes"
 #: Principal to person on one machine: an access key id, and the same person at the console.
@@ -40,12 +43,19 @@ LOCAL_PRINCIPALS: Final = {
     principal: person for person in ("clara", "david") for principal in (person, f"{person}@local")
 }
 
-_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/[^/,\s]+/aws4_request\b")
+_CREDENTIAL = re.compile(
+    r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/([a-z]{2}[a-z0-9-]{1,30})/[^/,\s]+/aws4_request\b"
+)
 #: API Gateway's own response to more requests than are admitted, which SDKs repeat later.
 _TOO_MANY_REQUESTS: Final[Mapping[str, Any]] = {
     "statusCode": http.HTTPStatus.TOO_MANY_REQUESTS,
     "headers": {"Content-Type": "application/json", "x-amzn-ErrorType": "TooManyRequestsException"},
     "body": json.dumps({"message": "Too Many Requests"}),
+}
+_TOO_LARGE: Final[Mapping[str, Any]] = {
+    "statusCode": http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "headers": {"Content-Type": "application/json"},
+    "body": json.dumps({"message": "Request Too Long"}),
 }
 #: API Gateway's own response when a function fails.
 _FUNCTION_FAILED: Final[Mapping[str, Any]] = {
@@ -74,6 +84,8 @@ class FunctionGateway:
         Environment variables beside those of the deployment.
     busy
         The proxy response to a request for which no worker becomes free in time.
+    too_large
+        The proxy response to a body that exceeds ``max_bytes``, which is not read.
     """
 
     def __init__(
@@ -86,8 +98,10 @@ class FunctionGateway:
         workers: int = 2,
         variables: Mapping[str, str] | None = None,
         busy: Mapping[str, Any] = _TOO_MANY_REQUESTS,
+        too_large: Mapping[str, Any] = _TOO_LARGE,
     ) -> None:
         self._busy = busy
+        self._too_large = too_large
         self._function = function
         self._make_event = make_event
         self._max_bytes = max_bytes
@@ -110,14 +124,20 @@ class FunctionGateway:
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > self._max_bytes:
-            start_response("413 Request Entity Too Large", [("Content-Length", "0"), ("Connection", "close")])
-            return [b""]
+            return self._answer(start_response, self._too_large, close=True)
         response = self._invoke(self._make_event(environ, environ["wsgi.input"].read(length)))
+        return self._answer(start_response, response)
+
+    @staticmethod
+    def _answer(
+        start_response: Callable[..., Any], response: Mapping[str, Any], *, close: bool = False
+    ) -> Iterable[bytes]:
         text = response.get("body", "")
         body = decode_base64(text) if response.get("isBase64Encoded") else text.encode()
         headers = response.get("headers", {}).items()
         pairs = [(name, value) for name, value in headers if name.lower() != "content-length"]
         pairs += [("Set-Cookie", cookie) for cookie in response.get("cookies", [])]
+        pairs += [("Connection", "close")] if close else []
         status = http.HTTPStatus(response["statusCode"])
         start_response(f"{status.value} {status.phrase}", [*pairs, ("Content-Length", str(len(body)))])
         return [body]
@@ -143,7 +163,8 @@ def _load(worker: Worker) -> None:
 def mount_api(aws: LocalAws) -> FunctionGateway:
     """Serve the Rekognition API at the local URL; stop the returned application before ``aws``."""
     busy = error_response(unserved("Every worker is busy; slow down and retry."))
-    api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES, busy=busy)
+    too_large = error_response(ApiError("ImageTooLargeException", TOO_LARGE))
+    api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES, busy=busy, too_large=too_large)
     aws.router.mount(is_api_request, api)
     reserved = frozenset(str(getattr(aws.settings, bucket.setting)) for bucket in topology.BUCKETS)
     aws.router.on_bucket = MadeBuckets(lambda: build_tenants(aws.settings, aws.client), reserved).record
@@ -180,11 +201,6 @@ def mount_console(aws: LocalAws, key: str) -> FunctionGateway:
     return console
 
 
-def is_api_request(environ: Mapping[str, Any]) -> bool:
-    """Return True for a request to Rekognition."""
-    return str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("RekognitionService.")
-
-
 def is_change_request(environ: Mapping[str, Any]) -> bool:
     """Return True for a signed request to the change service."""
     return environ.get("PATH_INFO") == CHANGES_PATH and "HTTP_AUTHORIZATION" in environ
@@ -213,7 +229,7 @@ def rest_api_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
             "accountId": ACCOUNT,
             "requestId": str(uuid.uuid4()),
             "identity": {"userArn": found.group(1) if found else None},
-            "region": REGION,
+            "region": found.group(2) if found else REGION,
         },
         "body": body.decode("utf-8", "replace"),
         "isBase64Encoded": False,

@@ -30,10 +30,17 @@ _OWN_SITES: Final = frozenset({"same-origin", "none"})
 _SANDBOX: Final = (("Content-Security-Policy", "sandbox"), ("X-Content-Type-Options", "nosniff"))
 
 
-def find_refusal(environ: Mapping[str, Any], port: int) -> str:
+def find_refusal(environ: Mapping[str, Any], port: int, *, origin_is_named: bool = False) -> str:
     """Return the reason for refusing a request, a sentence for its sender; empty for a request to let in.
 
-    ``environ`` is the request's WSGI environment, ``port`` the server's own.
+    Parameters
+    ----------
+    environ
+        The request's WSGI environment.
+    port
+        The server's own.
+    origin_is_named
+        Whether the person who started the server lets pages of the request's origin make this request.
     """
     host = str(environ.get("HTTP_HOST", "")).lower()
     named = _HOST.fullmatch(host)
@@ -41,6 +48,8 @@ def find_refusal(environ: Mapping[str, Any], port: int) -> str:
         return (
             f"This server answers to 127.0.0.1:{port} and localhost:{port} only; correct the request's Host."
         )
+    if origin_is_named:
+        return ""
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and origin.lower() != f"http://{host}":
         return "A web page of another origin cannot use this server; send the request from a program."

@@ -22,6 +22,8 @@ def request_of(event: Mapping[str, Any], region: str = "") -> ApiRequest:
     The principal comes from the signature that API Gateway verified, never from a header.
     """
     context = event.get("requestContext") or {}
+    # API Gateway's own context has no region; the one of this machine has that of the signature.
+    region = context.get("region") or region
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     return ApiRequest(
         target=headers.get("x-amz-target", ""),
@@ -42,6 +44,11 @@ def response_of(answer: ApiResponse) -> dict[str, Any]:
         "body": answer.body.decode(),
         "isBase64Encoded": False,
     }
+
+
+def header_of(event: Mapping[str, Any], name: str) -> str:
+    """Return a header of a proxy event, empty without it; ``name`` is in lower case."""
+    return next((value for own, value in (event.get("headers") or {}).items() if own.lower() == name), "")
 
 
 def error_response(error: ApiError) -> dict[str, Any]:
