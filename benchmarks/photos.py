@@ -18,6 +18,7 @@ import numpy as np
 from abeyance.vision.models.convert import decompressed
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch, published_file
+from abeyance.vision.models.template_map import TemplateMap
 from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, by_rate, figure
 from benchmarks.photo_set import KINDS, Kind, write_photos, write_portraits
 from benchmarks.process import Child
@@ -113,7 +114,7 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
                     progress(what)
                     taking_part = [one for one in entrants if one.takes_part(kind, quick)]
                     found = rates({one.name: teams[one.name] for one in taking_part}, paths, quick)
-                    alike = agreement(teams["abeyance"][0], teams["opencv"][0], paths)
+                    alike = agreement(teams["abeyance"][0], teams["opencv"][0], paths, our_map())
                     for one in taking_part:
                         if one.package:
                             both = found["abeyance"], labels[one.name], found[one.name]
@@ -148,15 +149,17 @@ def rates(
     }
 
 
-def agreement(ours: Child, theirs: Child, photos: Sequence[Path]) -> str:
-    """Describe how alike the templates of the same faces are."""
+def agreement(ours: Child, theirs: Child, photos: Sequence[Path], fitted: TemplateMap | None = None) -> str:
+    """Describe how alike the templates of the same faces are, theirs seen through our map of templates."""
     asked: dict[str, Any] = {"photos": [str(path) for path in photos], "show": True}
     found = [one.ask(**asked)["faces"] for one in (ours, theirs)]
     cosines = []
     for mine, other in zip(*found, strict=True):
         for box, template in mine if other else ():
             _, nearest = min(other, key=lambda face: float(np.abs(np.subtract(face[0], box)).max()))
-            cosines.append(float(np.dot(template, nearest)))
+            seen = np.array([nearest], np.float32)
+            seen = fitted.apply(seen / np.linalg.norm(seen)) if fitted else seen
+            cosines.append(float(np.dot(template, seen[0])))
     counts = " and ".join(str(sum(map(len, faces))) for faces in found)
     alike = (
         f"; cosine of their templates {min(cosines):.5f} at least, {float(np.median(cosines)):.5f} median"
@@ -164,6 +167,12 @@ def agreement(ours: Child, theirs: Child, photos: Sequence[Path]) -> str:
         else ""
     )
     return f"faces found: {counts}{alike}"
+
+
+def our_map() -> TemplateMap | None:
+    """Return the map of templates that follows our embedder."""
+    fitted = Manifest.load()["sface-2021dec"].map
+    return TemplateMap.read(fitted) if fitted else None
 
 
 def accuracy(label: str, process: Child, people: Mapping[str, Sequence[Path]]) -> str:
