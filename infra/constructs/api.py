@@ -23,6 +23,7 @@ class Api(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, config: Config) -> None:
         super().__init__(scope, construct_id)
+        self._emulator = config.emulator
         access = log_group(self, "Access", config)
         self.rest = apigateway.RestApi(
             self,
@@ -69,6 +70,9 @@ class Api(Construct):
     @property
     def changes_url(self) -> str:
         """The URL of the change service, made of the API's id so that functions can have it before the stage exists."""
+        if self._emulator:
+            # Its gateway has no host names; the function finds the path at its endpoint.
+            return f"/_aws/execute-api/{self.rest.rest_api_id}/{_STAGE}/changes"
         stack = Stack.of(self)
         host = f"{self.rest.rest_api_id}.execute-api.{stack.region}.{stack.url_suffix}"
         return f"https://{host}/{_STAGE}/changes"

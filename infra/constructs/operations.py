@@ -34,6 +34,8 @@ _ABOUT = {
     "denials-by-fault": "Decisions are denied because something is broken, not because of a moratorium. "
     "docs/operations.md, Everything is denied",
     "api-5xx": "The API fails",
+    "drift": "AppConfig hands out a document that the change service did not deploy; both hold. "
+    "docs/operations.md, Halt now",
 }
 
 #: Faults that callers cause ring no alarm: it would roll back a change of the flags that is being deployed.
@@ -80,6 +82,8 @@ class Alarms(Construct):
         }
         faults = self._alarm("denials-by-fault", _metric("Faults", "sum"))
         _count_decisions(self, functions["ledger"].logs)
+        _count_drift(self, functions["flags"].logs)
+        self._alarm("drift", _metric("Drift", "sum"))
         #: The alarms that roll back a loosened moratorium while it is being deployed.
         self.for_rollback = [faults, errors["gate"], errors["recognize"], errors["api"]]
 
@@ -135,6 +139,21 @@ def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
                 )
             ],
         )
+
+
+def _count_drift(scope: Construct, flags_log: logs.ILogGroup) -> None:
+    """Count the line of the change service for each document that it did not deploy."""
+    logs.CfnMetricFilter(
+        scope,
+        "DriftFound",
+        log_group_name=flags_log.log_group_name,
+        filter_pattern='{ $.message = "drift" }',
+        metric_transformations=[
+            logs.CfnMetricFilter.MetricTransformationProperty(
+                metric_namespace=NAMESPACE, metric_name="Drift", metric_value="1", unit="Count"
+            )
+        ],
+    )
 
 
 class Dashboard(Construct):

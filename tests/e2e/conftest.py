@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.config import Config
 from infra.cdk import command, context
 from tests.e2e.emulator import ACCOUNT, REGION, ROOT, Emulator
 
+from abeyance.aws.http import SignedHttp
 from abeyance.deployment.settings import DeploymentSettings
+from abeyance.moratorium.client import ChangeClient
+from abeyance.moratorium.proposals import Proposal
+from abeyance.moratorium.subjects import Change
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch
 
@@ -42,10 +47,27 @@ class Deployment:
     settings: DeploymentSettings
     outputs: dict[str, str]
     context: list[str]
+    officers: dict[str, tuple[str, str]]
     figures: dict[str, float] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
         return client(self.emulator, service)
+
+    def officer(self, name: str) -> ChangeClient:
+        """The change service for an IAM user: the request is signed with the user's own keys."""
+        key, secret = self.officers[name]
+        session = botocore.session.Session()
+        session.set_credentials(key, secret)
+        session.set_config_variable("region", REGION)
+        session.set_config_variable("ca_bundle", str(self.emulator.certificate))
+        http = SignedHttp(session)
+        url = f"{self.emulator.url}{self.settings.changes_url}"
+        return ChangeClient(lambda body, headers: http.post(url, body, headers))
+
+    def agree(self, change: Change) -> Proposal:
+        """Two officers make a change."""
+        made = self.officer("alice").submit(change)
+        return made if made.state == "applied" else self.officer("bob").approve(made.id, made.digest)
 
     def upload(self, key: str, body: bytes, **metadata: str) -> None:
         """Put a photo into the uploads bucket."""
@@ -122,15 +144,30 @@ def deployment() -> Iterator[Deployment]:
             "region": REGION,
             "models_directory": str(models),
         }
+        officers, arns = _officers(emulator)
+        choices["people"] = ", ".join(f"{name}={arn}" for name, arn in arns.items())
         options = [*context(choices), "-o", str(folder / "cdk.out")]
         bootstrap = cdk(emulator, "bootstrap", f"aws://{ACCOUNT}/{REGION}", *options)
         deploy = cdk(emulator, "deploy", "--all", "--require-approval", "never", *options)
         outputs = _outputs(client(emulator, "cloudformation"))
         settings = DeploymentSettings.from_environment(json.loads(outputs["Environment"]))
-        made = Deployment(emulator, settings, outputs, options)
+        made = Deployment(emulator, settings, outputs, options, officers)
         made.figures |= {"bootstrap_s": bootstrap, "deploy_s": deploy}
         yield made
         _keep(made.figures)
+
+
+def _officers(emulator: Emulator) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Make two IAM users who may ask the change service; return their keys and their ARNs."""
+    iam, keys, arns = client(emulator, "iam"), {}, {}
+    ask = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
+    for name in ("alice", "bob"):
+        arns[name] = iam.create_user(UserName=name)["User"]["Arn"]
+        document = json.dumps({"Version": "2012-10-17", "Statement": [ask]})
+        iam.put_user_policy(UserName=name, PolicyName="ask", PolicyDocument=document)
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        keys[name] = made["AccessKeyId"], made["SecretAccessKey"]
+    return keys, arns
 
 
 def _outputs(cloudformation: Any) -> dict[str, str]:

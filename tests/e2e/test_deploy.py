@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,10 +23,10 @@ from abeyance.console.web.app import HEADERS
 from abeyance.ledger.store import LedgerStore
 from abeyance.ledger.verify import verify_store
 from abeyance.local.samples import fetch_samples
-from abeyance.moratorium.document import parse
-from abeyance.moratorium.publish import AppConfigPublisher
+from abeyance.moratorium.brake import with_halt, without_halt
+from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.schema import definition
-from abeyance.moratorium.source import AppConfigProfile, parse_setting
+from abeyance.moratorium.subjects import BrakeChange, ChangeRefused, FlagsChange, TenantChange
 from abeyance.moratorium.tenants import Tenant, TenantTable
 from abeyance.pipeline import topology
 from abeyance.pipeline.events import FacesDeleted, Upload
@@ -49,7 +49,9 @@ def test_listens_on_loopback_only(deployment: Deployment) -> None:
 
 
 def test_register_tenants(deployment: Deployment) -> None:
+    """Two officers register them; that nobody alone does is tried first. Flags are there from then on."""
     registry = TenantTable(DynamoTable(deployment.client("dynamodb"), deployment.settings.tenants_table))
+    assert deployment.officer("alice").state()["flags"]["document"] == new_deployment()
     caller = deployment.client("sts").get_caller_identity()["Arn"]
     for name, sector, purpose, principal in (
         ("acme", "commercial", "access_control", caller),
@@ -60,16 +62,18 @@ def test_register_tenants(deployment: Deployment) -> None:
             f"arn:aws:iam::{ACCOUNT}:role/police",
         ),
     ):
-        registry.add(
-            Tenant(
-                id=name,
-                sector=sector,
-                jurisdiction="US-IL",
-                actions=ACTIONS,
-                purposes=(purpose,),
-                principals=(principal,),
-            )
+        tenant = Tenant(
+            id=name,
+            sector=sector,
+            jurisdiction="US-IL",
+            actions=ACTIONS,
+            purposes=(purpose,),
+            principals=(principal,),
         )
+        made = deployment.officer("alice").submit(TenantChange(tenant))
+        with pytest.raises(ChangeRefused, match="their own"):
+            deployment.officer("alice").approve(made.id, made.digest)
+        assert deployment.officer("bob").approve(made.id, made.digest).state == "applied"
     assert {tenant.id for tenant in registry.all()} == {"acme", "springfield-police"}
 
 
@@ -237,8 +241,8 @@ def test_each_role_finds_its_pages_and_no_others(deployment: Deployment) -> None
 
 
 def test_match_waits_for_people_and_is_released(deployment: Deployment, photos: dict[str, bytes]) -> None:
-    """Tightening at the console, by way of the function that deploys; then a judgement, and its result."""
-    document = copy.deepcopy(_publisher(deployment).current().document)
+    """Tightening by one officer; then a judgement at the console, and its result."""
+    document = deployment.officer("alice").state()["flags"]["document"]
     document["flags"]["look"] = definition("Look", "Somebody looks at every match.")
     document["values"]["look"] = {
         **{"enabled": True, "effect": "restrict", "actions": ["search"], "sectors": ["commercial"]},
@@ -248,9 +252,10 @@ def test_match_waits_for_people_and_is_released(deployment: Deployment, photos: 
     clara, ada = Visitor(deployment, "clara", Role.OFFICER), Visitor(deployment, "ada", Role.REVIEWER)
     forged = clara.post("/console/proposals", headers={"Origin": "https://evil.example"}, do="at_once")
     assert forged.status == 403
-    done = clara.post("/console/proposals", document=json.dumps(document), note="look", do="at_once")
-    assert (done.status, done.headers["location"]) == (303, "/console/moratoria?done=1"), done.text
-    assert _publisher(deployment).current().document == document
+    # A session that the console's own key signed is nobody to the change service.
+    forged = clara.post("/console/proposals", document=json.dumps(document), note="look", do="at_once")
+    assert (forged.status, "not one person" in forged.text) == (409, True), forged.text
+    assert deployment.officer("alice").submit(FlagsChange(document)).state == "applied"
     for number in range(60):
         key = f"acme/search/staff/looked-at-{number}.jpg"
         answer = deployment.ask(key, photos["obama2.jpg"], purpose="access_control")
@@ -282,23 +287,16 @@ def test_person_is_erased_at_the_console(deployment: Deployment, photos: dict[st
     assert clara.post("/console/galleries/acme/staff/find", **name).status == 404
 
 
-def test_flipped_flag_halts_the_next_upload(deployment: Deployment, photos: dict[str, bytes]) -> None:
-    publisher = _publisher(deployment)
-    now = publisher.current()
-    document = copy.deepcopy(now.document)
-    (name, value), *_ = document["values"].items()
-    document["flags"]["all-stop"] = {**document["flags"][name], "name": "All stop"}
-    document["values"]["all-stop"] = {
-        **value,
-        "sectors": ["all"],
-        "jurisdictions": ["all"],
-        "actions": ["all"],
-        "reason": "The auditor asked for a stop.",
-    }
-    for optional in ("exempt_tenants", "exempt_purposes", "exempt_until"):
-        document["values"]["all-stop"].pop(optional, None)
+def test_the_brake_halts_the_next_upload(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    officer = deployment.officer("alice")
+    document = with_halt(
+        officer.state()["brake"]["document"],
+        "all_stop",
+        reason="The auditor asked for a stop.",
+        starts=datetime.now(UTC),
+    )
     started = time.monotonic()
-    publisher.publish(document, base=now.flags.digest, gradual=False, note="end-to-end test")
+    assert officer.submit(BrakeChange(document)).state == "applied"
     number = 0
     while time.monotonic() - started < 60:
         key = f"acme/search/staff/after-{number}.jpg"
@@ -312,31 +310,22 @@ def test_flipped_flag_halts_the_next_upload(deployment: Deployment, photos: dict
     assert answer["decision"]["fault"] == ""
 
 
-def test_lifting_it_takes_two_people_at_the_console(deployment: Deployment) -> None:
-    appconfig, publisher = deployment.client("appconfig"), _publisher(deployment)
-    document = copy.deepcopy(publisher.current().document)
-    for part in ("flags", "values"):
-        document[part].pop("all-stop")
-    clara, david = (Visitor(deployment, name, Role.OFFICER) for name in ("clara", "david"))
-    at_once = clara.post("/console/proposals", document=json.dumps(document), note="over", do="at_once")
-    assert (at_once.status, "this loosens" in at_once.text) == (409, True)
-    proposed = clara.post("/console/proposals", document=json.dumps(document), note="over", do="propose")
-    address = proposed.headers["location"]
-    (digest,) = re.findall(r'name="digest" value="(\w+)"', david.get(address).text)
-    assert clara.post(f"{address}/approve", digest=digest).status == 409
-    approved = david.post(f"{address}/approve", digest=digest)
-    assert approved.status == 303, approved.text
-    application, environment, _ = publisher._ids()
-    newest = max(
-        appconfig.list_deployments(ApplicationId=application, EnvironmentId=environment)["Items"],
-        key=lambda found: int(found["DeploymentNumber"]),
-    )
-    version = appconfig.get_hosted_configuration_version(
-        ApplicationId=application,
-        ConfigurationProfileId=publisher._ids()[2],
-        VersionNumber=int(newest["ConfigurationVersion"]),
-    )
-    assert parse(json.loads(version["Content"].read())).digest == parse(document).digest
+def test_lifting_it_takes_two_people(deployment: Deployment) -> None:
+    released = without_halt(deployment.officer("alice").state()["brake"]["document"], "all_stop")
+    proposed = deployment.officer("alice").submit(BrakeChange(released))
+    assert proposed.state == "proposed"
+    with pytest.raises(ChangeRefused, match="their own"):
+        deployment.officer("alice").approve(proposed.id, proposed.digest)
+    assert deployment.officer("bob").approve(proposed.id, proposed.digest).state == "applied"
+    assert deployment.officer("bob").state()["brake"]["document"] == released
+
+
+def test_nobody_writes_past_the_change_service(deployment: Deployment) -> None:
+    """By the policies of the tables, whatever the caller's own say."""
+    dynamodb = deployment.client("dynamodb")
+    for table in (deployment.settings.tenants_table, deployment.settings.proposals_table):
+        with pytest.raises(dynamodb.exceptions.ClientError, match="AccessDenied"):
+            dynamodb.put_item(TableName=table, Item={"pk": {"S": "forged"}, "sk": {"S": "registration"}})
 
 
 def test_deleted_photo_takes_its_faces_along(deployment: Deployment) -> None:
@@ -398,15 +387,6 @@ def test_destroy(deployment: Deployment) -> None:
         StackStatusFilter=["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_FAILED"]
     )["StackSummaries"]
     assert [stack["StackName"] for stack in left] == ["CDKToolkit"]
-
-
-def _publisher(deployment: Deployment) -> AppConfigPublisher:
-    return AppConfigPublisher(
-        deployment.client("appconfig"),
-        *AppConfigProfile(*parse_setting(deployment.settings.flags)),
-        tighten=deployment.outputs["TightenStrategy"],
-        loosen=deployment.outputs["LoosenStrategy"],
-    )
 
 
 def _key(deployment: Deployment, protects: str) -> str:

@@ -46,7 +46,7 @@ def test_filters_match_the_ledgers_log_line(templates: Templates, caplog: pytest
     )
     (line,) = _lines(caplog, denied)
     filters = _filters(templates)
-    assert filters.keys() == {"Decisions", "Halts", "FaultsByKind", "Faults", "LedgerLag"}
+    assert filters.keys() == {"Decisions", "Halts", "FaultsByKind", "Faults", "LedgerLag", "Drift"}
     for pattern in filters.values():
         for field in re.findall(r"\$\.(\w+)", pattern):
             assert field == "message" or field in line, field

@@ -106,6 +106,8 @@ def build_change_client(settings: ChangesGroup, clients: Clients = client) -> Ch
 
     local = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
     url = settings.changes_url or (f"{local}/changes" if local else "")
+    if url.startswith("/"):
+        url = f"{local}{url}"
 
     def post(body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if not url:

@@ -167,8 +167,7 @@ def public(proposal: Proposal) -> dict[str, Any]:
 
 
 def _state(document: GovernedDocument) -> dict[str, Any]:
-    state = document.refresh()
-    record = state.record
+    record = document.watch().record
     # What is edited next is what holds: while a loosening is on its way, that is the document before it.
     held = record.previous if record.loosening and record.previous is not None else record.document
     return {

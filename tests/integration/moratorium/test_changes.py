@@ -313,7 +313,9 @@ def test_nothing_waits_for_the_ledger_to_tighten(office: Office) -> None:
     assert office.types()[before:] == ["moratorium.refused", "moratorium.tightened", "moratorium.tightened"]
 
 
-def test_drift_is_found_and_the_tighter_of_both_holds(office: Office) -> None:
+def test_drift_is_found_and_the_tighter_of_both_holds(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
     office.appconfig.deploy_past_everybody(hosted())
     effective = office.effective()
     assert effective.drift == digest(HALT)
@@ -321,6 +323,8 @@ def test_drift_is_found_and_the_tighter_of_both_holds(office: Office) -> None:
     office.watch()
     kind, body = office.ledger()[-1]
     assert (kind, body["foreign"]) == ("moratorium.drift", digest(hosted()))
+    # What the alarm counts.
+    assert caplog.messages.count("drift") == 1
     with pytest.raises(ChangeRefused, match="drift"):
         office.person("alice").submit(FlagsChange(LOOSER))
     assert office.person("alice").submit(FlagsChange(HALT)).state == "applied"
