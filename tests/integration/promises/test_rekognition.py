@@ -351,7 +351,7 @@ class TestErrors:
             lambda: acme.detect_faces(Image=image(photos("obama.jpg")), Attributes=["GENDER"])
         )
         assert (code, status) == ("ResourceNotReadyException", 400)
-        assert "gender-v1" in message
+        assert "age-gender-faceapi" in message
 
 
 def _with_body(api: Callable[..., Any], body: bytes) -> Any:
