@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from abeyance.cli import _context as context
+from abeyance.cli import guardrails as guardrail_commands
 from abeyance.cli import proofs
 from abeyance.cli.output import Commands, Exit, Json, cells, console, existing_file, fail, report, table
 
@@ -26,6 +27,7 @@ Document = Annotated[
     existing_file("--document", help="Use this flags document instead of the flags in force."),
 ]
 DocumentArgument = Annotated[Path, typer.Argument(help="The flags document.", exists=True, dir_okay=False)]
+app.add_typer(guardrail_commands.app, name="guardrails")
 for command in (proofs.prove, proofs.who, proofs.changes, proofs.difference):
     app.command()(command)
 

@@ -12,12 +12,13 @@ from abeyance.console.errors import RequestRefused
 from abeyance.console.roles import Person, Role
 from abeyance.moratorium.tokens import MadeUpTokens
 
-#: People to choose from on one machine: two reviewers and two policy officers, because some things take two.
+#: People to choose from on one machine: two reviewers and three policy officers, because guardrails take three.
 LOCAL_PEOPLE: Final = (
     Person(principal="ada@local", name="Ada, reviewer", roles=(Role.REVIEWER,)),
     Person(principal="ben@local", name="Ben, reviewer", roles=(Role.REVIEWER,)),
     Person(principal="clara@local", name="Clara, policy officer", roles=(Role.OFFICER,)),
     Person(principal="david@local", name="David, policy officer", roles=(Role.OFFICER,)),
+    Person(principal="erin@local", name="Erin, policy officer", roles=(Role.OFFICER,)),
     Person(principal="edda@local", name="Edda, auditor", roles=(Role.AUDITOR,)),
 )
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})

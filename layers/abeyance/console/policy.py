@@ -10,12 +10,13 @@ import msgspec
 
 from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.moratorium import proofs, words
-from abeyance.moratorium.changes import Change, classify
+from abeyance.moratorium.changes import Change, ChangeKind, classify
 from abeyance.moratorium.claims import ClaimError, parse_claim
 from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import Flag, FlagSet, load, parse, without_metadata
 from abeyance.moratorium.errors import FlagsError, MoratoriumError
+from abeyance.moratorium.guardrails import check_all, parse_guardrails
 from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import presets
 from abeyance.moratorium.proposals import Proposal, change_digest
@@ -85,10 +86,22 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return {str(way): sum(one.direction is way for one in self.own) for way in Direction}
 
 
+class GuardrailCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """A guardrail that a document was checked against, and the proof; ``sentences`` are its counterexample, if any."""
+
+    key: str
+    claim: str
+    holds: bool
+    regions: int
+    sentences: tuple[str, ...] = ()
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A document that is not in force, and its effect.
 
     ``kind`` is that of the whole change. ``findings`` are the faults of an invalid document, which has no other field.
+    ``guardrails`` are the proofs of every deployed guardrail; ``is_refused`` if it loosens and breaks one, or if the
+    deployed ones are not those agreed to.
     ``effects`` are exact: everything that anybody could be permitted or denied otherwise, as phrases by kind.
     """
 
@@ -97,6 +110,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     findings: tuple[str, ...] = ()
     differences: tuple[FlagDifference, ...] = ()
+    guardrails: tuple[GuardrailCheck, ...] = ()
+    is_refused: bool = False
     effects: dict[str, tuple[str, ...]] = {}
     trial: Trial | None = None
 
@@ -173,8 +188,15 @@ class PolicyService:
 
     def document(self) -> dict[str, Any]:
         """Return a copy of the deployed document. Raises :class:`Unavailable`."""
+        return dict(self._state()["flags"]["document"])
+
+    def assess_guardrails(self, document: dict[str, Any]) -> tuple[GuardrailCheck, ...]:
+        """Prove proposed guardrails of the flags in force. Raises ``MoratoriumError`` if they cannot be read."""
+        return checked(document, parse(self.document()), self.now().replace(microsecond=0))
+
+    def _state(self) -> dict[str, Any]:
         try:
-            return dict(self.changes.state()["flags"]["document"])
+            return self.changes.state()
         except MoratoriumError as error:
             raise Unavailable(f"The deployed document cannot be read: {error}") from None
 
@@ -210,14 +232,19 @@ class PolicyService:
         if findings:
             lines = tuple(f"{one.flag}: {one.message}".removeprefix(": ") for one in findings)
             return Draft(document=document, findings=lines)
-        new, old, now = parse(document), parse(self.document()), self.now().replace(microsecond=0)
+        state, now = self._state(), self.now().replace(microsecond=0)
+        new, old = parse(document), parse(state["flags"]["document"])
         change = classify(old, new, since=now)
+        checks = checked(state["guardrails"]["document"], new, now)
+        broken = state["guardrails"]["drift"] or not all(one.holds for one in checks)
         recorded = list(self._entries(SIMULATED_DAYS))
         return Draft(
             document=document,
             digest=change_digest(FlagsChange(without_metadata(document))),
             kind=str(change.kind),
             differences=tuple(differences(old, new, change)),
+            guardrails=checks,
+            is_refused=broken and change.kind is ChangeKind.LOOSENING,
             effects=phrases(proofs.difference(old, new, since=now)),
             trial=compare(simulate(recorded, new), simulate(recorded, old)),
         )
@@ -231,6 +258,20 @@ class PolicyService:
             raise RequestRefused("This loosens. Propose it, and have another person approve it.")
         change = FlagsChange(load(text))
         return self.changes.on_behalf_of(token).submit(change, note=note, wait=not at_once)
+
+
+def checked(document: dict[str, Any], flags: FlagSet, now: datetime) -> tuple[GuardrailCheck, ...]:
+    """Return the proofs of a document of guardrails."""
+    return tuple(
+        GuardrailCheck(
+            key=one.guardrail.key,
+            claim=str(one.guardrail.claim),
+            holds=one.proof.holds,
+            regions=one.proof.regions,
+            sentences=tuple(words.counterexample(found)) if (found := one.proof.counterexample) else (),
+        )
+        for one in check_all(parse_guardrails(document), flags, now)
+    )
 
 
 def phrases(regions: Iterable[proofs.Region]) -> dict[str, tuple[str, ...]]:

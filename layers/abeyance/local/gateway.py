@@ -40,7 +40,7 @@ CONSOLE_PATH: Final = "/console"
 CHANGES_PATH: Final = "/changes"
 #: Principal to person on one machine: an access key id, and the same person at the console.
 LOCAL_PRINCIPALS: Final = {
-    principal: person for person in ("clara", "david") for principal in (person, f"{person}@local")
+    principal: person for person in ("clara", "david", "erin") for principal in (person, f"{person}@local")
 }
 
 _CREDENTIAL = re.compile(

@@ -23,7 +23,7 @@ from abeyance.moratorium.claims import PolicyClaim, parse_claim
 from abeyance.moratorium.document import FlagSet, instant, load
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.model import SCHEMA_VERSION, Instant, Text
-from abeyance.moratorium.proofs import Counterexample, prove
+from abeyance.moratorium.proofs import Counterexample, PolicyProof, prove
 from abeyance.moratorium.vocabulary import FLAG_KEY
 
 _key: Final = re.compile(FLAG_KEY)
@@ -73,6 +73,13 @@ class Guardrails:
 NO_GUARDRAILS: Final = Guardrails()
 
 
+class GuardrailProof(Struct, frozen=True, kw_only=True):
+    """A guardrail, and the proof that a document holds or breaks it."""
+
+    guardrail: Guardrail
+    proof: PolicyProof
+
+
 class Violation(Struct, frozen=True, kw_only=True):
     """A guardrail that a document breaks, and the smallest decision that shows it."""
 
@@ -80,18 +87,23 @@ class Violation(Struct, frozen=True, kw_only=True):
     counterexample: Counterexample
 
 
+def check_all(guardrails: Guardrails, flags: FlagSet, as_of: datetime) -> list[GuardrailProof]:
+    """Prove each guardrail of a document for every moment from ``as_of`` (aware) on. One that is over is left out."""
+    return [
+        GuardrailProof(guardrail=one, proof=prove(structs.replace(one.claim, since=since), flags))
+        for one in guardrails
+        if one.claim.until is None or one.claim.until > as_of
+        for since in [as_of if one.claim.since is None else max(as_of, one.claim.since)]
+    ]
+
+
 def violations(guardrails: Guardrails, flags: FlagSet, as_of: datetime) -> list[Violation]:
     """Return the guardrails that a document breaks at any moment from ``as_of`` (aware) on."""
-    found = []
-    for guardrail in guardrails:
-        claim = guardrail.claim
-        if claim.until is not None and claim.until <= as_of:
-            continue
-        since = as_of if claim.since is None else max(as_of, claim.since)
-        proof = prove(structs.replace(claim, since=since), flags)
-        if proof.counterexample is not None:
-            found.append(Violation(guardrail=guardrail, counterexample=proof.counterexample))
-    return found
+    return [
+        Violation(guardrail=one.guardrail, counterexample=one.proof.counterexample)
+        for one in check_all(guardrails, flags, as_of)
+        if one.proof.counterexample is not None
+    ]
 
 
 def parse_guardrails(raw: bytes | str | dict[str, Any]) -> Guardrails:

@@ -157,7 +157,7 @@ class ChangeService:
             if links.person(one.principal) != one.person:
                 raise ChangeRefused("somebody who agreed is linked to somebody else by now; propose again")
             if one.person == approver.person:
-                raise ChangeRefused("nobody agrees twice, nor to their own proposal; another person has to")
+                raise ChangeRefused("nobody approves their own proposal, or twice; another person has to")
         judgement = self._judge(proposal)
         if judgement.refusal:
             raise ChangeRefused(judgement.refusal)

@@ -23,7 +23,9 @@ from abeyance.moratorium.decide import Request, decide
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.publish import FilePublisher
+from abeyance.moratorium.subjects import GuardrailsChange
 from abeyance.moratorium.tenants import TenantTable
+from abeyance.moratorium.tokens import MadeUpTokens
 
 from .conftest import MODEL, World, restrict
 
@@ -94,6 +96,34 @@ def test_a_proposal_shows_everything_that_it_could_ever_change(world: World) -> 
     assert "Nobody, anywhere, is permitted or denied anything else." in unchanged
 
 
+def test_a_proposal_shows_its_guardrails_and_the_proofs(world: World) -> None:
+    claim = "deny law_enforcement search in US unless missing_children, human_trafficking"
+    rails = {"version": "1", "guardrails": {"police": {"claim": claim, "reason": "R.", "source": "S"}}}
+    client = world.services.policy.changes
+    now_s = utc_now().timestamp()
+    people = [
+        client.on_behalf_of(MadeUpTokens("key").make(f"{name}@local", ("policy_officer",), now_s))
+        for name in ("clara", "david", "erin")
+    ]
+    made = people[0].submit(GuardrailsChange(rails))
+    david = world.browser("david")
+    page = david.get(f"/console/proposals/{made.id}").text
+    assert "checked against these guardrails" in page
+    assert f"<strong>Holds</strong>: <code>police</code>, <code>{claim}</code>" in page
+    assert "2 of 3 people" in page
+    assert david.post(f"/console/proposals/{made.id}/approve", digest=made.digest).status_code == 303
+    assert "1 of 3 people" in david.get(f"/console/proposals/{made.id}").text
+    assert people[2].approve(made.id, made.digest).state == "applied"
+    draft = david.get("/console/proposals/new?switch=police_halt&on=0").text
+    assert "<strong>Broken</strong>: <code>police</code>" in draft
+    assert "Any tenant of the sector law enforcement" in draft
+    assert "cannot be approved by anybody" in draft
+    assert "Propose for approval" not in draft
+    tighter = david.get("/console/proposals/new?preset=ibm-2020").text
+    assert "<strong>Holds</strong>: <code>police</code>" in tighter
+    assert "cannot be approved" not in tighter
+
+
 def test_two_people_are_needed_to_loosen(world: World) -> None:
     decided(world, "springfield-police", 3)
     decided(world, "acme")
@@ -115,7 +145,7 @@ def test_two_people_are_needed_to_loosen(world: World) -> None:
     refused = clara.post("/console/proposals", document=text, note="because", do="at_once")
     assert refused.status_code == 409
     made = clara.post("/console/proposals", document=text, note="because", do="propose").location
-    assert "You proposed this" in clara.get(made).text
+    assert "You have agreed to this" in clara.get(made).text
     digest = clara.get(made).text.split('name="digest" value="')[1][:64]
     own = clara.post(f"{made}/approve", digest=digest)
     assert (own.status_code, "nobody approves their own" in own.text) == (409, True)

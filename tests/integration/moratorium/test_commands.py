@@ -38,7 +38,7 @@ def flags(tmp_path: Path, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
         QueueName="abeyance-ledger.fifo",
         Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"},
     )
-    people = {f"officer-{name}": name for name in ("one", "two")}
+    people = {f"officer-{name}": name for name in ("one", "two", "five")}
     settings = FlagsSettings.of(
         flags=f"file:{path}", sign_in="made-up:key", first_principals=json.dumps(people)
     )
@@ -104,7 +104,7 @@ def test_tenants(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_people(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("people", "list") == {"officer-one": "one", "officer-two": "two"}
+    assert run("people", "list") == {f"officer-{name}": name for name in ("one", "two", "five")}
     assert agree(monkeypatch, run("people", "link", "officer-three", "three"))["state"] == "applied"
     assert "three" in says("people", "list")
     assert run("people", "unlink", "officer-three")["state"] == "applied"
@@ -208,6 +208,32 @@ def test_check_says_what_is_wrong_and_what_loosens(flags: Path, tmp_path: Path) 
     assert "later than starts" in run("moratoria", "check", wrong, code=1)["findings"][0]["message"]
     assert "loosening" in says("moratoria", "check", looser)
     run("moratoria", "check", str(tmp_path / "none.json"), code=2)
+
+
+def test_three_people_set_guardrails(flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = "deny law_enforcement search in US unless missing_children, human_trafficking"
+    rails = {"version": "1", "guardrails": {"police": {"claim": claim, "reason": "R.", "source": "S"}}}
+    rails["guardrails"]["later"] = {**rails["guardrails"]["police"], "starts": "2090-01-01T00:00:00Z"}
+    document = write(tmp_path / "rails.json", rails)
+    assert run("moratoria", "guardrails", "list")["guardrails"] == []
+    assert "2 other people" in says("moratoria", "guardrails", "propose", document, "--note", "as ordered")
+    (proposal,) = run("moratoria", "proposals")
+    approve = ("moratoria", "guardrails", "approve", proposal["id"])
+    assert "their own" in says(*approve, "--document", document, code=1)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-two")
+    assert "waits for another person" in says(*approve, "--digest", proposal["digest"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "officer-five")
+    assert run(*approve, "--document", document)["state"] == "applied"
+    found = run("moratoria", "guardrails", "list")
+    assert [(one["key"], one["starts"], one["holds"]) for one in found["guardrails"]] == [
+        ("later", "2090-01-01T00:00:00Z", True),
+        ("police", "", True),
+    ]
+    assert claim.split()[1] in says("moratoria", "guardrails", "list")
+    looser = write(tmp_path / "looser.json", hosted())
+    assert "breaks the guardrail police" in says("moratoria", "propose", looser, code=1)
+    bad = write(tmp_path / "bad.json", {"version": "1"})
+    assert "cannot be read" in says("moratoria", "guardrails", "propose", bad, code=1)
 
 
 def test_two_people_loosen_and_the_ledger_hears_of_it(

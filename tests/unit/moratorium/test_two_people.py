@@ -4,11 +4,14 @@ Four people, one of whom has two principals, propose, approve, withdraw, publish
 replay; somebody deploys past everybody. The model keeps what may be in force: the document that was agreed to last, and
 the one before while it is being let out. A stage that starts at any moment must decide at least as strictly as one of
 them.
+
+No guardrail changes without three people, and whatever happens, a stage decides nothing that a guardrail forbids.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -22,9 +25,16 @@ from tests.office import Office, offices, user
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import FlagsError, MoratoriumError
+from abeyance.moratorium.guardrails import parse_guardrails, violations
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.proposals import Proposal
-from abeyance.moratorium.subjects import FlagsChange, LinkChange, TenantChange, UnlinkChange
+from abeyance.moratorium.subjects import (
+    FlagsChange,
+    GuardrailsChange,
+    LinkChange,
+    TenantChange,
+    UnlinkChange,
+)
 from abeyance.moratorium.tenants import Tenant
 
 PARTS = {
@@ -46,11 +56,32 @@ def looser(old: FlagSet, new: FlagSet, office: Office) -> bool:
     return classify(old, new, since=office.clock.utc()).kind is ChangeKind.LOOSENING
 
 
+CLAIMS = {
+    "police": "deny law_enforcement search in US unless missing_children, human_trafficking",
+    "reviewed": "deny commercial search in any without 2 reviewers",
+    "shops": "deny public_accommodation compare in US-OR",
+}
+
+
+def rails_of(keys: Iterable[str]) -> dict[str, Any]:
+    return {
+        "version": "1",
+        "guardrails": {key: {"claim": CLAIMS[key], "reason": "R.", "source": "S"} for key in sorted(keys)},
+    }
+
+
+RAILS = st.sets(st.sampled_from(sorted(CLAIMS))).map(rails_of)
+
+
+def broken(rails: dict[str, Any], document: FlagSet, office: Office) -> bool:
+    return bool(violations(parse_guardrails(rails), document, office.clock.utc()))
+
+
 class RuleOfTwo(RuleBasedStateMachine):
     """See the module."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(guarded=st.booleans())
+    def begin(self, guarded: bool) -> None:
         self._open = contextlib.ExitStack()
         self.office = self._open.enter_context(offices())()
         self.people = {user(name): name for name in ("alice", "bob", "carol", "clara", "dora")}
@@ -59,9 +90,16 @@ class RuleOfTwo(RuleBasedStateMachine):
         #: What may be in force: agreed to last, and before while that is let out.
         self.allowed: list[dict[str, Any]] = [new_deployment()]
         self.registered: Tenant | None = None
+        #: The guardrails in force, and how often they were changed.
+        self.rails: dict[str, Any] = {"version": "1", "guardrails": {}}
+        self.rail_changes = 0
         self.proposals: list[Proposal] = []
         #: What held when each proposal was made.
         self.against: dict[str, object] = {}
+        if guarded:
+            self.took_effect(self.office.agree(GuardrailsChange(rails_of(["police"]))))
+        #: Who has approved each, by principal.
+        self.others: dict[str, dict[str, Any]] = {}
         self.broken = False
 
     def teardown(self) -> None:
@@ -75,6 +113,8 @@ class RuleOfTwo(RuleBasedStateMachine):
             return [parse(document).digest for document in self.allowed]
         if isinstance(change, TenantChange):
             return self.registered
+        if isinstance(change, GuardrailsChange):
+            return self.rail_changes
         return dict(self.people)
 
     def took_effect(self, proposal: Proposal) -> None:
@@ -85,20 +125,30 @@ class RuleOfTwo(RuleBasedStateMachine):
             self.allowed = [change.document, *before]
         elif isinstance(change, TenantChange):
             self.registered = change.tenant
+        elif isinstance(change, GuardrailsChange):
+            self.rails, self.rail_changes = change.document, self.rail_changes + 1
         elif isinstance(change, LinkChange):
             self.people[change.principal] = change.person
         elif isinstance(change, UnlinkChange):
             self.people.pop(change.principal, None)
 
     def submit(self, name: str, change: Any, *, wait: bool = False) -> None:
-        with contextlib.suppress(MoratoriumError):
+        try:
             made = self.office.person(name).submit(change, wait=wait)
+        except MoratoriumError as error:
+            if isinstance(change, FlagsChange) and "guardrail" in str(error):
+                new = parse(change.document)
+                assert broken(self.rails, new, self.office), "it breaks none"
+                assert any(looser(parse(one), new, self.office) for one in self.allowed), "it only tightens"
+        else:
             if made.state == "applied":
                 if isinstance(change, FlagsChange):
                     for one in self.allowed:
                         assert not looser(parse(one), parse(change.document), self.office), "one loosened"
                 elif isinstance(change, TenantChange):
                     assert change.tenant == self.registered or change.tenant.status == "suspended"
+                elif isinstance(change, GuardrailsChange):
+                    assert change.document == self.rails, "one changed a guardrail"
                 else:
                     assert isinstance(change, UnlinkChange), "one person linked a principal"
                 self.took_effect(made)
@@ -109,6 +159,21 @@ class RuleOfTwo(RuleBasedStateMachine):
     @rule(name=NAMES, document=DOCUMENTS, wait=st.booleans())
     def propose(self, name: str, document: dict[str, Any], wait: bool) -> None:
         self.submit(name, FlagsChange(document), wait=wait)
+
+    @rule(name=NAMES, document=RAILS)
+    def propose_guardrails(self, name: str, document: dict[str, Any]) -> None:
+        self.submit(name, GuardrailsChange(document))
+
+    @rule(
+        names=st.permutations(["alice", "bob", "carol"]),
+        change=st.one_of(RAILS.map(GuardrailsChange), DOCUMENTS.map(FlagsChange)),
+    )
+    def all_agree(self, names: list[str], change: Any) -> None:
+        """Make a change that a random walk seldom brings to its end."""
+        self.submit(names[0], change)
+        for name in names[1:]:
+            if self.proposals and self.proposals[-1].change == change:
+                self.agree(name, self.proposals[-1])
 
     @rule(name=NAMES, status=st.sampled_from(["active", "suspended"]))
     def register_or_resume(self, name: str, status: Any) -> None:
@@ -129,14 +194,18 @@ class RuleOfTwo(RuleBasedStateMachine):
     @precondition(lambda self: self.proposals)
     @rule(name=NAMES, data=st.data(), fails=st.booleans())
     def approve(self, name: str, data: st.DataObject, fails: bool) -> None:
-        proposal = data.draw(st.sampled_from(self.proposals[-4:]))
+        self.agree(name, data.draw(st.sampled_from(self.proposals[-4:])), fails=fails)
+
+    def agree(self, name: str, proposal: Proposal, *, fails: bool = False) -> None:
         proposer, approver = self.people.get(proposal.proposer.principal), self.people.get(user(name))
         validate = self.office.appconfig.validate
         if fails:
             self.office.appconfig.validate = lambda event: 1 / 0
         try:
             state = self.state_of(proposal)
-            status, _ = self.office.ask(user(name), do="approve", id=proposal.id, digest=proposal.digest)
+            status, content = self.office.ask(
+                user(name), do="approve", id=proposal.id, digest=proposal.digest
+            )
         finally:
             self.office.appconfig.validate = validate
         if status in (200, 503):
@@ -144,6 +213,16 @@ class RuleOfTwo(RuleBasedStateMachine):
             assert None not in (proposer, approver)
             assert proposer != approver, "one agreed twice"
             assert state == self.against[proposal.id], "it was agreed to on something else"
+            others = self.others.setdefault(proposal.id, {})
+            assert approver not in others.values(), "one agreed twice"
+            assert all(self.people.get(one) == person for one, person in others.items()), "one was exchanged"
+            others[user(name)] = approver
+            if status == 200 and content["state"] == "proposed":
+                assert isinstance(proposal.change, GuardrailsChange), "two did not do"
+                assert len(others) == 1
+                return
+            if isinstance(proposal.change, GuardrailsChange):
+                assert len(others) == 2, "two changed a guardrail"
             self.proposals.remove(proposal)
             if status == 200:
                 self.took_effect(proposal)
@@ -224,6 +303,9 @@ class RuleOfTwo(RuleBasedStateMachine):
         assert any(not looser(parse(one), effective, self.office) for one in self.allowed), (
             "a stage decides more loosely than anybody agreed to"
         )
+        assert not broken(self.rails, effective, self.office), "a guardrail is broken"
+        deployed = self.office.person("alice").state()["guardrails"]
+        assert (deployed["document"], deployed["drift"]) == (self.rails, False)
         assert self.office.tenants().get("acme") == self.registered
         assert dict(self.office.person("alice").people()) == self.people
 

@@ -14,7 +14,7 @@ from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
 from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.presets import presets
-from abeyance.moratorium.subjects import FlagsChange
+from abeyance.moratorium.subjects import FlagsChange, GuardrailsChange
 
 pages = Blueprint("proposals", __name__)
 
@@ -74,7 +74,7 @@ def submit() -> Response:
 @pages.get("/proposals/<proposal_id>")
 @requires(Right.READ_POLICY)
 def show(proposal_id: str) -> str:
-    """Show one proposal: its effect, its proposer and its approver."""
+    """Show one proposal: its effect, the guardrails that it was checked against, and who agreed."""
     policy = services().policy
     proposal = policy.changes.get(proposal_id)
     return render_template(
@@ -84,9 +84,12 @@ def show(proposal_id: str) -> str:
         draft=policy.assess(proposal.change.document)
         if proposal.state == "proposed" and isinstance(proposal.change, FlagsChange)
         else None,
+        guardrails=policy.assess_guardrails(proposal.change.document)
+        if proposal.state == "proposed" and isinstance(proposal.change, GuardrailsChange)
+        else None,
         text=_json(msgspec.to_builtins(proposal.change)),
         may_change=signed_in().may(Right.CHANGE_POLICY),
-        own=proposal.proposer.principal == signed_in().principal,
+        own=signed_in().principal in [one.principal for one in proposal.agreements],
     )
 
 
