@@ -17,6 +17,8 @@ Invoke = Callable[[], dict[str, Any]]
 
 #: Counted beside the calls: units of DynamoDB.
 WRITTEN, READ = "write units", "read units"
+#: Counted beside requests, and none themselves.
+_NO_REQUESTS = frozenset({WRITTEN, READ, EVENT_PUT, TRANSACTED})
 #: The calls of one invocation by name.
 Calls = Counter[str]
 
@@ -47,6 +49,12 @@ class CallCounter:
         self.calls[key].append(self._current)
         self._current = None
         return answer
+
+    def requests(self, stage: str, full: bool) -> float:
+        """Return the requests of a stage's invocation: one message, or a full batch."""
+        found = self.calls[stage, full]
+        requests = sum(found, Calls())
+        return sum(count for name, count in requests.items() if name not in _NO_REQUESTS) / max(1, len(found))
 
     def _remember(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         context["abeyance"] = params

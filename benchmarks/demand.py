@@ -29,8 +29,8 @@ from abeyance.cost.demand import Demand, StageDemand
 from abeyance.pipeline import topology
 from benchmarks.counting import READ, WRITTEN, CallCounter, Calls, Invoke, Key, size_of
 
-#: A tenant that may do everything, and its collection.
-_PREFIX = "acme/index/demand"
+#: A tenant that may do everything, and the collection of the measured photos.
+_TENANT, _COLLECTION = "acme", "demand"
 
 
 def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
@@ -46,13 +46,13 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
         times[key].append(time.thread_time() - start)
         return answer
 
-    with _system() as (aws, stages):
+    with local_stages() as (aws, stages):
         for number in range(rounds):
             for full in (False, True):
-                _pass(aws, stages, photos, f"time-{number}-{full}", full, timed)
+                pass_through(aws, stages, photos, f"time-{number}-{full}", full, timed)
         counting = CallCounter(aws)
         for full in (False, True):
-            _pass(aws, stages, photos, f"count-{full}", full, counting.run)
+            pass_through(aws, stages, photos, f"count-{full}", full, counting.run)
         faces, left = _left(aws, len(photos) * 2 * (rounds + 1))
         embed_ms = _embedding_ms()
     software = f"{platform.machine()}, Python {platform.python_version()}"
@@ -121,7 +121,7 @@ _errors = _LastError()
 
 
 @contextmanager
-def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
+def local_stages() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     """Start local AWS, and build every stage in this process."""
     from abeyance.aws.clients import client
     from abeyance.aws.dynamodb import DynamoTable
@@ -158,20 +158,22 @@ def _system() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
             aws.stop()
 
 
-def _pass(
+def pass_through(
     aws: Any,
     stages: Mapping[str, Callable[[Any], Any]],
     photos: Sequence[bytes],
     name: str,
     full: bool,
     run: Callable[[Key, Invoke], dict[str, Any]],
+    action: str = "index",
 ) -> None:
     """Upload ``photos`` and let each stage in turn work off its queue, in single messages or in full batches."""
     from abeyance.pipeline.batch import answer
 
     s3, sqs = aws.client("s3"), aws.client("sqs")
     for number, photo in enumerate(photos):
-        s3.put_object(Bucket=aws.settings.uploads_bucket, Key=f"{_PREFIX}/{name}-{number}.jpg", Body=photo)
+        key = f"{_TENANT}/{action}/{_COLLECTION}/{name}-{number}.jpg"
+        s3.put_object(Bucket=aws.settings.uploads_bucket, Key=key, Body=photo)
     for stage in topology.STAGES:
         url = sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
         size = stage.batch_size if full else 1

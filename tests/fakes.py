@@ -23,6 +23,7 @@ from abeyance.aws.table import (
     Key,
     Operation,
     Put,
+    ReadAlong,
     Require,
     Update,
 )
@@ -44,7 +45,11 @@ class MemoryTable:
             item = self._find(key)
             return dict(item) if item is not None else None
 
-    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
+    def get_many(
+        self, keys: Iterable[Key], *, attributes: Sequence[str] = (), along: Sequence[ReadAlong] = ()
+    ) -> dict[Key, Item]:
+        for one in along:
+            one.accept(one.table.get_many(one.keys))
         wanted = {self._partition, self._sort, *attributes}
         return {
             key: {name: value for name, value in item.items() if not attributes or name in wanted}

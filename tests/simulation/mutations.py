@@ -20,6 +20,7 @@ from abeyance.gallery.model import CollectionRef
 from abeyance.ledger.queue import LedgerQueue
 from abeyance.ledger.store import LedgerStore
 from abeyance.moratorium.change_log import ChangeRecorder
+from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import AppConfigSource
 from abeyance.moratorium.tenants import TenantTable
 from abeyance.pipeline import recognize
@@ -62,10 +63,11 @@ def _emit_first(self: Outbox, outcomes: Any) -> Any:
 
 
 def _publish_once(self: Outbox, results: Any) -> Any:
-    read = results.map_together(self._read_latest)
+    written = results.filter(lambda result: bool(result.written))
+    read = results.filter(lambda result: not result.written).map_together(self._read_latest)
     outdated = read.filter(lambda result: result.latest != result.written)
     current = read.filter(lambda result: result.latest == result.written)
-    return current + outdated.map(self._write)
+    return written + current + outdated.map(self._write)
 
 
 def _record_always(self: UploadRecords, stage: str, event: Any) -> Any:
@@ -100,10 +102,8 @@ def _forget_recorded(self: Gate, notification: Any, state: Any, decide: Any) -> 
 _GATE_OUTCOME = Gate._outcome
 
 
-def _detect_undecided(self: Detect, job: Any, state: Any) -> Any:
-    guard = mock.Mock(decide=lambda *_: job.permitted.decision)
-    with mock.patch.object(self, "_guard", guard):
-        return _DETECT_OUTCOME(self, job, state)
+def _detect_undecided(self: Detect, job: Any, state: Any, _: Any) -> Any:
+    return _DETECT_OUTCOME(self, job, state, lambda *_: job.permitted.decision)
 
 
 _DETECT_OUTCOME = Detect._outcome
@@ -161,7 +161,8 @@ def _tenants_cached() -> Iterator[None]:
         return known[key][1]
 
     before = TenantTable.get
-    with mock.patch.object(TenantTable, "get", get):
+    alone = mock.patch.object(Guard, "read_along", lambda *_: [])
+    with alone, mock.patch.object(TenantTable, "get", get):
         yield
 
 

@@ -22,6 +22,7 @@ from abeyance.aws.table import (
     Key,
     Operation,
     Put,
+    ReadAlong,
     Require,
     Update,
 )
@@ -80,19 +81,47 @@ class DynamoTable:
         answer = self._client.get_item(TableName=self._name, Key=self._key(key), ConsistentRead=True)
         return decode(answer["Item"]) if "Item" in answer else None
 
-    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
-        found: dict[Key, Item] = {}
+    def get_many(
+        self, keys: Iterable[Key], *, attributes: Sequence[str] = (), along: Sequence[ReadAlong] = ()
+    ) -> dict[Key, Item]:
+        own = (self, list(dict.fromkeys(keys)), attributes)
+        others = {one.table: one for one in along if isinstance(one.table, DynamoTable)}
+        if others:
+            theirs = [(table, list(dict.fromkeys(one.keys)), ()) for table, one in others.items()]
+            try:
+                found, *rest = self._get_across([own, *theirs])
+            except Exception:  # noqa: BLE001 - another table's trouble, of any kind, is not this one's
+                return self._get_across([own])[0]
+            for one, items in zip(others.values(), rest, strict=True):
+                one.accept(items)
+            return found
+        return self._get_across([own])[0]
+
+    def _get_across(
+        self, reads: Sequence[tuple[DynamoTable, Sequence[Key], Sequence[str]]]
+    ) -> list[dict[Key, Item]]:
+        """Return for each table those of its items that exist, a hundred of any table in a request."""
+        found: dict[str, dict[Key, Item]] = {table._name: {} for table, _, _ in reads}
+        tables = {table._name: table for table, _, _ in reads}
+        shapes = {table._name: table._read_shape(attributes) for table, _, attributes in reads}
+        wanted = [(table._name, key) for table, keys, _ in reads for key in keys]
+        for some in batches(wanted, 100):
+            request: dict[str, Any] = {}
+            for name, key in some:
+                request.setdefault(name, {"Keys": [], **shapes[name]})["Keys"].append(tables[name]._key(key))
+            for answer in self._until_processed(self._client.batch_get_item, "UnprocessedKeys", request):
+                for name, items in answer["Responses"].items():
+                    found[name] |= {tables[name]._key_of(item): item for item in map(decode, items)}
+        return [found[table._name] for table, _, _ in reads]
+
+    def _read_shape(self, attributes: Sequence[str]) -> dict[str, Any]:
+        """Return how each of a batch's items is read: consistently, and whole or some attributes."""
         shape: dict[str, Any] = {"ConsistentRead": True}
         if attributes:
             wanted = dict.fromkeys(filter(None, (self._partition, self._sort, *attributes)))
             names = {f"#a{n}": name for n, name in enumerate(wanted)}
             shape |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
-        for some in batches(dict.fromkeys(keys), 100):
-            request = {"Keys": [self._key(key) for key in some], **shape}
-            for answer in self._until_processed(self._client.batch_get_item, "UnprocessedKeys", request):
-                items = map(decode, answer["Responses"].get(self._name, ()))
-                found |= {self._key_of(item): item for item in items}
-        return found
+        return shape
 
     def get_transactional(self, keys: Sequence[Key]) -> dict[Key, Item]:
         reads = [{"Get": {"TableName": self._name, "Key": self._key(key)}} for key in keys]
@@ -162,12 +191,12 @@ class DynamoTable:
     def delete_many(self, keys: Iterable[Key]) -> None:
         for some in batches(keys, 25):
             request = [{"DeleteRequest": {"Key": self._key(key)}} for key in some]
-            for _ in self._until_processed(self._client.batch_write_item, "UnprocessedItems", request):
+            items = {self._name: request}
+            for _ in self._until_processed(self._client.batch_write_item, "UnprocessedItems", items):
                 pass
 
-    def _until_processed(self, call: Callable[..., Any], left: str, request: Any) -> Iterator[Any]:
+    def _until_processed(self, call: Callable[..., Any], left: str, items: Any) -> Iterator[Any]:
         """Yield the answers to a batch call, which is made again for what it leaves unprocessed."""
-        items: Any = {self._name: request}
         for attempt in range(ATTEMPTS):
             answer = call(RequestItems=items)
             yield answer

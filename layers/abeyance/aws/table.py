@@ -7,7 +7,7 @@ Items are plain dicts of ``str``, ``int``, ``float``, ``bytes``, lists of ``str`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -101,6 +101,19 @@ class Require:
 Operation: TypeAlias = Put | Delete | Update | Require
 
 
+@dataclass(frozen=True, slots=True)
+class ReadAlong:
+    """Items of another table, to be read in the request that reads a table's own.
+
+    ``accept`` is given those that exist. It is not called where they could not be read: then whoever needs them reads
+    them, and meets the error.
+    """
+
+    table: Table
+    keys: Sequence[Key]
+    accept: Callable[[Mapping[Key, Item]], None]
+
+
 class Table(Protocol):
     """A table with a string partition key and, mostly, a string sort key."""
 
@@ -108,10 +121,13 @@ class Table(Protocol):
         """Return one item."""
         ...
 
-    def get_many(self, keys: Iterable[Key], *, attributes: Sequence[str] = ()) -> dict[Key, Item]:
+    def get_many(
+        self, keys: Iterable[Key], *, attributes: Sequence[str] = (), along: Sequence[ReadAlong] = ()
+    ) -> dict[Key, Item]:
         """Return those items that exist, or the keys and some attributes of them.
 
-        Each is read by itself: together they are not a snapshot.
+        Each is read by itself: together they are not a snapshot. Items of other tables are read ``along`` with them,
+        in the same requests. If that fails for whatever reason, these items are read alone.
         """
         ...
 

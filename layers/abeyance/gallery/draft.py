@@ -63,6 +63,11 @@ class ChangeDraft:
         return ROOM - len(self._operations)
 
     @property
+    def size(self) -> int:
+        """Operations so far."""
+        return len(self._operations)
+
+    @property
     def empty(self) -> bool:
         """True if there is nothing to commit."""
         return not self._operations
@@ -72,9 +77,9 @@ class ChangeDraft:
         self._operations.append(operation)
 
     def put_face(self, face: Face, template: npt.NDArray[np.floating[Any]]) -> Face:
-        """Add a face; return it with its seq."""
+        """Add a face that is not there; return it with its seq."""
         face = msgspec.structs.replace(face, seq=self._log(FACE, face.id, template))
-        self.add(Put(face_item(self.meta.pk, face)))
+        self.add(Put(face_item(self.meta.pk, face), absent=True))
         self._faces += 1
         return face
 

@@ -80,6 +80,7 @@ class Gallery:
         self.delete_collection = collections.delete
         self.sweep = collections.sweep
         self.index = faces.index
+        self.index_new = faces.index_new
         self.get_faces = faces.get
         self.list_faces = faces.page
         self.templates = faces.templates

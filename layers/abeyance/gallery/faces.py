@@ -77,6 +77,52 @@ class FaceStore:
         self._snapshots.compact_if_due(written)
         return written.results[-1]
 
+    def index_new(
+        self, ref: CollectionRef, photos: Sequence[tuple[Sequence[NewFace], SourceObject]]
+    ) -> list[list[Face] | None]:
+        """Add the faces of photos that the collection does not know, of many in one transaction.
+
+        Nothing but the collection's META is read: that a photo and its faces are not there is a condition of the
+        transaction, which costs nothing where it is true.
+
+        Returns
+        -------
+        list of (list of Face or None)
+            The faces of each photo; ``None`` for one that :meth:`index` has to index, or refuse, by itself: it is
+            known already, too large to be indexed at once, or not well-formed.
+        """
+        alone: set[int] = set()
+        owners: list[int] = []
+
+        def plan(draft: ChangeDraft) -> tuple[dict[int, list[Face]], bool]:
+            added: dict[int, list[Face]] = {}
+            owners.clear()
+            taken: set[object] = set()
+            done = {number for step in draft.before for number in step}
+            more = False
+            for number, (faces, source) in enumerate(photos):
+                if number in done or number in alone:
+                    continue
+                own = {(source.bucket, source.key), *(face.id for face in faces)}
+                cost = FACE_COST * len(faces) + 1
+                if cost > ROOM or len(own) <= len(faces) or own & taken or not _fits(draft.meta, faces):
+                    alone.add(number)
+                elif cost > draft.room:
+                    more = True
+                else:
+                    taken |= own
+                    added[number] = self._add_photo(draft, faces, source)
+                    owners.extend([number] * (draft.size - len(owners)))
+            return added, more
+
+        def refused(failed: Sequence[bool]) -> None:
+            alone.update(number for number, known in zip(owners, failed, strict=False) if known)
+
+        written = self._storage.write(ref, plan, refused)
+        self._snapshots.compact_if_due(written)
+        added = {number: faces for step in written.results for number, faces in step.items()}
+        return [added.get(number) for number in range(len(photos))]
+
     def get(self, collection: CollectionRef | Collection, face_ids: Sequence[str]) -> list[Face]:
         """Return those of the faces that exist, in the order asked for."""
         require_face_ids(face_ids)
@@ -162,15 +208,7 @@ class FaceStore:
         while placed < len(faces) and (ids[placed] in found or draft.room >= FACE_COST + 1):
             new = faces[placed]
             if new.id not in found:
-                face = Face(
-                    id=new.id,
-                    collection=meta.ref,
-                    source=source,
-                    seq=0,
-                    created=self._storage.now(),
-                    **details_of(new),
-                )
-                found[new.id] = draft.put_face(face, new.template)
+                found[new.id] = self._put(draft, new, source)
             placed += 1
         complete = placed == len(faces) and not left
         if source:
@@ -186,6 +224,30 @@ class FaceStore:
             )
             draft.add(Put(state.item(meta.pk, source)))
         return [found[i] for i in ids if i in found], not complete
+
+    def _put(self, draft: ChangeDraft, new: NewFace, source: SourceObject | None) -> Face:
+        face = Face(
+            id=new.id,
+            collection=draft.meta.ref,
+            source=source,
+            seq=0,
+            created=self._storage.now(),
+            **details_of(new),
+        )
+        return draft.put_face(face, new.template)
+
+    def _add_photo(self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject) -> list[Face]:
+        """Draft the faces and the record of a photo that is not there."""
+        added = [self._put(draft, new, source) for new in faces]
+        record = SourceRecord(
+            version=source.version,
+            sequencer=source.sequencer,
+            faces=tuple(face.id for face in faces),
+            done=len(faces),
+            complete=True,
+        )
+        draft.add(Put(record.item(draft.meta.pk, source), absent=True))
+        return added
 
     def _plan_again(
         self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject, record: SourceRecord
@@ -287,6 +349,17 @@ def _is_superseded(record: SourceRecord, source: SourceObject) -> bool:
         return False
     known = bool(record.sequencer and source.sequencer)
     return known and not is_later(source.sequencer, record.sequencer)
+
+
+def _fits(meta: Meta, faces: Sequence[NewFace]) -> bool:
+    """Return whether the faces are well-formed, and of the collection's model."""
+    try:
+        require_face_ids([face.id for face in faces])
+        for face in faces:
+            _require_template(meta, face)
+    except (InvalidInput, ModelMismatch):
+        return False
+    return True
 
 
 def _require_template(meta: Meta, face: NewFace) -> None:

@@ -96,12 +96,18 @@ class Storage:
                 self._pause(attempt)
         raise AssertionError("unreachable")
 
-    def write(self, ref: CollectionRef, plan: Callable[[ChangeDraft], tuple[R, bool]]) -> Written[R]:
+    def write(
+        self,
+        ref: CollectionRef,
+        plan: Callable[[ChangeDraft], tuple[R, bool]],
+        refused: Callable[[Sequence[bool]], None] = lambda failed: None,
+    ) -> Written[R]:
         """Commit the drafts of ``plan`` until it returns that there is no more to do.
 
         ``plan`` reads the collection (after META was read for the draft), drafts what fits one transaction, and
         returns its result and whether there is more. It is called anew after each commit and after each conflict,
-        and depends only on what it reads: so a call after a crash continues where the crashed one stopped.
+        and depends only on what it reads: so a call after a crash continues where the crashed one stopped. ``refused``
+        is given, for each operation of a draft that met a conflict, whether its own condition did not hold.
         """
         results: list[R] = []
 
@@ -109,7 +115,11 @@ class Storage:
             draft = ChangeDraft(self.meta(ref), self.clock(), results)
             result, more = plan(draft)
             if not draft.empty:
-                self.table.transact(draft.operations())
+                try:
+                    self.table.transact(draft.operations())
+                except Conflict as conflict:
+                    refused(conflict.failed)
+                    raise
             return draft, result, more
 
         more = True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import structs
 
+from abeyance.aws.table import ReadAlong
 from abeyance.aws.timestamps import utc_now
 from abeyance.moratorium.decide import Decision, Request, decide, denied
 from abeyance.moratorium.errors import Fault, MoratoriumError
@@ -18,7 +20,7 @@ from abeyance.moratorium.source import (
     FlagSource,
     Snapshot,
 )
-from abeyance.moratorium.tenants import Tenant, TenantRegistry
+from abeyance.moratorium.tenants import Tenant, TenantRegistry, TenantTable
 
 
 class Guard:
@@ -75,6 +77,19 @@ class Guard:
         """
         recent = _RecentRegistrations(self._tenants, self._clock)
         return Guard(self._source, recent, self._clock, max_age=self._max_age.total_seconds())
+
+    def read_along(self, tenant_ids: Iterable[str]) -> list[ReadAlong]:
+        """Return the read of registrations that another table's read can take along; none if there is nothing to save.
+
+        Only a guard of :meth:`for_batch` uses what was read, and for no longer than it says. A registration that could
+        not be read along is read when it is needed.
+        """
+        if not isinstance(self._tenants, _RecentRegistrations):
+            return []
+        try:
+            return self._tenants.read_along(tenant_ids)
+        except Exception:  # noqa: BLE001 - a clock that fails denies when it is needed, with its reason
+            return []
 
     def _decide(
         self, tenant_id: str, principal: str | None, action: str, purpose: str, jurisdiction: str | None
@@ -142,6 +157,17 @@ class _RecentRegistrations:
 
     def by_principal(self, principal: str, /) -> Tenant | None:
         return self._tenants.by_principal(principal)
+
+    def read_along(self, tenant_ids: Iterable[str]) -> list[ReadAlong]:
+        if not isinstance(self._tenants, TenantTable):
+            return []
+        # The moment before the read: what is written after it may not be in the answer.
+        now = self._clock()
+
+        def accept(found: Mapping[str, Tenant | Exception | None]) -> None:
+            self._read |= {tenant_id: (now, one) for tenant_id, one in found.items()}
+
+        return [self._tenants.read_along(tenant_ids, accept)]
 
 
 #: The reason that a denied caller reads; the fault itself is for the operator and the ledger.

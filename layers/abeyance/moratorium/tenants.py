@@ -22,13 +22,13 @@ hand and claim and registration disagree, the answer is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Put, Table
+from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Key, Put, ReadAlong, Table
 from abeyance.moratorium.buckets import PLACE_FORM, is_place
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnreadable
 from abeyance.moratorium.places import is_jurisdiction
@@ -174,6 +174,20 @@ class TenantTable:
         item = self._item(tenant_id, _REGISTRATION)
         return None if item is None else _tenant(item)
 
+    def read_along(
+        self, tenant_ids: Iterable[str], accept: Callable[[Mapping[str, Tenant | Exception | None]], None]
+    ) -> ReadAlong:
+        """Return the read of some registrations, for another table's read to take along.
+
+        ``accept`` is given for each id what :meth:`get` returns or raises.
+        """
+        keys = {(tenant_id, _REGISTRATION): tenant_id for tenant_id in tenant_ids if is_tenant_id(tenant_id)}
+
+        def take(items: Mapping[Key, Item]) -> None:
+            accept({tenant_id: _tenant_or_error(items.get(key)) for key, tenant_id in keys.items()})
+
+        return ReadAlong(self._table, list(keys), take)
+
     def by_principal(self, principal: str, /) -> Tenant | None:
         """Return the tenant of a principal, or ``None``; see :class:`TenantRegistry`."""
         try:
@@ -256,6 +270,13 @@ def _to_item(tenant: Tenant) -> Item:
         for name, field in msgspec.structs.asdict(tenant).items()
     }
     return {PARTITION: fields.pop("id"), SORT: _REGISTRATION, **fields}
+
+
+def _tenant_or_error(item: Item | None) -> Tenant | TenantUnreadable | None:
+    try:
+        return None if item is None else _tenant(item)
+    except TenantUnreadable as error:
+        return error
 
 
 def _tenant(item: Item) -> Tenant:

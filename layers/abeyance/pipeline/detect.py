@@ -17,7 +17,7 @@ from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement
-from abeyance.pipeline.outbox import Outbox, RecordedEvent, halted, rejected
+from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.upload_records import UploadState
 from abeyance.pipeline.uploads import chips_key
@@ -57,16 +57,19 @@ class Detect:
 
     def __call__(self, batch: Batch[Message]) -> None:
         """Record an outcome for every message."""
+        guard = self._guard.for_batch()
         jobs = batch.map(
             lambda message: _DetectionJob(
                 message.event_of(events.UploadPermitted), message.receives >= topology.DETECT.max_receives
             )
         )
-        states = self._outbox.read_states(jobs, lambda job: job.permitted.upload)
-        outcomes = states.map(lambda pair: self._outcome(*pair))
+        states = self._outbox.read_states(jobs, lambda job: job.permitted.upload, guard)
+        outcomes = states.map(lambda pair: self._outcome(*pair, guard.decide))
         self._outbox.record_outcomes(outcomes.select(Event, RecordedEvent))
 
-    def _outcome(self, job: _DetectionJob, state: UploadState) -> Event | RecordedEvent | None:
+    def _outcome(
+        self, job: _DetectionJob, state: UploadState, decide: Decide
+    ) -> Event | RecordedEvent | None:
         """Return the outcome to record for the upload; None if a later event has its key, or nothing permitted it."""
         permitted = self._outbox.verified(job.permitted, state)
         if permitted is None:
@@ -77,7 +80,7 @@ class Detect:
             self._objects.delete(self._chips_bucket, chips_key(upload))
         if not state.latest or self._outbox.already_recorded(state):
             return self._outbox.already_recorded(state)
-        decision = self._guard.decide(upload.tenant, upload.action, job.permitted.purpose)
+        decision = decide(upload.tenant, upload.action, job.permitted.purpose)
         if not decision.permitted:
             return halted(upload, decision)
         try:

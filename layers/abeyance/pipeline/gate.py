@@ -48,14 +48,14 @@ class Gate:
 
         The records are read once for the batch. Each message is decided for at its own moment.
         """
-        decide = self._guard.for_batch().decide
+        guard = self._guard.for_batch()
         jobs = batch.map(
             lambda message: _GateJob(
                 parse_notification(message.envelope), message.receives >= topology.GATE.max_receives
             )
         )
-        states = self._outbox.read_states(jobs, lambda job: job.notification.upload)
-        outcomes = states.map(lambda pair: self._outcome(*pair, decide))
+        states = self._outbox.read_states(jobs, lambda job: job.notification.upload, guard)
+        outcomes = states.map(lambda pair: self._outcome(*pair, guard.decide))
         self._outbox.record_outcomes(outcomes.select(Event, RecordedEvent))
 
     def _outcome(self, job: _GateJob, state: UploadState, decide: Decide) -> Event | RecordedEvent | None:

@@ -9,13 +9,14 @@ from typing import NamedTuple, TypeAlias, TypeVar, cast
 import msgspec
 
 from abeyance.moratorium.decide import Decision
+from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.pointers import recorded_for, refusal
 from abeyance.pipeline.ports import EventBus, ObjectStore
 from abeyance.pipeline.upload_records import UploadRecords, UploadState
-from abeyance.pipeline.uploads import result_key
+from abeyance.pipeline.uploads import result_key, tenant_of_key
 
 Value = TypeVar("Value")
 EventType = TypeVar("EventType", bound=Event)
@@ -79,13 +80,17 @@ class Outbox:
         self._results_bucket = results_bucket
 
     def read_states(
-        self, batch: Batch[Value], upload_of: Callable[[Value], Upload]
+        self, batch: Batch[Value], upload_of: Callable[[Value], Upload], guard: Guard | None = None
     ) -> Batch[tuple[Value, UploadState]]:
-        """Return each value with the state of its upload, all from one read."""
+        """Return each value with the state of its upload, all from one request.
+
+        The same request reads the registrations for a ``guard`` of the batch. If it cannot, the guard reads them.
+        """
 
         def pair(values: Sequence[Value]) -> list[tuple[Value, UploadState]]:
-            states = self._records.read_states([upload_of(value) for value in values])
-            return list(zip(values, states, strict=True))
+            uploads = [upload_of(value) for value in values]
+            along = guard.read_along({tenant_of_key(upload.key) for upload in uploads}) if guard else ()
+            return list(zip(values, self._records.read_states(uploads, along), strict=True))
 
         return batch.map_together(pair)
 
@@ -156,7 +161,14 @@ class Outbox:
     def _announce(self, recorded: Batch[RecordedEvent]) -> Batch[PublishedEvent]:
         emitted = recorded.map_together(self._emit)
         final = emitted.filter(lambda outcome: isinstance(outcome.event, FINAL_EVENTS))
-        return self._publish(final.map(_Publication)).map(
+        # What is new was the latest when its upload's state was read. If it no longer is, the reading that follows
+        # the writing shows it.
+        new = final.filter(lambda outcome: outcome.is_new)
+        again = final.filter(lambda outcome: not outcome.is_new)
+        written = new.map(
+            lambda outcome: self._write(_Publication(outcome, latest=outcome.event.upload.identity))
+        )
+        return self._publish(written + again.map(_Publication)).map(
             lambda result: PublishedEvent(
                 result.recorded.event, result.latest == result.recorded.event.upload.identity
             )

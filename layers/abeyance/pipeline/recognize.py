@@ -7,14 +7,20 @@ import functools
 import io
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from abeyance.embedding.port import Embedder, EmbedderUnavailable
-from abeyance.gallery.errors import CollectionExists, CollectionNotFound, ModelMismatch, Superseded
+from abeyance.gallery.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    GalleryBusy,
+    ModelMismatch,
+    Superseded,
+)
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import Candidate, CollectionRef, Face, NewFace, SourceObject
 from abeyance.gallery.search import Searcher
@@ -106,13 +112,15 @@ class Recognize:
 
         The records are read once for the batch, the embedder is called once, and each collection is searched once.
         """
-        decide = self._guard.for_batch().decide
-        states = self._outbox.read_states(batch.map(Message.event), lambda event: event.upload)
+        guard = self._guard.for_batch()
+        states = self._outbox.read_states(batch.map(Message.event), lambda event: event.upload, guard)
         replacing = {event.upload.identity for event, state in states if state.replaced}
-        prepared = states.map(lambda pair: self._prepare(*pair, decide))
+        prepared = states.map(lambda pair: self._prepare(*pair, guard.decide))
         outcomes: Batch[Event | RecordedEvent] = prepared.select(Event, RecordedEvent)
         embedded = self._embed(prepared.select(RecognitionJob))
-        outcomes += embedded.filter(lambda job: job.upload.action == "index").map(self._index)
+        indexes = embedded.filter(lambda job: job.upload.action == "index")
+        for group in indexes.group_by(lambda job: (job.upload.tenant, job.upload.collection)):
+            outcomes += self._index(group, replacing)
         searches = embedded.filter(lambda job: job.upload.action == "search")
         for group in searches.group_by(lambda job: (job.upload.tenant, job.upload.collection)):
             outcomes += self._search(group)
@@ -179,29 +187,52 @@ class Recognize:
         own = np.split(templates, np.cumsum([len(rows) for rows in chips])[:-1])
         return [job._replace(templates=rows) for job, rows in zip(jobs, own, strict=True)]
 
-    def _index(self, job: RecognitionJob) -> Event:
-        detected, upload = job.detected, job.upload
-        kept = [face for face in detected.faces if face.chip >= 0]
-        new = [
+    def _index(self, jobs: Batch[RecognitionJob], replacing: Set[str]) -> Batch[Event]:
+        """Return the outcomes of jobs in one collection; photos that are new to it are indexed together."""
+        new = jobs.filter(lambda job: job.upload.identity not in replacing)
+        replaced = jobs.filter(lambda job: job.upload.identity in replacing)
+        pairs = new.map_together(self._index_new) + replaced.map(lambda job: (job, None))
+        return pairs.map(lambda pair: self._indexed(*pair))
+
+    def _index_new(self, jobs: Sequence[RecognitionJob]) -> list[tuple[RecognitionJob, list[Face] | None]]:
+        """Return each job with its faces in the gallery; without, where it has to be indexed by itself."""
+        photos = [(self._new_faces(job), source_of(job.upload)) for job in jobs]
+        try:
+            indexed = self._gallery.index_new(collection_of(jobs[0].upload), photos)
+        except GalleryBusy:
+            raise
+        except Exception:  # noqa: BLE001 - one photo's trouble is not the others'; by itself, each meets its own
+            return [(job, None) for job in jobs]
+        return list(zip(jobs, indexed, strict=True))
+
+    def _new_faces(self, job: RecognitionJob) -> list[NewFace]:
+        upload = job.upload
+        return [
             NewFace(
                 id=face_id(upload, face.chip),
                 model=self._embedder().identity,
                 template=job.templates[face.chip],
                 image_id=image_id(upload),
-                external_image_id=detected.permitted.external_image_id,
+                external_image_id=job.detected.permitted.external_image_id,
                 box=(face.box.left, face.box.top, face.box.width, face.box.height),
                 confidence=face.confidence / 100,
                 quality=msgspec.to_builtins(face.quality),
             )
-            for face in kept
+            for face in _kept(job)
         ]
-        try:
-            indexed = self._index_or_create(collection_of(upload), new, source_of(upload))
-        except Superseded:
-            return _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
-        except ModelMismatch:
-            return _model_mismatch(upload)
-        by_id = {face.id: detail for face, detail in zip(new, kept, strict=True)}
+
+    def _indexed(self, job: RecognitionJob, indexed: Sequence[Face] | None) -> Event:
+        detected, upload = job.detected, job.upload
+        if indexed is None:
+            try:
+                indexed = self._index_or_create(
+                    collection_of(upload), self._new_faces(job), source_of(upload)
+                )
+            except Superseded:
+                return _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
+            except ModelMismatch:
+                return _model_mismatch(upload)
+        by_id = {face_id(upload, face.chip): face for face in _kept(job)}
         return events.FacesIndexed.of(
             upload,
             decision=job.decision,
@@ -311,6 +342,10 @@ class Recognize:
         self._objects.put(self._chips_bucket, key, msgspec.json.encode(event), "application/json")
         hidden = tuple(msgspec.structs.replace(face, matches=()) for face in event.faces)
         return msgspec.structs.replace(event, faces=hidden)
+
+
+def _kept(job: RecognitionJob) -> list[DetectedFace]:
+    return [face for face in job.detected.faces if face.chip >= 0]
 
 
 def _set_aside(detected: events.FacesDetected) -> tuple[DetectedFace, ...]:

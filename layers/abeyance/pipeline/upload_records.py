@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from abeyance.aws.sequencer import sequencer_order
-from abeyance.aws.table import TTL, Below, Conflict, Item, Key, Put, Table, Update
+from abeyance.aws.table import TTL, Below, Conflict, Item, Key, Put, ReadAlong, Table, Update
 from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, Upload
 
@@ -75,10 +75,10 @@ class UploadRecords:
                 return True
         return False
 
-    def read_states(self, uploads: Sequence[Upload]) -> list[UploadState]:
-        """Return the state of each of at most fifty uploads, all from one read."""
+    def read_states(self, uploads: Sequence[Upload], along: Sequence[ReadAlong] = ()) -> list[UploadState]:
+        """Return the state of each upload, all from one request for a hundred items, those read ``along`` included."""
         keys = [(_key_of(upload), _record_of(upload.identity)) for upload in uploads]
-        found = self._table.get_many(key for pair in keys for key in pair)
+        found = self._table.get_many((key for pair in keys for key in pair), along=along)
         return [
             UploadState(
                 _latest(found.get(place)) == upload.identity,

@@ -45,7 +45,7 @@ def detect(event: events.UploadPermitted, receives: int, objects: Any) -> tuple[
     records.record("gate", event)
     emitted: list[Any] = []
     bus = SimpleNamespace(emit=emitted.extend)
-    guard: Any = SimpleNamespace(decide=lambda *_: DECISION)
+    guard: Any = SimpleNamespace(decide=lambda *_: DECISION, read_along=lambda _: [], for_batch=lambda: guard)
     analyzer: Any = SimpleNamespace(limits=DEFAULT_LIMITS)
     outbox = Outbox("detect", records, bus, objects, "results")
     envelope = {"detail-type": event.detail_type, "detail": msgspec.to_builtins(event)}
