@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from abeyance.vision.alignment import CHIP, TARGET, similarity_transform, tilt, 
 from abeyance.vision.boxes import iou, overlap_of_smaller
 from abeyance.vision.image import Photo
 from abeyance.vision.session import open_session
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 #: Most faces of one photo, the largest: the limit of Amazon Rekognition.
 MAX_FACES: Final = 100
@@ -157,8 +160,7 @@ class Detector:
         found = self._run(fine, min_confidence)
         if self._longest_side and near > _COARSE_SIDE_PX:
             coarse = _scaled(fine, _COARSE_SIDE_PX)
-            height, width = fine.shape[:2]
-            found = _merge(found, _enlarged(self._run(coarse, min_confidence), coarse, width, height))
+            found = _merge(found, _enlarged(self._run(coarse, min_confidence), coarse, *_size(fine)))
         scores, boxes, points = _enlarged(found, fine, photo.width, photo.height)
         largest = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_faces]
         looks = iter(range(_MAX_CORRECTIONS_OF_A_PHOTO))
@@ -171,9 +173,9 @@ class Detector:
             for i in largest
         ]
 
-    def _run(self, pixels: NDArray[np.uint8], min_confidence: float) -> _Detections:
-        outputs = self._session.run(self._outputs, {self._input: _tensor(pixels)})
-        scores, boxes, points = _decode(outputs, pixels.shape[1], min_confidence)
+    def _run(self, picture: NDArray[np.uint8] | Image, min_confidence: float) -> _Detections:
+        outputs = self._session.run(self._outputs, {self._input: _tensor(np.asarray(picture))})
+        scores, boxes, points = _decode(outputs, _size(picture)[0], min_confidence)
         kept = _suppress(boxes, np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES])
         return scores[kept], boxes[kept], points[kept]
 
@@ -207,22 +209,29 @@ class Detector:
         return landmarks if abs(tilt(landmarks)) >= _APPLY_TILT_DEG else drawn
 
 
-def _scaled(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
+def _size(picture: NDArray[np.uint8] | Image) -> tuple[int, int]:
+    """Return width and height."""
+    return (picture.shape[1], picture.shape[0]) if isinstance(picture, np.ndarray) else picture.size
+
+
+def _scaled(picture: NDArray[np.uint8] | Image, longest_side: int) -> NDArray[np.uint8] | Image:
+    """Return the picture with at most this longest side; a copy stays Pillow's, for a smaller copy of it."""
+    width, height = _size(picture)
     if max(height, width) <= longest_side:
-        return pixels
+        return picture
     from PIL import Image
 
     scale = longest_side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     # With this gap Pillow averages by a whole factor first: two and a half times as fast, and faces are found as well.
-    small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
-    return np.asarray(small)
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
 
 
-def _enlarged(found: _Detections, small: NDArray[np.uint8], width: int, height: int) -> _Detections:
+def _enlarged(found: _Detections, small: NDArray[np.uint8] | Image, width: int, height: int) -> _Detections:
     """Return detections in a scaled picture as pixels of the larger one; each side was rounded on its own."""
-    scale = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
+    across, down = _size(small)
+    scale = np.array([width / across, height / down], np.float32)
     scores, boxes, points = found
     return scores, boxes * np.tile(scale, 2), points * scale
 
@@ -237,8 +246,10 @@ def _merge(fine: _Detections, coarse: _Detections) -> _Detections:
 def _tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return (1, 3, H, W) float32 BGR, H and W filled up with black to multiples of 32."""
     height, width = pixels.shape[:2]
-    tensor = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    tensor = np.empty((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
     tensor[0, :, :height, :width] = pixels.transpose(2, 0, 1)[::-1]
+    tensor[0, :, height:] = 0
+    tensor[0, :, :, width:] = 0
     return tensor
 
 
