@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.fakes import MemoryTable
 
+from abeyance.aws.table import ReadAlong
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import parse
@@ -117,6 +118,12 @@ class InMemory:
 
     def decide(self, tenant: str, action: str, purpose: str) -> Decision:
         return permitted(action)
+
+    def for_batch(self) -> InMemory:
+        return self
+
+    def read_along(self, tenant_ids: Collection[str]) -> list[ReadAlong]:
+        return []
 
 
 def permitted(action: str) -> Decision:

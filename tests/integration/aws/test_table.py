@@ -11,11 +11,11 @@ from moto import mock_aws
 from tests.fakes import MemoryObjects, MemoryTable
 from tests.simulation.aws import SimulatedS3
 from tests.simulation.dynamodb import SimulatedDynamoDB
-from tests.tables import moto_client
+from tests.tables import create_table, moto_client
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.objects import ObjectMissing, Objects, S3Bucket
-from abeyance.aws.table import PRESENT, Below, Conflict, Delete, Put, Require, Table, Update
+from abeyance.aws.table import PRESENT, Below, Conflict, Delete, Put, ReadAlong, Require, Table, Update
 
 MakeTable = Callable[..., Table]
 _numbers = itertools.count()
@@ -94,6 +94,49 @@ def test_get_many_returns_what_exists_and_only_the_attributes_asked_for(table: T
     assert table.get_many(keys[:1], attributes=["one"]) == {("p", "a"): item("a", one=1)}
     assert table.get_transactional(keys[:3]) == table.get_many(keys)
     assert table.get_many([]) == {}
+
+
+@pytest.mark.parametrize("kind", ["dynamodb", "simulated"])
+def test_items_of_another_table_are_read_along_in_one_request(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("aws")
+    table, other = _two_tables(kind)
+    table.transact([Put(item("a", one=1))])
+    other.transact([Put(item("b", two=2))])
+    accepted: list[Any] = []
+    along = ReadAlong(other, [("p", "b"), ("p", "c"), ("p", "b")], accepted.append)
+    found = table.get_many([("p", "a"), ("p", "b")], attributes=["one"], along=[along])
+    assert found == {("p", "a"): item("a", one=1)}
+    assert accepted == [{("p", "b"): item("b", two=2)}]
+
+
+@pytest.mark.parametrize("kind", ["dynamodb", "simulated"])
+def test_a_table_whose_neighbour_cannot_be_read_is_read_alone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("aws")
+    table, other = _two_tables(kind)
+    table.transact([Put(item("a"))])
+    gone = DynamoTable(other._client, "no-such-table")
+    accepted: list[Any] = []
+    along = [ReadAlong(one, [("p", "a")], accepted.append) for one in (other, gone)]
+    assert table.get_many([("p", "a")], along=along) == {("p", "a"): item("a")}
+    assert accepted == []
+
+
+def _two_tables(kind: str) -> tuple[DynamoTable, DynamoTable]:
+    if kind == "simulated":
+        client: Any = SimulatedDynamoDB(lambda _, run: run())
+        names = ["own", "other"]
+        for name in names:
+            client.create(name)
+    else:
+        client, names = moto_client("dynamodb"), [f"table-{next(_numbers)}" for _ in range(2)]
+        for name in names:
+            create_table(client, name)
+    own, other = (DynamoTable(client, name) for name in names)
+    return own, other
 
 
 def test_get_many_takes_more_keys_than_one_call(table: Table) -> None:

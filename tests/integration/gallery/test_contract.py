@@ -424,6 +424,59 @@ class TestSources:
         assert ids(staff) == {face.id}
         assert staff.delete_source(STAFF, SourceObject("bucket", "key", "v2", "04")) == (face.id,)
 
+    def test_photos_that_are_new_are_indexed_in_one_change(self, staff: Gallery, new_face: MakeFace) -> None:
+        photos = [
+            (
+                [new_face(f"{number}-{face}") for face in range(number)],
+                SourceObject("bucket", f"{number}", "v", "01"),
+            )
+            for number in range(4)
+        ]
+        before = staff.describe(STAFF).seq
+        indexed = staff.index_new(STAFF, photos)
+        assert [len(faces or ()) for faces in indexed] == [0, 1, 2, 3]
+        assert ids(staff) == {face.id for faces, _ in photos for face in faces}
+        assert staff.describe(STAFF).seq == before + 6
+        # What the collection knows now is for ``index``, which finds it complete.
+        assert staff.index_new(STAFF, photos) == [None] * 4
+        assert [staff.index(STAFF, faces, source=source) for faces, source in photos] == indexed
+        assert staff.describe(STAFF).seq == before + 6
+
+    def test_what_is_not_new_is_left_for_an_index_of_its_own(
+        self, staff: Gallery, new_face: MakeFace
+    ) -> None:
+        def photo(key: str, *faces: NewFace) -> tuple[list[NewFace], SourceObject]:
+            return list(faces), SourceObject("bucket", key, "v1", "01")
+
+        staff.index(STAFF, [new_face("known")], source=SourceObject("bucket", "known", "v0", "00"))
+        staff.delete_source(STAFF, SourceObject("bucket", "deleted", "", "02"))
+        staff.index(STAFF, [new_face("other's")])
+        photos = [
+            photo("known", new_face("a")),
+            photo("deleted", new_face("b")),
+            photo("taken", new_face("other's")),
+            photo("mismatch", new_face("c", model="other@000000000000")),
+            photo("wide", new_face("d", dimension=9)),
+            photo("twice", new_face("e"), new_face("e")),
+            photo("new", new_face("f")),
+            photo("new", new_face("g")),
+            photo("crowd", *(new_face(f"crowd-{number}") for number in range(60))),
+        ]
+        indexed = staff.index_new(STAFF, photos)
+        assert [faces is not None for faces in indexed] == [False] * 6 + [True] + [False] * 2
+        assert ids(staff) == {new_face(name).id for name in ("known", "other's", "f")}
+
+    def test_more_new_photos_than_a_transaction_takes(self, staff: Gallery, new_face: MakeFace) -> None:
+        photos = [
+            (
+                [new_face(f"{number}-{face}") for face in range(20)],
+                SourceObject("bucket", f"{number}", "v", "01"),
+            )
+            for number in range(5)
+        ]
+        assert [len(faces or ()) for faces in staff.index_new(STAFF, photos)] == [20] * 5
+        assert len(ids(staff)) == 100
+
     def test_an_id_of_another_source_is_refused(self, staff: Gallery, new_face: MakeFace) -> None:
         staff.index(STAFF, [new_face("x")], source=SourceObject("bucket", "key", "v1", "01"))
         for source in (None, SourceObject("bucket", "other", "v1", "01")):

@@ -17,14 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+from tests.fakes import MemoryTable
 from tests.tables import registry_of
 
+from abeyance.aws.table import Put
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.errors import CALLER_FAULTS, Fault, FlagsError, PrincipalAmbiguous, TenantUnreadable
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import AppConfigSource, Fetched, FileSource, Snapshot
-from abeyance.moratorium.tenants import Tenant
+from abeyance.moratorium.tenants import Tenant, TenantTable
 
 from .conftest import tenant, value
 
@@ -450,6 +452,33 @@ def test_a_batch_reads_a_registration_again_after_the_poll_interval() -> None:
         registry.put(structs.replace(ACME, status="suspended"), registry.read("acme")[1])
     guard.for_batch().decide("acme", "search", "access_control")
     assert reads == 4
+
+
+def test_a_registration_that_was_read_along_serves_as_long_as_one_that_was_read() -> None:
+    now, registry, uploads = NOW, registry_of(ACME), MemoryTable()
+    guard = Guard(Fixed(snapshot()), registry, lambda: now).for_batch()
+    uploads.get_many([], along=guard.read_along({"acme", "unknown", "no tenant id"}))
+    registry.put(structs.replace(ACME, status="suspended"), registry.read("acme")[1])
+    assert guard.decide("acme", "search", "access_control").clause == Clause.PERMITTED
+    assert guard.decide("unknown", "search", "access_control").clause == Clause.UNKNOWN_TENANT
+    now = NOW + timedelta(seconds=15)
+    assert guard.decide("acme", "search", "access_control").clause == Clause.SUSPENDED_TENANT
+
+
+def test_a_registration_that_was_not_read_along_is_read_and_an_unreadable_one_denies() -> None:
+    table = MemoryTable()
+    registry = TenantTable(table)
+    registry.add(ACME)
+    guard = Guard(Fixed(snapshot()), registry, lambda: NOW).for_batch()
+    assert guard.read_along({"acme"})  # and nobody reads it
+    assert guard.decide("acme", "search", "access_control").permitted
+    item = table.get(("acme", "registration")) or {}
+    table.transact([Put({**item, "sector": "nonsense"})])
+    guard = Guard(Fixed(snapshot()), registry, lambda: NOW).for_batch()
+    MemoryTable().get_many([], along=guard.read_along({"acme"}))
+    assert guard.decide("acme", "search", "access_control").fault == Fault.TENANT_UNREADABLE
+    # A guard of no batch keeps nothing.
+    assert Guard(Fixed(snapshot()), registry, lambda: NOW).read_along({"acme"}) == []
 
 
 def test_a_batch_asks_a_table_that_is_down_once() -> None:
