@@ -48,24 +48,43 @@ class Api(Construct):
             ),
         )
 
-        origins = sorted(cors.parse_origins(config.cors_origins))
-        if origins:
-            # Without a signature: a browser asks before it sends one.
-            self.rest.root.add_cors_preflight(
-                allow_origins=origins,
-                allow_methods=["POST"],
-                allow_headers=list(cors.ALLOWED_HEADERS),
-                max_age=Duration.seconds(cors.MAX_AGE_S),
-            )
+        self._origins = sorted(cors.parse_origins(config.cors_origins))
+        if self._origins:
+            self._allow_pages(self.rest.root)
 
     def serve(self, api: lambda_.IFunction, changes: lambda_.IFunction) -> None:
-        """Route requests to the functions, both for signed callers only."""
+        """Route requests to the functions, all for signed callers only.
+
+        At ``/keys`` callers sign as AWS SDKs do for Rekognition, with a key of the deployment; the function verifies.
+        """
         for resource, function in ((self.rest.root, api), (self.rest.root.add_resource("changes"), changes)):
             resource.add_method(
                 "POST",
                 apigateway.LambdaIntegration(function, proxy=True, allow_test_invoke=False),
                 authorization_type=apigateway.AuthorizationType.IAM,
             )
+        keys = self.rest.root.add_resource("keys")
+        keys.add_method(
+            "POST",
+            apigateway.LambdaIntegration(api, proxy=True, allow_test_invoke=False),
+            authorization_type=apigateway.AuthorizationType.NONE,
+        )
+        if self._origins:
+            self._allow_pages(keys)
+
+    def _allow_pages(self, resource: apigateway.IResource) -> None:
+        # Without a signature: a browser asks before it sends one.
+        resource.add_cors_preflight(
+            allow_origins=self._origins,
+            allow_methods=["POST"],
+            allow_headers=list(cors.ALLOWED_HEADERS),
+            max_age=Duration.seconds(cors.MAX_AGE_S),
+        )
+
+    @property
+    def keys_url(self) -> str:
+        """The URL for callers with a key of the deployment."""
+        return f"{self.rest.url}keys"
 
     @property
     def changes_url(self) -> str:

@@ -67,6 +67,7 @@ class FlowStack(Stack):
             rates_table=tables["uploads_table"],
             gate_queue=queues[topology.GATE.name].queue.queue_url,
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
+            access_keys_key=state.keys.by_name["records"].key_arn,
             pseudonym_key=f"secret:{state.pseudonym_key}",
             flags=moratoria.setting,
             brake=moratoria.brake_setting,
@@ -148,6 +149,7 @@ class FlowStack(Stack):
         # The settings of ``abeyance`` on an operator's machine; ``make env`` prints them for a shell.
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
         CfnOutput(self, "RekognitionUrl", value=api.rest.url)
+        CfnOutput(self, "RekognitionKeysUrl", value=api.keys_url)
         CfnOutput(self, "ApiRole", value=made["api"].role.role_arn)
         CfnOutput(self, "ChangesUrl", value=api.changes_url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from abeyance.cli import _context as context
+from abeyance.cli import keys
 from abeyance.cli.output import Commands, Exit, Json, cells, console, fail, report, table
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="tenants", cls=Commands, no_args_is_help=True, help="Register, list and suspend tenants."
 )
+
+app.add_typer(keys.app)
 
 TenantId = Annotated[str, typer.Argument(help="The tenant's id: a-z, 0-9 and -.")]
 
@@ -62,7 +65,7 @@ def add(
         fail(str(error), Exit.USAGE)
     if any(one.id == new.id for one in context.changes().tenants()):
         raise TenantExists("a tenant of this id is already registered")
-    _submit(new, as_json)
+    submit(new, as_json)
     if not as_json and not is_known_place(place):
         console.print(
             f"{place} is not a listed place; if it is spelled wrong, no moratorium for it will bind."
@@ -94,7 +97,7 @@ def change(
         fields["principals"] = tuple(dict.fromkeys(map(canonical_principal, principal or ())))
         fields["buckets"] = tuple(dict.fromkeys(bucket or ()))
         given = {name: value for name, value in fields.items() if value}
-        _submit(msgspec.structs.replace(_known(tenant), **given), as_json)
+        submit(msgspec.structs.replace(known(tenant), **given), as_json)
     except ValueError as error:
         fail(str(error), Exit.USAGE)
 
@@ -115,7 +118,7 @@ def bucket_policy(
     """Print the policy that the owner of a registered bucket sets, so that the API may read there."""
     from abeyance.moratorium import buckets
 
-    places = [place for place in _known(tenant).buckets if place.partition("/")[0] == bucket]
+    places = [place for place in known(tenant).buckets if place.partition("/")[0] == bucket]
     if not places:
         fail(f"{bucket} is not registered for {tenant}; register it with: abeyance tenants change --bucket")
     typer.echo(buckets.bucket_policy(places, reader, reader.split(":")[1] if ":" in reader else "aws"))
@@ -136,10 +139,11 @@ def resume(tenant: TenantId, as_json: Json = False) -> None:
 def _set_status(tenant: str, status: Status, as_json: bool) -> None:
     import msgspec
 
-    _submit(msgspec.structs.replace(_known(tenant), status=status), as_json)
+    submit(msgspec.structs.replace(known(tenant), status=status), as_json)
 
 
-def _known(tenant: str) -> Tenant:
+def known(tenant: str) -> Tenant:
+    """Return a registration; raises ``TenantUnknown``."""
     from abeyance.moratorium.errors import TenantUnknown
 
     for found in context.changes().tenants():
@@ -148,7 +152,8 @@ def _known(tenant: str) -> Tenant:
     raise TenantUnknown("no tenant of this id is registered")
 
 
-def _submit(tenant: Tenant, as_json: bool) -> None:
+def submit(tenant: Tenant, as_json: bool) -> None:
+    """Make or propose a registration, and show what became of it."""
     from abeyance.cli.moratoria import show_submitted
     from abeyance.moratorium.subjects import TenantChange
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from abeyance.aws.clients import Clients, client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.parts import (
+    build_access_keys,
     build_analyzer,
     build_change_client,
     build_checkpointer,
@@ -165,15 +166,19 @@ def build_api(
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return the function that answers a proxy event of API Gateway."""
     from abeyance.rekognition.cors import answer_headers, parse_origins
-    from abeyance.rekognition.gateway import header_of, request_of, response_of
+    from abeyance.rekognition.front_door import FrontDoor
+    from abeyance.rekognition.gateway import header_of
+    from abeyance.rekognition.sigv4 import SignatureVerifier
 
     settings = settings or ApiSettings.from_environment()
     service = build_rekognition(settings, clients)
     region = clients("dynamodb").meta.region_name
     origins = parse_origins(settings.cors_origins)
+    keys = build_access_keys(settings, settings.tenants_table, clients)
+    front = FrontDoor(service, SignatureVerifier(keys.secret))
 
     def answer(event: Mapping[str, Any]) -> dict[str, Any]:
-        response = response_of(service(request_of(event, region)))
+        response = front(event, region)
         response["headers"] |= answer_headers(header_of(event, "origin"), origins)
         return response
 
@@ -315,6 +320,7 @@ def build_change_endpoint(
         build_changes(settings, clients),
         sign_in_from(settings.sign_in, settings.person_roles.split()),
         lambda: list(tenants.all()),
+        build_access_keys(settings, settings.tenants_table, clients),
     )
 
 

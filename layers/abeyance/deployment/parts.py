@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from abeyance.aws.clients import Clients, client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.settings import (
+    AccessKeysGroup,
     ChangesGroup,
     DecisionGroup,
     DetectionGroup,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from abeyance.ledger.checkpoints import Checkpointer
     from abeyance.ledger.queue import LedgerQueue
     from abeyance.ledger.store import LedgerStore
+    from abeyance.moratorium.access_keys import KeyStore
     from abeyance.moratorium.client import ChangeClient
     from abeyance.moratorium.document import FlagSet
     from abeyance.moratorium.guard import Guard
@@ -125,6 +127,14 @@ def build_tenants(settings: DecisionGroup, clients: Clients = client) -> TenantT
     from abeyance.moratorium.tenants import TenantTable
 
     return TenantTable(DynamoTable(clients("dynamodb"), settings.tenants_table))
+
+
+def build_access_keys(settings: AccessKeysGroup, tenants_table: str, clients: Clients = client) -> KeyStore:
+    """Return the keys with which SDKs sign as a tenant; KMS is reached when the first one is needed."""
+    from abeyance.moratorium.access_keys import KeyStore, KmsSealer
+
+    sealer = KmsSealer(functools.partial(clients, "kms"), settings.access_keys_key)
+    return KeyStore(DynamoTable(clients("dynamodb"), tenants_table), sealer)
 
 
 def build_outbox(stage: str, settings: OutcomeGroup, clients: Clients = client) -> Outbox:

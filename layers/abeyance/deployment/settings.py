@@ -171,6 +171,13 @@ class RateGroup(Group):
     rates_table: str = "abeyance-uploads"
 
 
+class AccessKeysGroup(Group):
+    """The keys with which SDKs sign as a tenant, without IAM."""
+
+    #: Key in KMS that seals their secrets.
+    access_keys_key: str = "alias/abeyance-access-keys"
+
+
 class CorsGroup(Group):
     """The web pages that may call the Rekognition API."""
 
@@ -294,12 +301,20 @@ class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
     """The needs of a unit that works on collections for people, and puts that on the ledger."""
 
 
-class ApiSettings(TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, CorsGroup, UnitSettings):
+class ApiSettings(
+    TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, CorsGroup, AccessKeysGroup, UnitSettings
+):
     """The settings of the Rekognition API."""
 
 
 class FlagsSettings(
-    DecisionGroup, SignInToChangesGroup, RecordingGroup, OutcomeGroup, AnnouncementGroup, UnitSettings
+    DecisionGroup,
+    SignInToChangesGroup,
+    RecordingGroup,
+    OutcomeGroup,
+    AnnouncementGroup,
+    AccessKeysGroup,
+    UnitSettings,
 ):
     """The settings of the change service."""
 

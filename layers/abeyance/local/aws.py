@@ -206,6 +206,8 @@ class LocalAws:
 def create_resources(client: Callable[[str], Any], settings: DeploymentSettings) -> None:
     """Create what the CDK stacks create, as far as moto supports it: tables, buckets, bus, queues and rules."""
     dynamodb, s3, sqs, eventbridge = (client(name) for name in ("dynamodb", "s3", "sqs", "events"))
+    kms = client("kms")
+    kms.create_alias(AliasName=settings.access_keys_key, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     for table in topology.TABLES:
         _create_table(dynamodb, getattr(settings, table.setting), table)
     for bucket in topology.BUCKETS:

@@ -21,6 +21,7 @@ from abeyance.local.buckets import MadeBuckets
 from abeyance.local.lanes import Lanes, TooManyRequests
 from abeyance.local.moto import ACCOUNT, REGION
 from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
+from abeyance.moratorium.access_keys import is_key_id
 from abeyance.pipeline import topology
 from abeyance.rekognition.errors import ApiError, unserved
 from abeyance.rekognition.gateway import error_response
@@ -216,19 +217,30 @@ def is_console_request(environ: Mapping[str, Any]) -> bool:
 def rest_api_event(environ: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     """Return the event of a REST API with IAM authorisation, as far as the function reads it.
 
-    The access key id stands for the caller's ARN: no signature is verified here, and the key id names the tenant.
+    The access key id stands for the caller's ARN: no signature is verified here, and the key id names the tenant. But
+    for keys of this system: theirs the function verifies.
     """
     headers = _headers(environ)
-    found = _CREDENTIAL.match(headers.pop("authorization", ""))
+    if environ.get("CONTENT_TYPE"):
+        headers["content-type"] = environ["CONTENT_TYPE"]
+    found = _CREDENTIAL.match(headers.get("authorization", ""))
+    # A signature with a key of this system is the function's to verify.
+    is_own = found is not None and is_key_id(found.group(1))
+    principal = found.group(1) if found and not is_own else None
+    if not is_own:
+        headers.pop("authorization", None)
     return {
         "resource": "/",
         "path": environ.get("PATH_INFO", "/"),
         "httpMethod": environ.get("REQUEST_METHOD", "POST"),
         "headers": headers,
+        "queryStringParameters": dict(
+            parse_qsl(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
+        ),
         "requestContext": {
             "accountId": ACCOUNT,
             "requestId": str(uuid.uuid4()),
-            "identity": {"userArn": found.group(1) if found else None},
+            "identity": {"userArn": principal},
             "region": found.group(2) if found else REGION,
         },
         "body": body.decode("utf-8", "replace"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from abeyance.moratorium.access_keys import AccessKey
 from abeyance.moratorium.callers import TOKEN_HEADER
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.proposals import Proposal
@@ -40,6 +41,11 @@ class ChangeClient:
     def submit(self, change: Change, *, note: str = "", wait: bool = False) -> Proposal:
         """Make a change that loosens nothing, or propose it; see ``ChangeService.submit``."""
         return self._proposal("submit", change=msgspec.to_builtins(change), note=note, wait=wait)
+
+    def create_key(self, tenant: str) -> tuple[AccessKey, Proposal]:
+        """Make an access key for a tenant, and propose it; it is active when somebody else agrees."""
+        answer = self._ask("create-key", tenant=tenant)
+        return AccessKey(answer["key"], answer["secret"]), msgspec.convert(answer["proposal"], Proposal)
 
     def approve(self, proposal_id: str, digest: str) -> Proposal:
         """Agree to exactly the change of this digest."""

@@ -11,15 +11,16 @@ import msgspec
 from msgspec import Struct
 
 from abeyance.encoding import decode_base64
+from abeyance.moratorium.access_keys import KeyStore
 from abeyance.moratorium.callers import Caller, SignIn, Unauthenticated
 from abeyance.moratorium.change_log import LedgerRefused
 from abeyance.moratorium.documents import GovernedDocument
-from abeyance.moratorium.errors import MoratoriumError
+from abeyance.moratorium.errors import MoratoriumError, TenantUnknown
 from abeyance.moratorium.guardrail_store import GUARDRAILS, DeployedGuardrails
 from abeyance.moratorium.principals import NotAPerson
 from abeyance.moratorium.proposals import Proposal, read_change
 from abeyance.moratorium.service import ChangeService
-from abeyance.moratorium.subjects import EffectFailed
+from abeyance.moratorium.subjects import EffectFailed, TenantChange
 from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.tokens import ProviderUnavailable, TokenRefused
 
@@ -54,6 +55,12 @@ class Retry(Struct, frozen=True, forbid_unknown_fields=True, tag="retry", tag_fi
     id: str
 
 
+class CreateKey(Struct, frozen=True, forbid_unknown_fields=True, tag="create-key", tag_field="do"):
+    """Make an access key and propose to add it to its tenant's principals."""
+
+    tenant: str
+
+
 class Show(Struct, frozen=True, forbid_unknown_fields=True, tag="show", tag_field="do"):
     """Return one proposal."""
 
@@ -79,7 +86,7 @@ class ShowState(Struct, frozen=True, forbid_unknown_fields=True, tag="state", ta
 _Change = Union[Submit, Approve, Withdraw, Retry]  # noqa: UP007 - msgspec reads it
 _Read = Union[Show, ListProposals, ListTenants, ListPeople, ShowState]  # noqa: UP007 - msgspec reads it
 _READS: Final = (Show, ListProposals, ListTenants, ListPeople, ShowState)
-_request = msgspec.json.Decoder(Union[_Change, _Read])  # noqa: UP007 - msgspec reads it
+_request = msgspec.json.Decoder(Union[_Change, CreateKey, _Read])  # noqa: UP007 - msgspec reads it
 _STATUS: Final[tuple[tuple[type[MoratoriumError], int], ...]] = (
     (Unauthenticated, 403),
     (NotAPerson, 403),
@@ -98,9 +105,14 @@ class ChangeEndpoint:
     ----------
     tenants
         Returns every registration.
+    keys
+        Makes access keys.
     """
 
-    def __init__(self, service: ChangeService, sign_in: SignIn, tenants: Callable[[], list[Tenant]]) -> None:
+    def __init__(
+        self, service: ChangeService, sign_in: SignIn, tenants: Callable[[], list[Tenant]], keys: KeyStore
+    ) -> None:
+        self._keys = keys
         self._service = service
         self._sign_in = sign_in
         self._tenants = tenants
@@ -115,6 +127,8 @@ class ChangeEndpoint:
                 self._sign_in.require_signature(event)
                 return _response(200, self._read(request))
             caller = self._sign_in.caller(event)
+            if isinstance(request, CreateKey):
+                return _response(200, self._create_key(caller, request.tenant))
             return _response(200, public(self._change(caller, request)))
         except msgspec.MsgspecError as error:
             self._note(caller, body, error)
@@ -137,6 +151,17 @@ class ChangeEndpoint:
                 return service.withdraw(caller, request.id)
             case Retry():
                 return service.retry(caller, request.id)
+
+    def _create_key(self, caller: Caller, tenant_id: str) -> dict[str, Any]:
+        """Return the key with its secret, which nobody sees again, and the proposal that makes it active."""
+        tenant = next((one for one in self._tenants() if one.id == tenant_id), None)
+        if tenant is None:
+            raise TenantUnknown("no tenant of this id is registered")
+        self._service.require_person(caller)
+        key = self._keys.make(tenant)
+        changed = msgspec.structs.replace(tenant, principals=(*tenant.principals, key.id))
+        proposal = self._service.submit(caller, TenantChange(changed), note=f"access key {key.id}")
+        return {"key": key.id, "secret": key.secret, "proposal": public(proposal)}
 
     def _read(self, request: _Read) -> Any:
         service = self._service

@@ -97,6 +97,10 @@ class ChangeService:
         self._subjects: Mapping[str, ChangeSubject] = {**documents, GUARDRAILS: guardrails, **subjects}
         self._clock = clock
 
+    def require_person(self, caller: Caller) -> None:
+        """Raise ``NotAPerson`` for a caller who is nobody's principal, and could propose nothing."""
+        _agreement(self._principals.read(), caller)
+
     def submit(self, caller: Caller, change: Change, *, note: str = "", wait: bool = False) -> Proposal:
         """Make a change that takes one person at once, or store it for others to approve.
 

@@ -30,6 +30,18 @@ class ApiRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request as it was sent: header names in lower case, the query decoded, the path as in the request line."""
+
+    method: str
+    host: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ApiResponse:
     """A response as it goes back over HTTP."""
 

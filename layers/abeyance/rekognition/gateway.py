@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from abeyance.encoding import decode_base64
 from abeyance.moratorium.vocabulary import UNSPECIFIED
-from abeyance.rekognition.call import ApiRequest, ApiResponse
+from abeyance.rekognition.call import ApiRequest, ApiResponse, ReceivedRequest
 from abeyance.rekognition.errors import ApiError
 from abeyance.rekognition.wire import CONTENT_TYPE, write_error
 
@@ -44,6 +44,23 @@ def response_of(answer: ApiResponse) -> dict[str, Any]:
         "body": answer.body.decode(),
         "isBase64Encoded": False,
     }
+
+
+def signed_request_of(event: Mapping[str, Any]) -> ReceivedRequest:
+    """Return the HTTP request in a proxy event, as it was signed."""
+    context = event.get("requestContext") or {}
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    body = _body(event)
+    # API Gateway keeps this one to itself, and some SDKs sign it.
+    headers.setdefault("content-length", str(len(body)))
+    return ReceivedRequest(
+        method=event.get("httpMethod", ""),
+        host=headers.get("host", ""),
+        path=context.get("path") or event.get("path") or "/",
+        query=dict(event.get("queryStringParameters") or {}),
+        headers=headers,
+        body=body,
+    )
 
 
 def header_of(event: Mapping[str, Any], name: str) -> str:

@@ -53,6 +53,14 @@ class Rekognition:
         headers["Server-Timing"] = timings.header()
         return ApiResponse(status, headers, body)
 
+    def refuse_stranger(self, request: ApiRequest, error: ApiError) -> ApiError:
+        """Count a request whose signature is wrong with those of all strangers; return the error to answer."""
+        try:
+            self._access.admit(request)
+        except ApiError as limit:
+            return limit
+        return error
+
     def _answer(self, request: ApiRequest, headers: dict[str, str], timings: Timings) -> dict[str, Any]:
         self._access.admit(request)
         try:

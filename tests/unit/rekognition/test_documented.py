@@ -16,6 +16,7 @@ from abeyance.rekognition.errors import FAULTS, IMAGES, NAMES, ApiError
 from abeyance.rekognition.facedetail import LANDMARKS, beyond_default, face_detail
 from abeyance.rekognition.operations import OPERATIONS, collections, faces, search, users
 from abeyance.rekognition.operations.services import version_number
+from abeyance.rekognition.sigv4 import SIGNATURE_ERRORS
 from abeyance.vision.models.manifest import Manifest
 
 from .service_model import published
@@ -58,6 +59,7 @@ def test_errors() -> None:
         "SerializationException",
         "UnknownOperationException",
         "ProvisionedThroughputExceededException",
+        *SIGNATURE_ERRORS,
     }
     assert rows == ours | refused
     assert {"InternalServerError", "ThrottlingException"} == FAULTS

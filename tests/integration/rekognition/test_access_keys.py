@@ -1,0 +1,148 @@
+"""Access keys from making one to revoking it: the command, a second person, SDKs that sign with it, and forgers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from tests.integration.rekognition.conftest import TENANTS
+from typer.testing import CliRunner
+
+from abeyance.aws import clients
+from abeyance.cli.main import app
+from abeyance.deployment.parts import build_tenants
+from abeyance.deployment.settings import DeploymentSettings
+from abeyance.local.aws import LocalAws, environment
+from abeyance.local.gateway import mount_api, mount_changes
+from abeyance.moratorium.presets import new_deployment
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    folder: Path = tmp_path_factory.mktemp("keys")
+    (folder / "flags.json").write_text(json.dumps(new_deployment()))
+    settings = DeploymentSettings.of(flags=f"file:{folder}/flags.json")
+    aws = LocalAws(settings=settings)
+    aws.start()
+    services = [mount_api(aws), mount_changes(aws, "0" * 64)]
+    registry = build_tenants(settings, aws.client)
+    for tenant in TENANTS[:2]:
+        registry.add(tenant)
+    try:
+        yield aws
+    finally:
+        for service in services:
+            service.stop()
+        aws.stop()
+
+
+def run(aws: LocalAws, person: str, *arguments: str) -> Any:
+    """Run a command in a process of the person's own, as far as AWS clients can tell."""
+    clients.client.cache_clear()
+    clients._session.cache_clear()
+    variables = {**environment(aws.endpoint, person), **aws.settings.to_environment()}
+    return CliRunner().invoke(app, arguments, env=variables)
+
+
+def command(aws: LocalAws, person: str, *arguments: str) -> Any:
+    """Run a command as a person; returns its JSON."""
+    done = run(aws, person, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+def client(aws: LocalAws, key: str, secret: str, region: str = "eu-west-1") -> Any:
+    return boto3.client(
+        "rekognition",
+        endpoint_url=aws.endpoint,
+        region_name=region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+def code(client: Any) -> str:
+    with pytest.raises(ClientError) as refused:
+        client.list_collections()
+    return str(refused.value.response["Error"]["Code"])
+
+
+def make(aws: LocalAws) -> tuple[str, str]:
+    """Make an active key of acme's, by two people."""
+    made = command(aws, "clara", "tenants", "keys", "create", "acme")
+    inactive = client(aws, made["key"], made["secret"])
+    assert code(inactive) == "AccessDeniedException"
+    command(
+        aws, "david", "moratoria", "approve", made["proposal"]["id"], "--digest", made["proposal"]["digest"]
+    )
+    return made["key"], made["secret"]
+
+
+def test_the_life_of_a_key(aws: LocalAws) -> None:
+    key, secret = make(aws)
+    sdk = client(aws, key, secret)
+    sdk.create_collection(CollectionId="by-key")
+    assert "by-key" in client(aws, "acme", "any").list_collections()["CollectionIds"]
+    assert client(aws, "globex", "any").list_collections()["CollectionIds"] == []
+    assert command(aws, "clara", "tenants", "keys", "list", "acme") == [key]
+    assert code(client(aws, key, "another")) == "InvalidSignatureException"
+    assert code(client(aws, "ABEY" + "A" * 16, secret)) == "UnrecognizedClientException"
+
+    second, new_secret = make(aws)
+    for one, its_secret in ((key, secret), (second, new_secret)):
+        assert client(aws, one, its_secret).list_collections()["CollectionIds"] == ["by-key"]
+    third = run(aws, "clara", "tenants", "keys", "create", "acme")
+    assert (third.exit_code, "at most 2 keys" in third.output) == (1, True)
+
+    command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
+    assert code(client(aws, key, secret)) == "AccessDeniedException"
+    assert client(aws, second, new_secret).list_collections()["CollectionIds"] == ["by-key"]
+    command(aws, "clara", "tenants", "keys", "revoke", "acme", second)
+
+
+def test_the_secret_is_stored_sealed(aws: LocalAws) -> None:
+    key, secret = make(aws)
+    stored = aws.client("dynamodb").scan(TableName=aws.settings.tenants_table)["Items"]
+    assert any(item["pk"]["S"] == f"key#{key}" for item in stored)
+    assert secret not in str(stored)
+    assert secret not in str(aws.client("dynamodb").scan(TableName=aws.settings.proposals_table)["Items"])
+    command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
+
+
+def test_who_is_nobodys_principal_makes_no_key(aws: LocalAws) -> None:
+    done = run(aws, "mallory", "tenants", "keys", "create", "acme")
+    assert done.exit_code != 0
+    assert "ABEY" not in done.output
+
+
+@pytest.mark.skipif(not shutil.which("aws"), reason="needs the AWS CLI")
+def test_the_aws_cli_signs_with_a_key(aws: LocalAws) -> None:
+    key, secret = make(aws)
+    variables = {
+        **os.environ,
+        "AWS_ENDPOINT_URL_REKOGNITION": aws.endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_PAGER": "",
+    }
+    done = subprocess.run(
+        ["aws", "rekognition", "list-collections", "--max-results", "10"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CollectionIds" in json.loads(done.stdout)
+    command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
