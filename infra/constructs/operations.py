@@ -34,7 +34,8 @@ _ABOUT = {
     "denials-by-fault": "Decisions are denied because something is broken, not because of a moratorium. "
     "docs/operations.md, Everything is denied",
     "api-5xx": "The API fails",
-    "drift": "AppConfig hands out a document that the change service did not deploy; both hold. "
+    "drift": "AppConfig hands out a document that the change service did not deploy, and both hold; or guardrails are "
+    "not those that three people agreed to, and nothing can be loosened. "
     "docs/operations.md, Halt now",
 }
 

@@ -128,8 +128,16 @@ def by_an_approver_who_became_another(office: Office, made: Any) -> None:
     """Bob agrees, is linked under another name, and agrees again under his old one."""
     office.person("bob").approve(made.id, made.digest)
     office.person("dora").submit(UnlinkChange(user("bob")))
-    office.agree(LinkChange(user("bob"), "robert"), by=("carol", "dora"))
+    office.agree(LinkChange(user("bob"), "robert"), by=("carol", "dora", "clara"))
     office.person("bob-2").approve(made.id, made.digest)
+
+
+def by_a_third_whom_two_have_linked(office: Office, made: Any) -> None:
+    """While there are guardrails, a new person takes three: otherwise two could make the third."""
+    link = office.person("alice").submit(LinkChange(user("mallory"), "mallory"))
+    assert office.person("bob").approve(link.id, link.digest).state == "proposed"
+    office.person("bob").approve(made.id, made.digest)
+    office.person("mallory").approve(made.id, made.digest)
 
 
 def with_the_digest_of_another(office: Office, made: Any) -> None:
@@ -185,6 +193,7 @@ ATTACKS = [
     by_somebody_whom_nobody_knows,
     by_an_approver_who_was_unlinked,
     by_an_approver_who_became_another,
+    by_a_third_whom_two_have_linked,
     with_the_digest_of_another,
     after_a_withdrawal,
     after_another_change,

@@ -297,7 +297,7 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     principals = Principals(
         table, msgspec.json.decode(settings.first_principals or "{}", type=dict[str, str])
     )
-    links = LinkSubject(principals, table)
+    links = LinkSubject(principals, table, check.most_people)
     subjects: dict[str, ChangeSubject] = {
         "tenant": TenantSubject(tenants, table, check.registrations),
         "link": links,

@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Operation, Put, Require, Table
 from abeyance.moratorium.change_log import ChangeRecorder
-from abeyance.moratorium.changes import GUARDRAIL_PEOPLE, ChangeKind, classify_guardrails
+from abeyance.moratorium.changes import GUARDRAIL_PEOPLE, LOOSENING_PEOPLE, ChangeKind, classify_guardrails
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.guardrails import NO_GUARDRAILS, Guardrails, parse_guardrails, violations
@@ -155,6 +155,13 @@ class GuardrailCheck:
     def registrations(self) -> tuple[Require, ...]:
         """Check the flags by which a tenant would be decided about that may do more; as :meth:`document` does."""
         return self._check(self._decided(), "deny")
+
+    def most_people(self) -> tuple[int, tuple[Require, ...]]:
+        """Return the number of people that the change with the most of them takes, and what must still be so then."""
+        found = self._table.read()
+        guarded = not found.is_intact or len(found.guardrails) > 0
+        holds_if = (self._table.unchanged(found),) if found.is_intact else ()
+        return (GUARDRAIL_PEOPLE if guarded else LOOSENING_PEOPLE), holds_if
 
     def allows(self, name: str, new: FlagSet) -> bool:
         """Return whether flags or a brake that nobody agreed to, as at a first deployment, break no guardrail."""

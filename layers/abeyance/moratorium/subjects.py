@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from abeyance.aws.table import Conflict, Operation, Require, Table
-from abeyance.moratorium.changes import LOOSENING_PEOPLE, ChangeKind, classify_links, classify_registration
+from abeyance.moratorium.changes import ChangeKind, classify_links, classify_registration
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.principals import Links, Principals
 from abeyance.moratorium.tenants import Tenant, TenantTable
@@ -162,21 +162,36 @@ class TenantSubject:
 
 
 class LinkSubject:
-    """The links of principals to people: linking loosens, unlinking tightens."""
+    """The links of principals to people: linking loosens, unlinking tightens.
 
-    def __init__(self, principals: Principals, table: Table) -> None:
+    Parameters
+    ----------
+    most_people
+        Returns the number of people that the change with the most of them takes now, and the conditions under which
+        that is so. Linking takes as many: otherwise two could link the third.
+    """
+
+    def __init__(
+        self,
+        principals: Principals,
+        table: Table,
+        most_people: Callable[[], tuple[int, tuple[Require, ...]]],
+    ) -> None:
         self._principals = principals
         self._table = table
+        self._most_people = most_people
 
     def judge(self, change: LinkChange | UnlinkChange, /) -> ChangeJudgement:
         links = self._principals.read()
         made = self._made(links, change)
         found = classify_links(links.people, made.people)
-        kind, people = found.kind, found.people
-        # The last two people go only by agreement: without two, nothing can ever be loosened again.
-        if len(set(made.people.values())) < LOOSENING_PEOPLE:
-            kind, people = ChangeKind.LOOSENING, LOOSENING_PEOPLE
-        return ChangeJudgement(kind=kind, people=people, base=str(links.version))
+        most, holds_if = self._most_people()
+        # The last people go only by agreement: with fewer, nothing can ever be loosened again.
+        if found.kind is ChangeKind.LOOSENING or len(set(made.people.values())) < most:
+            return ChangeJudgement(
+                kind=ChangeKind.LOOSENING, people=most, base=str(links.version), holds_if=holds_if
+            )
+        return ChangeJudgement(kind=found.kind, people=found.people, base=str(links.version))
 
     def apply(
         self,

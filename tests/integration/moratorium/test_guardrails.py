@@ -19,6 +19,7 @@ from abeyance.moratorium.subjects import (
     FlagsChange,
     GuardrailsChange,
     TenantChange,
+    UnlinkChange,
 )
 from abeyance.moratorium.tenants import Tenant
 
@@ -139,6 +140,13 @@ def test_what_cannot_be_read_is_refused(office: Office, wrong: dict[str, Any]) -
     with pytest.raises(ChangeRefused):
         office.person("alice").submit(GuardrailsChange(wrong))
     assert office.types()[-1] == "moratorium.refused"
+
+
+def test_the_last_three_people_are_not_unlinked_by_one(guarded: Office) -> None:
+    for name in ("clara", "dora"):
+        assert guarded.person("alice").submit(UnlinkChange(user(name))).state == "applied"
+    made = guarded.person("alice").submit(UnlinkChange(user("carol")))
+    assert (made.state, made.people) == ("proposed", 3)
 
 
 def test_no_document_that_breaks_one_comes_into_force_whoever_approves(guarded: Office) -> None:

@@ -117,6 +117,11 @@ class RuleOfTwo(RuleBasedStateMachine):
             return self.rail_changes
         return dict(self.people)
 
+    def takes_three(self, proposal: Proposal) -> bool:
+        """Whether it changes guardrails or, while there are some, enlarges or exhausts the people."""
+        linking = isinstance(proposal.change, LinkChange | UnlinkChange)
+        return isinstance(proposal.change, GuardrailsChange) or (linking and bool(self.rails["guardrails"]))
+
     def took_effect(self, proposal: Proposal) -> None:
         """Take over into the model what two agreed to, or what tightens."""
         change = proposal.change
@@ -197,6 +202,7 @@ class RuleOfTwo(RuleBasedStateMachine):
         self.agree(name, data.draw(st.sampled_from(self.proposals[-4:])), fails=fails)
 
     def agree(self, name: str, proposal: Proposal, *, fails: bool = False) -> None:
+        self.observe()  # the proposal itself may have been the first to notice a rollback
         proposer, approver = self.people.get(proposal.proposer.principal), self.people.get(user(name))
         validate = self.office.appconfig.validate
         if fails:
@@ -218,11 +224,11 @@ class RuleOfTwo(RuleBasedStateMachine):
             assert all(self.people.get(one) == person for one, person in others.items()), "one was exchanged"
             others[user(name)] = approver
             if status == 200 and content["state"] == "proposed":
-                assert isinstance(proposal.change, GuardrailsChange), "two did not do"
+                assert self.takes_three(proposal), "two did not do"
                 assert len(others) == 1
                 return
-            if isinstance(proposal.change, GuardrailsChange):
-                assert len(others) == 2, "two changed a guardrail"
+            if self.takes_three(proposal):
+                assert len(others) == 2, "two changed a guardrail, or made a third"
             self.proposals.remove(proposal)
             if status == 200:
                 self.took_effect(proposal)
