@@ -30,10 +30,7 @@ class CallCounter:
         from abeyance.aws.clients import client
 
         self._dynamodb = aws.client("dynamodb")
-        self._ledger_table = aws.settings.ledger_table
         self._current: Calls | None = None
-        #: Write units of each ledger entry, in the partition of all entries.
-        self.entries: list[float] = []
         #: Of each invocation.
         self.calls: dict[Key, list[Calls]] = defaultdict(list)
         self.event_bytes = 0
@@ -74,11 +71,7 @@ class CallCounter:
             # Each of its items takes time of its own.
             self._current[TRANSACTED] += len(asked["TransactItems"])
             for action in asked["TransactItems"]:
-                units = 2 * self._units(next(iter(action.values())))
-                self._current[WRITTEN] += units
-                item = action.get("Put", {})
-                if item.get("TableName") == self._ledger_table and item["Item"]["pk"]["S"] == "entries":
-                    self.entries.append(units)
+                self._current[WRITTEN] += 2 * self._units(next(iter(action.values())))
         elif operation in ("PutItem", "UpdateItem", "DeleteItem"):
             self._current[WRITTEN] += self._units(asked)
         elif operation == "BatchGetItem":

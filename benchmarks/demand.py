@@ -26,9 +26,16 @@ import msgspec
 import numpy as np
 
 from abeyance.cost.demand import Demand, StageDemand
+from abeyance.cost.stations import ENTRIES
+from abeyance.ledger.batches import PREFIX, decode_start
+from abeyance.ledger.sequencer import Sequencer
 from abeyance.pipeline import topology
 from benchmarks.counting import READ, WRITTEN, CallCounter, Calls, Invoke, Key, size_of
 
+#: Messages of a full batch of the ledger here; Lambda hands over what has 6 MB.
+LEDGER_MESSAGES = 2000
+#: Bytes beside a message's body in Lambda's event: identifiers, the receipt handle, attributes.
+_ENVELOPE_BYTES = 850
 #: A tenant that may do everything, and the collection of the measured photos.
 _TENANT, _COLLECTION = "acme", "demand"
 
@@ -46,13 +53,15 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
         times[key].append(time.thread_time() - start)
         return answer
 
-    with local_stages() as (aws, stages):
+    bodies: list[int] = []
+    serial: list[float] = []
+    with local_stages() as (aws, stages), mock.patch.object(Sequencer, "append", _timed_append(serial)):
         for number in range(rounds):
             for full in (False, True):
-                pass_through(aws, stages, photos, f"time-{number}-{full}", full, timed)
+                pass_through(aws, stages, photos, f"time-{number}-{full}", full, timed, bodies=bodies)
         counting = CallCounter(aws)
         for full in (False, True):
-            pass_through(aws, stages, photos, f"count-{full}", full, counting.run)
+            pass_through(aws, stages, photos, f"count-{full}", full, counting.run, bodies=bodies)
         faces, left = _left(aws, len(photos) * 2 * (rounds + 1))
         embed_ms = _embedding_ms()
     software = f"{platform.machine()}, Python {platform.python_version()}"
@@ -61,7 +70,8 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
         faces=round(faces, 3),
         stages={stage.name: _stage(stage, times, counting.calls) for stage in topology.STAGES},
         embed_ms=round(embed_ms, 3),
-        entry_units=round(float(np.mean(counting.entries)), 3),
+        message_bytes=round(_ENVELOPE_BYTES + float(np.mean(bodies))),
+        serial_ms=round(1000 * min(serial), 3),
         left=left,
         event_bytes=round(counting.event_bytes / (2 * len(photos))),
     )
@@ -73,7 +83,7 @@ def _stage(
     calls: Mapping[Key, Sequence[Calls]],
 ) -> StageDemand:
     """Split the effort of single messages and full batches into the parts of an invocation and of a message."""
-    size = stage.batch_size
+    size = _full_batch(stage)
     if (stage.name, False) not in times:  # review: an indexed photo does not get there
         return StageDemand(
             invocation_ms=0, message_ms=0, invocation_calls={}, message_calls={}, write_units=0, read_units=0
@@ -94,8 +104,8 @@ def _stage(
         message_ms=round(message, 3),
         invocation_calls=_tidy({name: single.get(name, 0.0) - part for name, part in per_message.items()}),
         message_calls=_tidy(per_message),
-        write_units=round(units[WRITTEN], 2),
-        read_units=round(units[READ], 2),
+        write_units=round(units[WRITTEN], 4),
+        read_units=round(units[READ], 4),
     )
 
 
@@ -136,7 +146,7 @@ def local_stages() -> Iterator[tuple[Any, dict[str, Callable[[Any], Any]]]]:
     with tempfile.TemporaryDirectory(prefix="abeyance-demand-") as folder, mock.patch.dict(os.environ):
         flags = Path(folder) / "flags.json"
         flags.write_text(json.dumps(new_deployment()))
-        aws = LocalAws(settings=DeploymentSettings.of(flags=f"file:{flags}"))
+        aws = LocalAws(settings=DeploymentSettings.of(flags=f"file:{flags}", ledger_parallel=1))
         aws.start()
         client.cache_clear()
         os.environ.update(environment(aws.endpoint) | aws.settings.to_environment())
@@ -166,8 +176,12 @@ def pass_through(
     full: bool,
     run: Callable[[Key, Invoke], dict[str, Any]],
     action: str = "index",
+    bodies: list[int] | None = None,
 ) -> None:
-    """Upload ``photos`` and let each stage in turn work off its queue, in single messages or in full batches."""
+    """Upload ``photos`` and let each stage in turn work off its queue, in single messages or in full batches.
+
+    The bytes of the ledger's messages, as they stand in Lambda's event, are added to ``bodies``, if there is a list.
+    """
     from abeyance.pipeline.batch import answer
 
     s3, sqs = aws.client("s3"), aws.client("sqs")
@@ -176,20 +190,69 @@ def pass_through(
         s3.put_object(Bucket=aws.settings.uploads_bucket, Key=key, Body=photo)
     for stage in topology.STAGES:
         url = sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
-        size = stage.batch_size if full else 1
-        receive = {"QueueUrl": url, "MaxNumberOfMessages": size, "AttributeNames": ["All"]}
-        while messages := sqs.receive_message(**receive, WaitTimeSeconds=0).get("Messages", []):
+        ledger = stage is topology.LEDGER
+        size = _full_batch(stage) if full else 1
+        while messages := _received(sqs, url, size):
             records = [
                 {"messageId": one["MessageId"], "body": one["Body"], "attributes": one["Attributes"]}
                 for one in messages
             ]
+            if ledger:
+                if bodies is not None:
+                    bodies += [len(json.dumps(record["body"])) for record in records]
+                records = _many(records, size)
             invoke = functools.partial(answer, {"Records": records}, stages[stage.name])
             # An incomplete batch is not counted.
-            told = run((stage.name, full), invoke) if len(messages) == size else invoke()
+            told = run((stage.name, full), invoke) if len(records) == size else invoke()
             if failed := told["batchItemFailures"]:
                 raise RuntimeError(f"{stage.name} failed on {len(failed)} messages: {_errors.text}")
             for one in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+
+
+def _timed_append(seconds: list[float]) -> Callable[..., Any]:
+    """Return ``Sequencer.append`` that adds the seconds of processor time of an entry in a full batch to a list."""
+    append = Sequencer.append
+
+    def timed(self: Sequencer, entries: Sequence[Any], since: float) -> Any:
+        start = time.thread_time()
+        placed = append(self, entries, since)
+        if len(entries) >= LEDGER_MESSAGES:
+            seconds.append((time.thread_time() - start) / len(entries))
+        return placed
+
+    return timed
+
+
+def _full_batch(stage: topology.Stage) -> int:
+    return min(stage.batch_size, LEDGER_MESSAGES)
+
+
+def _received(sqs: Any, url: str, most: int) -> list[Any]:
+    """Return up to ``most`` messages of a queue; SQS gives ten at a time."""
+    found: list[Any] = []
+    while len(found) < most:
+        some = sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=min(10, most - len(found)),
+            AttributeNames=["All"],
+            WaitTimeSeconds=0,
+        ).get("Messages", [])
+        if not some:
+            break
+        found += some
+    return found
+
+
+def _many(records: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return as many messages as asked for, made from some: each an event of its own."""
+    made = []
+    for number in range(count):
+        record = records[number % len(records)]
+        envelope = json.loads(record["body"])
+        envelope["detail"]["id"] = f"{number // len(records)}-{envelope['detail']['id']}"
+        made.append({**record, "messageId": f"m{number}", "body": json.dumps(envelope)})
+    return made if count > 1 else list(records)
 
 
 def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
@@ -197,7 +260,7 @@ def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
     dynamodb, s3, settings = aws.client("dynamodb"), aws.client("s3"), aws.settings
     items: dict[str, list[Any]] = {}
     left: dict[str, float] = {}
-    for setting in ("uploads_table", "gallery_table", "ledger_table"):
+    for setting in ("uploads_table", "gallery_table"):
         pages = dynamodb.get_paginator("scan").paginate(TableName=getattr(settings, setting))
         items[setting] = [item for page in pages for item in page["Items"]]
         # DynamoDB counts a hundred bytes more for each stored item.
@@ -205,8 +268,17 @@ def _left(aws: Any, photos: int) -> tuple[float, dict[str, float]]:
     for setting in ("chips_bucket", "results_bucket"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=getattr(settings, setting))
         left[setting] = round(sum(one["Size"] for page in pages for one in page.get("Contents", [])) / photos)
+    left["ledger_bucket"] = round(ENTRIES * _entry_bytes(s3, settings.ledger_bucket))
     faces = sum(item["sk"]["S"].startswith("F#") for item in items["gallery_table"])
     return faces / photos, left
+
+
+def _entry_bytes(s3: Any, bucket: str) -> float:
+    """Return the bytes of an entry in the largest batch, as it was sequenced and once more in its bundles and tile."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    largest = max((one for page in pages for one in page["Contents"]), key=lambda one: int(one["Size"]))
+    body = s3.get_object(Bucket=bucket, Key=largest["Key"])["Body"].read()
+    return 2.0 * len(body) / decode_start(body).count
 
 
 def _embedding_ms() -> float:

@@ -46,7 +46,6 @@ class SimulatedStation:
         self.busy = self.servers = 0
         self._flow, self._station = flow, station
         self._allowed = float(station.first_servers)
-        self._blocked = False
         # Pollers are added over time.
         if station.first_servers < station.servers:
             flow.environment.process(self._scale())
@@ -59,13 +58,28 @@ class SimulatedStation:
     def put(self, photo: int) -> None:
         self.arrived += 1
         self.queue.append(Queued(photo, self._flow.environment.now))
+        if self._station.window and len(self.queue) == 1:
+            self._flow.environment.process(self._gather())
         self._start()
+
+    def _gather(self) -> Generator[Any, None, None]:
+        """Start a batch that is not full when its first message has waited for the window."""
+        yield self._flow.environment.timeout(self._station.window)
+        self._start()
+
+    def _ready(self) -> bool:
+        """Return whether there is a batch to start: a full one, or one whose window has passed."""
+        if not self.queue or len(self.queue) >= self._station.batch:
+            return bool(self.queue)
+        return self._flow.environment.now - self.queue[0].since >= self._station.window - 1e-9
 
     def _start(self) -> None:
         """Start batches as long as there are messages and free servers."""
-        while self.queue and not self._blocked and self.busy < int(self._allowed):
+        while self._ready() and self.busy < int(self._allowed):
             batch = [self.queue.popleft() for _ in range(min(self._station.batch, len(self.queue)))]
             self.busy += 1
+            if self.queue and self._station.window:
+                self._flow.environment.process(self._gather())
             self._flow.environment.process(self._work(batch))
 
     def _work(self, batch: list[Queued]) -> Generator[Any, None, None]:
@@ -74,6 +88,8 @@ class SimulatedStation:
             message.receives += 1
             self.waited.append(flow.environment.now - message.since)
         taken = station.seconds(len(batch)) * flow.vary(flow.random)
+        # Servers that wait for each other take as long as their common ceiling makes them.
+        taken = max(taken, station.servers * len(batch) / station.ceiling - station.between)
         if self.busy > self.servers:
             self.servers = self.busy
             if self.servers > flow.warm:
@@ -81,13 +97,11 @@ class SimulatedStation:
         self.invocations += 1
         self.batched += len(batch)
         if flow.failing and flow.random.random() < flow.failing:
-            # The group of a FIFO queue waits until the messages are visible again.
-            self._blocked = station.fifo
             yield flow.environment.timeout(taken)
             self.failed += 1
             flow.environment.process(self._again(batch, station.visibility - taken))
         else:
-            parts = [batch] if station.fifo else [[message] for message in batch]
+            parts = [batch] if station.whole else [[message] for message in batch]
             for part in parts:
                 yield flow.environment.timeout(taken / len(parts))
                 for message in part:
@@ -101,11 +115,7 @@ class SimulatedStation:
         yield self._flow.environment.timeout(max(0.0, after))
         alive = [message for message in batch if message.receives < self._station.max_receives]
         self.dead += len(batch) - len(alive)
-        if self._station.fifo:
-            self.queue.extendleft(reversed(alive))
-            self._blocked = False
-        else:
-            self.queue.extend(alive)
+        self.queue.extend(alive)
         self._start()
 
     def _scale(self) -> Generator[Any, None, None]:

@@ -42,7 +42,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     archive_days: int = 30
     recovery_days: int = 35
     log_days: int = 90
-    #: Days for which nobody can delete a checkpoint of the ledger.
+    #: File on this machine with the policy of the ledger's witnesses (C2SP tlog-policy); empty: none is asked.
+    witness_policy: str = ""
+    #: Days for which nobody can delete an object of the ledger.
     ledger_lock_days: int = 365
     #: Give the gallery DynamoDB's own vector index, for collections too large for memory; and the number of templates
     #: up to which a collection is searched in memory nevertheless.
@@ -104,6 +106,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if not all(is_place(place) for place in self.tenant_buckets.split()):
             raise ValueError(f"tenant_buckets: {PLACE_FORM}")
         parse_origins(self.cors_origins)
+        if self.witness_policy and not Path(self.witness_policy).is_file():
+            raise ValueError(f"witness_policy: there is no file {self.witness_policy}")
         if self.accuracy_report and not Path(self.accuracy_report).is_file():
             raise ValueError(f"accuracy_report: there is no file {self.accuracy_report}")
 

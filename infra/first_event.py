@@ -17,6 +17,7 @@ import msgspec
 from abeyance.aws.dynamodb import encode
 from abeyance.aws.table import Put
 from abeyance.deployment.settings import DeploymentSettings
+from abeyance.ledger.heads import Head
 from abeyance.moratorium import decide
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.tenants import Tenant, TenantTable
@@ -100,12 +101,7 @@ class FakeAws:
         if key == {"object": {"S": f"{_UPLOAD.bucket}/{_UPLOAD.key}"}}:
             return {**key, "upload": {"S": _UPLOAD.identity}}
         if key.get("pk") == {"S": "head"}:
-            return {
-                "chain": {"S": "c"},
-                "created": {"S": _DATA["time"]},
-                "seq": {"N": "1"},
-                "hash": {"S": "0" * 64},
-            }
+            return {**key, **encode(msgspec.structs.asdict(Head(origin="abeyance/c")))}
         return None
 
 
@@ -117,6 +113,8 @@ def event_for(function: str) -> Any:
             return _queued("Object Created", _DATA["gate"])
         case "detect" | "ledger" | "recognize" | "review":
             return _announced(list(recorded.values())[-1])
+        case "checkpoint":
+            return {"task": topology.CHECKPOINT.task}
         case "flags":
             return {**_DATA["flags"], "body": json.dumps({"do": "tenants"})}
         case "api":
@@ -147,6 +145,8 @@ def succeeded(function: str, answer: Any, aws: FakeAws) -> bool:
         return False
     if function in ("api", "flags"):
         return bool(answer["statusCode"] == 200)
+    if function == "checkpoint":
+        return bool(answer == {})  # there is nothing to sign
     return bool(answer == {"batchItemFailures": []})
 
 

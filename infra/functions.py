@@ -8,6 +8,7 @@ layer           carried by                 holds
 ``base``        every function             botocore, msgspec, rfc8785
 ``vision``      those that see pixels      numpy, onnxruntime, pillow, simplejpeg
 ``web``         console                    flask
+``signatures``  checkpoint                 cryptography
 ``detector``    console                    the converted model that finds faces
 ``analysis``    detect, api                the same, and those that describe faces
 ``embedder``    recognize, api             the one that makes templates
@@ -28,7 +29,9 @@ from abeyance.pipeline import topology
 from infra import trim
 from infra.config import ROOT, Config
 
-LayerName = Literal["base", "vision", "web", "detector", "analysis", "embedder", "decide", "abeyance"]
+LayerName = Literal[
+    "base", "vision", "web", "signatures", "detector", "analysis", "embedder", "decide", "abeyance"
+]
 DECISION_LAYERS: tuple[LayerName, ...] = ("base", "decide")
 PIXEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "abeyance")
 
@@ -64,6 +67,10 @@ STAGES = tuple(
     )
     for stage in topology.STAGES
 )
+#: Signs checkpoints. It reads all entries since the last one, which after an outage may be many.
+CHECKPOINT = FunctionSpec(
+    name="checkpoint", layers=(*DECISION_LAYERS, "signatures"), memory_mib=1024, timeout_s=600
+)
 #: The Rekognition API. API Gateway waits no longer than 29 s.
 API = FunctionSpec(name="api", layers=(*PIXEL_LAYERS, "analysis", "embedder"), memory_mib=3008, timeout_s=29)
 #: The change service, AppConfig's validator, and the schedules of announcements.
@@ -73,12 +80,12 @@ CONSOLE = FunctionSpec(
     name="console", layers=(*PIXEL_LAYERS, "detector", "web"), memory_mib=2048, timeout_s=29
 )
 
-FUNCTIONS = (*STAGES, API, FLAGS, CONSOLE)
+FUNCTIONS = (*STAGES, CHECKPOINT, API, FLAGS, CONSOLE)
 
 
-#: Executions of their own for functions that must not starve, beside the gate: the ledger's one writer and its
-#: checkpoint, and changes of flags, some at a time.
-_RESERVED = {"ledger": 3, "flags": 5}
+#: Executions of their own for functions that must not starve, beside the gate: the ledger's two sequencers, its signer,
+#: and changes of flags, some at a time.
+_RESERVED = {"ledger": 2, "checkpoint": 1, "flags": 5}
 
 
 def reserved_of(name: str, config: Config) -> int:

@@ -27,7 +27,7 @@ PYTHON = "3.13"
 #: Lambda's limit for a function and its layers, unzipped.
 LIMIT_MB = 250
 #: Layers made of wheels, from a pinned list.
-WHEEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "web")
+WHEEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "web", "signatures")
 #: Layers made of converted models, and the roles of those.
 MODEL_ROLES: dict[LayerName, tuple[str, ...]] = {
     "detector": ("detector",),

@@ -6,7 +6,7 @@ promises, which tests/infra checks:
 - The gate asks for the head of an object, which IAM cannot tell from reading it (both are ``s3:GetObject``). That it
   cannot read is a matter of the key: it may not decrypt with that of the photos, and a deny makes sure of it.
 - Only recognize and api reach the gallery and the key of the templates, and the console, which erases.
-- Only ledger writes the ledger, by ``PutItem``.
+- Only ledger gives entries their places, and only checkpoint signs; neither can do the other.
 - Only flags, the change service, deploys configuration and writes registrations, proposals and people. Officers and the
   console ask it, through API Gateway, which says who asks; nobody may invoke it directly.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aws_cdk import aws_iam as iam
 
@@ -57,7 +58,15 @@ class Permissions:
         tables = {name: [table.table_arn] for name, table in state.tables.by_setting.items()}
         keys = {f"{name}_key": [key.key_arn] for name, key in state.keys.by_name.items()}
         index = [state.vector_index] if state.vector_index else []
-        self._arns: dict[str, Sequence[str]] = {**tables, **keys, "any": ["*"], "vector_index": index, **arns}
+        self._arns: dict[str, Sequence[str]] = {
+            **tables,
+            **keys,
+            "any": ["*"],
+            "vector_index": index,
+            "signing_key": [state.signing_key] if state.signing_key else [],
+            "ledger_secrets": state.ledger_secrets,
+            **arns,
+        }
 
     def of(self, policy: str) -> list[iam.PolicyStatement]:
         """Return the statements of a policy, each once, as stores that share a key repeat its use.
@@ -91,17 +100,20 @@ class Permissions:
         yield from self._head(setting)
         yield self._use_key(setting, "s3", "Read", "kms:Decrypt")
 
-    def _put(self, setting: str) -> Statements:
-        yield from self._objects("Put", setting, "s3:PutObject")
+    def _put(self, setting: str, under: Sequence[str] = ("*",)) -> Statements:
+        yield from self._objects("Put", setting, "s3:PutObject", under=under)
         yield self._use_key(setting, "s3", "Write", "kms:GenerateDataKey")
 
     def _replace(self, setting: str) -> Statements:
         yield from self._put(setting)
         yield from self._objects("Delete", setting, "s3:DeleteObject")
 
-    def _objects(self, purpose: str, setting: str, *actions: str) -> Statements:
-        objects = self._state.buckets.by_setting[setting].arn_for_objects("*")
-        yield _statement(f"{purpose}{_name(setting)}", actions, [objects])
+    def _objects(
+        self, purpose: str, setting: str, *actions: str, under: Sequence[str] = ("*",)
+    ) -> Statements:
+        bucket = self._state.buckets.by_setting[setting]
+        objects = [bucket.arn_for_objects(keys) for keys in under]
+        yield _statement(f"{purpose}{_name(setting)}", actions, objects)
 
     def _items(self, setting: str, actions: Sequence[str]) -> Statements:
         verbs = [f"dynamodb:{action}" for action in _expanded(actions)]
@@ -116,6 +128,12 @@ class Permissions:
         arns = [self._state.pseudonym_key, *self._named(others)]
         yield _statement("Secrets", ["secretsmanager:GetSecretValue"], arns)
         yield self._use_key("pseudonym_key", "secretsmanager", "Read", "kms:Decrypt")
+
+    def _secret(self, name: str) -> Statements:
+        """Yield the reading of one secret; nothing where this deployment does not have it."""
+        if arns := self._named([name]):
+            yield _statement("Secrets", ["secretsmanager:GetSecretValue"], arns)
+            yield self._use_key("pseudonym_key", "secretsmanager", "Read", "kms:Decrypt")
 
     def _send(self, stage: str, sid: str) -> Statements:
         yield _statement(sid, ["sqs:SendMessage"], [self._queues[stage].queue.queue_arn])
@@ -163,7 +181,7 @@ def _statement(
     sid: str,
     actions: Sequence[str],
     resources: Sequence[str],
-    conditions: Mapping[str, Mapping[str, str]] | None = None,
+    conditions: Mapping[str, Mapping[str, Any]] | None = None,
     effect: iam.Effect = iam.Effect.ALLOW,
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(

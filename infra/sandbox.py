@@ -187,7 +187,7 @@ def _variables(spec: functions.FunctionSpec, place: str, *path: Path | str) -> d
         pseudonym_key="secret:arn:aws:secretsmanager:eu-central-1:111122223333:secret:abeyance",
         models=str(models),
         verify_models=False,
-        ledger_queue="https://sqs.eu-central-1.amazonaws.com/111122223333/abeyance-ledger.fifo",
+        ledger_queue="https://sqs.eu-central-1.amazonaws.com/111122223333/abeyance-ledger",
     )
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))},

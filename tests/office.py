@@ -16,6 +16,7 @@ import abeyance.moratorium.governed  # noqa: F401
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment import build
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
+from abeyance.ledger.documents import DOCUMENT
 from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.document import FlagSet
 from abeyance.moratorium.inforce import FLAGS, InForce, InForceTable
@@ -167,10 +168,14 @@ class Office:
         return build.build_tenants(self.settings, self.aws.client)
 
     def ledger(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return type and body of everything that was sent to the ledger, in its order."""
+        """Return type and body of what was sent to the ledger, in its order, without documents."""
         messages = self.aws.sqs.queues[topology.LEDGER.queue].messages
         records = [json.loads(message.body) for message in messages]
-        return [(record["type"], record["body"]) for record in records if "type" in record]
+        return [
+            (record["type"], record["body"])
+            for record in records
+            if "type" in record and record["type"] != DOCUMENT
+        ]
 
     def types(self) -> list[str]:
         """Return the types of what was sent to the ledger."""

@@ -136,8 +136,6 @@ class Account:
 
     def _make_queue(self, suffix: str, attributes: dict[str, str]) -> str:
         sqs, name = self.client("sqs"), f"{self.name}-{suffix}"
-        if name.endswith(".fifo"):
-            attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true", **attributes}
         url = str(sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"])
         self.later(f"queue {name}", lambda: sqs.delete_queue(QueueUrl=url))
         return url

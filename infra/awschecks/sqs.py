@@ -50,22 +50,14 @@ def _delay(account: Account) -> None:
         sqs.send_message(QueueUrl=queue, MessageBody="1", DelaySeconds=901)
 
 
-@check("sqs.fifo_deduplication")
-def _fifo_deduplication(account: Account) -> None:
-    queue = account.queue("same.fifo")
-    for _ in range(2):
-        account.client("sqs").send_message(QueueUrl=queue, MessageBody="1", MessageGroupId="g")
-    expect(len(account.receive(queue, 2, 6)) == 1, "the same body came twice")
-
-
-@check("sqs.fifo_order")
-def _fifo_order(account: Account) -> None:
-    sqs, queue = account.client("sqs"), account.queue("order.fifo", VisibilityTimeout="60")
-    for number in range(3):
-        sqs.send_message(QueueUrl=queue, MessageBody=str(number), MessageGroupId="g")
-    answer = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=1, WaitTimeSeconds=5)
-    expect([message["Body"] for message in answer.get("Messages", [])] == ["0"], "the first is not first")
-    expect(account.receive(queue, 1, 2) == [], "one came while another of its group is in flight")
+@check("sqs.first_receive")
+def _first_receive(account: Account) -> None:
+    queue = account.queue("first")
+    account.client("sqs").send_message(QueueUrl=queue, MessageBody="1")
+    (message,) = account.receive(queue) or ({"Attributes": {}},)
+    first = int(message["Attributes"].get("ApproximateFirstReceiveTimestamp", 0)) / 1000
+    expect(abs(first - time.time()) < 60, f"it says {first}")
+    expect(bool(message["Attributes"].get("SenderId")), "it has no sender")
 
 
 @check("sqs.group_on_standard")

@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 
+from abeyance.moratorium.boundaries import BoundaryType
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.queue import dead_letter_queue
@@ -57,6 +58,9 @@ class Announcements(Construct):
             ),
         )
         announce = iam.PolicyStatement(
-            sid="Announce", actions=["events:PutEvents"], resources=[bus.event_bus_arn]
+            sid="Announce",
+            actions=["events:PutEvents"],
+            resources=[bus.event_bus_arn],
+            conditions={"StringEquals": {"events:detail-type": [str(kind) for kind in BoundaryType]}},
         )
         iam.Policy(self, "Policy", statements=[announce], roles=[self.role])

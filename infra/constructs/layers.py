@@ -14,6 +14,7 @@ _DESCRIPTIONS: dict[LayerName, str] = {
     "base": "wire types and canonical JSON",
     "vision": "arrays, inference, image decoding",
     "web": "pages from the server",
+    "signatures": "signatures of witnesses",
     "detector": "the model that finds faces",
     "analysis": "the models that find and describe faces",
     "embedder": "the model that makes templates",

@@ -15,7 +15,9 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
+from abeyance.ledger.entry import CONFLICT, REFUSED
 from abeyance.moratorium.errors import CALLER_FAULTS
+from abeyance.pipeline.record import CORRUPT
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.function import Function
@@ -33,6 +35,11 @@ _ABOUT = {
     "errors": "The function fails. See its log, which has no personal data",
     "denials-by-fault": "Decisions are denied because something is broken, not because of a moratorium. "
     "docs/operations.md, Everything is denied",
+    "ledger-conflicts": "An id came to the ledger with two contents: somebody wrote what was not theirs, or a stage is "
+    "wrong. docs/operations.md, The ledger",
+    "ledger-refusals": "The ledger noted a message that it could not write as it was. docs/operations.md, The ledger",
+    "ledger-corrupt": "The ledger contradicts itself, or a witness saw another one: nothing is signed. "
+    "docs/operations.md, The ledger",
     "api-5xx": "The API fails",
     "drift": "AppConfig hands out a document that the change service did not deploy, and both hold; or guardrails are "
     "not those that three people agreed to, and nothing can be loosened. "
@@ -85,6 +92,10 @@ class Alarms(Construct):
         _count_decisions(self, functions["ledger"].logs)
         _count_drift(self, functions["flags"].logs)
         self._alarm("drift", _metric("Drift", "sum"))
+        _count_corruption(self, {name: functions[name].logs for name in ("ledger", "checkpoint")})
+        self._alarm("ledger-conflicts", _metric("Conflicts", "sum"))
+        self._alarm("ledger-refusals", _metric("Refusals", "sum"))
+        self._alarm("ledger-corrupt", _metric("Corrupt", "sum"))
         #: The alarms that roll back a loosened moratorium while it is being deployed.
         self.for_rollback = [faults, errors["gate"], errors["recognize"], errors["api"]]
 
@@ -113,16 +124,23 @@ class Alarms(Construct):
 
 
 def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
-    """Count metrics from the line that the ledger logs for each entry: every decision passes there.
+    """Count metrics from the lines that the ledger logs, one for each kind of entry in a batch.
 
-    They cost the functions nothing, unlike a metrics library, and the line holds nothing personal.
+    Every decision passes there. They cost the functions nothing, unlike a metrics library, and hold nothing personal.
     """
-    recorded = '$.message = "recorded"'
+    recorded, count = '$.message = "recorded"', "$.count"
     for name, pattern, dimensions, value in (
-        ("Decisions", recorded + ' && $.outcome = "*"', {"Outcome": "$.outcome"}, "1"),
-        ("Halts", recorded + ' && $.outcome = "deny" && $.fault = "none"', {"Clause": "$.clause"}, "1"),
-        ("FaultsByKind", recorded + ' && $.outcome = "deny" && $.fault != "none"', {"Fault": "$.fault"}, "1"),
+        ("Decisions", recorded + ' && $.outcome = "*"', {"Outcome": "$.outcome"}, count),
+        ("Halts", recorded + ' && $.outcome = "deny" && $.fault = "none"', {"Clause": "$.clause"}, count),
+        (
+            "FaultsByKind",
+            recorded + ' && $.outcome = "deny" && $.fault != "none"',
+            {"Fault": "$.fault"},
+            count,
+        ),
         ("Faults", recorded + ' && $.outcome = "deny" && $.fault != "none"' + _NOT_BY_CALLERS, {}, "1"),
+        ("Conflicts", recorded + f' && $.type = "{CONFLICT}"', {}, count),
+        ("Refusals", recorded + f' && $.type = "{REFUSED}"', {}, count),
         ("LedgerLag", recorded + " && $.lag_ms >= 0", {}, "$.lag_ms"),
     ):
         logs.CfnMetricFilter(
@@ -135,7 +153,7 @@ def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
                     metric_namespace=NAMESPACE,
                     metric_name=name,
                     metric_value=value,
-                    unit="Milliseconds" if value.startswith("$") else "Count",
+                    unit="Count" if value == count else "Milliseconds",
                     dimensions=[{"key": key, "value": path} for key, path in dimensions.items()] or None,
                 )
             ],
@@ -155,6 +173,22 @@ def _count_drift(scope: Construct, flags_log: logs.ILogGroup) -> None:
             )
         ],
     )
+
+
+def _count_corruption(scope: Construct, function_logs: Mapping[str, logs.ILogGroup]) -> None:
+    """Count how often a writer or the signer of the ledger found it to contradict itself."""
+    for name, group in function_logs.items():
+        logs.CfnMetricFilter(
+            scope,
+            f"Corrupt{name.capitalize()}",
+            log_group_name=group.log_group_name,
+            filter_pattern=f'{{ $.message = "{CORRUPT}" }}',
+            metric_transformations=[
+                logs.CfnMetricFilter.MetricTransformationProperty(
+                    metric_namespace=NAMESPACE, metric_name="Corrupt", metric_value="1", unit="Count"
+                )
+            ],
+        )
 
 
 class Dashboard(Construct):

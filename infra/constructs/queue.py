@@ -14,14 +14,11 @@ DEAD_LETTER_DAYS = 14
 
 
 def queue(scope: Construct, construct_id: str, name: str, **properties: Any) -> sqs.Queue:
-    """Add a queue, FIFO if its name ends so; a FIFO queue takes the same message only once."""
-    fifo = name.endswith(".fifo")
+    """Add a queue."""
     return sqs.Queue(
         scope,
         construct_id,
         queue_name=name,
-        fifo=fifo or None,
-        content_based_deduplication=fifo or None,
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
         **properties,

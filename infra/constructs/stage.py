@@ -17,11 +17,7 @@ from constructs import Construct, IDependable
 from infra import named
 from infra.config import Config
 from infra.constructs.function import Function
-from infra.constructs.queue import DEAD_LETTER_DAYS, dead_letter_queue, queue
-
-#: Days that a message may wait, by whether its queue is FIFO. A dead letter of a standard queue keeps its age, so its
-#: queue keeps it for longer; in a FIFO queue its days begin anew, and there a message is a decision not yet recorded.
-_WAITING_DAYS = {False: 4, True: DEAD_LETTER_DAYS}
+from infra.constructs.queue import dead_letter_queue, queue
 
 
 class StageQueue(Construct):
@@ -36,7 +32,7 @@ class StageQueue(Construct):
             "Queue",
             stage.queue,
             visibility_timeout=Duration.seconds(stage.visibility_timeout),
-            retention_period=Duration.days(_WAITING_DAYS[stage.fifo]),
+            retention_period=Duration.days(stage.waiting_days),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead, max_receive_count=stage.max_receives),
         )
         stack = Stack.of(self)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
@@ -17,6 +15,8 @@ from abeyance.pipeline import topology
 from constructs import Construct
 from infra import named
 from infra.config import Config
+from infra.constructs import ledger
+from infra.constructs.deny import deny
 
 #: Keys by the setting of what they protect. Photos and chips have one of their own, because the gate must not be able
 #: to use it; templates have one, because only recognize, api and the console may.
@@ -85,11 +85,7 @@ class Buckets(Construct):
                 minimum_tls_version=1.2,
                 versioned=bucket.versioned or bucket.object_lock,
                 object_lock_enabled=bucket.object_lock or None,
-                object_lock_default_retention=(
-                    s3.ObjectLockRetention.governance(Duration.days(config.ledger_lock_days))
-                    if bucket.object_lock
-                    else None
-                ),
+                object_lock_default_retention=ledger.retention(config) if bucket.object_lock else None,
                 lifecycle_rules=[_lifecycle(bucket, config)],
                 server_access_logs_bucket=logs,
                 server_access_logs_prefix=f"{bucket.setting.removesuffix('_bucket')}/",
@@ -119,7 +115,7 @@ class Tables(Construct):
         config: Config,
         keys: Keys,
         removal: RemovalPolicy,
-        ledger_writer: str,
+        sequencer: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self.by_setting: dict[str, dynamodb.Table] = {}
@@ -140,7 +136,7 @@ class Tables(Construct):
                 removal_policy=removal,
             )
             if table.setting == "ledger_table":
-                _append_only(made, ledger_writer)
+                ledger.one_head(made, sequencer)
             else:
                 writers = named.writers_of(table.setting)
                 # What decides whom a halt reaches is nobody's but the change service's.
@@ -196,19 +192,6 @@ _WRITES = (
 )
 
 
-def _append_only(table: dynamodb.Table, writer: str) -> None:
-    """Let nobody change or delete items, whatever their own policies say, and only the writer put them.
-
-    The policy is the table's own, so it also binds roles outside this app.
-    """
-    verbs = [verb for verb in _WRITES if verb != "PutItem"]
-    table.add_to_resource_policy(
-        _deny("NobodyChangesHistory", [f"dynamodb:{verb}" for verb in verbs], "*", None)
-    )
-    others = {"ArnNotEquals": {"aws:PrincipalArn": writer}}
-    table.add_to_resource_policy(_deny("OneWriter", ["dynamodb:PutItem"], "*", others))
-
-
 def _send_events(bucket: s3.Bucket) -> None:
     """Send events to EventBridge by a property of the bucket: the library's own way is a function with a wide role."""
     resource = bucket.node.default_child
@@ -230,21 +213,7 @@ def _refuse_other_encryption(bucket: s3.Bucket, key: kms.Key) -> None:
         },
         "NoKeyOfTheirOwn": {"Null": {f"{header}-customer-algorithm": "false"}},
     }.items():
-        bucket.add_to_resource_policy(_deny(sid, ["s3:PutObject"], bucket.arn_for_objects("*"), conditions))
-
-
-def _deny(
-    sid: str, actions: Sequence[str], resource: str, conditions: Mapping[str, Mapping[str, str]] | None
-) -> iam.PolicyStatement:
-    """Return a statement that denies actions to everybody under the conditions."""
-    return iam.PolicyStatement(
-        sid=sid,
-        effect=iam.Effect.DENY,
-        principals=[iam.AnyPrincipal()],
-        actions=list(actions),
-        resources=[resource],
-        conditions=conditions,
-    )
+        bucket.add_to_resource_policy(deny(sid, ["s3:PutObject"], [bucket.arn_for_objects("*")], conditions))
 
 
 def _lifecycle(bucket: topology.BucketShape, config: Config) -> s3.LifecycleRule:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sysconfig
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aws_cdk import CfnOutput, Stack
 
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.pipeline import topology
+from abeyance.pipeline.senders import DIRECT_TYPES
 from constructs import Construct
 from infra import functions, permissions
 from infra.config import Config
@@ -69,6 +71,8 @@ class FlowStack(Stack):
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
             access_keys_key=state.keys.by_name["records"].key_arn,
             pseudonym_key=f"secret:{state.pseudonym_key}",
+            ledger_key=state.ledger_key,
+            ledger_policy=Path(config.witness_policy).read_text() if config.witness_policy else "",
             flags=moratoria.setting,
             brake=moratoria.brake_setting,
             changes_url=api.changes_url,
@@ -126,6 +130,8 @@ class FlowStack(Stack):
             "console_secrets": console.secrets if console else [],
             "user_pool": [console.user_pool] if console and console.user_pool else [],
         }
+        senders = " ".join(f"{made[name].role.role_id}={name}" for name in DIRECT_TYPES if name in made)
+        made[topology.LEDGER.name].function.add_environment("ABEYANCE_LEDGER_SENDERS", senders)
         statements = permissions.Permissions(state, queues, arns)
         for name, function in made.items():
             receive = [queues[name].receive_statement()] if name in queues else []

@@ -8,6 +8,7 @@ from aws_cdk import RemovalPolicy, Stack
 
 from constructs import Construct
 from infra.config import Config
+from infra.constructs import ledger
 from infra.constructs.console import People
 from infra.constructs.function import role_name
 from infra.constructs.secret import generated_secret
@@ -28,10 +29,9 @@ class StateStack(Stack):
         removal = RemovalPolicy.RETAIN if config.removal == "retain" else RemovalPolicy.DESTROY
         self.keys = Keys(self, "Keys", config, removal)
         self.buckets = Buckets(self, "Buckets", config, self.keys, removal)
-        writer = self.format_arn(
-            service="iam", region="", resource="role", resource_name=role_name(config, "ledger", self.region)
-        )
-        self.tables = Tables(self, "Tables", config, self.keys, removal, writer)
+        sequencer, signer = (self._role(config, name) for name in ("ledger", "checkpoint"))
+        self.tables = Tables(self, "Tables", config, self.keys, removal, sequencer)
+        ledger.write_once(self.buckets.by_setting["ledger_bucket"], sequencer, signer)
         self.vector_index = ""
         if config.vector_index:
             self.vector_index = add_vector_index(self.tables.by_setting["gallery_table"], config)
@@ -43,7 +43,21 @@ class StateStack(Stack):
             self.keys.by_name["records"],
             removal,
         )
+        #: ARN of the key that signs checkpoints, and the setting that names it. An emulator has no such key.
+        self.signing_key = ""
+        if config.emulator:
+            about = "Signs the ledger's checkpoints, where there is no Ed25519 in KMS"
+            secret = generated_secret(self, "LedgerKey", about, self.keys.by_name["records"], removal)
+            self.ledger_key, self.ledger_secrets = f"secret:{secret}", [secret]
+        else:
+            self.signing_key = ledger.SigningKey(self, "LedgerKey", config, removal, signer).key.key_arn
+            self.ledger_key, self.ledger_secrets = f"kms:{self.signing_key}", []
         #: The console's users, unless another identity provider has them.
         self.people = (
             People(self, "People", config, removal) if config.console and not config.console_issuer else None
         )
+
+    def _role(self, config: Config, function: str) -> str:
+        """Return the ARN of a function's role, which is made later, in another stack."""
+        name = role_name(config, function, self.region)
+        return self.format_arn(service="iam", region="", resource="role", resource_name=name)

@@ -16,12 +16,13 @@ from PIL import Image
 from tests.e2e.conftest import Deployment, cdk
 from tests.e2e.emulator import ACCOUNT
 from tests.e2e.visitor import Visitor
+from tests.ledgers import entries_of, verify
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.console.roles import Role
 from abeyance.console.web.app import HEADERS
-from abeyance.ledger.store import LedgerStore
-from abeyance.ledger.verify import verify_store
+from abeyance.ledger.defects import LogVerdict
+from abeyance.ledger.reading import LoggedEntry
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.brake import with_halt, without_halt
 from abeyance.moratorium.presets import new_deployment
@@ -144,12 +145,13 @@ def test_poison_ends_as_rejection(deployment: Deployment) -> None:
         ("recognize", "dynamodb:Query", "gallery_table", "allowed"),
         ("recognize", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
         ("ledger", "dynamodb:PutItem", "ledger_table", "allowed"),
+        ("checkpoint", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
         ("ledger", "dynamodb:DeleteItem", "ledger_table", "implicitDeny"),
         ("ledger", "dynamodb:GetItem", "gallery_table", "implicitDeny"),
         ("flags", "appconfig:StartDeployment", "*", "implicitDeny"),
         ("console", "appconfig:StartDeployment", "*", "implicitDeny"),
         ("console", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
-        ("console", "dynamodb:Query", "ledger_table", "allowed"),
+        ("console", "dynamodb:GetItem", "ledger_table", "allowed"),
     ],
 )
 def test_deployed_roles_keep_the_promises(
@@ -229,15 +231,17 @@ def test_each_role_finds_its_pages_and_no_others(deployment: Deployment) -> None
         "/console/accuracy": (Role.OFFICER, Role.AUDITOR),
         "/console/ledger": (Role.AUDITOR,),
         "/console/ledger/1": (Role.AUDITOR,),
-        "/console/ledger/1/proof.json": (Role.AUDITOR,),
-        "/console/ledger/export": (Role.AUDITOR,),
+        "/console/ledger/1.tlog-proof": (Role.AUDITOR,),
+        "/console/ledger/export/0": (Role.AUDITOR,),
     }
+    _sign(deployment)
     for role in Role:
         visitor = Visitor(deployment, str(role), role)
         for path, roles in pages.items():
             assert visitor.get(path).status == (200 if role in roles else 403), (role, path)
     auditor = Visitor(deployment, "edda", Role.AUDITOR)
-    assert "The chain is intact" in auditor.get("/console/ledger").text
+    assert "The log is broken" not in auditor.get("/console/ledger").text
+    assert "Proven: entry 1 is on the log" in auditor.get("/console/ledger/1").text
 
 
 def test_match_waits_for_people_and_is_released(deployment: Deployment, photos: dict[str, bytes]) -> None:
@@ -343,7 +347,6 @@ def test_deleted_photo_takes_its_faces_along(deployment: Deployment) -> None:
 
 
 def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
-    store = LedgerStore(deployment.client("dynamodb"), deployment.settings.ledger_table)
     expected = {
         "Upload Permitted",
         "Upload Halted",
@@ -356,13 +359,19 @@ def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
         "review.judged",
         "moratorium.tightened",
         "moratorium.published",
+        "moratorium.document",
         "person.erased",
     }
-    _eventually(lambda: expected <= {entry.type for entry in store.read()}, 60)
-    report = verify_store(store)
-    assert report is not None
-    assert report.ok, report
-    assert "obama" not in " ".join(str(entry.body) for entry in store.read())
+
+    def entries() -> list[LoggedEntry]:
+        return entries_of(deployment.client, deployment.settings)
+
+    _eventually(lambda: expected <= {entry.type for entry in entries()}, 60)
+    _sign(deployment)
+    report = verify(deployment.client, deployment.settings)
+    assert report.verdict is LogVerdict.WHOLE, report
+    assert (report.signed, report.opened) == (report.size, report.size)
+    assert "obama" not in " ".join(str(entry.body) for entry in entries())
 
 
 def test_nothing_was_given_up_on(deployment: Deployment) -> None:
@@ -387,6 +396,12 @@ def test_destroy(deployment: Deployment) -> None:
         StackStatusFilter=["CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_FAILED"]
     )["StackSummaries"]
     assert [stack["StackName"] for stack in left] == ["CDKToolkit"]
+
+
+def _sign(deployment: Deployment) -> None:
+    """Ask the function that signs, which is asked every minute otherwise."""
+    answer = deployment.client("lambda").invoke(FunctionName="abeyance-checkpoint", Payload=b"{}")
+    assert "FunctionError" not in answer, answer["Payload"].read()
 
 
 def _key(deployment: Deployment, protects: str) -> str:

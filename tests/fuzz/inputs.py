@@ -170,13 +170,12 @@ _HASH: Final = b"0" * 64
 
 
 def _line(body: bytes) -> bytes:
-    return (
-        b'{"body":' + body + b',"hash":"' + _HASH + b'","id":"a","prev":"' + _HASH
-        + b'","seq":1,"time":"2026-01-01T00:00:00.000000Z","type":"Upload Halted"}'
-    )  # fmt: skip
+    seed = b'"AAECAwQFBgcICQoLDA0ODw=="'
+    record = b'"id":"a","time":"2026-01-01T00:00:00.000000Z","type":"Upload Halted"'
+    return b'{"record":{"body":' + body + b"," + record + b'},"seed":' + seed + b"}"
 
 
-#: Lines of an export of the ledger.
+#: Openings of entries of the ledger.
 LINES: Final[Mapping[str, Grow]] = {
     "members": lambda count: _line(
         json.dumps({f"{n:09}": 1 for n in range(count)}, separators=(",", ":")).encode()

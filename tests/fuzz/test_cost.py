@@ -6,7 +6,6 @@ takes detection more than two seconds of processor time, or the process more tha
 
 from __future__ import annotations
 
-import io
 import random
 import resource
 import struct
@@ -22,9 +21,11 @@ import pytest
 
 from abeyance.deployment.parts import build_analyzer
 from abeyance.deployment.settings import DetectSettings
+from abeyance.ledger.checkpoint import parse_note
+from abeyance.ledger.entry import read_opening
 from abeyance.ledger.errors import LedgerError
-from abeyance.ledger.lines import BadLine, read_entry
-from abeyance.ledger.verify import verify_export
+from abeyance.ledger.policy import Policy
+from abeyance.ledger.receipts import check_receipt
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.errors import FlagsError
@@ -67,13 +68,18 @@ def _parse(data: bytes) -> None:
         parse(data)
 
 
-def _line(data: bytes) -> None:
-    with suppress(BadLine, LedgerError):
-        read_entry(data)
+def _opening(data: bytes) -> None:
+    with suppress(LedgerError):
+        read_opening(data)
 
 
-def _export(data: bytes) -> None:
-    verify_export(io.BytesIO(data))
+def _note(data: bytes) -> None:
+    with suppress(LedgerError):
+        parse_note(data)
+
+
+def _receipt(data: bytes) -> None:
+    check_receipt(data.decode("utf-8", "replace"), Policy())
 
 
 def _photo_size(grow: Grow) -> int:
@@ -86,8 +92,9 @@ CASES: dict[str, tuple[Callable[[bytes], object], Grow, int]] = {
     **{f"photo: {name}": (_open, grow, _photo_size(grow)) for name, grow in PHOTOS.items()},
     **{f"request: {name}": (_read(operation), grow, 4000) for name, (operation, grow) in REQUESTS.items()},
     **{f"flags: {name}": (_parse, grow, 2000) for name, grow in FLAGS.items()},
-    **{f"line: {name}": (_line, grow, 4000) for name, grow in LINES.items()},
-    **{f"export: {name}": (_export, grow, 4000) for name, grow in LINES.items()},
+    **{f"opening: {name}": (_opening, grow, 4000) for name, grow in LINES.items()},
+    **{f"note: {name}": (_note, grow, 4000) for name, grow in LINES.items()},
+    **{f"receipt: {name}": (_receipt, grow, 4000) for name, grow in LINES.items()},
 }
 
 

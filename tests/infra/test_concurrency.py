@@ -24,7 +24,12 @@ def test_off_by_default(synthesise: Synthesise) -> None:
 
 def test_gate_ledger_and_flags_have_their_own(synthesise: Synthesise) -> None:
     templates = synthesise(reserved_concurrency="40")
-    assert _reserved(templates) == {"abeyance-gate": 40, "abeyance-ledger": 3, "abeyance-flags": 5}
+    assert _reserved(templates) == {
+        "abeyance-gate": 40,
+        "abeyance-ledger": 2,
+        "abeyance-checkpoint": 1,
+        "abeyance-flags": 5,
+    }
     resources = templates["AbeyanceFlow"]["Resources"].values()
     mappings = [
         found["Properties"] for found in resources if found["Type"] == "AWS::Lambda::EventSourceMapping"
@@ -33,7 +38,7 @@ def test_gate_ledger_and_flags_have_their_own(synthesise: Synthesise) -> None:
     others = [stage.max_concurrency for stage in topology.STAGES if stage is not topology.GATE]
     # The gate's mapping asks for no more than its function may run, or messages would be throttled.
     assert most == sorted([40, *others])
-    assert topology.LEDGER.max_concurrency < 3
+    assert topology.LEDGER.max_concurrency == 2
 
 
 def test_too_few_are_refused() -> None:

@@ -21,6 +21,8 @@ from tests.infra.policies import (
     text,
 )
 
+from abeyance.pipeline.senders import DIRECT_TYPES
+
 
 def logical(templates: Templates, kind: str, start: str) -> str:
     """``<LogicalId>`` of the one resource of a kind whose id starts so."""
@@ -113,35 +115,109 @@ def test_only_recognize_api_and_the_console_read_templates(
     assert owners_of("s3:GetObject", f"{resources['GalleryBucket']}/x", templates) == readers
 
 
-def test_only_the_ledger_writes_the_ledger(templates: Templates, resources: dict[str, str]) -> None:
-    assert owners_of("dynamodb:PutItem", resources["Ledger"], templates) == of(templates, "ledger")
+def test_who_sequences_cannot_sign_and_who_signs_cannot_sequence(
+    templates: Templates, resources: dict[str, str]
+) -> None:
+    sequencer, signer = of(templates, "ledger"), of(templates, "checkpoint")
+    assert owners_of("dynamodb:PutItem", resources["Ledger"], templates) == sequencer
     for action in (
-        "UpdateItem",
-        "DeleteItem",
-        "BatchWriteItem",
-        "DeleteTable",
-        "UpdateTable",
-        "PartiQLDelete",
+        *("UpdateItem", "DeleteItem", "BatchWriteItem"),
+        *("DeleteTable", "UpdateTable", "PartiQLDelete"),
     ):
         assert owners_of(f"dynamodb:{action}", resources["Ledger"], templates) == set(), action
+    bucket = logical(templates, "AWS::S3::Bucket", "BucketsLedger")
+    for key in ("log", "sequenced/1", "tile/0/000", "tile/entries/000", "opening/000", "index/1"):
+        assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) <= sequencer, key
+    for key in ("checkpoint", "checkpoints/1", "cosignatures/1/2"):
+        assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) == signer, key
+    key = logical(templates, "AWS::KMS::Key", "LedgerKey")
+    assert owners_of("kms:Sign", key, templates) == signer
 
 
-def test_nobody_changes_the_ledger(templates: Templates) -> None:
-    """The table's own policy, which also binds roles that are not in these templates."""
-    (table,) = [
-        resource["Properties"]
+def _state(templates: Templates, kind: str, start: str) -> dict[str, Any]:
+    (found,) = [
+        resource
         for name, resource in templates["AbeyanceState"]["Resources"].items()
-        if resource["Type"] == "AWS::DynamoDB::Table" and name.startswith("TablesLedger")
+        if resource["Type"] == kind and name.startswith(start)
     ]
-    history, writer = table["ResourcePolicy"]["PolicyDocument"]["Statement"]
-    assert history["Effect"] == writer["Effect"] == "Deny"
-    assert history["Principal"] == writer["Principal"] == {"AWS": "*"}
-    assert {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} <= set(history["Action"])
-    assert "Condition" not in history
+    return dict(found)
+
+
+def _role(statement: dict[str, Any], templates: Templates) -> str:
+    return text(statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"], templates)
+
+
+def test_only_the_sequencer_moves_the_head(templates: Templates) -> None:
+    """The table's own policy, which also binds roles that are not in these templates."""
+    table = _state(templates, "AWS::DynamoDB::Table", "TablesLedger")["Properties"]
+    moves, writer = table["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    assert moves["Effect"] == writer["Effect"] == "Deny"
+    assert moves["Principal"] == writer["Principal"] == {"AWS": "*"}
+    assert {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} <= set(moves["Action"])
+    assert "Condition" not in moves
     assert writer["Action"] == "dynamodb:PutItem"
-    named = text(writer["Condition"]["ArnNotEquals"]["aws:PrincipalArn"], templates)
-    assert named.endswith(":iam::111122223333:role/abeyance-ledger-eu-central-1")
+    assert _role(writer, templates).endswith(":iam::111122223333:role/abeyance-ledger-eu-central-1")
     assert table["DeletionProtectionEnabled"] is True
+
+
+def test_the_ledger_is_written_once(templates: Templates) -> None:
+    """By the bucket's policy, whoever asks: no second write, copy, part or deletion, and a lock that nobody ends."""
+    bucket = _state(templates, "AWS::S3::Bucket", "BucketsLedger")["Properties"]
+    lock = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert lock == {"Mode": "COMPLIANCE", "Days": 365}
+    policy = _state(templates, "AWS::S3::BucketPolicy", "BucketsLedger")["Properties"]["PolicyDocument"]
+    denied = {found.get("Sid"): found for found in policy["Statement"]}
+    once = denied["WrittenOnce"]
+    assert once["Effect"] == "Deny"
+    assert once["Principal"] == {"AWS": "*"}
+    assert once["Action"] == "s3:PutObject"
+    assert once["Condition"] == {"Null": {"s3:if-none-match": "true"}}
+    assert text(once["NotResource"], templates).endswith("/checkpoint")
+    assert denied["NoCopies"]["Condition"] == {"Null": {"s3:x-amz-copy-source": "false"}}
+    assert denied["NoParts"]["Condition"] == {"Bool": {"s3:ObjectCreationOperation": "false"}}
+    assert {"s3:DeleteObject", "s3:DeleteObjectVersion"} <= set(denied["NobodyDeletes"]["Action"])
+    assert "Condition" not in denied["NobodyDeletes"]
+    for sid, role, keys in (
+        ("OneSequencer", "ledger", ("log", "sequenced/*", "tile/*", "opening/*")),
+        ("OneSigner", "checkpoint", ("checkpoint", "checkpoints/*", "cosignatures/*")),
+    ):
+        assert _role(denied[sid], templates).endswith(f":role/abeyance-{role}-eu-central-1")
+        named = [text(one, templates).split("/", 1)[1] for one in denied[sid]["Resource"]]
+        assert tuple(named) == keys
+
+
+def test_the_signing_key_is_ed25519_and_has_one_user(templates: Templates) -> None:
+    key = _state(templates, "AWS::KMS::Key", "LedgerKey")["Properties"]
+    assert (key["KeySpec"], key["KeyUsage"]) == ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY")
+    (denied,) = [found for found in key["KeyPolicy"]["Statement"] if found["Effect"] == "Deny"]
+    assert denied["Action"] == "kms:Sign"
+    assert _role(denied, templates).endswith(":role/abeyance-checkpoint-eu-central-1")
+
+
+def test_only_the_bus_and_our_roles_send_to_the_ledger(templates: Templates) -> None:
+    queue = logical(templates, "AWS::SQS::Queue", "LedgerQueue")
+    policies = [
+        found["Properties"]["PolicyDocument"]["Statement"]
+        for found in templates["AbeyanceFlow"]["Resources"].values()
+        if found["Type"] == "AWS::SQS::QueuePolicy"
+        and text(found["Properties"]["Queues"][0], templates) == queue
+    ]
+    (strangers,) = [one for found in policies for one in found if one.get("Sid") == "OnlyTheNamedSend"]
+    assert strangers["Effect"] == "Deny"
+    named = {
+        text(one, templates).rpartition("/abeyance-")[2]
+        for one in strangers["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    }
+    assert named == {f"{name}-eu-central-1" for name in DIRECT_TYPES}
+    (ledger,) = [
+        found["Properties"]["Environment"]["Variables"]
+        for found in templates["AbeyanceFlow"]["Resources"].values()
+        if found["Type"] == "AWS::Lambda::Function"
+        and found["Properties"]["FunctionName"] == "abeyance-ledger"
+    ]
+    given = text(ledger["ABEYANCE_LEDGER_SENDERS"], templates).split()
+    assert {one.partition("=")[2] for one in given} == set(DIRECT_TYPES)
+    assert all(".RoleId>" in one for one in given)
 
 
 def test_only_the_change_service_deploys_configuration(templates: Templates) -> None:
@@ -240,7 +316,7 @@ def test_the_console_sends_to_the_ledger_and_reads_it(
     templates: Templates, resources: dict[str, str]
 ) -> None:
     (console,) = of(templates, "console")
-    assert may(console, "dynamodb:Query", resources["Ledger"], templates)
+    assert may(console, "dynamodb:GetItem", resources["Ledger"], templates)
     queue = logical(templates, "AWS::SQS::Queue", "LedgerQueue")
     assert owners_of("sqs:SendMessage", queue, templates) >= {console}
     for action in ("s3:PutObject", "s3:DeleteObject"):
@@ -300,6 +376,8 @@ def test_each_function_has_a_role_of_its_own_and_no_managed_policy(templates: Te
 
 def test_keys_are_used_through_one_service_only_or_for_access_keys(templates: Templates) -> None:
     for found in statements(templates):
+        if {"kms:Sign", "kms:GetPublicKey"} & set(found.actions):
+            continue
         if found.effect == "Allow" and any(action.startswith("kms:") for action in found.actions):
             context = found.conditions.get("ForAllValues:StringEquals", {}).get("kms:EncryptionContextKeys")
             # That of tables, photos and secrets is another context, which these statements do not open.

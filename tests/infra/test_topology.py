@@ -45,7 +45,8 @@ def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates
     assert queue["VisibilityTimeout"] == stage.visibility_timeout
     assert queue["RedrivePolicy"]["maxReceiveCount"] == stage.max_receives
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [dead, "Arn"]}
-    assert queue.get("FifoQueue", False) == stage.fifo
+    assert queue["MessageRetentionPeriod"] == stage.waiting_days * 86_400
+    assert "FifoQueue" not in queue
 
     name, function = _function(flow, stage.name)
     assert (function["Timeout"], function["MemorySize"]) == (stage.timeout, stage.memory)

@@ -63,8 +63,9 @@ class SimulatedS3:
         def run() -> dict[str, Any]:
             found = self._find(Bucket, Key, how, "GetObject")
             self.on_read(Bucket, Key, found)
+            first, _, last = str(how.get("Range", "bytes=0-")).removeprefix("bytes=").partition("-")
             return {
-                "Body": io.BytesIO(found.body),
+                "Body": io.BytesIO(found.body[int(first) : int(last) + 1 if last else None]),
                 "ETag": f'"{found.etag}"',
                 "Metadata": dict(found.metadata),
             }
@@ -90,12 +91,21 @@ class SimulatedS3:
 
         return self._call("DeleteObjects", run)
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str = "", **_: Any) -> dict[str, Any]:
+    def list_objects_v2(
+        self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", **_: Any
+    ) -> dict[str, Any]:
         def run() -> dict[str, Any]:
-            keys = sorted(key for key in self.buckets[Bucket] if key.startswith(Prefix))
+            keys = sorted(key for key in self.buckets[Bucket] if key.startswith(Prefix) and key > StartAfter)
             return {"Contents": [{"Key": key} for key in keys], "KeyCount": len(keys)}
 
         return self._call("ListObjectsV2", run)
+
+    def list_object_versions(self, *, Bucket: str, Prefix: str = "", **_: Any) -> dict[str, Any]:
+        def run() -> dict[str, Any]:
+            keys = sorted(key for key in self.buckets[Bucket] if key.startswith(Prefix))
+            return {"Versions": [{"Key": key, "VersionId": ""} for key in keys]}
+
+        return self._call("ListObjectVersions", run)
 
     def get_paginator(self, operation: str) -> Any:
         method = getattr(self, operation)
@@ -137,19 +147,18 @@ class QueuedMessage:
     receives: int = 0
     visible_at_s: float = 0.0
     sent_at_s: float = 0.0
+    first_received_s: float = 0.0
 
 
 @dataclass
 class SimulatedQueue:
-    """A queue and its dead-letter queue. A FIFO queue drops what has the deduplication id of the last minutes."""
+    """A queue and its dead-letter queue."""
 
     name: str
-    fifo: bool
     max_receives: int
     visibility_s: float
     messages: list[QueuedMessage] = field(default_factory=list)
     dead: list[QueuedMessage] = field(default_factory=list)
-    seen: dict[str, float] = field(default_factory=dict)
 
 
 class SimulatedSQS:
@@ -171,7 +180,6 @@ class SimulatedSQS:
                 name,
                 MessageBody,
                 group=how.get("MessageGroupId", ""),
-                deduplication=how.get("MessageDeduplicationId", ""),
                 delay_s=how.get("DelaySeconds", 0),
             )
             digest = hashlib.md5(MessageBody.encode(), usedforsecurity=False).hexdigest()
@@ -179,18 +187,11 @@ class SimulatedSQS:
 
         return self._call("SendMessage", run)
 
-    def enqueue(
-        self, name: str, body: str, *, group: str = "", deduplication: str = "", delay_s: float = 0
-    ) -> str:
+    def enqueue(self, name: str, body: str, *, group: str = "", delay_s: float = 0) -> str:
         """Put a message into a queue."""
         queue = self.queues[name]
         self._sent += 1
         now_s = self._clock.now_s
-        if queue.fifo:
-            key = deduplication or hashlib.sha256(body.encode()).hexdigest()
-            if queue.seen.get(key, -1e9) > now_s - 300:
-                return f"m{self._sent}"
-            queue.seen[key] = now_s
         queue.messages.append(
             QueuedMessage(f"m{self._sent}", body, group, visible_at_s=now_s + delay_s, sent_at_s=now_s)
         )
@@ -337,7 +338,7 @@ class SimulatedAws:
             self.s3.buckets[getattr(settings, bucket.setting)] = {}
         for stage in topology.STAGES:
             self.sqs.queues[stage.queue] = SimulatedQueue(
-                stage.queue, stage.fifo, stage.max_receives, stage.visibility_timeout
+                stage.queue, stage.max_receives, stage.visibility_timeout
             )
         self._rules = [
             (stage, subscription.pattern(settings))
@@ -351,7 +352,7 @@ class SimulatedAws:
             if _matches(envelope, pattern):
                 body = json.dumps(envelope)
                 for _ in range(2 if self._chance.random() < self.duplicate else 1):
-                    self.sqs.enqueue(stage.queue, body, group=stage.name if stage.fifo else "")
+                    self.sqs.enqueue(stage.queue, body)
 
     def _notify(self, detail_type: str, bucket: str, key: str, stored: Stored | None) -> None:
         if bucket != self.uploads_bucket:

@@ -18,9 +18,15 @@ from abeyance.deployment import build
 from abeyance.embedding.npy import decode_chips
 from abeyance.gallery.errors import CollectionNotFound
 from abeyance.gallery.model import CollectionRef, Face
-from abeyance.ledger.chain import Entry
+from abeyance.ledger.batches import decode_start
+from abeyance.ledger.defects import LedgerReport
+from abeyance.ledger.documents import DOCUMENT
+from abeyance.ledger.identity import LOG, read_identity
+from abeyance.ledger.opened import open_log, with_opened
 from abeyance.ledger.pseudonym import pseudonym
-from abeyance.ledger.verify import verify_store
+from abeyance.ledger.reading import LoggedEntry, LogReader, each_once
+from abeyance.ledger.recent import LOOKBACK_S
+from abeyance.ledger.verification import verify_log
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.proposals import change_digest
@@ -39,6 +45,32 @@ _NO_TEMPLATE = (events.RecognitionHalted, events.UploadHalted)
 TENANT_IDS = ("acme", "springfield-police", "icmec", "newcomer")
 
 
+def entries_of(world: World) -> list[LoggedEntry]:
+    """Return the entries of the log, each once."""
+    head = build.build_heads(world.settings, world.aws.client).read()
+    objects = build.build_log_objects(world.settings, world.aws.client)
+    return list(each_once(LogReader(objects, head.integrated).entries())) if head else []
+
+
+def _verify(world: World) -> LedgerReport:
+    objects = build.build_log_objects(world.settings, world.aws.client)
+    policy = build.build_policy(world.settings, world.aws.client)
+    now = datetime.fromtimestamp(world.clock.now_s, UTC)
+    report = verify_log(objects, policy(read_identity(objects.get(LOG)).origin), now=now)
+    # What is decided again after its record went back contradicts its first entry.
+    accepted = range(report.size) if "uploads_table" in world.restored else ()
+    return with_opened(report, open_log(objects, report.size, accepted=accepted))
+
+
+def _sequenced(world: World) -> Iterator[str]:
+    """Yield the keys of the batches that the head came by, the last first."""
+    head = build.build_heads(world.settings, world.aws.client).read()
+    key = head.batch if head else ""
+    while key:
+        yield key
+        key = decode_start(world.aws.s3.buckets[world.settings.ledger_bucket][key].body).previous
+
+
 class _Evidence:
     """Everything that is stored at the end of a seed."""
 
@@ -46,9 +78,9 @@ class _Evidence:
         settings, client = world.settings, world.aws.client
         self.world = world
         self.gallery = build.build_gallery(settings, client)
-        store = build.build_ledger_store(settings, client)
-        self.report = verify_store(store)
-        self.entries: list[Entry] = store.read(limit=100_000)
+        self.entries = entries_of(world)
+        self.report = _verify(world) if self.entries else None
+        self.batches = set(_sequenced(world))
         #: Upload identity -> stage -> the event that it recorded.
         self.recorded: dict[str, dict[str, Event]] = {}
         table = world.aws.dynamodb.tables[settings.uploads_table]
@@ -141,14 +173,48 @@ def _results(evidence: _Evidence) -> Iterator[str]:
 
 
 def _verified(evidence: _Evidence) -> Iterator[str]:
-    """The ledger is whole, and refused nothing."""
-    if evidence.report is not None and not evidence.report.ok:
-        yield f"the ledger does not verify: {evidence.report}"
+    """The log is whole: every entry is signed, nothing contradicts, and nothing was refused."""
+    report = evidence.report
+    if report is not None and report.verdict:
+        yield f"the ledger does not verify: {report.why} {report.defects}"
     # What is decided again after its record went back has an entry already, with another time at least.
     wrong = {"refused"} if "uploads_table" in evidence.world.restored else {"refused", "conflict"}
     for entry in evidence.entries:
         if entry.type in wrong:
             yield f"the ledger has a {entry.type}: {entry.body}"
+
+
+def _repeated(evidence: _Evidence) -> Iterator[str]:
+    """A redelivery is recognised for as long as the ledger promises to look back."""
+    world = evidence.world
+    if world.skewed:
+        return
+    seen: dict[bytes, float] = {}
+    for key, stored in sorted(world.aws.s3.buckets[world.settings.ledger_bucket].items()):
+        if not key.startswith("sequenced/"):
+            continue
+        batch = decode_start(stored.body)
+        if key not in evidence.batches:
+            continue  # its sequencer was not the fastest, or died before the head moved
+        for name, _ in batch.digests:
+            before = seen.setdefault(name, batch.sequenced)
+            if before != batch.sequenced and batch.sequenced - before < LOOKBACK_S:
+                yield f"an entry came again after {batch.sequenced - before:.0f} s and was not recognised"
+
+
+def _documents(evidence: _Evidence) -> Iterator[str]:
+    """The documents that came into force by the product are on the ledger, by the digest that decisions name."""
+    world = evidence.world
+    known = {entry.body["flags"]: entry for entry in evidence.entries if entry.type == DOCUMENT}
+    objects = world.aws.s3.buckets[world.settings.ledger_bucket]
+    for _, documents in world.aws.appconfig.history[1:]:
+        digest = parse(documents[0]).digest
+        if digest not in known:
+            yield "flags came into force whose document is not on the ledger"
+            continue
+        text = objects[f"blob/{known[digest].body['document']}"].body
+        if parse(json.loads(text)).digest != digest:
+            yield "the document on the ledger is not the one that came into force"
 
 
 def _ledger(evidence: _Evidence) -> Iterator[str]:
@@ -413,6 +479,8 @@ INVARIANTS = (
     _queues,
     _results,
     _verified,
+    _repeated,
+    _documents,
     _ledger,
     _templates,
     _deleted,

@@ -18,7 +18,7 @@ from abeyance.gallery import faces
 from abeyance.gallery.collections import CollectionStore
 from abeyance.gallery.model import CollectionRef
 from abeyance.ledger.queue import LedgerQueue
-from abeyance.ledger.store import LedgerStore
+from abeyance.ledger.recent import RecentIds
 from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import AppConfigSource
@@ -259,7 +259,7 @@ MUTATIONS = (
     Mutation(
         "ledger-forgets-ids",
         "the ledger does not find what it has written",
-        _replaced(LedgerStore, "_known", lambda *_: {}),
+        _replaced(RecentIds, "find", lambda *_: None),
     ),
     Mutation(
         "judgements-off-the-ledger",

@@ -44,7 +44,10 @@ class Network:
                 {
                     "messageId": message.id,
                     "body": message.body,
-                    "attributes": {"ApproximateReceiveCount": str(message.receives)},
+                    "attributes": {
+                        "ApproximateReceiveCount": str(message.receives),
+                        "ApproximateFirstReceiveTimestamp": str(int(message.first_received_s * 1000)),
+                    },
                 }
                 for message in batch
             ]
@@ -58,9 +61,7 @@ class Network:
         except Exception:
             pass
         for message in batch:
-            again = message.id in failed or (
-                chaos and not queue.fifo and self._random.random() < world.aws.duplicate / 2
-            )
+            again = message.id in failed or (chaos and self._random.random() < world.aws.duplicate / 2)
             if message not in queue.messages:
                 continue
             if not again:
@@ -153,17 +154,14 @@ class Network:
 
     def _receive(self, queue: SimulatedQueue, stage: topology.Stage, *, chaos: bool) -> list[QueuedMessage]:
         now_s = self._clock.now_s
-        if queue.fifo:
-            waiting = queue.messages[: stage.batch_size]
-            visible = waiting if all(message.visible_at_s <= now_s for message in waiting) else []
-        else:
-            visible = [message for message in queue.messages if message.visible_at_s <= now_s]
-            if chaos:
-                self._random.shuffle(visible)
-        count = self._random.randint(1, stage.batch_size) if chaos else stage.batch_size
-        batch = visible[:count]
+        visible = [message for message in queue.messages if message.visible_at_s <= now_s]
+        if chaos:
+            self._random.shuffle(visible)
+        most = min(stage.batch_size, len(visible))
+        batch = visible[: self._random.randint(1, most) if chaos and most else most]
         for message in batch:
             message.receives += 1
+            message.first_received_s = message.first_received_s or now_s
             message.visible_at_s = now_s + queue.visibility_s
         return batch
 
@@ -176,7 +174,5 @@ def _key_of(message: QueuedMessage) -> str:
 
 
 def _next_delivery_s(queue: SimulatedQueue) -> float:
-    """Return the moment of the queue's next delivery; a FIFO queue's first messages wait for each other."""
-    if queue.fifo:
-        return max(message.visible_at_s for message in queue.messages[: _STAGE_OF[queue.name].batch_size])
+    """Return the moment of the queue's next delivery."""
     return min(message.visible_at_s for message in queue.messages)

@@ -120,4 +120,4 @@ def settle(world: World) -> None:
         world.console().reviews.next_comparison(actions.READER)
     world.task(build.build_watch, "flags")
     world.network.drain()
-    world.task(build.build_checkpoint, "ledger")
+    world.task(build.build_checkpoint, "checkpoint")

@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.simulation import people
 from tests.simulation.actions import REVIEWERS, gallery_of
 from tests.simulation.faults import Faults
-from tests.simulation.invariants import check
+from tests.simulation.invariants import check, entries_of
 from tests.simulation.model import flags
 from tests.simulation.plan import settle
 from tests.simulation.run import Simulation, simulation
@@ -58,7 +58,7 @@ def templates(world: World) -> list[str]:
 
 
 def ledger(world: World) -> list[str]:
-    return [entry.type for entry in build.build_ledger_store(world.settings, world.aws.client).read()]
+    return [entry.type for entry in entries_of(world)]
 
 
 def halt(world: World) -> None:

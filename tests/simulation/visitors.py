@@ -150,10 +150,10 @@ def set_status(world: World, tenant_id: str, status: str) -> None:
 
 
 def write_checkpoint(world: World) -> None:
-    """The task of the ledger's function."""
+    """The task of the function that signs."""
     for _ in range(2):
         with contextlib.suppress(Exception):
-            world.task(build.build_checkpoint, "ledger")
+            world.task(build.build_checkpoint, "checkpoint")
         world.network.deliver_all(1)
 
 

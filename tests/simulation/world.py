@@ -57,7 +57,7 @@ class World:
         self.aws = SimulatedAws(clock, faults, self.random)
         self.aws.duplicate = 0.1
         self.aws.refusal = 0.01
-        self.settings = DeploymentSettings.of(flags=FLAGS, brake=BRAKE)
+        self.settings = DeploymentSettings.of(flags=FLAGS, brake=BRAKE, ledger_parallel=1)
         self.aws.create(self.settings)
         self.aws.s3.on_read = self._on_read
         self.aws.change_service = self.aws.appconfig.validate = self._invoke_flags

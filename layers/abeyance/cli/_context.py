@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from abeyance.cli.output import Exit, fail
 
@@ -88,15 +89,13 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def read_entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a ledger export (one JSON object a line) without headers and checkpoints."""
-    try:
-        with path.open("rb") as lines:
-            for line in lines:
-                entry = json.loads(line) if line.strip() else None
-                if isinstance(entry, dict) and "body" in entry and "type" in entry:
-                    yield entry
-    except ValueError:
-        fail(f"{path} is not a ledger export; write one with: abeyance ledger export", Exit.USAGE)
+    """Yield the entries of a ledger export, each once: ``index``, ``id``, ``type``, ``time``, ``body``."""
+    from abeyance.cli._ledger import log_size, open_log_objects
+    from abeyance.ledger.reading import LogReader, each_once
+
+    reader = LogReader(open_log_objects(path), log_size(path))
+    for entry in each_once(reader.entries()):
+        yield msgspec.structs.asdict(entry)
 
 
 def moment(text: str | None) -> datetime:

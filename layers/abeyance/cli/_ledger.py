@@ -1,166 +1,155 @@
-"""The parts of ``abeyance ledger``: opening a ledger, reading keys and notes, and showing what was found."""
+"""The parts of ``abeyance ledger``: opening a log, reading keys and notes, and showing what was found."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from abeyance.cli import _context as context
 from abeyance.cli.output import Exit, console, fail, progress, table
 
 if TYPE_CHECKING:
-    from abeyance.ledger.chain import Entry, Head
-    from abeyance.ledger.checkpoints import Checkpointer
-    from abeyance.ledger.findings import VerificationReport
-    from abeyance.ledger.note import Checkpoint
-    from abeyance.ledger.signatures import SignerKey, VerifierKey
-    from abeyance.ledger.store import LedgerStore
+    from abeyance.ledger.checkpoint import LogCheckpoint
+    from abeyance.ledger.defects import LedgerReport
+    from abeyance.ledger.objects import LogObjects
+    from abeyance.ledger.policy import Policy
+    from abeyance.ledger.reading import LoggedEntry
+    from abeyance.ledger.receipts import ReceiptReport
 
 
-def open_store() -> tuple[LedgerStore, Head]:
-    """Return the ledger table and its head; ends the command if nothing was ever recorded."""
-    store = open_table()
-    head = store.head()
-    if head is None:
-        fail("the ledger table is empty: nothing was ever recorded")
-    return store, head
+def open_log_objects(path: Path | None) -> LogObjects:
+    """Return the log in a folder, in a zip file, or with ``None`` in the ledger's bucket."""
+    if path is None:
+        from abeyance.deployment.parts import build_log_objects
+
+        return build_log_objects(context.settings())
+    if path.is_dir():
+        from abeyance.ledger.objects import DirectoryObjects
+
+        return DirectoryObjects(path)
+    from abeyance.ledger.exporting import ZipObjects
+
+    return ZipObjects(path)
 
 
-def open_table() -> LedgerStore:
-    """Return the ledger table, empty or not."""
-    from abeyance.deployment.parts import build_ledger_store
-
-    return build_ledger_store(context.settings())
+def readers(path: Path | None) -> int:
+    """Return how many reads may be under way at once: one from a disk, some over a network."""
+    return 1 if path else context.settings().ledger_parallel
 
 
-def open_checkpointer(*, key: Path | None = None, retain_days: int | None = None) -> Checkpointer:
-    """Return the checkpoints in the ledger's bucket; ``key`` signs new ones, which are locked for ``retain_days``."""
-    from abeyance.deployment.parts import build_checkpointer
+def log_size(path: Path | None) -> int:
+    """Return the number of entries to read: those of an export's checkpoint, or all that the tiles hold."""
+    if path is None:
+        from abeyance.deployment.parts import build_heads
 
-    return build_checkpointer(
-        context.settings(),
-        retain=timedelta(days=retain_days) if retain_days else None,
-        sign=read_signer(key).sign if key else None,
-    )
+        head = build_heads(context.settings()).read()
+        return head.integrated if head else 0
+    from abeyance.ledger.receipts import read_checkpoint
 
-
-def read_signer(path: Path) -> SignerKey:
-    """Return the private key in a file."""
-    from abeyance.ledger.signatures import parse_signer
-
-    return parse_signer(path.read_text())
+    return read_checkpoint(open_log_objects(path)).size
 
 
-def read_trusted(given: list[str] | None) -> list[VerifierKey]:
-    """Return public keys from texts, or from files with one a line."""
-    from abeyance.ledger.signatures import parse_verifier
+def read_policy(path: Path | None, trust: list[str] | None) -> Policy | None:
+    """Return the policy of a file, with the keys of ``--trust`` besides; ``None`` if neither is given."""
+    from abeyance.ledger.policy import parse_policy, trust_keys
+    from abeyance.ledger.signatures import SIGN, parse_verifier
 
-    keys: list[VerifierKey] = []
-    for text in given or ():
+    keys = []
+    for text in trust or ():
         lines = Path(text).read_text().split("\n") if Path(text).is_file() else [text]
         keys += [parse_verifier(line) for line in lines if line.strip()]
-    return keys
+    for key in keys:
+        if key.algorithm != SIGN:
+            fail(
+                f"{key.name} is a key of a witness; demand it in a file and give that with --policy",
+                Exit.USAGE,
+            )
+    if path is None:
+        return trust_keys(keys) if keys else None
+    import msgspec
+
+    policy = parse_policy(path.read_text("utf-8", "surrogateescape"))
+    return msgspec.structs.replace(policy, logs=tuple(dict.fromkeys((*policy.logs, *keys))))
 
 
-def read_checkpoints(paths: list[Path] | None) -> list[Checkpoint]:
-    """Return the checkpoints in files."""
-    from abeyance.ledger.note import parse_checkpoint
+def nobody() -> Policy:
+    """Return the policy that believes no key."""
+    from abeyance.ledger.policy import Policy
 
-    return [parse_checkpoint(path.read_text()) for path in paths or ()]
-
-
-def read_head(text: str | None) -> tuple[int, str] | None:
-    """Return the sequence number and the hash of ``SEQ:HASH``."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]+):([0-9a-f]{64})", text)
-    if match is None:
-        fail(
-            "write --head as SEQ:HASH, such as 12:9f86… with 64 hexadecimal digits in lower case", Exit.USAGE
-        )
-    return int(match[1]), match[2]
+    return Policy()
 
 
-def verify_file(export: Path, **options: Any) -> VerificationReport:
-    """Verify an export with a progress bar; see :func:`abeyance.ledger.verify.verify_export`."""
-    from abeyance.ledger.verify import verify_export
+def own_policy(objects: LogObjects) -> Policy:
+    """Return the policy of this deployment: its own key, and the witnesses that it asks."""
+    from abeyance.deployment.parts import build_policy
 
-    with export.open("rb", buffering=1 << 20) as file, bar("verifying", export.stat().st_size) as advance:
-        return verify_export(file, progress=advance, **options)
-
-
-def verify_table(store: LedgerStore, chain: Head, through: int, **options: Any) -> VerificationReport:
-    """Verify the table up to entry ``through`` with a progress bar; see ``verify_lines``."""
-    from abeyance.ledger.verify import verify_lines
-
-    with bar("verifying", through) as advance:
-        return verify_lines(chain.header, store.lines(0, through), progress=advance, **options)
+    return build_policy(context.settings())(_origin(objects))
 
 
-def find_provable(
-    export: Path | None,
-) -> tuple[Checkpoint, Callable[[], Iterator[bytes]], Callable[[str], bytes | None]]:
-    """Return the basis of proofs: a checkpoint, the entries that it covers, and a way to find one of them."""
-    if export is not None:
-        from abeyance.ledger.export import ExportFile
+def own_key(objects: LogObjects) -> str:
+    """Return the public key of this deployment's log as text."""
+    from abeyance.deployment.parts import build_signer
 
-        source = ExportFile(export)
-        final = source.checkpoint()
-        if final is None:
-            fail("the export has no checkpoint; run: abeyance ledger verify", Exit.NO)
-        return final, source.lines, source.find
-    store, head = open_store()
-    last = latest_checkpoint(open_checkpointer(), head)
-
-    def find(name: str) -> bytes | None:
-        entry = store.get(int(name)) if name.isdecimal() else store.find(name)
-        return entry.canonical if entry else None
-
-    return last, lambda: store.lines(0, last.size), find
+    return str(build_signer(context.settings()).verifier(_origin(objects)))
 
 
-def latest_checkpoint(checkpointer: Checkpointer, head: Head) -> Checkpoint:
-    """Return the largest checkpoint in the bucket; ends the command if there is none."""
-    last = checkpointer.latest(head.header.origin, head.seq)
-    if last is None:
-        fail("there is no checkpoint yet; write one with: abeyance ledger checkpoint")
-    return last
+def read_checkpoints(paths: list[Path] | None) -> list[LogCheckpoint]:
+    """Return the checkpoints in files: notes, or receipts, which end with one."""
+    from abeyance.ledger.checkpoint import parse_note
+    from abeyance.ledger.receipts import MAGIC, parse_receipt
+
+    texts = [path.read_text("utf-8", "replace") for path in paths or ()]
+    return [parse_receipt(text).checkpoint if text.startswith(MAGIC) else parse_note(text) for text in texts]
+
+
+def find_index(objects: LogObjects, size: int, name: str) -> int:
+    """Return the index of the entry with this id, by reading backwards; ends the command if there is none."""
+    from abeyance.ledger.reading import LogReader
+
+    found = [entry.index for entry in LogReader(objects, size).newest() if entry.id == name]
+    if not found:
+        fail(f"there is no entry {name} among the {size} of the latest checkpoint", Exit.NO)
+    return min(found)
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Show a progress bar, and yield the function that moves it."""
     with progress() as shown:
         task = shown.add_task(what, total=total)
         yield lambda done: shown.update(task, completed=done)
 
 
-def counted(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
-    """Yield lines and move a progress bar every 1024 of them."""
-    for number, line in enumerate(lines, 1):
-        if not number & 0x3FF:
-            advance(number)
-        yield line
-
-
 @contextlib.contextmanager
-def writing(out: str) -> Iterator[IO[bytes]]:
-    """Yield standard output, or a file that appears under its name only when it is complete."""
+def writing(out: str) -> Iterator[Callable[[str, bytes], object]]:
+    """Yield the function that writes an object to a folder, a zip file, or with ``-`` to standard output.
+
+    A zip file appears under its name only when it is complete.
+    """
+    from abeyance.ledger.checkpoint import LATEST
+    from abeyance.ledger.exporting import ZipWriter
+    from abeyance.ledger.objects import DirectoryObjects
+
     if out == "-":
-        yield sys.stdout.buffer
-        return
-    partial = Path(f"{out}.part")
-    with partial.open("wb", buffering=1 << 20) as file:
-        yield file
-    partial.replace(out)
+        writer = ZipWriter(sys.stdout.buffer)
+        yield writer.put
+        writer.close()
+    elif out.endswith(".zip"):
+        partial = Path(f"{out}.part")
+        with partial.open("wb") as file:
+            writer = ZipWriter(file)
+            yield writer.put
+            writer.close()
+        partial.replace(out)
+    else:
+        folder = DirectoryObjects(Path(out))
+        yield lambda key, data: folder.replace(key, data) if key == LATEST else folder.put_new(key, data)
 
 
-def show_entries(entries: list[Entry]) -> None:
+def show_entries(entries: list[LoggedEntry]) -> None:
     """Print entries as a table."""
     from abeyance.ledger.query import decision
 
@@ -168,47 +157,70 @@ def show_entries(entries: list[Entry]) -> None:
     for entry in entries:
         body = {**entry.body, **decision(entry)}
         cells = [str(body.get(name) or "") for name in ("tenant", "action", "outcome", "reason")]
-        rows.append([entry.seq, entry.time[:19] + "Z", entry.type, *cells])
-    columns = ["seq", "time", "type", "tenant", "action", "outcome", "reason"]
+        rows.append([entry.index, entry.time[:19] + "Z", entry.type, *cells])
+    columns = ["index", "time", "type", "tenant", "action", "outcome", "reason"]
     console.print(table(f"{len(rows)} entries", columns, rows))
 
 
-def show_report(found: VerificationReport) -> None:
-    """Print the result of a verification, and its findings."""
-    show_verdict(found.ok, "the chain holds" if found.ok else f"the chain is broken: {found.found} findings")
+def show_report(found: LedgerReport, seconds: dict[str, float]) -> None:
+    """Print the result of a verification, and its defects."""
+    from abeyance.ledger.defects import LogVerdict
+
+    word, style = {
+        LogVerdict.WHOLE: ("yes", "green"),
+        LogVerdict.BROKEN: ("NO", "bold red"),
+        LogVerdict.UNSIGNED: ("not yet", "bold yellow"),
+    }[found.verdict]
+    console.print(f"[{style}]{word}[/]: ", end="")
+    console.print(found.why, highlight=False, markup=False)
+    opened = "withheld or not asked for" if found.opened is None else f"of {found.opened} entries"
     rows: list[tuple[str, object]] = [
-        ("chain", found.chain),
-        ("entries", found.entries),
-        ("head", found.head),
-        ("Merkle root", found.root or "none: see the findings"),
-        ("checkpoints that agree", f"{found.checkpoints}, the last of {found.checkpointed} entries"),
+        ("log", f"{found.origin}, since {found.created}"),
+        ("entries", found.size),
+        ("Merkle root", found.root),
+        ("signed", f"{found.signed} entries, {found.checkpoints} checkpoints agree"),
+        ("witnessed", f"{found.witnessed} entries{_at(found.witnessed_at)}"),
+        ("fields opened", opened),
+        ("took", ", ".join(f"{what} {number:.1f} s" for what, number in seconds.items())),
     ]
-    if found.signed:
-        rows.append(("signed by a trusted key", f"up to entry {found.signed}"))
-    if found.conflicts or found.refused:
-        rows.append(("to be read", f"{found.conflicts} conflicts, {found.refused} refused records"))
+    if found.conflicts or found.refused or found.repeated:
+        counts = f"{found.conflicts} conflicts, {found.refused} refused records, {found.repeated} repetitions"
+        rows.append(("to be read", counts))
+    rows += [("notice", notice) for notice in found.notices]
     console.print(table("ledger", ["", ""], rows))
-    if found.findings:
-        cells = [(one.line, one.offset, one.seq, one.kind.value, one.what) for one in found.findings]
+    if found.defects:
+        cells = [(one.index, one.kind.value, one.what, one.key) for one in found.defects]
         blank = [["" if cell is None else cell for cell in row] for row in cells]
-        console.print(table("findings", ["line", "byte", "seq", "kind", "what"], blank))
+        console.print(table(f"{found.found} defects", ["index", "kind", "what", "object"], blank))
 
 
-def show_verdict(ok: bool, what: str) -> None:
-    """Print yes or NO, and what it is about."""
-    console.print(f"[{'green' if ok else 'bold red'}]{'yes' if ok else 'NO'}[/]: ", end="")
-    console.print(what, highlight=False, markup=False)
+def show_receipt(found: ReceiptReport) -> None:
+    """Print the result of checking a receipt, and the fields that it discloses."""
+    console.print(f"[{'green' if found.ok else 'bold red'}]{'yes' if found.ok else 'NO'}[/]: ", end="")
+    console.print(found.what, highlight=False, markup=False)
+    if found.ok:
+        rows = [*found.fields.items(), *((name, "(withheld)") for name in found.withheld)]
+        console.print(table(f"entry {found.index}", ["field", "value"], rows))
+        if found.witnessed_by:
+            console.print(f"witnessed by {', '.join(found.witnessed_by)}", highlight=False, markup=False)
 
 
-def checkpoint_json(made: Checkpoint) -> dict[str, Any]:
-    """Return a checkpoint for ``--json``."""
-    from abeyance.encoding import encode_base64
+def report_json(found: LedgerReport) -> dict[str, Any]:
+    """Return a report for ``--json``, its verdict by name."""
+    import msgspec
 
-    return {
-        "origin": made.origin,
-        "size": made.size,
-        "root": encode_base64(made.root),
-        "head": made.head,
-        "signed_by": [signature.name for signature in made.signatures],
-        "note": str(made),
-    }
+    return {**msgspec.structs.asdict(found), "verdict": found.verdict.name.lower()}
+
+
+def _at(seconds: int | None) -> str:
+    from datetime import UTC, datetime
+
+    return f", last at {datetime.fromtimestamp(seconds, UTC).isoformat()}" if seconds else ""
+
+
+def _origin(objects: LogObjects) -> str:
+    from abeyance.ledger.identity import LOG, read_identity
+
+    if (data := objects.get(LOG)) is None:
+        fail("the ledger is empty: nothing was ever recorded")
+    return read_identity(data).origin

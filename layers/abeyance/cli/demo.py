@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abeyance.cli.output import Exit, Json, console, fail, progress, report, table
+from abeyance.cli.output import Json, console, fail, progress, report, table
 
 if TYPE_CHECKING:
     from abeyance.local.demo import Demonstration
@@ -22,7 +22,7 @@ def demo(
     """Run real photos through the whole system on this machine and show the outcomes.
 
     Photos and models come from registry packages the first time and from the cache afterwards. Nothing leaves this
-    machine. The exit code is 1 if the ledger does not verify.
+    machine. The exit code is that of ``abeyance ledger verify``: 0 if the ledger is whole and signed.
     """
     from abeyance.local.demo import prepare, run
     from abeyance.local.demo_page import write_page
@@ -49,8 +49,8 @@ def demo(
             found = run(system, steps)
     write_page(found, page)
     report(_summary(found), as_json=as_json, show=lambda: _show(found, page))
-    if not found.ledger.ok:
-        raise typer.Exit(Exit.NO)
+    if found.ledger.verdict:
+        raise typer.Exit(found.ledger.verdict)
 
 
 def _summary(found: Demonstration) -> dict[str, object]:
@@ -81,8 +81,8 @@ def _show(found: Demonstration, page: Path) -> None:
         for outcome in (*found.police, *found.missing_children)
     ]
     console.print(table("Halted, and why", ["upload", "outcome", "why"], decided))
-    state = "[bold green]holds[/]" if found.ledger.ok else "[bold red]is broken[/]"
-    console.print(f"The ledger of {found.ledger.entries} entries {state}.\n")
+    style = "bold red" if found.ledger.verdict else "bold green"
+    console.print(Text(f"{found.ledger.why}\n", style))
     rows = []
     for outcome in found.portraits:
         good, words = verdict(outcome)

@@ -1,9 +1,9 @@
-"""``abeyance ledger``: verify, read, export and countersign the record of every decision."""
+"""``abeyance ledger``: verify, read and export the record of every decision, and prove what is on it."""
 
 from __future__ import annotations
 
-import os
 import sys
+import time
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from abeyance.cli import _ledger as ledger
-from abeyance.cli.output import Commands, Exit, Json, console, errors, existing_file, fail, report, table
+from abeyance.cli.output import Commands, Exit, Json, errors, existing_file, fail, print_line, report
 
 app = typer.Typer(
     cls=Commands,
@@ -20,67 +20,96 @@ app = typer.Typer(
     help="Verify, read and export the ledger of every decision, and prove what is on it.",
 )
 
-Export = Annotated[
+Log = Annotated[
     Path | None,
-    typer.Argument(help="An export; by default the ledger table itself.", exists=True, dir_okay=False),
+    typer.Argument(help="An export, a folder or a zip file; by default the ledger's bucket.", exists=True),
 ]
-ExportOption = Annotated[
+LogOption = Annotated[
     Path | None,
-    existing_file("--export", help="Read this export instead of the ledger table."),
+    typer.Option("--export", help="Read this export instead of the ledger's bucket.", exists=True),
 ]
 Trust = Annotated[
     list[str] | None,
-    typer.Option(
-        "--trust", help="Require a checkpoint signed by this public key, or by one in this file (one a line)."
-    ),
+    typer.Option("--trust", help="Believe this public key of the log, or those in this file (one a line)."),
 ]
-Key = Annotated[
-    Path,
-    existing_file("--key", help="File with a private key from: abeyance ledger keygen"),
+PolicyFile = Annotated[
+    Path | None,
+    existing_file(
+        "--policy", help="Believe the keys and demand the witnesses of this file (C2SP tlog-policy)."
+    ),
 ]
 
 
 @app.command()
 def verify(
-    export: Export = None,
-    proof: Annotated[Path | None, existing_file(help="Check this proof instead of a ledger.")] = None,
+    log: Log = None,
+    policy: PolicyFile = None,
+    trust: Trust = None,
     checkpoint: Annotated[
         list[Path] | None,
-        existing_file(help="Require this checkpoint from elsewhere."),
+        existing_file(help="Require this checkpoint, or the one of this receipt, on the log."),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Require this SEQ:HASH on the ledger.")] = None,
-    trust: Trust = None,
+    receipt: Annotated[Path | None, existing_file(help="Check this receipt instead of a log.")] = None,
+    leaf: Annotated[Path | None, existing_file(help="Entry of a receipt that does not bring it.")] = None,
+    sealed: Annotated[bool, typer.Option("--sealed", help="Leave the fields of entries unopened.")] = False,
+    accept_conflict: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Accept the conflict of this entry, which somebody looked into."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify every entry, link and checkpoint, and locate the damage. Exit with status 1 if there is any.
+    """Verify every object, entry, tile, checkpoint and signature, and locate the damage.
 
-    An export is verified offline: it needs no network, no account and no trust in its author. The ledger table is
-    verified against its own head and against every checkpoint in the ledger's bucket.
+    Exit with status 0 if the log is whole: all of it is signed by a believed key, and witnessed as the policy demands;
+    with 4 if nothing contradicts but a part is not signed or not witnessed yet; with 1 if the log is broken.
+
+    An export is verified offline: it needs no network, no account and no trust in its author. Without --policy and
+    --trust, the ledger's bucket is verified with the key of the deployment itself.
     """
-    from abeyance.ledger.proofs import check_proof
+    rules = ledger.read_policy(policy, trust)
+    if receipt is not None:
+        from abeyance.ledger.receipts import check_receipt
 
-    trusted, known = ledger.read_trusted(trust), ledger.read_checkpoints(checkpoint)
-    noted = ledger.read_head(head)
-    if proof is not None:
-        result = check_proof(proof.read_bytes(), trusted=trusted, against=known[0] if known else None)
-        report(result, as_json=as_json, show=lambda: ledger.show_verdict(result.ok, result.what))
+        entry = leaf.read_bytes() if leaf else None
+        result = check_receipt(receipt.read_text("utf-8", "replace"), rules or ledger.nobody(), leaf=entry)
+        report(result, as_json=as_json, show=lambda: ledger.show_receipt(result))
         raise typer.Exit(Exit.OK if result.ok else Exit.NO)
-    if export is not None:
-        found = ledger.verify_file(export, checkpoints=known, head=noted, trusted=trusted)
-    else:
-        store, start = ledger.open_store()
-        known += ledger.open_checkpointer().all(start.header.origin)
-        end = store.head() or start
-        found = ledger.verify_table(
-            store, end, end.seq, checkpoints=known, head=noted or (end.seq, end.hash), trusted=trusted
+    from abeyance.ledger.opened import open_log, with_opened
+    from abeyance.ledger.verification import verify_log
+
+    known = ledger.read_checkpoints(checkpoint)
+    opened = ledger.open_log_objects(log)
+    rules = rules or (ledger.nobody() if log else ledger.own_policy(opened))
+    seconds, start = {}, time.perf_counter()
+    with ledger.bar("verifying") as advance:
+        found = verify_log(
+            opened, rules, now=datetime.now(UTC), known=known, readers=ledger.readers(log), progress=advance
         )
-    report(found, as_json=as_json, show=lambda: ledger.show_report(found))
-    raise typer.Exit(Exit.OK if found.ok else Exit.NO)
+    seconds["verifying"] = time.perf_counter() - start
+    if not sealed:
+        start = time.perf_counter()
+        with ledger.bar("opening", found.size) as advance:
+            fields = open_log(
+                opened,
+                found.size,
+                accepted=accept_conflict or (),
+                readers=ledger.readers(log),
+                progress=advance,
+            )
+        found = with_opened(found, fields)
+        seconds["opening"] = time.perf_counter() - start
+    took = {name: round(number, 3) for name, number in seconds.items()}
+    report(
+        {**ledger.report_json(found), "seconds": took},
+        as_json=as_json,
+        show=lambda: ledger.show_report(found, took),
+    )
+    raise typer.Exit(int(found.verdict))
 
 
 @app.command()
 def show(
-    export: Export = None,
+    log: Log = None,
     day: Annotated[str | None, typer.Option(help="Of this UTC day or hour, such as 2020-06-10.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Of this tenant.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Of this type, such as decision.")] = None,
@@ -90,136 +119,75 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show entries, the newest last. They are not verified: run verify for that."""
-    from abeyance.ledger.chain import decode_entry
-    from abeyance.ledger.export import ExportFile
     from abeyance.ledger.query import Query
+    from abeyance.ledger.reading import LogReader, each_once
 
     query = Query(day=day, tenant=tenant, type=type_, outcome=outcome, flag=flag)
-    entries = ExportFile(export).entries() if export else map(decode_entry, ledger.open_table().lines())
-    found = list(deque(filter(query.fits, entries), maxlen=last or None))
+    reader = LogReader(ledger.open_log_objects(log), ledger.log_size(log))
+    found = list(deque(filter(query.fits, each_once(reader.entries())), maxlen=last or None))
     report({"entries": found}, as_json=as_json, show=lambda: ledger.show_entries(found))
 
 
 @app.command()
 def export(
-    out: Annotated[str, typer.Argument(help="File to write, or - for standard output.")] = "-",
+    out: Annotated[
+        str, typer.Argument(help="Folder to write, or FILE.zip, or - for a zip file on standard output.")
+    ],
+    withhold: Annotated[
+        bool,
+        typer.Option("--withhold", help="Leave the openings out: nobody sees a value, and all is verified."),
+    ] = False,
 ) -> None:
-    """Write the whole ledger with its checkpoints to one file, for verify and for moratoria simulate."""
-    from abeyance.ledger.export import write_export
+    """Write the log of the latest checkpoint, for verify, for a web server, and for moratoria simulate.
 
-    store, head = ledger.open_store()
-    with ledger.writing(out) as file, ledger.bar("exporting", head.seq) as advance:
-        lines = ledger.counted(store.lines(0, head.seq), advance)
-        checkpoints = ledger.open_checkpointer().all(head.header.origin)
-        final = write_export(file, head.header, lines, checkpoints)
-    if final is None:
-        fail("the ledger is damaged, and the export shows it: run abeyance ledger verify on it", Exit.NO)
-    errors.print(f"{final.size} entries, head {final.head}")
+    A folder that holds an earlier export is brought up to date; what is there already is not written again.
+    """
+    from abeyance.ledger.exporting import export_log
+    from abeyance.ledger.receipts import read_checkpoint
+
+    objects = ledger.open_log_objects(None)
+    note = read_checkpoint(objects)
+    with ledger.writing(out) as put, ledger.bar("exporting", note.size) as advance:
+        export_log(objects, note, put, openings=not withhold, readers=ledger.readers(None), progress=advance)
+    errors.print(f"{note.size} entries of {note.origin}", highlight=False)
 
 
 @app.command()
 def prove(
-    entry: Annotated[str | None, typer.Argument(help="Sequence number or id of the entry.")] = None,
-    since: Annotated[
-        Path | None,
-        existing_file(help="Prove instead that the ledger begins with that of this checkpoint."),
+    entry: Annotated[str, typer.Argument(help="Index of the entry, or its id.")],
+    log: LogOption = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="Disclose only this field, such as type or body.outcome; by default every field."),
     ] = None,
-    export: ExportOption = None,
+    withhold: Annotated[bool, typer.Option("--withhold", help="Disclose no field.")] = False,
 ) -> None:
-    """Print a proof that one entry is on the ledger. Anybody can check it: abeyance ledger verify --proof FILE."""
-    from abeyance.ledger.proofs import prove_consistency, prove_inclusion
+    """Print a receipt (C2SP tlog-proof): anybody can check it with abeyance ledger verify --receipt FILE."""
+    from abeyance.ledger.receipts import make_receipt, read_checkpoint
 
-    if (entry is None) == (since is None):
-        fail("name an entry by its number or id, or give --since CHECKPOINT", Exit.USAGE)
-    checkpoint, lines, find = ledger.find_provable(export)
-    with ledger.bar("proving", checkpoint.size) as advance:
-        if since is not None:
-            older = ledger.read_checkpoints([since])[0]
-            proof = prove_consistency(ledger.counted(lines(), advance), older, checkpoint)
-        else:
-            line = find(str(entry))
-            if line is None:
-                fail("there is no such entry on the ledger", Exit.NO)
-            proof = prove_inclusion(ledger.counted(lines(), advance), line, checkpoint)
-    report(proof, as_json=True, show=lambda: None)
+    if withhold and field:
+        fail("give --field or --withhold, not both", Exit.USAGE)
+    objects = ledger.open_log_objects(log)
+    note = read_checkpoint(objects)
+    index = (
+        int(entry) if entry.isascii() and entry.isdecimal() else ledger.find_index(objects, note.size, entry)
+    )
+    sys.stdout.write(str(make_receipt(objects, note, index, [] if withhold else field)))
 
 
 @app.command()
 def checkpoint(
-    key: Annotated[Path | None, existing_file(help="Sign with this private key.")] = None,
-    retain_days: Annotated[
-        int | None, typer.Option(min=1, help="Lock the object for N days (needs Object Lock).")
-    ] = None,
-    as_json: Json = False,
+    log: LogOption = None,
+    size: Annotated[int | None, typer.Option(min=0, help="Number of entries; by default the latest.")] = None,
 ) -> None:
-    """Verify what came since the last checkpoint, and write a new one to the ledger's bucket."""
-    store, head = ledger.open_store()
-    with ledger.bar("verifying", head.seq) as advance:
-        made = ledger.open_checkpointer(key=key, retain_days=retain_days).checkpoint(store, advance)
-    if made is None:
-        fail("the ledger vanished while it was read", Exit.NO)
-    report(ledger.checkpoint_json(made), as_json=as_json, show=lambda: _print(str(made)))
+    """Print a checkpoint with its signatures. Keep it: verify --checkpoint then requires it on the log."""
+    from abeyance.ledger.receipts import read_checkpoint
+
+    sys.stdout.write(str(read_checkpoint(ledger.open_log_objects(log), size)))
 
 
 @app.command()
-def countersign(
-    key: Key,
-    size: Annotated[
-        int | None, typer.Option(min=0, help="Size of the checkpoint; by default the last.")
-    ] = None,
-    export: Annotated[
-        Path | None,
-        existing_file(help="Verify this export, and print the countersigned checkpoint; nothing is stored."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Verify the ledger up to a checkpoint and sign it: afterwards nobody can rewrite it unseen."""
-    signer, checkpointer = ledger.read_signer(key), None
-    if export is not None:
-        if size is not None:
-            fail("leave out --size with --export: the export's last checkpoint is signed", Exit.USAGE)
-        found = ledger.verify_file(export)
-        made = ledger.find_provable(export)[0]
-    else:
-        store, head = ledger.open_store()
-        checkpointer, origin = ledger.open_checkpointer(), head.header.origin
-        made = (
-            ledger.latest_checkpoint(checkpointer, head) if size is None else checkpointer.get(origin, size)
-        )
-        # All of them, so that what was countersigned before is still part of what is countersigned now.
-        before = [one for one in checkpointer.all(origin) if one.size <= made.size]
-        found = ledger.verify_table(store, head, made.size, checkpoints=before)
-    if not found.ok:
-        ledger.show_report(found)
-        fail("nothing was signed", Exit.NO)
-    now = datetime.now(UTC)
-    signature = signer.countersign(made, now)
-    if checkpointer is not None:
-        checkpointer.countersign(made, signature, now)
-    signed = made.signed(signature)
-    report(ledger.checkpoint_json(signed), as_json=as_json, show=lambda: _print(str(signed)))
-
-
-@app.command()
-def keygen(
-    name: Annotated[str, typer.Argument(help="The signer's name, such as example.com/ledger.")],
-    out: Annotated[Path, typer.Option(help="File for the private key; must not exist.")] = Path("ledger.key"),
-    as_json: Json = False,
-) -> None:
-    """Make a private key for signing, and print the public keys to hand out."""
-    from abeyance.ledger.signatures import COSIGN, SIGN, generate
-
-    signer = generate(name, os.urandom(32))
-    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(signer.secret + "\n")
-    public = {"signing": str(signer.verifier(SIGN)), "countersigning": str(signer.verifier(COSIGN))}
-    report(
-        {"private_key_file": str(out), **public},
-        as_json=as_json,
-        show=lambda: console.print(table(f"{name}: public keys", ["for", "key"], public.items())),
-    )
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
+def key(as_json: Json = False) -> None:
+    """Print the public key of this deployment's log, to hand out: others give it to verify --trust."""
+    found = ledger.own_key(ledger.open_log_objects(None))
+    report({"key": found}, as_json=as_json, show=lambda: print_line(found))

@@ -18,6 +18,7 @@ from abeyance.cli import (
     people,
     serve,
     tenants,
+    witness,
 )
 from abeyance.cli.output import Commands
 
@@ -36,6 +37,7 @@ app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(people.app, name="people")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(witness.app, name="witness")
 app.add_typer(erasures.app, name="erasures")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(calibrate.app, name="calibrate")

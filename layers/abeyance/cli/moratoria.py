@@ -124,7 +124,7 @@ def _asker(tenant: str, sector: str, place: str, action: str, purpose: str) -> T
 def simulate(
     export: Annotated[
         Path,
-        typer.Argument(help="A ledger export, from: abeyance ledger export", exists=True, dir_okay=False),
+        typer.Argument(help="A ledger export, from: abeyance ledger export", exists=True),
     ],
     draft: Annotated[Path, existing_file("--draft", help="The flags document to decide with.")],
     as_json: Json = False,
@@ -142,7 +142,7 @@ def simulate(
             + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         )
         if result.differences:
-            columns = ("seq", "as_of", "tenant", "action", "purpose", "before", "after", "direction")
+            columns = ("index", "as_of", "tenant", "action", "purpose", "before", "after", "direction")
             _list("What would have changed", columns, cells(result.differences[:200], columns))
 
     report({"counts": counts, "simulation": result}, as_json=as_json, show=show)

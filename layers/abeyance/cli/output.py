@@ -46,12 +46,13 @@ class Exit(IntEnum):
     USAGE = 2
     #: Something the command needs is missing or out of reach: a file, the network, an AWS resource.
     UNAVAILABLE = 3
+    #: Nothing contradicts, but a part of the ledger is not signed or not witnessed yet.
+    UNSIGNED = 4
 
 
 #: The exit code and the message of errors, by the name of their class or of a base of it. By name, so that a command
 #: imports only the rooms that it uses.
 _KNOWN_ERRORS: Final = {
-    "abeyance.ledger.findings.BadLine": (Exit.NO, "{}; to find where, run: abeyance ledger verify"),
     "abeyance.ledger.errors.LedgerCorrupt": (Exit.NO, "{}"),
     "abeyance.ledger.errors.LedgerUnavailable": (
         Exit.UNAVAILABLE,
@@ -105,6 +106,11 @@ def report(value: Any, *, as_json: bool, show: Callable[[], None]) -> None:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
     else:
         show()
+
+
+def print_line(text: str) -> None:
+    """Print text as it is, for the next program."""
+    sys.stdout.write(f"{text}\n")
 
 
 def table(

@@ -1,48 +1,57 @@
-"""The ledger as an auditor reads it: entries, proofs, and the verification of the whole chain."""
+"""The ledger as an auditor reads it: entries, receipts, the verification of the whole, and exports in pieces."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from abeyance.aws.table import Put, Table
 from abeyance.console.errors import NotFound
-from abeyance.ledger.chain import Entry
-from abeyance.ledger.checkpoints import Checkpointer
-from abeyance.ledger.export import write_export
-from abeyance.ledger.findings import VerificationReport
-from abeyance.ledger.merkle import CompactRange, leaf_hash
-from abeyance.ledger.note import Checkpoint
-from abeyance.ledger.proofs import Proof, prove_inclusion
+from abeyance.ledger.defects import LedgerReport
+from abeyance.ledger.exporting import ZipWriter
+from abeyance.ledger.heads import HeadStore
+from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.opened import open_log, with_opened
+from abeyance.ledger.pieces import export_piece
+from abeyance.ledger.policy import Policy
 from abeyance.ledger.query import Query, decision
-from abeyance.ledger.store import LedgerStore
-from abeyance.ledger.verify import verify_store
+from abeyance.ledger.reading import LoggedEntry, LogReader, each_once
+from abeyance.ledger.receipts import Receipt, make_receipt, read_checkpoint
+from abeyance.ledger.tiles import WIDTH
+from abeyance.ledger.verification import verify_log
 
 PAGE_ENTRIES: Final = 50
 #: A search stops after this number of entries, and its page offers to continue.
 SEARCHED_ENTRIES: Final = 20_000
-#: Verify the chain whenever its page is opened up to this number of entries; a longer one only on request.
+#: Verify the log whenever its page is opened up to this number of entries; a longer one only on request.
 VERIFIED_ON_OPEN_ENTRIES: Final = 5_000
-_READ_ENTRIES: Final = 500
+#: Entries of one piece of an export; Lambda's answers have at most 6 MB, in base64.
+PIECE_ENTRIES: Final = 4 * WIDTH
 
 
 class SearchPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries newest first, and the entry to continue before; ``before`` is 0 at the beginning of the ledger."""
+    """Entries newest first, and the entry to continue before; ``before`` is 0 at the beginning of the log."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LoggedEntry, ...]
     before: int
     size: int
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces of an export."""
+        return -(-self.size // PIECE_ENTRIES)
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """A verification report and when it was made (RFC 3339 UTC)."""
 
     at: str
-    report: VerificationReport
+    report: LedgerReport
 
 
 class VerificationStore:
@@ -64,104 +73,114 @@ class VerificationStore:
 
 
 class LedgerService:
-    """Search, proofs, verification and export of the ledger."""
+    """Search, receipts, verification and export of the ledger.
+
+    Parameters
+    ----------
+    heads, objects
+        The log, which is only read.
+    policy
+        Returns who is believed, by the name of the log.
+    verifications
+        Where the last verification is kept.
+    clock
+        Aware wall clock.
+    """
 
     def __init__(
         self,
-        store: LedgerStore,
-        checkpointer: Checkpointer,
+        heads: HeadStore,
+        objects: LogObjects,
+        policy: Callable[[str], Policy],
         verifications: VerificationStore,
         clock: Callable[[], datetime],
     ) -> None:
-        self._store = store
-        self._checkpointer = checkpointer
+        self._heads = heads
+        self._objects = objects
+        self._policy = policy
         self._verifications = verifications
         self._clock = clock
 
     def search(self, query: Query, action: str = "", before: int = 0) -> SearchPage:
         """Return matching entries, newest first, from below entry ``before`` (0 for the end)."""
-        head = self._store.head()
-        size = head.seq if head else 0
-        top = min(before - 1, size) if before > 0 else size
-        lowest = max(0, top - SEARCHED_ENTRIES)
-        found: list[Entry] = []
-        while top > lowest:
-            start = max(lowest, top - _READ_ENTRIES)
-            for entry in reversed(self._store.read(start, top - start)):
-                if entry.seq <= top and query.fits(entry) and (not action or action in _actions(entry)):
-                    found.append(entry)
-                    if len(found) == PAGE_ENTRIES:
-                        return SearchPage(entries=tuple(found), before=entry.seq, size=size)
-            top = start
-        return SearchPage(entries=tuple(found), before=top + 1 if top else 0, size=size)
+        reader = self._reader()
+        top = min(before, reader.size) if before > 0 else reader.size
+        found: list[LoggedEntry] = []
+        lowest = top
+        for entry in each_once(islice(reader.newest(top), SEARCHED_ENTRIES)):
+            lowest = entry.index
+            if query.fits(entry) and (not action or action in _actions(entry)):
+                found.append(entry)
+                if len(found) == PAGE_ENTRIES:
+                    break
+        return SearchPage(entries=tuple(found), before=lowest, size=reader.size)
 
-    def entry(self, seq: int) -> Entry:
+    def entry(self, index: int) -> LoggedEntry:
         """Return one entry; raises :class:`NotFound`."""
-        entry = self._store.get(seq) if 0 < seq < 10**15 else None
-        if entry is None:
+        reader = self._reader()
+        if not 0 <= index < reader.size:
             raise NotFound("There is no entry with this number.")
-        return entry
+        return reader.entry(index)
 
-    def proof(self, entry: Entry) -> Proof:
-        """Return a proof that the entry is on the ledger; raises ``LedgerError`` if the chain is broken.
+    def receipt(self, index: int) -> Receipt:
+        """Return a receipt of an entry with all its fields, against the latest checkpoint.
 
-        The proof is against the latest checkpoint if that covers the entry, because others may know that one; else
-        against the head.
+        Raises
+        ------
+        LedgerError
+            No checkpoint covers the entry yet, or the log contradicts itself.
         """
-        head = self._store.head()
-        if head is None:
-            raise NotFound("The ledger is empty.")
-        known = self._checkpointer.latest(head.header.origin, head.seq)
-        if known is None or known.size < entry.seq:
-            tree = CompactRange()
-            for one in self._store.read(0, head.seq):
-                tree.append(leaf_hash(bytes.fromhex(one.hash)))
-            known = Checkpoint(head.header.origin, tree.size, tree.root(), head.hash)
-        return prove_inclusion(self._store.lines(0, known.size), entry.canonical, known)
+        return make_receipt(self._objects, read_checkpoint(self._objects), index)
+
+    def policy(self, origin: str) -> Policy:
+        """Return who is believed about the log of this name."""
+        return self._policy(origin)
 
     def verification(self) -> Verification | None:
-        """Return the state of the chain: verified now if it is short, else the last verification, if any."""
-        head = self._store.head()
-        if head is not None and head.seq <= VERIFIED_ON_OPEN_ENTRIES:
+        """Return the state of the log: verified now if it is short, else the last verification, if any."""
+        head = self._heads.read()
+        if head is not None and head.integrated <= VERIFIED_ON_OPEN_ENTRIES:
             return self.verify()
         return self._verifications.load()
 
     def verify(self) -> Verification | None:
-        """Verify all entries and checkpoints, and save the report; None for an empty ledger."""
-        head = self._store.head()
-        checkpoints = self._checkpointer.all(head.header.origin) if head else ()
-        report = verify_store(self._store, checkpoints=checkpoints)
-        if report is None:
+        """Verify all objects, entries and checkpoints, and save the report; None for an empty log."""
+        head = self._heads.read()
+        if head is None or not head.integrated:
             return None
-        made = Verification(at=f"{self._clock():%Y-%m-%dT%H:%M:%SZ}", report=report)
+        now = self._clock()
+        report = verify_log(self._objects, self._policy(head.origin), now=now)
+        report = with_opened(report, open_log(self._objects, report.size))
+        made = Verification(at=f"{now:%Y-%m-%dT%H:%M:%SZ}", report=report)
         self._verifications.save(made)
         return made
 
-    def export(self) -> bytes:
-        """Return the whole ledger with its checkpoints, as ``abeyance ledger verify`` reads it."""
-        head, out = self._store.head(), io.BytesIO()
-        if head is not None:
-            checkpoints = self._checkpointer.all(head.header.origin)
-            write_export(out, head.header, self._store.lines(0, head.seq), checkpoints)
+    def export(self, piece: int) -> bytes:
+        """Return a piece of an export, from 0, as a zip file: unpacked into one folder, the pieces are the log.
+
+        Raises :class:`NotFound` behind the last piece, and ``LedgerError`` while there is no checkpoint.
+        """
+        checkpoint, first = read_checkpoint(self._objects), piece * PIECE_ENTRIES
+        if not 0 <= first < checkpoint.size:
+            raise NotFound("The export has no such piece.")
+        out = io.BytesIO()
+        writer = ZipWriter(out)
+        export_piece(self._objects, checkpoint, first, first + PIECE_ENTRIES, writer.put)
+        writer.close()
         return out.getvalue()
 
     def since(self, days: int) -> Iterator[Mapping[str, Any]]:
-        """Yield entries of the last ``days``, oldest first. Their times come from producers and are nearly ordered."""
-        head = self._store.head()
-        if head is None:
-            return
+        """Yield entries of the last ``days``, oldest first; older ones are not read."""
+        reader = self._reader()
         start = f"{self._clock() - timedelta(days=days):%Y-%m-%dT%H:%M:%S}"
-        low, high = 0, head.seq
-        while low < high:  # Find the last entry that is too old.
-            middle = (low + high + 1) // 2
-            entry = self._store.get(middle)
-            if entry is None or entry.time < start:
-                low = middle
-            else:
-                high = middle - 1
-        for line in self._store.lines(low, head.seq):
-            yield msgspec.json.decode(line)
+        for entry in each_once(reader.entries(reader.first_since(start))):
+            if entry.time >= start:
+                yield msgspec.structs.asdict(entry)
+
+    def _reader(self) -> LogReader:
+        head = self._heads.read()
+        return LogReader(self._objects, head.integrated if head else 0)
 
 
-def _actions(entry: Entry) -> tuple[Any, Any]:
+def _actions(entry: LoggedEntry) -> tuple[Any, Any]:
     return entry.body.get("action"), decision(entry).get("action")

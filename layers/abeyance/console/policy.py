@@ -284,14 +284,14 @@ def phrases(regions: Iterable[proofs.Region]) -> dict[str, tuple[str, ...]]:
 
 def compare(draft: Simulation, in_force: Simulation) -> Trial:
     """Separate what a draft changes from what the flags in force have changed since the decisions were recorded."""
-    known = {(one.seq, one.direction, one.after) for one in in_force.differences}
-    own = tuple(one for one in draft.differences if (one.seq, one.direction, one.after) not in known)
-    touched = {one.seq for one in draft.differences}
+    known = {(one.index, one.direction, one.after) for one in in_force.differences}
+    own = tuple(one for one in draft.differences if (one.index, one.direction, one.after) not in known)
+    touched = {one.index for one in draft.differences}
     return Trial(
         simulation=draft,
         own=own,
         already=len(draft.differences) - len(own),
-        restored=sum(one.seq not in touched for one in in_force.differences),
+        restored=sum(one.index not in touched for one in in_force.differences),
     )
 
 

@@ -26,7 +26,7 @@ from abeyance.console.roles import Person
 from abeyance.gallery.errors import CollectionNotFound
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, Face
-from abeyance.ledger.chain import Record
+from abeyance.ledger.entry import Record
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.guard import Guard

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from abeyance.cost.demand import EVENT_PUT, Demand
-from abeyance.cost.stations import ENTRIES, Plan, stations
+from abeyance.cost.stations import DAY_S, ENTRIES, Plan, Station, stations
 from abeyance.pipeline import topology
 
 Prices = Mapping[str, Any]
@@ -23,8 +23,12 @@ HOURS_A_MONTH = 730.0
 DAYS_A_MONTH = HOURS_A_MONTH / 24
 #: Logged of a Lambda invocation: its start, its end, its report.
 _INVOCATION_LOG_BYTES = 450
-#: Logged of an entry of the ledger.
-_ENTRY_LOG_BYTES = 350
+#: Logged of a batch of the ledger: a line for each kind of entry.
+_BATCH_LOG_BYTES = 8 * 350
+#: Messages that SQS hands over, and takes back, in one request.
+_RECEIVED = 10
+#: Pollers of a queue whose function runs twice at most.
+_POLLERS = 2
 _GB = 1e9
 
 
@@ -143,23 +147,25 @@ def _photo_lines(
 ) -> list[Line]:
     lines = []
     batches = writes = reads = logged = 0.0
-    polled = {False: 0.0, True: 0.0}
+    polled = 0.0
     calls: dict[str, float] = defaultdict(float)
     for name, station in stations(plan, demand).items():
-        messages = photos * (ENTRIES if station.fifo else 1)
-        size = min(fill.get(name, 1.0), station.batch)
+        messages = photos * (ENTRIES if station.whole else 1)
+        size = min(fill.get(name) or _gathered(plan, station), station.batch)
         invocations = messages / size
         gigabytes = invocations * station.seconds(size) * station.memory / 1024
         lines.append(_line("Lambda", name, gigabytes, "GB-s", prices["lambda_gb_second_arm64"]))
         batches += invocations
         # Sent one by one; received and deleted by the batch.
-        polled[station.fifo] += messages + 2 * invocations
+        polled += messages + 2 * (messages / _RECEIVED if station.whole else invocations)
         needs = demand.stages[name]
         writes += messages * needs.write_units
         reads += messages * needs.read_units
-        logged += invocations * _INVOCATION_LOG_BYTES + (messages * _ENTRY_LOG_BYTES if station.fifo else 0)
+        logged += invocations * (_INVOCATION_LOG_BYTES + (_BATCH_LOG_BYTES if station.whole else 0))
         for call, count in needs.message_calls.items():
             calls[call] += messages * count
+        for call, count in needs.invocation_calls.items() if station.whole else ():
+            calls[call] += invocations * count
     # Faces beyond those of the measured photos: an item and a change each, in a transaction.
     writes += photos * max(0.0, plan.faces - demand.faces) * 4
     archived = photos * demand.event_bytes / _GB
@@ -168,8 +174,7 @@ def _photo_lines(
         _line("Lambda", "requests", batches, "requests", prices["lambda_request"]),
         _line("EventBridge", "events", calls[EVENT_PUT], "events", prices["eventbridge_custom_event"]),
         _line("EventBridge", "archive", archived, "GB", prices["eventbridge_archive_gb"]),
-        _line("SQS", "requests", polled[False], "requests", prices["sqs_standard_request"]),
-        _line("SQS", "FIFO requests", polled[True], "requests", prices["sqs_fifo_request"]),
+        _line("SQS", "requests", polled, "requests", prices["sqs_standard_request"]),
         # The upload is on the same bill.
         _line("S3", "PUT", photos + calls["s3.PutObject"], "requests", prices["s3_put"]),
         _line("S3", "GET", gets, "requests", prices["s3_get"]),
@@ -182,6 +187,11 @@ def _photo_lines(
         hourly = next(price for name, price in prices["gpu_hour"].items() if name.startswith(plan.embedder))
         lines.append(_line("GPU", plan.embedder, gpu_hours, "hours", hourly))
     return lines
+
+
+def _gathered(plan: Plan, station: Station) -> float:
+    """Return the messages that each poller gathers in the window at the plan's mean load; 1 without a window."""
+    return max(1.0, plan.photos_a_day / DAY_S * ENTRIES * station.window / _POLLERS)
 
 
 def _kept_lines(photos: float, prices: Prices, demand: Demand) -> list[Line]:
@@ -200,13 +210,17 @@ def _idle_lines(embedder: str, prices: Prices) -> list[Line]:
     # Lambda's five pollers of a queue, each waiting 20 s.
     polls = HOURS_A_MONTH * 3600 / 20 * 5 * len(topology.STAGES)
     runs = sum(HOURS_A_MONTH * 60 / schedule.every_minutes for schedule in topology.SCHEDULES)
-    alarms = 2 * len(topology.STAGES) + len(topology.STAGES) + 5
+    alarms = 2 * len(topology.STAGES) + len(topology.STAGES) + 8
+    checkpoints = HOURS_A_MONTH * 60 / topology.CHECKPOINT.every_minutes
     lines = [
-        _line("KMS", "keys", 4, "keys", prices["kms_key_month"]),
+        _line("KMS", "keys", 5, "keys", prices["kms_key_month"]),
+        # The last one is verified, and the new one signed.
+        _line("KMS", "checkpoints", 2 * checkpoints, "requests", prices["kms_asymmetric_request"]),
+        _line("S3", "checkpoints", 2 * checkpoints, "requests", prices["s3_put"]),
         _line("SQS", "pollers waiting", polls, "requests", prices["sqs_standard_request"]),
         _line("CloudWatch", "alarms", alarms, "alarms", prices["alarm_month"]),
         _line("CloudWatch", "dashboard", 1, "dashboard", prices["dashboard_month"]),
-        _line("CloudWatch", "metrics of our own", 8, "metrics", prices["metric_month"]),
+        _line("CloudWatch", "metrics of our own", 11, "metrics", prices["metric_month"]),
         _line("Secrets Manager", "secret", 1, "secret", prices["secret_month"]),
         _line("Lambda", "scheduled tasks", runs, "invocations", prices["lambda_request"]),
     ]

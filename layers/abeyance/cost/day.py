@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from abeyance.cost.demand import Demand
 from abeyance.cost.endpoint import GpuFleet
-from abeyance.cost.limits import quotas
+from abeyance.cost.limits import change_s
 from abeyance.cost.stations import DAY_S, ENTRIES, ROUTES, SKEW, WAY, Plan, Station, latencies, stations
 from abeyance.pipeline import topology
 
 Curve = NDArray[np.float64]
 LEDGER = topology.LEDGER.name
+#: The changes of the largest collection, which go one after the other.
+COLLECTION = "largest collection"
 #: The hour of the day with most photos.
 BUSIEST = 15
 #: Simulated after the day: a queue keeps its messages as long.
@@ -103,7 +105,6 @@ def simulate(plan: Plan, demand: Demand, *, after: float = _AFTER_S) -> Day:
     """
     known = latencies()
     made = stations(plan, demand)
-    made[LEDGER] = msgspec.structs.replace(made[LEDGER], ceiling=_ledger_ceiling(plan, demand))
     photos = arrivals(plan).astype(np.float64)
     # Until the last queue is sure to be empty.
     messages = {name: plan.photos_a_day * (ENTRIES if name == LEDGER else 1) for name in made}
@@ -125,23 +126,44 @@ def simulate(plan: Plan, demand: Demand, *, after: float = _AFTER_S) -> Day:
         delay = station.seconds(1) + known.seconds["event_to_queue"]
         for listener in ROUTES[name]:
             inflow[listener] += later(passed[name].taken, delay)
+    # The photos of the largest collection also wait for each other.
+    came = plan.largest * passed[WAY[-1]].taken
+    collection = _largest_collection(plan)
+    passed[COLLECTION] = pass_station(collection, came, np.full(horizon, collection.rate))
     waits, burst = _waits(passed, plan), burst_seconds(plan)
-    lag = waits_at(passed[LEDGER], np.arange(horizon, dtype=np.float64)) + made[LEDGER].seconds(1)
+    behind = waits + waits_at(passed[COLLECTION], np.arange(DAY_S, dtype=np.float64) + waits)
+    shares = (1 - plan.largest) * photos, plan.largest * photos
+    written = made[LEDGER].seconds(1) + made[LEDGER].window
+    lag = waits_at(passed[LEDGER], np.arange(horizon, dtype=np.float64)) + written
     return Day(
         stations=passed,
-        latency=percentiles(waits, photos),
-        in_burst=percentiles(waits[burst], photos[burst]),
+        latency=percentiles(np.concatenate([waits, behind]), np.concatenate(shares)),
+        in_burst=percentiles(
+            np.concatenate([waits[burst], behind[burst]]), np.concatenate([share[burst] for share in shares])
+        ),
         lag=percentiles(lag, passed[LEDGER].arrived),
         gpu_hours=gpu.minutes / 60 if gpu else 0.0,
         ledger_spare=made[LEDGER].rate * DAY_S - ENTRIES * plan.photos_a_day,
     )
 
 
-def _ledger_ceiling(plan: Plan, demand: Demand) -> float:
-    """Return the entries a second that SQS FIFO and DynamoDB's partition let through."""
-    known = quotas().quotas
-    partition = known["dynamodb_partition_writes"].value / demand.entry_units
-    return min(known["sqs_fifo"].value * plan.chains, partition * plan.chains)
+def _largest_collection(plan: Plan) -> Station:
+    """Return the changes of the largest collection as a station: one photo after the other."""
+    took = change_s(plan)
+    return Station(
+        name=COLLECTION,
+        batch=1,
+        servers=1,
+        first_servers=1,
+        servers_a_second=0.0,
+        invocation=took,
+        message=0.0,
+        between=0.0,
+        memory=0,
+        visibility=math.inf,
+        max_receives=1,
+        whole=False,
+    )
 
 
 def pass_station(station: Station, came: Curve, rate: Curve) -> StationDay:

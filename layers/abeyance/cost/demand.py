@@ -37,8 +37,10 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     stages: dict[str, StageDemand]
     #: Of ``recognize``'s processor time, the milliseconds of one face in the embedder: a GPU takes them over.
     embed_ms: float
-    #: Write units of one ledger entry in the partition that holds all entries.
-    entry_units: float
+    #: Bytes of an event's message as Lambda hands it to the ledger, in 6 MB at most.
+    message_bytes: float
+    #: Of the ledger's processor time of an entry, the milliseconds in which no other sequencer gets on.
+    serial_ms: float
     #: Stored bytes of a photo's records, by DynamoDB table and S3 bucket.
     left: dict[str, float]
     #: Bytes of the events of one photo together.

@@ -10,7 +10,7 @@ from importlib import resources
 
 import msgspec
 
-from abeyance.cost.demand import EVENT_PUT, Demand
+from abeyance.cost.demand import EVENT_PUT, TRANSACTED, Demand
 from abeyance.cost.stations import DAY_S, ENTRIES, ROUTES, WAY, Plan, Station, latencies, stations
 from abeyance.pipeline import topology
 
@@ -67,37 +67,38 @@ def limits(plan: Plan, demand: Demand) -> tuple[Limit, ...]:
     known, made = latencies(), stations(plan, demand)
     found = []
     for station in made.values():
-        if station.fifo:
-            found.append(Limit("ledger: one writer at a time", station.rate / ENTRIES, "several chains"))
+        if station.whole:
+            lever = "more memory, and so more processor, for the ledger; more entries a message"
+            found.append(Limit("ledger: its head moves for one at a time", station.rate / ENTRIES, lever))
         else:
             lever = f"max_concurrency of {station.name} in topology.py"
             found.append(Limit(f"{station.name}: max_concurrency {station.servers}", station.rate, lever))
     found += _published(plan, demand, made)
-    # Indexing moves one item of the collection in a transaction, so one photo at a time.
-    items = 1 + 2 * plan.faces
-    took = known.of(
-        {"dynamodb.GetItem": 1, "dynamodb.TransactWriteItems": 1, "dynamodb.transacted item": items}
-    )
+    # Indexing moves one item of the collection in a transaction.
     name = "gallery: changes of one collection go one after the other"
     lever = "more, smaller collections; searches are not bound by it"
-    found.append(Limit(name, 1 / took / plan.largest, lever))
+    found.append(Limit(name, 1 / change_s(plan) / plan.largest, lever))
     if plan.embedder != "local":
         faces = plan.max_gpus * 1000 / known.milliseconds["gpu_face"]
         found.append(Limit(f"GPUs ({plan.embedder})", faces / plan.faces, "max_gpus"))
     return tuple(sorted(found, key=lambda limit: limit.full_at))
 
 
+def change_s(plan: Plan) -> float:
+    """Return the seconds of a photo's change of its collection, in which no other photo changes it."""
+    calls = {"dynamodb.GetItem": 1, "dynamodb.TransactWriteItems": 1, TRANSACTED: 1 + 2 * plan.faces}
+    return latencies().of(calls)
+
+
 def _published(plan: Plan, demand: Demand, made: dict[str, Station]) -> list[Limit]:
     needs = demand.stages
     # Little's law: photos a second times seconds of a server for each are servers in use.
     concurrency = sum(
-        (station.invocation / station.batch + station.message) * (ENTRIES if station.fifo else 1)
+        (station.invocation / station.batch + station.message) * (ENTRIES if station.whole else 1)
         for station in made.values()
     )
     per_photo = {
         "lambda_concurrency": concurrency,
-        "sqs_fifo": ENTRIES,
-        "dynamodb_partition_writes": demand.entry_units * ENTRIES,
         "dynamodb_partition_reads": len(WAY) * plan.largest,
         "dynamodb_table_writes": sum(needs[name].write_units for name in WAY),
         "eventbridge_put": sum(needs[name].message_calls.get(EVENT_PUT, 0) for name in WAY),
@@ -109,10 +110,8 @@ def _published(plan: Plan, demand: Demand, made: dict[str, Station]) -> list[Lim
         "appconfig": concurrency / 15,
         "sqs_in_flight": made[topology.DETECT.name].message,
     }
-    # A chain has a queue and a partition of its own.
-    per_chain = {"sqs_fifo", "dynamodb_partition_writes"}
     found = []
     for key, use in per_photo.items():
-        quota, times = quotas().quotas[key], plan.chains if key in per_chain else 1
-        found.append(Limit(quota.limit, quota.value * times / use, quota.lever, key))
+        quota = quotas().quotas[key]
+        found.append(Limit(quota.limit, quota.value / use, quota.lever, key))
     return found

@@ -13,13 +13,20 @@ from typing import Literal
 
 import msgspec
 
-from abeyance.cost.demand import Demand
+from abeyance.cost.demand import Demand, StageDemand
+from abeyance.deployment.settings import LedgerGroup
 from abeyance.pipeline import topology
 
 DAY_S = 86_400
 #: Memory of a function that has one whole processor.
 WHOLE_PROCESSOR_MIB = 1769
 
+#: Lambda's limit for the event of an invocation.
+INVOCATION_BYTES = 6e6
+#: Objects that the ledger writes at the same time.
+PARALLEL = LedgerGroup.ledger_parallel
+#: Reads of a sequencer after another one's batch: the beginning of that, and the edge of the tree.
+TURN = {"s3.GetObject": 6.0}
 #: Spread of invocations: mean and standard deviation of the logarithm, for a mean of 1 and a coefficient of variation
 #: of a half, as calls over a network have.
 SKEW = (-0.1116, 0.4724)
@@ -42,8 +49,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     largest: float = 0.1
     #: Fields of the topology's stages that differ from the deployed ones: ``{"ledger": {"memory": 1769}}``.
     stages: dict[str, dict[str, int]] = {}
-    #: Chains of the ledger; only one is built.
-    chains: int = 1
     max_gpus: int = 2
     seed: int = 1
 
@@ -87,8 +92,10 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     visibility: float
     max_receives: int
-    #: A batch of a FIFO queue is settled as a whole and in order; others message by message.
-    fifo: bool
+    #: A batch succeeds or fails as a whole; others message by message.
+    whole: bool
+    #: Seconds for which a batch is gathered, at most.
+    window: float = 0.0
     #: A quota in messages a second that bounds the station whatever its servers do.
     ceiling: float = math.inf
     #: Seconds of starting a server anew.
@@ -126,28 +133,54 @@ def stations(plan: Plan, demand: Demand, known: Latencies | None = None) -> dict
             continue
         stage = plan.stage(deployed)
         needs = demand.stages[stage.name]
-        # One message group is worked on by one server at a time.
-        servers = plan.chains if stage.fifo else stage.max_concurrency
+        ledger = stage.name == topology.LEDGER.name
+        servers = stage.max_concurrency
+        batch = (
+            int(min(stage.batch_size, INVOCATION_BYTES / demand.message_bytes))
+            if ledger
+            else stage.batch_size
+        )
         found[stage.name] = Station(
             name=stage.name,
-            batch=stage.batch_size,
+            batch=batch,
             servers=servers,
             first_servers=min(servers, int(known.seconds["pollers_at_first"])),
             servers_a_second=known.seconds["pollers_a_second"],
-            invocation=_processor(stage, needs.invocation_ms) + known.of(needs.invocation_calls),
+            invocation=_processor(stage, needs.invocation_ms) + known.of(_calls(stage, needs)),
             message=_message(stage, plan, demand, known),
             between=known.seconds["between_invocations"],
             memory=stage.memory,
             visibility=stage.visibility_timeout,
             max_receives=stage.max_receives,
-            fifo=stage.fifo,
+            ceiling=batch / _serial_s(stage, demand, known, batch) if ledger else math.inf,
+            whole=ledger,
+            window=float(stage.batch_window),
             cold=known.seconds[f"cold_{stage.name}"],
         )
     return found
 
 
+def _calls(stage: topology.Stage, needs: StageDemand) -> dict[str, float]:
+    """Return the calls of an invocation. Two sequencers take turns, and each reads what the other did meanwhile."""
+    turns = TURN if stage.name == topology.LEDGER.name else {}
+    return {
+        name: needs.invocation_calls.get(name, 0) + turns.get(name, 0)
+        for name in needs.invocation_calls | turns
+    }
+
+
+def _serial_s(stage: topology.Stage, demand: Demand, known: Latencies, batch: int) -> float:
+    """Return the seconds of a batch of the ledger in which the head belongs to it: from its reading to its mark."""
+    needs = demand.stages[stage.name]
+    calls = known.of(_calls(stage, needs)) + batch * known.of(needs.message_calls) / PARALLEL
+    return calls + _processor(stage, batch * demand.serial_ms)
+
+
 def _message(stage: topology.Stage, plan: Plan, demand: Demand, known: Latencies) -> float:
     needs = demand.stages[stage.name]
+    if stage.name == topology.LEDGER.name:
+        # Its objects are written several at a time.
+        return _processor(stage, needs.message_ms) + known.of(needs.message_calls) / PARALLEL
     processor, extra = needs.message_ms, 0.0
     if stage.name == topology.RECOGNIZE.name:
         # The measured photos had another number of faces than the plan's.

@@ -20,25 +20,30 @@ from abeyance.deployment.parts import (
     build_access_keys,
     build_analyzer,
     build_change_client,
-    build_checkpointer,
     build_embedder,
     build_flag_source,
     build_gallery,
     build_guard,
+    build_heads,
     build_ledger_queue,
-    build_ledger_store,
+    build_log_objects,
     build_outbox,
+    build_policy,
     build_pseudonyms,
     build_publishers,
     build_searcher,
+    build_sequencer,
+    build_signer,
     build_similarity_scale,
     build_tenants,
     build_upload_records,
+    build_witnesses,
     read_deployed_flags,
     read_secret,
 )
 from abeyance.deployment.settings import (
     ApiSettings,
+    CheckpointSettings,
     ConsoleSettings,
     DetectSettings,
     FlagsSettings,
@@ -141,22 +146,39 @@ def build_review(settings: ReviewSettings | None = None, clients: Clients = clie
 def build_record(settings: LedgerSettings | None = None, clients: Clients = client) -> RecordDecisions:
     """Return the ledger's writer."""
     from abeyance.pipeline.record import RecordDecisions
+    from abeyance.pipeline.senders import Senders
 
     settings = settings or LedgerSettings.from_environment()
     key = read_secret(settings.pseudonym_key, clients)
-    return RecordDecisions(build_ledger_store(settings, clients), key)
+    return RecordDecisions(build_sequencer(settings, clients), key, Senders(settings.ledger_senders))
 
 
 def build_checkpoint(
-    settings: LedgerSettings | None = None, clients: Clients = client
+    settings: CheckpointSettings | None = None, clients: Clients = client
 ) -> Callable[[], dict[str, Any]]:
-    """Return the task that writes a checkpoint; it returns origin and size, or nothing for an empty ledger."""
-    settings = settings or LedgerSettings.from_environment()
-    store, checkpointer = build_ledger_store(settings, clients), build_checkpointer(settings, clients)
+    """Return the task that signs a checkpoint.
+
+    It returns origin, size and the log's public key; nothing for an empty ledger.
+    """
+    from abeyance.ledger.checkpointer import Checkpointer
+    from abeyance.pipeline.record import corruption_logged
+
+    settings = settings or CheckpointSettings.from_environment()
+    signer = build_signer(settings, clients)
+    checkpointer = Checkpointer(
+        build_heads(settings, clients),
+        build_log_objects(settings, clients),
+        signer,
+        build_witnesses(settings),
+        parallel=settings.ledger_parallel,
+    )
 
     def checkpoint() -> dict[str, Any]:
-        written = checkpointer.checkpoint(store)
-        return {"origin": written.origin, "size": written.size} if written else {}
+        with corruption_logged():
+            made = checkpointer.checkpoint()
+        if made is None:
+            return {}
+        return {"origin": made.origin, "size": made.size, "key": str(signer.verifier(made.origin))}
 
     return checkpoint
 
@@ -258,6 +280,7 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     import msgspec
 
     from abeyance.aws.timestamps import utc_now
+    from abeyance.ledger.documents import DocumentLog, RecordedPublisher
     from abeyance.ledger.queue import record_change
     from abeyance.moratorium.change_log import ChangeEntry, ChangeRecorder
     from abeyance.moratorium.documents import GovernedDocument
@@ -278,11 +301,12 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     changes = ChangeRecorder(table, send, utc_now)
     guardrails = GuardrailTable(table)
     check = GuardrailCheck(guardrails, InForceTable(table), utc_now)
+    log = DocumentLog(queue, build_log_objects(settings, clients))
     on_file = settings.flags.startswith("file:")
     documents = {
         name: GovernedDocument(
             name,
-            publisher,
+            RecordedPublisher(publisher, log),
             table,
             changes,
             initial=new_deployment if name == FLAGS else no_flags,
@@ -328,7 +352,20 @@ def build_watch(
     settings: FlagsSettings | None = None, clients: Clients = client
 ) -> Callable[[], dict[str, Any]]:
     """Return the task that finds drift, deploys what waits, and sends to the ledger what could not be sent before."""
-    return build_changes(settings, clients).watch
+    from abeyance.ledger.documents import DocumentLog
+    from abeyance.moratorium.inforce import InForceTable
+
+    settings = settings or FlagsSettings.from_environment()
+    changes = build_changes(settings, clients)
+    records = InForceTable(DynamoTable(clients("dynamodb"), settings.proposals_table))
+    log = DocumentLog(build_ledger_queue(settings, clients), build_log_objects(settings, clients))
+
+    def watch() -> dict[str, Any]:
+        answered = changes.watch()
+        agreed = [document for record in records.read_all().values() for document in record.agreed()]
+        return {**answered, "recorded": sum(map(log.record, agreed))}
+
+    return watch
 
 
 def build_validator(
@@ -387,8 +424,9 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
     reviews_table = DynamoTable(clients("dynamodb"), settings.reviews_table)
     reviews = build_reviews(settings, clients)
     ledger = LedgerService(
-        build_ledger_store(settings, clients),
-        build_checkpointer(settings, clients),
+        build_heads(settings, clients),
+        build_log_objects(settings, clients),
+        build_policy(settings, clients),
         VerificationStore(reviews_table),
         utc_now,
     )

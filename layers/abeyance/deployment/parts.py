@@ -21,15 +21,20 @@ from abeyance.deployment.settings import (
     OutcomeGroup,
     PseudonymGroup,
     RecordingGroup,
+    SigningGroup,
 )
 
 if TYPE_CHECKING:
     from abeyance.embedding.port import Embedder
     from abeyance.gallery.search import Searcher
     from abeyance.gallery.store import DynamoGallery
-    from abeyance.ledger.checkpoints import Checkpointer
+    from abeyance.ledger.checkpointer import HttpWitness
+    from abeyance.ledger.heads import HeadStore
+    from abeyance.ledger.ledger_bucket import LedgerBucket
+    from abeyance.ledger.policy import Policy
     from abeyance.ledger.queue import LedgerQueue
-    from abeyance.ledger.store import LedgerStore
+    from abeyance.ledger.sequencer import Sequencer
+    from abeyance.ledger.signers import Signer
     from abeyance.moratorium.access_keys import KeyStore
     from abeyance.moratorium.client import ChangeClient
     from abeyance.moratorium.document import FlagSet
@@ -180,18 +185,59 @@ def build_ledger_queue(settings: RecordingGroup, clients: Clients = client) -> L
     return LedgerQueue(clients("sqs"), settings.ledger_queue)
 
 
-def build_ledger_store(settings: LedgerGroup, clients: Clients = client) -> LedgerStore:
-    """Return the ledger."""
-    from abeyance.ledger.store import LedgerStore
+def build_log_objects(settings: LedgerGroup, clients: Clients = client) -> LedgerBucket:
+    """Return the objects of the ledger."""
+    from abeyance.ledger.ledger_bucket import LedgerBucket
 
-    return LedgerStore(clients("dynamodb"), settings.ledger_table)
+    return LedgerBucket(clients("s3"), settings.ledger_bucket, settings.ledger_parallel)
 
 
-def build_checkpointer(settings: LedgerGroup, clients: Clients = client, **options: Any) -> Checkpointer:
-    """Return the reader and writer of the ledger's checkpoints; ``options`` are the constructor's own."""
-    from abeyance.ledger.checkpoints import Checkpointer
+def build_heads(settings: LedgerGroup, clients: Clients = client) -> HeadStore:
+    """Return the head of the ledger."""
+    from abeyance.ledger.heads import HeadStore
 
-    return Checkpointer(clients("s3"), settings.ledger_bucket, **options)
+    return HeadStore(DynamoTable(clients("dynamodb"), settings.ledger_table))
+
+
+def build_sequencer(settings: LedgerGroup, clients: Clients = client) -> Sequencer:
+    """Return the ledger's writer of batches."""
+    from abeyance.ledger.sequencer import Sequencer
+
+    return Sequencer(build_heads(settings, clients), build_log_objects(settings, clients))
+
+
+def build_witnesses(settings: SigningGroup) -> list[HttpWitness]:
+    """Return the witnesses of the policy that can be asked."""
+    if not settings.ledger_policy:
+        return []
+    from abeyance.ledger.checkpointer import HttpWitness
+    from abeyance.ledger.policy import parse_policy
+    from abeyance.ledger.witness import post_with_urllib3
+
+    post = post_with_urllib3()
+    witnesses = parse_policy(settings.ledger_policy).witnesses
+    return [HttpWitness(witness, post) for witness in witnesses if witness.url]
+
+
+def build_policy(settings: SigningGroup, clients: Clients = client) -> Callable[[str], Policy]:
+    """Return who is believed about the log of a name: its own key here, and the witnesses of the policy."""
+    import msgspec
+
+    from abeyance.ledger.policy import Policy, parse_policy
+
+    signer = build_signer(settings, clients)
+    policy = parse_policy(settings.ledger_policy) if settings.ledger_policy else Policy()
+    return lambda origin: msgspec.structs.replace(policy, logs=(*policy.logs, signer.verifier(origin)))
+
+
+def build_signer(settings: SigningGroup, clients: Clients = client) -> Signer:
+    """Return the ledger's own key, for signing and for its public half."""
+    from abeyance.ledger.signers import KmsSigner, LocalSigner
+
+    kind, _, value = settings.ledger_key.partition(":")
+    if kind == "kms" and value:
+        return KmsSigner(clients("kms"), value)
+    return LocalSigner(read_secret(settings.ledger_key, clients))
 
 
 def build_pseudonyms(settings: PseudonymGroup, clients: Clients = client) -> Callable[[str], str]:

@@ -92,7 +92,7 @@ class SearchGroup(Group):
 class RecordingGroup(Group):
     """The way onto the ledger for decisions that are not events."""
 
-    ledger_queue: str = "abeyance-ledger.fifo"
+    ledger_queue: str = "abeyance-ledger"
 
 
 class PseudonymGroup(Group):
@@ -103,10 +103,28 @@ class PseudonymGroup(Group):
 
 
 class LedgerGroup(Group):
-    """The stores of the ledger."""
+    """The stores of the ledger: its head, and everything else."""
 
     ledger_table: str = "abeyance-ledger"
     ledger_bucket: str = "abeyance-ledger"
+    #: Objects of the ledger that are read or written at the same time.
+    ledger_parallel: int = 16
+
+
+class SendersGroup(Group):
+    """The roles that may send records to the ledger's queue past the bus."""
+
+    #: ``<unique id>=<role>`` of each, separated by blanks; empty on one machine, where nobody attests a sender.
+    ledger_senders: str = ""
+
+
+class SigningGroup(Group):
+    """The key that signs the ledger's checkpoints, and the witnesses that sign them too."""
+
+    #: ``kms:<ARN of an Ed25519 key>``; for one machine and emulators ``text:<secret>`` or ``secret:<ARN>``.
+    ledger_key: str = "text:for-one-machine-only"
+    #: Text of the policy of witnesses (C2SP tlog-policy); those with an address are asked. Empty for none.
+    ledger_policy: str = ""
 
 
 class ChipsGroup(Group):
@@ -293,8 +311,12 @@ class ReviewSettings(OutcomeGroup, ReviewsGroup, UnitSettings):
     """The settings of the review stage."""
 
 
-class LedgerSettings(LedgerGroup, PseudonymGroup, UnitSettings):
-    """The settings of the ledger stage."""
+class LedgerSettings(LedgerGroup, PseudonymGroup, SendersGroup, UnitSettings):
+    """The settings of the ledger stage, which sequences and integrates."""
+
+
+class CheckpointSettings(LedgerGroup, SigningGroup, UnitSettings):
+    """The settings of the function that signs checkpoints."""
 
 
 class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
@@ -311,6 +333,7 @@ class FlagsSettings(
     DecisionGroup,
     SignInToChangesGroup,
     RecordingGroup,
+    LedgerGroup,
     OutcomeGroup,
     AnnouncementGroup,
     AccessKeysGroup,
@@ -327,6 +350,7 @@ class OversightSettings(
     ErasuresGroup,
     ChangesGroup,
     LedgerGroup,
+    SigningGroup,
     UnitSettings,
 ):
     """The settings of what people do at the console or by command: reviews, erasures, proposals, the ledger."""
@@ -336,7 +360,7 @@ class ConsoleSettings(OversightSettings, EmbeddingGroup, ConsoleSignInGroup):
     """The settings of the console."""
 
 
-class DeploymentSettings(OversightSettings, ApiSettings, RecognizeSettings, GateSettings):
+class DeploymentSettings(OversightSettings, ApiSettings, RecognizeSettings, GateSettings, SendersGroup):
     """The settings of a whole deployment: for the local runtime, an operator's commands, and the CDK app."""
 
     def environment_of(self, unit: type[UnitSettings]) -> dict[str, str]:
@@ -352,6 +376,7 @@ UNITS: dict[str, type[UnitSettings]] = {
     "recognize": RecognizeSettings,
     "review": ReviewSettings,
     "ledger": LedgerSettings,
+    "checkpoint": CheckpointSettings,
     "api": ApiSettings,
     "flags": FlagsSettings,
     "console": ConsoleSettings,

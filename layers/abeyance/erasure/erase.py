@@ -33,7 +33,7 @@ from abeyance.gallery.facade import Gallery
 from abeyance.gallery.items import digest
 from abeyance.gallery.model import FACE_PATTERN, FACES_PER_USER, CollectionRef, Face, SourceObject
 from abeyance.ledger.admissible import named
-from abeyance.ledger.chain import Record
+from abeyance.ledger.entry import Record
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.queue import RecordQueue
 from abeyance.pipeline.chips import ChipStore, upload_of

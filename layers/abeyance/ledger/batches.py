@@ -39,7 +39,7 @@ class Bundled(msgspec.Struct, frozen=True):
 
 
 class BatchStart(msgspec.Struct, frozen=True):
-    """What a batch says before its entries, and the digests of their ids and contents, in order."""
+    """The beginning of a batch: its header, and the digests of the entries' ids and contents, in order."""
 
     origin: str
     first: int
@@ -97,7 +97,7 @@ def start_bytes(start: bytes) -> int:
 
 
 def decode_start(start: bytes) -> BatchStart:
-    """Return what a batch says before its entries.
+    """Return the header and the digests of a batch.
 
     Raises
     ------

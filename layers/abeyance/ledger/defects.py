@@ -38,7 +38,7 @@ class LogVerdict(IntEnum):
 
     WHOLE = 0  # all of it is signed, and witnessed as the policy demands
     BROKEN = 1
-    UNSIGNED = 3  # nothing contradicts, but a part is not signed or not witnessed, so it may still be changed
+    UNSIGNED = 4  # nothing contradicts, but a part is not signed or not witnessed, so it may still be changed
 
 
 class Defect(msgspec.Struct, frozen=True):

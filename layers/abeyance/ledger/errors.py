@@ -19,11 +19,11 @@ class LedgerUnavailable(LedgerError):
 
 
 class LedgerBusy(LedgerUnavailable):
-    """Other writers moved the chain during every attempt. Nothing was written; redeliver the records."""
+    """Other sequencers moved the head at every attempt. Nothing was written; redeliver the records."""
 
 
 class LedgerCorrupt(LedgerError):
-    """The stored chain contradicts itself. Stop, keep everything, and run ``abeyance ledger verify``."""
+    """The log contradicts itself. Stop, keep everything, and run ``abeyance ledger verify``."""
 
 
 class CheckpointConflict(LedgerCorrupt):

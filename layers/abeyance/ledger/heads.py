@@ -16,7 +16,6 @@ batch waits, and of two sequencers that start from the same head one wins.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,50 +24,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from abeyance.aws.table import PARTITION, SORT, Condition, Conflict, Put, Table
 from abeyance.encoding import decode_base64, encode_base64
-from abeyance.ledger.errors import LedgerCorrupt, LedgerUnavailable
+from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.merkle import EMPTY_ROOT
 
 _KEY: Final = {PARTITION: "head", SORT: "head"}
 
 
-#: The object that says once which log this is.
-LOG_KEY: Final = "log"
-LOG_FORMAT: Final = "abeyance-log-1"
-_ORIGIN: Final = re.compile(r"abeyance/[a-z0-9][a-z0-9.-]{0,62}")
-
-
-class LogName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The object ``log``: which log this is, since when, and in which format."""
-
-    created: str
-    format: str
-    origin: str
-
-
-def log_object(origin: str, created: str) -> bytes:
-    """Return the object ``log``, canonical JSON."""
-    return msgspec.json.encode(LogName(created, LOG_FORMAT, origin), order="sorted")
-
-
-def read_log_object(data: bytes) -> LogName:
-    """Return the parsed object ``log``.
-
-    Raises
-    ------
-    LedgerCorrupt
-        It is damaged, or of another format.
-    """
-    try:
-        name = msgspec.json.decode(data, type=LogName)
-    except msgspec.MsgspecError:
-        raise LedgerCorrupt("the object 'log' is damaged") from None
-    if name.format != LOG_FORMAT or not _ORIGIN.fullmatch(name.origin):
-        raise LedgerCorrupt(f"the object 'log' is not of a log of the format {LOG_FORMAT}")
-    return name
-
-
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the log ends; see the module."""
+    """The end of the log; see the module."""
 
     origin: str
     size: int = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from abeyance.ledger.chain import Entry
+from abeyance.ledger.reading import LoggedEntry
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
     flag: str | None = None
 
-    def fits(self, entry: Entry) -> bool:
+    def fits(self, entry: LoggedEntry) -> bool:
         """Return whether the entry matches."""
         decided = decision(entry)
         return (
@@ -44,7 +44,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def decision(entry: Entry) -> dict[str, Any]:
+def decision(entry: LoggedEntry) -> dict[str, Any]:
     """Return the decision in an entry: the member ``decision`` of its body, or else the body."""
     inner = entry.body.get("decision")
     return inner if isinstance(inner, dict) else entry.body

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
-import rfc8785
 
 from abeyance.aws.sqs import queue_url
 from abeyance.aws.timestamps import timestamp
-from abeyance.ledger.chain import Record, normalise
+from abeyance.ledger.entry import SEED_BYTES, Record, make_entry
 from abeyance.ledger.errors import Inadmissible, LedgerUnavailable
-
-#: One chain, so one message group: SQS then hands it to one consumer at a time, in order.
-MESSAGE_GROUP: Final = "ledger"
 
 
 class RecordQueue(Protocol):
@@ -27,14 +23,14 @@ class RecordQueue(Protocol):
 
 
 class LedgerQueue:
-    """The FIFO queue that the writer of the ledger consumes.
+    """The queue that the sequencer of the ledger consumes.
 
     Parameters
     ----------
     client
         A low-level SQS client with short timeouts: somebody waits, and no answer is a denial.
     queue
-        Name or URL of the FIFO queue; a name is resolved when the first record comes.
+        Name or URL of the queue; a name is resolved when the first record comes.
     """
 
     def __init__(self, client: Any, queue: str) -> None:
@@ -45,8 +41,8 @@ class LedgerQueue:
     def put(self, record: Record) -> None:
         """Queue one record and return when SQS has confirmed that it holds exactly these bytes.
 
-        The deduplication id covers the whole record, not only its id: a retry is dropped by SQS, while
-        another content under the same id reaches the ledger and is written there as a conflict.
+        A retry that SQS takes twice has one place on the ledger. Another content under the same id is written there
+        as a conflict.
 
         Raises
         ------
@@ -60,12 +56,7 @@ class LedgerQueue:
             raise LedgerUnavailable(f"the ledger does not take this record: {error}") from error
         try:
             self._url = self._url or queue_url(self._client, self._queue)
-            answer = self._client.send_message(
-                QueueUrl=self._url,
-                MessageBody=body,
-                MessageGroupId=MESSAGE_GROUP,
-                MessageDeduplicationId=hashlib.sha256(body.encode()).hexdigest(),
-            )
+            answer = self._client.send_message(QueueUrl=self._url, MessageBody=body)
             confirmed = bool(answer["MessageId"]) and answer["MD5OfMessageBody"] == _md5(body)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the record is not known to be queued
             # The cause's text may quote the request, so the message has only its type.
@@ -88,14 +79,15 @@ def record_change(
 
 
 def encode_record(record: Record) -> str:
-    """Return a record as the body of a message: canonical JSON of the normalised record.
+    """Return a record as the body of a message, JSON; its entry is made here once, to see that it can be written.
 
     Raises
     ------
     Inadmissible
-        See :func:`abeyance.ledger.chain.normalise`.
+        See :func:`abeyance.ledger.entry.make_entry`.
     """
-    return rfc8785.dumps(msgspec.structs.asdict(normalise(record))).decode()
+    make_entry(record, bytes(SEED_BYTES))
+    return msgspec.json.encode(record).decode()
 
 
 def _md5(text: str) -> str:

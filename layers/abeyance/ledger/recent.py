@@ -1,9 +1,9 @@
 """The ids of recent entries, by which a redelivery is recognised: no table row an entry, a few megabytes of memory.
 
 Whoever sequences remembers what it sequenced. What another sequencer did meanwhile, or this one in an earlier process,
-is read from the beginnings of the batch objects, which name each other backwards. It goes back as far as the oldest
-redelivered message was first received, and no further than :data:`MOST_ENTRIES`. What is older slips through: an entry
-that is there twice counts once in every reading.
+is read from the beginnings of the batch objects, which name each other backwards. It goes back :data:`LOOKBACK_S`, or
+as far as the oldest redelivered message was first received, and no further than :data:`MOST_ENTRIES`. What is older
+slips through: an entry that is there twice counts once in every reading.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Final
 from abeyance.ledger.batches import BatchStart
 from abeyance.ledger.heads import Head
 
+#: A producer that died, and is run again by its queue, repeats itself within this time.
+LOOKBACK_S: Final = 900.0
 #: Entries to remember, some 40 MB; at a thousand a second, three minutes.
 MOST_ENTRIES: Final = 200_000
 #: Clocks of two processes may differ by so much.

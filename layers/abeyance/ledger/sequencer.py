@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from abeyance.aws.timestamps import timestamp
+from abeyance.aws.timestamps import utc_now
 from abeyance.ledger.batches import (
     START_BYTES,
     BatchStart,
@@ -34,7 +34,8 @@ from abeyance.ledger.batches import (
 )
 from abeyance.ledger.entry import SEED_BYTES, LogEntry, blob_key, conflict_entry
 from abeyance.ledger.errors import LedgerBusy, LedgerCorrupt
-from abeyance.ledger.heads import LOG_KEY, Head, HeadStore, log_object, read_log_object
+from abeyance.ledger.heads import Head, HeadStore
+from abeyance.ledger.identity import LOG, new_identity, read_identity
 from abeyance.ledger.integrate import TreeEdge, plan, read_edge
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.recent import RecentIds
@@ -184,14 +185,14 @@ class Sequencer:
 
     def _create(self) -> Head:
         """Start the log. Its name is written once; of two that try, both go on with what is there."""
-        name = self._objects.get(LOG_KEY)
+        name = self._objects.get(LOG)
         if name is None:
-            name = log_object(f"abeyance/{secrets.token_hex(8)}", timestamp("microseconds"))
+            name = new_identity(secrets.token_hex(8), utc_now()).canonical
             try:
-                self._objects.put_new(LOG_KEY, name)
+                self._objects.put_new(LOG, name)
             except LedgerCorrupt:  # another one was faster
-                name = self._objects.get(LOG_KEY) or name
-        return self._heads.create(read_log_object(name).origin)
+                name = self._objects.get(LOG)
+        return self._heads.create(read_identity(name).origin)
 
     def _start(self, key: str) -> BatchStart:
         start = self._objects.start(key, START_BYTES)

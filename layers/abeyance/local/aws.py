@@ -188,6 +188,10 @@ class LocalAws:
             if thread.is_alive():
                 thread.join()
 
+    def variables(self) -> dict[str, str]:
+        """Return the environment of a function on this machine."""
+        return {**environment(self.own_endpoint), **self.settings.to_environment()}
+
     def client(self, service: str, principal: str = "local") -> Any:
         """Return a boto3 client of the system's own; the same one every time, since making one takes long."""
         with self._clients_lock:
@@ -238,15 +242,13 @@ def _create_bucket(s3: Any, name: str, bucket: topology.BucketShape) -> None:
 
 
 def _create_stage(sqs: Any, eventbridge: Any, settings: DeploymentSettings, stage: topology.Stage) -> None:
-    fifo = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if stage.fifo else {}
-    dead = sqs.create_queue(QueueName=stage.dead_letter_queue, Attributes=fifo)["QueueUrl"]
+    dead = sqs.create_queue(QueueName=stage.dead_letter_queue)["QueueUrl"]
     redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": stage.max_receives}
     attributes = {"VisibilityTimeout": str(stage.visibility_timeout), "RedrivePolicy": json.dumps(redrive)}
-    queue = sqs.create_queue(QueueName=stage.queue, Attributes={**attributes, **fifo})["QueueUrl"]
+    queue = sqs.create_queue(QueueName=stage.queue, Attributes=attributes)["QueueUrl"]
     for number, subscription in enumerate(stage.consumes):
-        target: dict[str, Any] = {"Id": stage.name, "Arn": _arn(sqs, queue)}
-        if stage.fifo:  # moto delivers nothing with a group to a standard queue, and its queues are not fair
-            target["SqsParameters"] = {"MessageGroupId": stage.message_group(subscription)}
+        # No message group: moto delivers nothing with one to a standard queue, and its queues are not fair.
+        target = {"Id": stage.name, "Arn": _arn(sqs, queue)}
         bus = "default" if subscription.default_bus else settings.event_bus
         rule = f"abeyance-{stage.name}-{number}"
         pattern = json.dumps(subscription.pattern(settings))

@@ -14,10 +14,13 @@ import msgspec
 from botocore.exceptions import ClientError
 from PIL import Image, ImageFilter, PngImagePlugin
 
-from abeyance.deployment.parts import build_ledger_store
+from abeyance.aws.timestamps import utc_now
+from abeyance.deployment.parts import build_log_objects, build_policy
 from abeyance.deployment.settings import DeploymentSettings
-from abeyance.ledger.findings import VerificationReport
-from abeyance.ledger.verify import verify_store
+from abeyance.ledger.defects import LedgerReport
+from abeyance.ledger.identity import LOG, read_identity
+from abeyance.ledger.opened import open_log, with_opened
+from abeyance.ledger.verification import verify_log
 from abeyance.local.moto import object_exists
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
@@ -83,7 +86,7 @@ class Demonstration(msgspec.Struct, frozen=True, kw_only=True):
     bad: list[SampleOutcome]
     police: list[SampleOutcome]
     missing_children: list[SampleOutcome]
-    ledger: VerificationReport
+    ledger: LedgerReport
     uploads: int
     seconds: float
     indexed: dict[str, SamplePhoto]
@@ -122,9 +125,8 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     _upload(system, second, "Searching", steps)
     seconds = time.perf_counter() - start
     found = _outcomes(system, probes)
-    ledger = verify_store(build_ledger_store(system.settings, system.client))
-    if ledger is None:
-        raise RuntimeError("nothing was written to the ledger")
+    system.timekeeper.checkpoint()
+    ledger = verify(system)
     return Demonstration(
         accuracy=accuracy(found),
         scrapshots=found,
@@ -137,6 +139,14 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
         seconds=seconds,
         indexed={photo.name: photo for photo in first},
     )
+
+
+def verify(system: LocalSystem) -> LedgerReport:
+    """Verify the ledger of a running system against its own key, and open every field."""
+    objects = build_log_objects(system.settings, system.client)
+    policy = build_policy(system.settings, system.client)
+    report = verify_log(objects, policy(read_identity(objects.get(LOG)).origin), now=utc_now())
+    return with_opened(report, open_log(objects, report.size))
 
 
 def accuracy(outcomes: Sequence[SampleOutcome]) -> DemoAccuracy:

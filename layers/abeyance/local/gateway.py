@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from abeyance.deployment.parts import build_tenants
 from abeyance.encoding import decode_base64, encode_base64
-from abeyance.local.aws import LocalAws, environment, is_api_request
+from abeyance.local.aws import LocalAws, is_api_request
 from abeyance.local.buckets import MadeBuckets
 from abeyance.local.lanes import Lanes, TooManyRequests
 from abeyance.local.moto import ACCOUNT, REGION
@@ -106,7 +106,7 @@ class FunctionGateway:
         self._function = function
         self._make_event = make_event
         self._max_bytes = max_bytes
-        known = {**environment(aws.own_endpoint), **aws.settings.to_environment(), **(variables or {})}
+        known = {**aws.variables(), **(variables or {})}
         self._lanes = Lanes(
             lambda background: Worker(function, known, TIMEOUT_S, nice=BACKGROUND_NICE if background else 0),
             workers,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from moto.sqs.models import Message
 
-from abeyance.local.aws import LocalAws, environment
+from abeyance.local.aws import LocalAws
 from abeyance.local.moto import Inbox
 from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
 from abeyance.pipeline import topology
@@ -18,6 +18,8 @@ log = logging.getLogger("abeyance.local")
 
 #: Longest time until a failed message is delivered again; in AWS it is the queue's visibility timeout.
 MAX_BACKOFF_S: Final = 20
+#: Most messages of one invocation: an event of theirs has to stay below 6 MB, which Lambda sees to in AWS.
+MAX_MESSAGES: Final = 1000
 #: Longest wait for a message, before the poller checks if it is to stop.
 WAIT_S: Final = 1
 
@@ -28,11 +30,10 @@ class Poller:
     def __init__(self, aws: LocalAws, stage: topology.Stage) -> None:
         self.stage = stage
         self._inbox = Inbox(stage.queue)
-        variables = {**environment(aws.own_endpoint), **aws.settings.to_environment()}
         # Somebody waits for an answer of the API, and nobody for that of a queue.
         nice = BACKGROUND_NICE if stage is topology.DETECT else 0
         self.workers = [
-            Worker(stage.name, variables, stage.timeout, nice=nice) for _ in range(stage.local_workers)
+            Worker(stage.name, aws.variables(), stage.timeout, nice=nice) for _ in range(stage.local_workers)
         ]
         self._stopping = threading.Event()
         self._threads = [
@@ -55,7 +56,7 @@ class Poller:
 
     def _run(self, worker: Worker) -> None:
         while not self._stopping.is_set():
-            messages = self._inbox.receive(self.stage.batch_size, WAIT_S)
+            messages = self._inbox.receive(min(self.stage.batch_size, MAX_MESSAGES), WAIT_S)
             if messages:
                 self._invoke(worker, messages)
 
@@ -86,6 +87,7 @@ def _record(message: Message, arn: str) -> dict[str, Any]:
         "attributes": {
             "ApproximateReceiveCount": str(message.approximate_receive_count),
             "SentTimestamp": str(message.sent_timestamp),
+            "ApproximateFirstReceiveTimestamp": str(message.approximate_first_receive_timestamp),
         },
         "eventSource": "aws:sqs",
         "eventSourceARN": arn,

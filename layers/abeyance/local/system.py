@@ -8,16 +8,22 @@ import secrets
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from abeyance.deployment.parts import build_ledger_queue, build_log_objects
 from abeyance.deployment.settings import DeploymentSettings
+from abeyance.ledger.documents import DocumentLog
 from abeyance.local.aws import LocalAws
 from abeyance.local.gateway import FunctionGateway, mount_api, mount_changes
 from abeyance.local.moto import Inbox
 from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
+from abeyance.local.worker import Worker
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
+
+#: Longest time for a checkpoint.
+SIGNER_TIMEOUT_S: Final = 600
 
 
 class LocalSystem:
@@ -69,8 +75,18 @@ class LocalSystem:
             starting.callback(self._stop_services)
             self.services.append(mount_api(self.aws))
             self.services.append(mount_changes(self.aws, self.sign_in_key))
-            ledger = self.pollers[topology.LEDGER.name].workers[0]
-            self.timekeeper = Timekeeper(self.client("events"), self.settings.event_bus, self.flags, ledger)
+            signer = Worker(topology.CHECKPOINT.function, self.aws.variables(), SIGNER_TIMEOUT_S)
+            starting.callback(signer.stop)
+            documents = DocumentLog(
+                build_ledger_queue(self.settings, self.client), build_log_objects(self.settings, self.client)
+            )
+            self.timekeeper = Timekeeper(
+                self.client("events"),
+                self.settings.event_bus,
+                self.flags,
+                signer,
+                documents.record,
+            )
             starting.callback(self.timekeeper.stop)
             for poller in self.pollers.values():
                 poller.start()

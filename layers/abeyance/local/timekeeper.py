@@ -1,4 +1,7 @@
-"""EventBridge Scheduler on this machine: announces moratoria in their time, and asks for the ledger's checkpoints."""
+"""EventBridge Scheduler on this machine: announces moratoria in their time, and asks for the ledger's checkpoints.
+
+It also puts the flags documents on the ledger, which AppConfig's validator does in AWS.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from abeyance.aws.eventbridge import put_events
 from abeyance.aws.timestamps import utc_now
+from abeyance.ledger.errors import LedgerError
 from abeyance.local.worker import FunctionError, Worker
 from abeyance.moratorium.boundaries import boundaries
-from abeyance.moratorium.document import parse
+from abeyance.moratorium.document import load, parse
 from abeyance.moratorium.errors import FlagsError
 from abeyance.pipeline import topology
 
@@ -27,20 +31,37 @@ POLL_INTERVAL_S: Final = 1.0
 
 
 class Timekeeper:
-    """A thread that puts the events of moratoria that start and end on the bus, and asks for checkpoints."""
+    """A thread that puts the events of moratoria that start and end on the bus, and asks for checkpoints.
+
+    Parameters
+    ----------
+    eventbridge, bus
+        A low-level client, and the bus of the system.
+    flags
+        The flags document.
+    signer
+        The function that signs checkpoints.
+    record
+        Puts a document on the ledger.
+    clock
+        Aware wall clock.
+    """
 
     def __init__(
         self,
         eventbridge: Any,
         bus: str,
         flags: Path,
-        ledger: Worker,
+        signer: Worker,
+        record: Callable[[dict[str, Any]], object],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._eventbridge = eventbridge
         self._bus = bus
         self._flags = flags
-        self._ledger = ledger
+        self._signer = signer
+        self._record = record
+        self._recorded = b""
         self._clock = clock
         self._announced = clock()
         self._checkpointed = time.monotonic()
@@ -48,6 +69,8 @@ class Timekeeper:
         self._thread = threading.Thread(target=self._run, name="timekeeper", daemon=True)
 
     def start(self) -> None:
+        """Record the flags that are in force, and start."""
+        self.record_flags()
         self._thread.start()
 
     def stop(self) -> None:
@@ -59,12 +82,23 @@ class Timekeeper:
 
     def _run(self) -> None:
         while not self._stopping.wait(POLL_INTERVAL_S):
+            self.record_flags()
             try:
                 self.announce()
             except (BotoCoreError, ClientError, ConnectionError) as error:
                 log.warning("announcements wait: %s", error)
             if time.monotonic() - self._checkpointed > 60 * topology.CHECKPOINT.every_minutes:
                 self.checkpoint()
+
+    def record_flags(self) -> None:
+        """Put the flags document on the ledger if it has changed; one that cannot be read decides nothing."""
+        try:
+            raw = self._flags.read_bytes()
+            if raw != self._recorded:
+                self._record(load(raw))
+                self._recorded = raw
+        except (OSError, FlagsError, LedgerError) as error:
+            log.warning("the flags are not on the ledger yet: %s", type(error).__name__)
 
     def announce(self) -> None:
         """Announce what became due since the last call. While the flags are unreadable, announcements wait."""
@@ -88,9 +122,9 @@ class Timekeeper:
         self._announced = now
 
     def checkpoint(self) -> None:
-        """Ask the ledger function for a checkpoint."""
+        """Ask for a checkpoint."""
         self._checkpointed = time.monotonic()
         try:
-            self._ledger.invoke({"task": topology.CHECKPOINT.task})
+            self._signer.invoke({"task": topology.CHECKPOINT.task})
         except FunctionError as error:
             log.warning("no checkpoint: %s", error)

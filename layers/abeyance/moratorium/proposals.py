@@ -17,8 +17,8 @@ from msgspec import Struct, structs
 
 from abeyance.aws.table import PARTITION, SORT, Item, Put, Table
 from abeyance.moratorium.changes import ChangeKind
-from abeyance.moratorium.document import without_metadata
-from abeyance.moratorium.subjects import Change, ChangeRefused, DocumentChange
+from abeyance.moratorium.document import document_digest, parse, without_metadata
+from abeyance.moratorium.subjects import BrakeChange, Change, ChangeRefused, DocumentChange, FlagsChange
 
 State = Literal["proposed", "approved", "applied", "withdrawn"]
 #: Seconds for which a proposal can be approved, and an approved one published.
@@ -155,9 +155,14 @@ def change_digest(change: Change) -> str:
 
 
 def described(change: Change) -> Mapping[str, Any]:
-    """Return the part of an entry that describes a change."""
+    """Return the part of an entry that describes a change.
+
+    Of a document these are its digest, which is the key of its text beside the ledger, and what decisions name.
+    """
+    if isinstance(change, (FlagsChange, BrakeChange)):
+        return {"document": document_digest(change.document), "flags": parse(change.document).digest}
     if isinstance(change, DocumentChange):
-        return {}
+        return {"document": document_digest(change.document)}
     return {"change": msgspec.to_builtins(change)}
 
 

@@ -27,7 +27,7 @@ class Direction(StrEnum):
 class Difference(Struct, frozen=True, kw_only=True):
     """One decision that would have been another."""
 
-    seq: int
+    index: int
     id: str
     direction: Direction
     as_of: str
@@ -70,7 +70,7 @@ def simulate(entries: Iterable[Mapping[str, Any]], draft: FlagSet) -> Simulation
     Parameters
     ----------
     entries : iterable of mapping
-        Ledger entries (``seq``, ``id``, ``type``, ``body``). Those of stages and of the API carry their decision as
+        Ledger entries (``index``, ``id``, ``type``, ``body``). Those of stages and of the API carry their decision as
         ``body["decision"]``; entries without one are passed over.
     draft : FlagSet
         The document to decide with, at the moment of each decision and with the registration of that moment.
@@ -95,7 +95,7 @@ def simulate(entries: Iterable[Mapping[str, Any]], draft: FlagSet) -> Simulation
         if direction is not None:
             differences.append(
                 Difference(
-                    seq=int(entry.get("seq", 0)),
+                    index=int(entry.get("index", 0)),
                     id=str(entry.get("id", "")),
                     direction=direction,
                     as_of=before.as_of,

@@ -24,14 +24,17 @@ EventType = TypeVar("EventType", bound=Event)
 class Message(msgspec.Struct, frozen=True):
     """A queue message: an EventBridge envelope, or for the ledger also a record that was queued directly.
 
-    ``receives`` counts its deliveries, this one included. ``sent`` is when it was put into the queue, in epoch seconds;
-    0 if that is not known.
+    ``receives`` counts its deliveries, this one included. ``sent`` is when it was put into the queue and
+    ``first_received`` when it was first delivered, in epoch seconds; 0 if that is not known. ``sender`` is what SQS
+    attests about who sent it.
     """
 
     id: str
     receives: int
     envelope: Mapping[str, Any]
     sent: float = 0.0
+    first_received: float = 0.0
+    sender: str = ""
 
     def event(self) -> Event:
         """Return our own event in the envelope; raises ``msgspec.ValidationError`` or ``KeyError`` on any other."""
@@ -163,13 +166,20 @@ def answer(sqs_event: Mapping[str, Any], stage: Callable[[Batch[Message]], None]
 def _message(record: Mapping[str, Any]) -> Message:
     try:
         envelope = msgspec.json.decode(record["body"])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         envelope = None
     if not isinstance(envelope, dict):
-        envelope = {"unreadable": hashlib.sha256(record["body"].encode()).hexdigest()}
+        body = record["body"].encode(errors="surrogatepass")
+        envelope = {"unreadable": hashlib.sha256(body).hexdigest()}
     attributes = record.get("attributes", {})
-    receives = int(attributes.get("ApproximateReceiveCount", 1))
-    return Message(record["messageId"], receives, envelope, int(attributes.get("SentTimestamp", 0)) / 1000)
+    return Message(
+        record["messageId"],
+        int(attributes.get("ApproximateReceiveCount", 1)),
+        envelope,
+        sent=int(attributes.get("SentTimestamp", 0)) / 1000,
+        first_received=int(attributes.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
+        sender=attributes.get("SenderId", ""),
+    )
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:

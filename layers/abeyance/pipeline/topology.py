@@ -8,7 +8,7 @@ resources come from the deployment's settings; here is only their shape.
     S3 Object Created/Deleted -> gate -> Upload Permitted -> detect -> Faces Detected -> recognize -> Faces Matched ...
                                    \\-> Upload Withdrawn -------------------------------^
     Faces Matched, for review by people -> review -> Matches Released | Matches Withheld
-    every event of ours -> ledger (FIFO)
+    every event of ours -> ledger, thousands at a time -> checkpoint, every minute
 """
 
 from __future__ import annotations
@@ -53,10 +53,14 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     consumes: tuple[Subscription, ...]
     emits: tuple[type[events.Event], ...] = ()
-    fifo: bool = False
-    #: Messages of one invocation; 1 for a stage in which a message could crash the process.
+    #: Messages of one invocation; 1 for a stage in which a message could crash the process. More than 10 need a window.
     batch_size: int = 1
+    #: Seconds for which Lambda gathers messages, at most; it also stops at 6 MB.
     batch_window: int = 0
+    #: Days that a message may wait. A dead letter keeps its age, so its queue keeps it for longer.
+    waiting_days: int = 4
+    #: Whether SQS keeps the queue fair between tenants.
+    fair: bool = True
     timeout: int = 30
     #: Deliveries before a message goes to the dead-letter queue.
     max_receives: int = 5
@@ -73,21 +77,19 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def queue(self) -> str:
-        return f"abeyance-{self.name}" + (".fifo" if self.fifo else "")
+        return f"abeyance-{self.name}"
 
     def message_group(self, subscription: Subscription) -> str:
-        """Return the group of the messages of a subscription: a name, a path in the event, or empty for none.
+        """Return the group of the messages of a subscription, a path in the event; empty for none.
 
-        A FIFO queue has one group, so that its messages have one order. In a standard queue the group is the tenant,
-        by which SQS keeps the queue fair; an event of S3 names none, see :mod:`abeyance.pipeline.fairness`.
+        The group is the tenant, by which SQS keeps the queue fair; an event of S3 names none, see
+        :mod:`abeyance.pipeline.fairness`.
         """
-        if self.fifo:
-            return self.name
-        return "" if subscription.default_bus else TENANT_PATH
+        return TENANT_PATH if self.fair and not subscription.default_bus else ""
 
     @property
     def dead_letter_queue(self) -> str:
-        return f"abeyance-{self.name}-dead" + (".fifo" if self.fifo else "")
+        return f"abeyance-{self.name}-dead"
 
 
 #: Decides on metadata alone, without an image library and without permission to read the bytes.
@@ -155,14 +157,19 @@ REVIEW = Stage(
     batch_size=10,
 )
 
-#: One message group, so one writer at a time. All entries wait for it, so it has a whole processor.
+#: Thousands of messages at a time become one batch of entries. Two may run at once, the least that a mapping takes: the
+#: head of the log moves for one of them, and the other takes the next place. A fault of AWS fails the whole batch and a
+#: message alone never does, so a message has many deliveries.
 LEDGER = Stage(
     name="ledger",
     consumes=(Subscription(SOURCE),),
-    fifo=True,
-    batch_size=10,
+    batch_size=10_000,
+    batch_window=5,
+    waiting_days=7,
+    fair=False,
+    timeout=60,
     memory=1769,
-    max_receives=20,
+    max_receives=200,
     max_concurrency=2,
 )
 
@@ -177,8 +184,8 @@ class Schedule(msgspec.Struct, frozen=True):
     every_minutes: int
 
 
-#: Writes the size of the chain and the root of its tree to the bucket with object lock.
-CHECKPOINT = Schedule("checkpoint", "ledger", 15)
+#: Signs the size of the log and the root of its tree, has witnesses sign it, and publishes it.
+CHECKPOINT = Schedule("checkpoint", "checkpoint", 1)
 #: Updates the schedules of moratoria that start and end from the flags.
 ANNOUNCE = Schedule("announce", "flags", 60)
 #: Finishes interrupted deletions of collections.

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from abeyance.ledger.admissible import named
-from abeyance.ledger.chain import Record
+from abeyance.ledger.entry import Record
 from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.errors import Fault, MoratoriumError
@@ -23,6 +23,9 @@ from abeyance.rekognition.rates import TenantRates
 
 #: The refusal where a decision cannot be put on the ledger.
 NO_LEDGER: Final = "The decision could not be put on the ledger; nothing is permitted without it."
+#: Types of the entries of a decision, and of a call that manages a tenant's own collections.
+DECIDED: Final = "decision"
+MANAGED: Final = "management"
 #: Actions whose answer is a match, for which flags may demand human review.
 MATCHING: Final = frozenset({"compare", "search", "template_search", "template_export"})
 
@@ -72,8 +75,8 @@ class Access:
         if self._rates:
             self._rates.take(request.principal)
 
-    def tenant(self, request: ApiRequest, operation: str) -> Grant:
-        """Return the caller's tenant, for operations that need no decision: managing and erasing its own collections.
+    def registered(self, request: ApiRequest, operation: str) -> str:
+        """Return the caller's tenant.
 
         Raises
         ------
@@ -88,13 +91,27 @@ class Access:
             decision = _refusal(Clause.FAULT, "The caller's registration cannot be read.", fault=fault)
         else:
             if tenant is not None and tenant.status == "active":
-                return Grant(tenant.id)
+                return tenant.id
             if tenant is None:
                 decision = _refusal(Clause.UNKNOWN_TENANT, "This tenant is not registered.")
             else:
                 decision = _refusal(Clause.SUSPENDED_TENANT, "This tenant is suspended.", tenant=tenant.id)
         self._put_on_ledger(request, operation, "manage", decision, {})
         raise _refused(decision)
+
+    def manage(self, request: ApiRequest, operation: str, collection: str) -> Grant:
+        """Return the grant of an operation that needs no decision: managing and erasing one's own collections.
+
+        The call is on the ledger before it is answered: who listed faces, and who deleted them.
+
+        Raises
+        ------
+        ApiError
+            As :meth:`registered`; also ThrottlingException if the call cannot be queued for the ledger.
+        """
+        tenant = self.registered(request, operation)
+        self._send(request, "manage", MANAGED, {"tenant": tenant}, operation, named(collection))
+        return Grant(tenant)
 
     def permit(self, request: ApiRequest, operation: str, actions: Sequence[str], collection: str) -> Grant:
         """Return the grant to do ``actions`` on pixels or templates.
@@ -123,21 +140,30 @@ class Access:
     def _put_on_ledger(
         self, request: ApiRequest, operation: str, action: str, decision: Decision, more: Mapping[str, Any]
     ) -> None:
-        request_id = request.id if _REQUEST_ID.fullmatch(request.id) else str(uuid.uuid4())
-        body = {
-            "decision": msgspec.to_builtins(decision),
-            "operation": operation,
-            "request": request_id,
-            **more,
-        }
-        try:
-            if decision.clause is Clause.UNKNOWN_TENANT and request.principal:
+        body: dict[str, Any] = {"decision": msgspec.to_builtins(decision)}
+        if decision.clause is Clause.UNKNOWN_TENANT and request.principal:
+            try:
                 body["principal"] = self._pseudonym(request.principal)
+            except Exception:  # noqa: BLE001 - fail closed: the entry could not say who it was
+                raise unserved(NO_LEDGER) from None
+        self._send(request, action, DECIDED, body, operation, more)
+
+    def _send(
+        self,
+        request: ApiRequest,
+        action: str,
+        kind: str,
+        body: Mapping[str, Any],
+        operation: str,
+        more: Mapping[str, Any],
+    ) -> None:
+        request_id = request.id if _REQUEST_ID.fullmatch(request.id) else str(uuid.uuid4())
+        try:
             record = Record(
                 id=f"api:{request_id}:{action}",
-                type="decision",
+                type=kind,
                 time=self._clock().astimezone(UTC).isoformat(timespec="microseconds"),
-                body=body,
+                body={**body, "operation": operation, "request": request_id, **more},
             )
             self._queue.put(record)
         except Exception:  # noqa: BLE001 - fail closed: it may not be on the ledger

@@ -70,7 +70,7 @@ class Rekognition:
             params = self._model.read(operation, request.body)
         except ApiError:
             # An unregistered caller learns nothing else, and its attempt is on the ledger.
-            self._access.tenant(request, "unreadable")
+            self._access.registered(request, "unreadable")
             raise
         grant = self._grant(request, operation.name, params, timings)
         call = Call(request, params, grant, timings, headers)
@@ -82,5 +82,5 @@ class Rekognition:
         actions = OPERATIONS[name].actions(params)
         with timings.measure("decide"):
             if not actions:
-                return self._access.tenant(request, name)
+                return self._access.manage(request, name, params.get("CollectionId", ""))
             return self._access.permit(request, name, actions, params.get("CollectionId", ""))

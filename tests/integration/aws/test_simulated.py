@@ -31,8 +31,7 @@ def simulated() -> Services:
     aws = SimulatedAws(clock, Faults(chance, active=False), chance)
     aws.uploads_bucket = "uploads"
     aws.s3.buckets["bucket"] = {}
-    for name in ("plain", "ordered.fifo"):
-        aws.sqs.queues[name] = SimulatedQueue(name, name.endswith(".fifo"), 5, 30.0)
+    aws.sqs.queues["plain"] = SimulatedQueue("plain", 5, 30.0)
     return Services(aws.s3, aws.sqs, lambda name: len(aws.sqs.queues[name].messages))
 
 
@@ -40,7 +39,6 @@ def emulated() -> Services:
     s3, sqs = moto_client("s3"), moto_client("sqs")
     s3.create_bucket(Bucket="bucket")
     sqs.create_queue(QueueName="plain")
-    sqs.create_queue(QueueName="ordered.fifo", Attributes={"FifoQueue": "true"})
 
     def count(name: str) -> int:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
@@ -86,15 +84,3 @@ def test_missing_and_replaced_objects_are_told_apart_from_other_errors(services:
         services.s3.put_object(Bucket="bucket", Key="k", Body=b"y", IfNoneMatch="*")
     assert code(error) == "PreconditionFailed"
     services.s3.delete_object(Bucket="bucket", Key="none")
-
-
-def test_a_fifo_queue_takes_a_deduplication_id_once(services: Services) -> None:
-    for queue, more in (
-        ("plain", {}),
-        ("ordered.fifo", {"MessageGroupId": "g", "MessageDeduplicationId": "d"}),
-    ):
-        url = services.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-        for _ in range(2):
-            sent = services.sqs.send_message(QueueUrl=url, MessageBody="x", **more)
-            assert sent["MD5OfMessageBody"] == hashlib.md5(b"x", usedforsecurity=False).hexdigest()
-    assert (services.count("plain"), services.count("ordered.fifo")) == (2, 1)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import re
+import secrets
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 from flask import Flask
+from tests.ledgers import entries_of, sign
 from tests.office import ApiGateway
 from werkzeug.test import Client, TestResponse
 
@@ -24,12 +26,15 @@ from abeyance.aws.timestamps import timestamp
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
 from abeyance.deployment.build import build_console, build_flags, build_review
+from abeyance.deployment.parts import build_sequencer
 from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings, FlagsSettings, ReviewSettings
 from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.gallery.store import DynamoGallery
-from abeyance.ledger.store import LedgerStore
+from abeyance.ledger.documents import DOCUMENT
+from abeyance.ledger.entry import Record, make_entry
+from abeyance.ledger.reading import LoggedEntry
 from abeyance.local.aws import LocalAws, environment
 from abeyance.local.gateway import LOCAL_PRINCIPALS, http_api_event
 from abeyance.local.tenants import TENANTS
@@ -85,7 +90,6 @@ class World:
         self.gallery = DynamoGallery(
             client("dynamodb"), self.settings.gallery_table, client("s3"), self.settings.gallery_bucket
         )
-        self.ledger = LedgerStore(client("dynamodb"), self.settings.ledger_table)
         self.uploads = UploadRecords(
             DynamoTable(client("dynamodb"), self.settings.uploads_table, partition=KEY, sort=""),
             30,
@@ -207,16 +211,29 @@ class World:
         return document
 
     def write_ledger(self) -> list[str]:
-        """Do the work of the ledger function; return the types of all entries."""
+        """Do the work of the ledger function; return the types of all entries but those of documents."""
         sqs = self.local.client("sqs")
         url = sqs.get_queue_url(QueueName=self.settings.ledger_queue)["QueueUrl"]
-        writer = RecordDecisions(self.ledger, b"for-one-machine-only")
+        writer = RecordDecisions(build_sequencer(self.settings, self.local.client), b"for-one-machine-only")
         while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             records = [{"messageId": one["MessageId"], "body": one["Body"]} for one in messages]
             assert answer({"Records": records}, writer) == {"batchItemFailures": []}
             for one in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
-        return [entry.type for entry in self.ledger.read()]
+        return [entry.type for entry in self.entries() if entry.type != DOCUMENT]
+
+    def append(self, *records: Record) -> None:
+        """Write records to the ledger, past its queue."""
+        entries = [make_entry(record, secrets.token_bytes(16)) for record in records]
+        build_sequencer(self.settings, self.local.client).append(entries, 0.0)
+
+    def entries(self) -> list[LoggedEntry]:
+        """Return the entries of the ledger."""
+        return entries_of(self.local.client, self.settings)
+
+    def sign(self) -> int:
+        """Do the work of the function that signs; return the size of the checkpoint."""
+        return int(sign(self.local.client, self.settings)["size"])
 
     def browser(self, who: str = "") -> Browser:
         """Return a browser, signed in as one of the local people."""

@@ -202,7 +202,7 @@ def test_an_erased_person_leaves_the_queue_and_is_never_released(world: World) -
     assert [one["face_id"] for one in result["faces"][0]["matches"]] == [john]
     types = world.write_ledger()
     assert types.index("person.erasing") < types.index("person.erased")
-    said = json.dumps([entry.body for entry in world.ledger.read() if entry.type.startswith("person")])
+    said = json.dumps([entry.body for entry in world.entries() if entry.type.startswith("person")])
     assert "jane" not in said
     assert "clara" not in said
     assert world.gallery.describe(STAFF).face_count == 1
@@ -227,7 +227,7 @@ def test_a_note_stays_off_the_ledger(world: World) -> None:
         ADA, given.review.identity, 0, Verdict.SAME, Ground.OTHER, "It is Jane, my neighbour"
     )
     world.write_ledger()
-    (entry,) = [one for one in world.ledger.read() if one.type == "review.judged"]
+    (entry,) = [one for one in world.entries() if one.type == "review.judged"]
     assert "neighbour" not in json.dumps(entry.body)
     assert len(entry.body["note_sha256"]) == 64
     assert result_key(given_upload(world).key) not in json.dumps(entry.body)

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from abeyance.console.roles import RIGHTS, Role
 from abeyance.console.web.app import HEADERS
-from abeyance.ledger.chain import Record
+from abeyance.ledger.entry import Record
 
 from .conftest import Browser, World, restrict
 
@@ -33,7 +33,8 @@ def test_each_role_gets_its_own_pages_and_no_other(world: World) -> None:
         "number": 0,
         "which": "probe",
         "proposal_id": "x",
-        "seq": 1,
+        "index": 1,
+        "piece": 0,
         "tenant": "acme",
         "name": "staff",
     }
@@ -168,16 +169,8 @@ def test_hostile_texts_are_shown_as_text(world: World) -> None:
         assert (
             browser.post(f"{address}/judge", verdict="same", ground="ears", note=HOSTILE).status_code == 303
         )
-    world.ledger.append(
-        [
-            Record(
-                id="x:1",
-                type="decision",
-                time="2026-01-01T00:00:00Z",
-                body={"reason": HOSTILE, "tenant": HOSTILE},
-            )
-        ]
-    )
+    body = {"reason": HOSTILE, "tenant": HOSTILE}
+    world.append(Record(id="x:1", type="decision", time="2026-01-01T00:00:00Z", body=body))
     clara.get("/console/proposals")
     moved = clara.post(
         "/console/proposals", document=json.dumps(restrict(human_review=3)), note=HOSTILE, do="propose"

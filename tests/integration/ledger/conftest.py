@@ -1,9 +1,8 @@
-"""A ledger on moto: table, FIFO queue, and a bucket with Object Lock."""
+"""A ledger on moto: the table of its head, a standard queue, and a bucket with Object Lock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -13,8 +12,11 @@ from moto import mock_aws
 from tests.tables import create_table
 
 from abeyance.aws.clients import DECISION_TIMEOUTS_S
-from abeyance.ledger.chain import Record
-from abeyance.ledger.store import LedgerStore
+from abeyance.aws.dynamodb import DynamoTable
+from abeyance.ledger.entry import Record
+from abeyance.ledger.heads import HeadStore
+from abeyance.ledger.ledger_bucket import LedgerBucket
+from abeyance.ledger.sequencer import Sequencer
 from abeyance.local.moto import patch_moto
 
 from ..one_at_a_time import OneAtATime
@@ -29,7 +31,7 @@ def a_record(number: int | str, **body: Any) -> Record:
 
 
 @pytest.fixture
-def record() -> Any:
+def record() -> Callable[..., Record]:
     return a_record
 
 
@@ -45,6 +47,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def s3(aws: None) -> Any:
+    client = boto3.client("s3", region_name=REGION)
+    client.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
+    return client
+
+
+@pytest.fixture
 def dynamodb(aws: None) -> Any:
     client = boto3.client("dynamodb", region_name=REGION)
     create_table(client, TABLE)
@@ -52,28 +61,20 @@ def dynamodb(aws: None) -> Any:
 
 
 @pytest.fixture
-def make_store(dynamodb: Any) -> Any:
-    """Makes stores on one table; ``client`` stands in for the real one."""
-    clock = iter(datetime(2020, 6, 10, tzinfo=UTC) + timedelta(seconds=n) for n in range(100))
-
-    def make(client: Any = None, **options: Any) -> LedgerStore:
-        options.setdefault("sleep", lambda seconds: None)
-        return LedgerStore(client or dynamodb, TABLE, clock=lambda: next(clock), **options)
-
-    return make
+def objects(s3: Any) -> LedgerBucket:
+    return LedgerBucket(s3, BUCKET, parallel=4)
 
 
 @pytest.fixture
-def store(make_store: Any) -> LedgerStore:
-    made: LedgerStore = make_store()
-    return made
+def heads(dynamodb: Any) -> HeadStore:
+    # moto's conditions are atomic only if one request runs at a time.
+    return HeadStore(DynamoTable(OneAtATime(dynamodb), TABLE))
 
 
 @pytest.fixture
-def s3(aws: None) -> Any:
-    client = boto3.client("s3", region_name=REGION)
-    client.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
-    return client
+def make_sequencer(heads: HeadStore, objects: LedgerBucket) -> Callable[[], Sequencer]:
+    """Makes sequencers of one log."""
+    return lambda: Sequencer(heads, objects, sleep=lambda _: None)
 
 
 @pytest.fixture
@@ -83,12 +84,5 @@ def sqs(aws: None) -> Any:
 
 @pytest.fixture
 def queue_url(sqs: Any) -> str:
-    made = sqs.create_queue(
-        QueueName="abeyance-ledger.fifo", Attributes={"FifoQueue": "true", "VisibilityTimeout": "30"}
-    )
+    made = sqs.create_queue(QueueName="abeyance-ledger", Attributes={"VisibilityTimeout": "30"})
     return str(made["QueueUrl"])
-
-
-@pytest.fixture
-def alone(dynamodb: Any) -> OneAtATime:
-    return OneAtATime(dynamodb)

@@ -16,7 +16,7 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.table import Table
 from abeyance.ledger.errors import LedgerCorrupt, LedgerUnavailable
 from abeyance.ledger.heads import HeadStore
-from abeyance.ledger.s3_objects import S3Objects
+from abeyance.ledger.ledger_bucket import LedgerBucket
 
 _NAMES = itertools.count()
 
@@ -43,29 +43,29 @@ def table(aws: tuple[Any, Any], request: pytest.FixtureRequest) -> Table:
 
 
 @pytest.fixture(params=[1, 4])
-def objects(aws: tuple[Any, Any], request: pytest.FixtureRequest) -> S3Objects:
+def objects(aws: tuple[Any, Any], request: pytest.FixtureRequest) -> LedgerBucket:
     name = f"log-{next(_NAMES)}"
     aws[0].create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
-    return S3Objects(aws[0], name, request.param)
+    return LedgerBucket(aws[0], name, request.param)
 
 
 class TestS3Objects(LogObjectsContract):
     """One object at a time, and several."""
 
-    def test_many_are_written_and_one_that_differs_is_an_error(self, objects: S3Objects) -> None:
+    def test_many_are_written_and_one_that_differs_is_an_error(self, objects: LedgerBucket) -> None:
         objects.put_all((f"k/{n:02d}", b"%d" % n) for n in range(30))
         assert list(objects.keys("k/", "k/27")) == ["k/28", "k/29"]
         objects.put_all([])
         with pytest.raises(LedgerCorrupt):
             objects.put_all([("k/30", b""), ("k/07", b"other"), ("k/31", b"")])
 
-    def test_the_beginning_of_an_object(self, objects: S3Objects) -> None:
+    def test_the_beginning_of_an_object(self, objects: LedgerBucket) -> None:
         objects.put_new("batch", b"0123456789")
         assert objects.start("batch", 4) == b"0123"
         assert objects.start("batch", 100) == b"0123456789"
         assert objects.start("none", 4) is None
 
-    def test_every_version_and_delete_marker_is_seen(self, objects: S3Objects) -> None:
+    def test_every_version_and_delete_marker_is_seen(self, objects: LedgerBucket) -> None:
         objects.replace("checkpoint", b"1")
         objects.replace("checkpoint", b"2")
         objects._client.delete_object(Bucket=objects._bucket, Key="checkpoint")
@@ -77,7 +77,7 @@ class TestS3Objects(LogObjectsContract):
 
 
 def test_a_bucket_that_does_not_answer(aws: tuple[Any, Any]) -> None:
-    missing = S3Objects(aws[0], "there-is-none")
+    missing = LedgerBucket(aws[0], "there-is-none")
     for work in (
         lambda: missing.get("a"),
         lambda: missing.put_new("a", b""),

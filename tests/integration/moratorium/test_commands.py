@@ -12,12 +12,16 @@ from typing import Any
 import boto3
 import pytest
 import typer
+from tests.logs import Log
 from tests.office import client_of
 from typer.testing import CliRunner
 
 from abeyance.cli import _context, moratoria, people, tenants
 from abeyance.deployment.build import build_flags
 from abeyance.deployment.settings import FlagsSettings
+from abeyance.ledger.documents import DOCUMENT
+from abeyance.ledger.entry import Record, make_entry
+from abeyance.ledger.objects import DirectoryObjects
 from abeyance.moratorium.presets import document as of_presets
 from abeyance.moratorium.presets import new_deployment
 
@@ -34,10 +38,8 @@ def flags(tmp_path: Path, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
     path = tmp_path / "flags.json"
     path.write_text(json.dumps(new_deployment()))
     monkeypatch.setenv("ABEYANCE_FLAGS", f"file:{path}")
-    boto3.client("sqs").create_queue(
-        QueueName="abeyance-ledger.fifo",
-        Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"},
-    )
+    boto3.client("sqs").create_queue(QueueName="abeyance-ledger")
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="abeyance-ledger")
     people = {f"officer-{name}": name for name in ("one", "two", "five")}
     settings = FlagsSettings.of(
         flags=f"file:{path}", sign_in="made-up:key", first_principals=json.dumps(people)
@@ -266,12 +268,13 @@ def test_two_people_loosen_and_the_ledger_hears_of_it(
     assert run("moratoria", "withdraw", second["id"])["state"] == "withdrawn"
 
     sqs = boto3.client("sqs")
-    url = sqs.get_queue_url(QueueName="abeyance-ledger.fifo")["QueueUrl"]
+    url = sqs.get_queue_url(QueueName="abeyance-ledger")["QueueUrl"]
     heard = []
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
             heard.append(json.loads(message["Body"])["type"])
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    heard = [kind for kind in heard if kind != DOCUMENT]
     assert [kind.removeprefix("moratorium.") for kind in heard] == [
         *("adopted", "tightened", "proposed", "refused", "refused", "approved", "applied"),
         *("refused", "proposed", "withdrawn"),
@@ -333,12 +336,13 @@ def test_check_holds_guardrails_against_a_document(flags: Path, tmp_path: Path) 
 def test_simulate_reads_an_export(flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agree(monkeypatch, run(*POLICE))
     asked = ("moratoria", "explain", "--tenant", "springfield-police", "--purpose", "investigation", "--at")
-    lines = [{"chain": "c", "format": "abeyance-ledger-1"}]
-    for number, (day, code) in enumerate((("2020-06-09", 0), ("2020-06-10", 1)), start=1):
+    log = Log(DirectoryObjects(tmp_path / "log"))
+    for number, (day, code) in enumerate((("2020-06-09", 0), ("2020-06-10", 1))):
         body = run(*asked, day, code=code)["decision"]
-        lines.append({"seq": number, "id": f"d{number}", "type": "decision", "body": {"decision": body}})
-    export = tmp_path / "ledger.jsonl"
-    export.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+        record = Record(f"d{number}", "decision", f"{day}T00:00:00Z", {"decision": body})
+        log.append([make_entry(record, bytes(16))])
+    log.checkpoint()
+    export = tmp_path / "log"
     earlier = write(tmp_path / "draft.json", of_presets(["ibm-2020"]))
     result = run("moratoria", "simulate", str(export), "--draft", earlier)
     assert result["counts"]["newly_denied"] == 1
@@ -346,7 +350,7 @@ def test_simulate_reads_an_export(flags: Path, tmp_path: Path, monkeypatch: pyte
     none = write(tmp_path / "none.json", hosted())
     assert run("moratoria", "simulate", str(export), "--draft", none)["counts"]["newly_permitted"] == 1
     assert "1 newly denied" in says("moratoria", "simulate", str(export), "--draft", earlier)
-    broken = tmp_path / "broken.jsonl"
+    broken = tmp_path / "broken.zip"
     broken.write_text("{")
     run("moratoria", "simulate", str(broken), "--draft", none, code=2)
 
@@ -383,18 +387,23 @@ def test_without_flags_it_names_the_setting_in_one_line(
     assert words in result.output
 
 
-def test_without_a_region_it_names_the_variable(tmp_path: Path) -> None:
+def test_without_credentials_it_names_the_variables(tmp_path: Path) -> None:
     environment = {
         name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "ABEYANCE_"))
     }
     ended = subprocess.run(
         [sys.executable, "-m", "abeyance", "ledger", "verify"],
-        env={**environment, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"},
+        env={
+            **environment,
+            "HOME": str(tmp_path),
+            "ABEYANCE_CHANGES_URL": "https://x.example",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (3, "")
-    assert ended.stderr.startswith("error: no AWS region is set: set AWS_DEFAULT_REGION")
+    assert ended.stderr.startswith("error: no AWS credentials are set: set AWS_ACCESS_KEY_ID")
     assert ended.stderr.count("\n") == 1

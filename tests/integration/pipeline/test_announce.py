@@ -113,6 +113,6 @@ def test_the_local_timekeeper_keeps_time_at_the_ends_of_the_calendar(
     flags.write_text(json.dumps(with_edges()))
     bus.put_events.return_value = {"FailedEntryCount": 0}
     moments = [datetime.fromisoformat(f"{text}+00:00") for text in (last, now)]
-    Timekeeper(bus, "bus", flags, Mock(), clock=iter(moments).__next__).announce()
+    Timekeeper(bus, "bus", flags, Mock(), Mock(), clock=iter(moments).__next__).announce()
     entries = [entry for call in bus.put_events.call_args_list for entry in call.kwargs["Entries"]]
     assert [entry["DetailType"] for entry in entries] == sent

@@ -7,16 +7,15 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ledgers import entries_of, sign, verify
 
 from abeyance.gallery.model import CollectionRef
 from abeyance.gallery.store import DynamoGallery
-from abeyance.ledger.store import LedgerStore
-from abeyance.ledger.verify import verify_store
+from abeyance.ledger.defects import LogVerdict
 from abeyance.local.demo import prepare
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
@@ -74,13 +73,12 @@ def run(phases: tuple[Uploads, Uploads], *, twice: bool, seed: int) -> dict[str,
             if not token:
                 break
         templates = gallery.templates(ref, sorted(faces))
-        ledger = LedgerStore(system.client("dynamodb"), "abeyance-ledger")
-        told = Counter(entry.id for entry in ledger.read(limit=100_000))
-        assert [event.id for event in settled_events(system) if told[event.id] != 1] == []
-        report = verify_store(ledger)
-        assert report is not None
-        assert report.ok, report.findings
-        assert report.conflicts == 0
+        told = {entry.id for entry in entries_of(system.client)}
+        assert [event.id for event in settled_events(system) if event.id not in told] == []
+        sign(system.client)
+        report = verify(system.client)
+        assert report.verdict is LogVerdict.WHOLE, report
+        assert (report.conflicts, report.repeated) == (0, 0)
         results = {key: outcome(result(system, key)) for phase in phases for key, _ in phase}
         return {
             "faces": faces,

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from tests.ledgers import entries_of
 
 from abeyance.aws.clients import client
 from abeyance.aws.dynamodb import DynamoTable
+from abeyance.deployment.parts import build_sequencer
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.store import DynamoGallery
-from abeyance.ledger.store import LedgerStore
 from abeyance.local.aws import LocalAws
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.presets import new_deployment
@@ -122,9 +123,9 @@ class World:
 
     def record(self) -> list[Any]:
         """Let the ledger take all that was said, and return its entries."""
-        store = LedgerStore(self.aws.client("dynamodb"), self.aws.settings.ledger_table)
-        self.run(topology.LEDGER, RecordDecisions(store, b"sixteen bytes or more"))
-        return store.read()
+        sequencer = build_sequencer(self.aws.settings, self.aws.client)
+        self.run(topology.LEDGER, RecordDecisions(sequencer, b"sixteen bytes or more"))
+        return entries_of(self.aws.client)
 
     def put(self, key: str = KEY, **metadata: str) -> None:
         self.aws.client("s3").put_object(Bucket="uploads", Key=key, Body=b"not read", Metadata=metadata)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from tests.ledgers import entries_of, verify
+
+from abeyance.deployment.parts import build_log_objects
 from abeyance.gallery.errors import CollectionNotFound
 from abeyance.gallery.model import CollectionRef
 from abeyance.gallery.store import DynamoGallery
-from abeyance.ledger.store import LedgerStore
-from abeyance.ledger.verify import verify_store
+from abeyance.ledger.defects import LogVerdict
+from abeyance.ledger.documents import DOCUMENT
+from abeyance.ledger.entry import blob_key
 from abeyance.local.system import LocalSystem
+from abeyance.moratorium.decide import Decision, decide, rebuild
+from abeyance.moratorium.document import parse
 from abeyance.pipeline import topology
 
 from .conftest import result, settled_events
@@ -27,10 +35,6 @@ def gallery(system: LocalSystem) -> DynamoGallery:
     return DynamoGallery(
         system.client("dynamodb"), "abeyance-gallery", system.client("s3"), "abeyance-gallery"
     )
-
-
-def ledger(system: LocalSystem) -> LedgerStore:
-    return LedgerStore(system.client("dynamodb"), "abeyance-ledger")
 
 
 def test_one_photo_is_indexed_and_another_of_the_same_person_matches(
@@ -127,7 +131,7 @@ def test_deleting_the_photo_deletes_its_faces_its_chips_and_its_result(
         "acme/search/leaving/again.jpg", portraits["obama2.jpg"].read_bytes(), face_match_threshold="0"
     )
     assert found["faces"][0]["matches"] == []
-    deleted = [entry for entry in ledger(system).read() if entry.type == "Faces Deleted"]
+    deleted = [entry for entry in entries_of(system.client) if entry.type == "Faces Deleted"]
     assert deleted[-1].body["count"] == 1
 
 
@@ -207,15 +211,15 @@ def test_a_search_finds_no_face_of_another_tenant(
 
 
 def test_everything_is_on_the_ledger_and_the_ledger_holds(system: LocalSystem) -> None:
-    report = verify_store(ledger(system))
-    assert report is not None
-    assert report.ok, report.findings
-    entries = ledger(system).read(limit=10_000)
+    system.timekeeper.checkpoint()
+    report = verify(system.client)
+    assert report.verdict is LogVerdict.WHOLE, report
+    entries = entries_of(system.client)
     settled = settled_events(system)
     told = Counter(entry.id for entry in entries)
     assert len(settled) > 20
     assert {event.id: told[event.id] for event in settled} == {event.id: 1 for event in settled}
-    text = "\n".join(entry.canonical.decode() for entry in entries)
+    text = msgspec.json.encode(entries).decode()
     for personal in ("obama", "biden", ".jpg", "person:44"):
         assert personal not in text
 
@@ -225,8 +229,6 @@ def test_nothing_is_left_in_any_queue(system: LocalSystem) -> None:
 
 
 def test_the_start_or_end_of_a_moratorium_is_announced_once_and_recorded(system: LocalSystem) -> None:
-    from datetime import UTC, datetime, timedelta
-
     edge = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, seconds=3)
     document = json.loads(system.flags.read_text())
     document["values"]["police_halt"]["ends"] = f"{edge:%Y-%m-%dT%H:%M:%SZ}"
@@ -237,9 +239,7 @@ def test_the_start_or_end_of_a_moratorium_is_announced_once_and_recorded(system:
         found: list[Any] = []
         while not found and datetime.now(UTC) < deadline:
             system.drain(30)
-            found = [
-                entry for entry in ledger(system).read(limit=10_000) if entry.type == "Moratorium Ending"
-            ]
+            found = [entry for entry in entries_of(system.client) if entry.type == "Moratorium Ending"]
     finally:
         system.flags.write_text(before)
     (entry,) = found
@@ -249,16 +249,27 @@ def test_the_start_or_end_of_a_moratorium_is_announced_once_and_recorded(system:
 
 
 def test_a_checkpoint_covers_the_ledger(system: LocalSystem) -> None:
-    from abeyance.ledger.checkpoints import Checkpointer
-
     system.timekeeper.checkpoint()
-    store = ledger(system)
-    head = store.head()
-    assert head is not None
-    checkpoint = Checkpointer(system.client("s3"), "abeyance-ledger").latest(head.header.origin)
-    assert checkpoint is not None
-    assert (checkpoint.size, checkpoint.head) == (head.seq, head.hash)
-    report = verify_store(store, checkpoints=[checkpoint])
-    assert report is not None
-    assert report.ok
-    assert report.checkpointed == head.seq
+    report = verify(system.client)
+    assert report.verdict is LogVerdict.WHOLE, report
+    assert report.signed == report.opened == report.size == len(entries_of(system.client))
+    assert (report.conflicts, report.refused) == (0, 0)
+
+
+def test_a_decision_is_made_again_from_the_log_alone(system: LocalSystem) -> None:
+    """The document that decided is found by the digest that the decision names, and decides the same again."""
+    entries = entries_of(system.client)
+    objects = build_log_objects(system.settings, system.client)
+    documents = {entry.body["flags"]: entry.body["document"] for entry in entries if entry.type == DOCUMENT}
+    replayed = 0
+    for entry in entries:
+        if "decision" not in entry.body:
+            continue
+        before = msgspec.convert(entry.body["decision"], Decision)
+        if before.fault or before.digest not in documents:
+            continue  # a test wrote other flags for less than a second
+        flags = parse(objects.get(blob_key(documents[before.digest])) or b"")
+        after = decide(rebuild(before), flags, datetime.fromisoformat(before.as_of))
+        assert (after.outcome, after.clause, after.flags) == (before.outcome, before.clause, before.flags)
+        replayed += 1
+    assert replayed > 20

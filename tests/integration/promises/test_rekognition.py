@@ -310,7 +310,7 @@ class TestErrors:
                 lambda: api("nobody").list_collections(),
                 lambda: api("gone").list_collections(),
                 lambda: deployment.api(flags="file:/nowhere.json")().detect_faces(Image=obama),
-                lambda: deployment.api(ledger_queue="none.fifo")().detect_faces(Image=obama),
+                lambda: deployment.api(ledger_queue="none")().detect_faces(Image=obama),
             ],
             "a model that is missing on the deployment, or damaged; the message names it": [
                 lambda: deployment.api(models=str(deployment._folder))().detect_faces(Image=obama),

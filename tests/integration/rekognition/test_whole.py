@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.ledgers import entries_of
 
-from abeyance.ledger.store import LedgerStore
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
+from abeyance.rekognition.access import MANAGED
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,7 @@ def test_an_upload_is_found_and_the_search_is_on_the_ledger(
     with pytest.raises(police.exceptions.AccessDeniedException) as halted:
         police.search_faces_by_image(CollectionId="staff", Image={"Bytes": photos("obama2.jpg")})
     system.drain(60)
-    store = LedgerStore(system.client("dynamodb"), system.settings.ledger_table)
-    entries = {entry.body.get("request"): entry for entry in store.read() if entry.type == "decision"}
+    entries = {entry.body.get("request"): entry for entry in entries_of(system.client)}
     permitted = entries[found["ResponseMetadata"]["RequestId"]]
     denied = entries[halted.value.response["ResponseMetadata"]["RequestId"]]
     assert permitted.body["decision"]["outcome"] == "permit"
@@ -42,3 +42,17 @@ def test_an_upload_is_found_and_the_search_is_on_the_ledger(
         "springfield-police",
     )
     assert denied.body["operation"] == "SearchFacesByImage"
+
+
+def test_a_call_that_manages_a_collection_is_on_the_ledger(system: LocalSystem) -> None:
+    rekognition = system.client("rekognition", "acme")
+    calls = [
+        rekognition.create_collection(CollectionId="managed"),
+        rekognition.list_faces(CollectionId="managed"),
+        rekognition.delete_collection(CollectionId="managed"),
+    ]
+    system.drain(60)
+    managed = {entry.body["request"]: entry for entry in entries_of(system.client) if entry.type == MANAGED}
+    found = [managed[call["ResponseMetadata"]["RequestId"]].body for call in calls]
+    assert [one["operation"] for one in found] == ["CreateCollection", "ListFaces", "DeleteCollection"]
+    assert {(one["tenant"], one["collection"]) for one in found} == {("acme", "managed")}

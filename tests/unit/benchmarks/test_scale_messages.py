@@ -33,7 +33,7 @@ def station(**given: Any) -> Station:
         "memory": 256,
         "visibility": 30.0,
         "max_receives": 5,
-        "fifo": False,
+        "whole": False,
     }
     made = {**plain, **given}
     made["first_servers"] = min(made["first_servers"], made["servers"])
@@ -119,15 +119,16 @@ def test_a_message_that_always_fails_is_set_aside() -> None:
     assert (seen.done, seen.dead, seen.invocations) == (0, found.photos, 3 * found.photos)
 
 
-def test_a_failure_stops_a_fifo_queue_until_it_is_visible_again() -> None:
-    """The order is kept: messages behind a failed batch wait for it."""
-    plain, ordered = (
-        alone(station(fifo=fifo, visibility=20.0), rate=3, seconds=200, vary=constant, failing=0.01)
-        for fifo in (False, True)
+def test_a_batch_is_gathered_for_its_window() -> None:
+    """Until it is full: then it goes at once."""
+    slow, fast = (
+        alone(station(batch=50, window=5.0, message=0.0), rate=rate, seconds=400, vary=constant)
+        for rate in (2, 200)
     )
-    assert plain.stations["only"].failed
-    assert ordered.stations["only"].failed
-    assert np.mean(ordered.stations["only"].waited) > 3 * np.mean(plain.stations["only"].waited)
+    assert 5 < slow.stations["only"].fill < 20
+    assert 4.9 < max(slow.stations["only"].waited) < 5.1
+    assert fast.stations["only"].fill > 45
+    assert np.mean(fast.stations["only"].waited) < 1
 
 
 def test_the_same_seed_is_the_same_run() -> None:
@@ -176,11 +177,12 @@ def test_stations_are_the_topologys() -> None:
     made = stations(Plan(), DEMAND)
     for stage in (topology.GATE, topology.DETECT, topology.RECOGNIZE, topology.LEDGER):
         found = made[stage.name]
-        assert found.batch == stage.batch_size
+        if stage is not topology.LEDGER:  # whose batches have 6 MB
+            assert found.batch == stage.batch_size
         assert found.visibility == stage.visibility_timeout
         assert found.max_receives == stage.max_receives
-        assert found.servers == (1 if stage.fifo else stage.max_concurrency)
-        assert found.seconds(stage.batch_size) < stage.timeout
+        assert found.servers == stage.max_concurrency
+        assert found.seconds(found.batch) < stage.timeout
 
 
 def test_routes_are_the_topologys() -> None:

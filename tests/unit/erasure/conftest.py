@@ -20,7 +20,7 @@ from abeyance.erasure.walk import PersonWalk
 from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.ledger.admissible import check_body
-from abeyance.ledger.chain import Record
+from abeyance.ledger.entry import Record
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.pipeline import events
 from abeyance.pipeline.batch import Batch, Message

@@ -24,7 +24,8 @@ from abeyance.ledger.batches import (
 )
 from abeyance.ledger.entry import CONFLICT, LogEntry, Record, make_entry, read_opening
 from abeyance.ledger.errors import LedgerBusy, LedgerCorrupt
-from abeyance.ledger.heads import LOG_KEY, Head, HeadStore, read_log_object
+from abeyance.ledger.heads import Head, HeadStore
+from abeyance.ledger.identity import LOG, read_identity
 from abeyance.ledger.objects import MemoryObjects
 from abeyance.ledger.sequencer import Placed, Sequencer
 from abeyance.ledger.tiles import TileReader
@@ -121,8 +122,7 @@ def test_entries_have_their_places_in_order_and_the_head_moves_once() -> None:
     assert aws.entries() == [("a", "decision"), ("b", "decision"), ("c", "decision")]
     head = aws.head()
     assert (head.size, head.first, head.integrated) == (3, 2, 3)
-    name = read_log_object(aws.objects.get(LOG_KEY) or b"")
-    assert name.origin == head.origin
+    assert read_identity(aws.objects.get(LOG)).origin == head.origin
 
 
 def test_a_redelivery_keeps_its_place_also_for_another_process() -> None:

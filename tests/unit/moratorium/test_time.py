@@ -157,7 +157,7 @@ def test_text_bars_show_short_spans() -> None:
 def entry(decision: Any, *, staged: bool = False, seq: int = 1) -> dict[str, Any]:
     body = msgspec.to_builtins(decision)
     return {
-        "seq": seq,
+        "index": seq,
         "id": f"entry-{seq}",
         "type": "Upload Halted" if staged else "decision",
         "body": {"decision": body, "tenant": decision.tenant},
@@ -176,7 +176,7 @@ def test_simulation_shows_both_directions(staged: bool) -> None:
     ]
     result = simulate([{"type": "Faces Detected", "body": {"faces_count": 1}}, *entries], after)
     assert (result.decisions, result.replayed, result.skipped) == (3, 3, 0)
-    assert [(d.seq, d.direction, d.action) for d in result.differences] == [
+    assert [(d.index, d.direction, d.action) for d in result.differences] == [
         (1, Direction.NEWLY_PERMITTED, "search"),
         (2, Direction.NEWLY_DENIED, "index"),
     ]

@@ -14,7 +14,7 @@ from tests.fakes import InMemoryGallery
 from tests.tables import registry_of
 
 from abeyance.gallery.search import Searcher
-from abeyance.ledger.chain import Record, normalise
+from abeyance.ledger.entry import Record, make_entry, read_opening
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.guard import Guard
@@ -23,7 +23,7 @@ from abeyance.moratorium.source import Snapshot
 from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.vocabulary import PURPOSE_FORM
 from abeyance.rekognition import wire
-from abeyance.rekognition.access import NO_LEDGER, Access
+from abeyance.rekognition.access import MANAGED, NO_LEDGER, Access
 from abeyance.rekognition.call import ApiRequest, ApiResponse
 from abeyance.rekognition.operations import OPERATIONS, Services
 from abeyance.rekognition.operations.services import EmbeddingModel
@@ -85,7 +85,7 @@ class Ledger:
     def put(self, record: Record) -> None:
         if self.broken:
             raise self.broken
-        self.records.append(normalise(record))
+        self.records.append(read_opening(make_entry(record, bytes(16)).opening).record())
 
 
 def untouchable(*_: Any, **__: Any) -> Any:
@@ -262,7 +262,7 @@ def test_a_draft_is_tried_on_what_the_api_recorded(world: World) -> None:
     for operation in sorted(GUARDED):
         world.ask(operation, GUARDED[operation])
     entries = [
-        {"seq": number, **msgspec.to_builtins(record)} for number, record in enumerate(world.ledger.records)
+        {"index": number, **msgspec.to_builtins(record)} for number, record in enumerate(world.ledger.records)
     ]
     replay = simulate(entries, parse({"halt": flag()}))
     assert replay.decisions == replay.replayed == len(entries) >= len(GUARDED)
@@ -324,7 +324,21 @@ def test_erasure_goes_on_under_a_halt(world: World) -> None:
         ("DeleteCollection", {"CollectionId": "c"}),
     ):
         assert world.ask(operation, body).status == 200
-    assert world.ledger.records == []
+        record = world.ledger.records[-1]
+        assert (record.type, record.body["operation"], record.body["tenant"]) == (MANAGED, operation, "acme")
+        assert "decision" not in record.body
+    assert len(world.ledger.records) == 6
+
+
+@pytest.mark.parametrize("operation", ["ListFaces", "DeleteFaces", "DeleteCollection"])
+def test_a_call_that_cannot_be_put_on_the_ledger_does_nothing(world: World, operation: str) -> None:
+    world.gallery = InMemoryGallery()
+    world.ask("CreateCollection", {"CollectionId": "c"})
+    world.ledger.broken = LedgerUnavailable("queue is down")
+    body = {"CollectionId": "c", **({"FaceIds": [FACE]} if operation == "DeleteFaces" else {})}
+    assert error(world.ask(operation, body)) == ("ThrottlingException", NO_LEDGER)
+    world.ledger.broken = None
+    assert world.ask("DescribeCollection", {"CollectionId": "c"}).status == 200
 
 
 class FakeS3:

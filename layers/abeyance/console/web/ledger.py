@@ -1,19 +1,18 @@
-"""The pages of the ledger: search, one entry with its proof, verification, export."""
+"""The pages of the ledger: search, one entry with its receipt, verification, export in pieces."""
 
 from __future__ import annotations
 
 import json
 
-import msgspec
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
-from abeyance.console.errors import NotFound, Unavailable
+from abeyance.console.errors import Unavailable
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services
-from abeyance.ledger.errors import LedgerError
-from abeyance.ledger.proofs import Proof, check_proof
+from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.query import Query, decision
+from abeyance.ledger.receipts import check_receipt
 from abeyance.moratorium.vocabulary import Action
 
 pages = Blueprint("ledger", __name__)
@@ -35,7 +34,7 @@ def search() -> str:
         "ledger.html",
         given=given,
         found=found,
-        decisions={entry.seq: decision(entry) for entry in found.entries},
+        decisions={entry.index: decision(entry) for entry in found.entries},
         verification=verification,
         actions=[str(action) for action in Action],
         older={**{name: value for name, value in given.items() if value}, "before": found.before},
@@ -50,15 +49,19 @@ def verify() -> Redirect:
     return redirect(url_for("ledger.search"), code=303)
 
 
-@pages.get("/ledger/<int:seq>")
+@pages.get("/ledger/<int:index>")
 @requires(Right.READ_LEDGER)
-def entry(seq: int) -> str:
-    """Show one entry, and check a proof that it is on the ledger."""
-    found = services().ledger.entry(seq)
+def entry(index: int) -> str:
+    """Show one entry, and check a receipt that it is on the log."""
+    ledger = services().ledger
     fault, report = "", None
     try:
-        report = check_proof(msgspec.json.encode(_proof(seq)))
-    except (LedgerError, NotFound) as error:
+        found = ledger.entry(index)
+        receipt = ledger.receipt(index)
+        report = check_receipt(str(receipt), ledger.policy(receipt.checkpoint.origin))
+    except LedgerCorrupt as error:
+        raise Unavailable(str(error)) from None
+    except LedgerError as error:
         fault = str(error)
     return render_template(
         "entry.html",
@@ -69,26 +72,28 @@ def entry(seq: int) -> str:
     )
 
 
-@pages.get("/ledger/<int:seq>/proof.json")
+@pages.get("/ledger/<int:index>.tlog-proof")
 @requires(Right.READ_LEDGER)
-def proof(seq: int) -> Response:
-    """Send the proof as a file that anybody can check with ``abeyance ledger verify --proof``."""
+def receipt(index: int) -> Response:
+    """Send the receipt as a file that anybody can check (C2SP tlog-proof)."""
+    ledger = services().ledger
+    ledger.entry(index)
     try:
-        body = msgspec.json.encode(_proof(seq))
+        body = str(ledger.receipt(index)).encode()
     except LedgerError as error:
         raise Unavailable(str(error)) from None
-    return _file(make_response(body), f"abeyance-entry-{seq}.proof.json", "application/json")
+    return _file(make_response(body), f"abeyance-entry-{index}.tlog-proof", "text/plain; charset=utf-8")
 
 
-@pages.get("/ledger/export")
+@pages.get("/ledger/export/<int:piece>")
 @requires(Right.READ_LEDGER)
-def export() -> Response:
-    """Send the whole ledger as one file."""
-    return _file(Response(services().ledger.export()), "abeyance-ledger.jsonl", "application/x-ndjson")
-
-
-def _proof(seq: int) -> Proof:
-    return services().ledger.proof(services().ledger.entry(seq))
+def export(piece: int) -> Response:
+    """Send a piece of the log as a zip file; the pieces unpacked into one folder are the log."""
+    try:
+        body = services().ledger.export(piece)
+    except LedgerError as error:
+        raise Unavailable(str(error)) from None
+    return _file(Response(body), f"abeyance-ledger-{piece:06d}.zip", "application/zip")
 
 
 def _file(response: Response, name: str, kind: str) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from abeyance.ledger.errors import LedgerUnavailable
 from abeyance.ledger.objects import ObjectVersion, differs
@@ -16,7 +16,7 @@ _TAKEN: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConfl
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "InvalidRange", "416"})
 
 
-class S3Objects:
+class LedgerBucket:
     """:class:`~abeyance.ledger.objects.LogObjects` in a bucket.
 
     Parameters
@@ -117,5 +117,7 @@ def _code(error: ClientError) -> str:
 
 def _unavailable(error: ClientError | BotoCoreError) -> LedgerUnavailable:
     """Return the error for the caller, without the text of the cause, which may quote the request."""
+    if isinstance(error, NoCredentialsError):
+        raise error
     code = _code(error) if isinstance(error, ClientError) else type(error).__name__
     return LedgerUnavailable(f"the ledger's bucket did not confirm: {code}")

@@ -1,0 +1,83 @@
+"""Flags documents on the ledger: an entry with their digests, and their text beside the log, written once.
+
+A decision names the digest of the flags that made it (``FlagSet.digest``), and an approval the digest of the document
+that was agreed to (``document_digest``). The entry of a document joins the two, and the object with its text has the
+second digest in its key, so that a decision can be made again from the log alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import rfc8785
+
+from abeyance.aws.timestamps import timestamp
+from abeyance.ledger.entry import Record, blob_value
+from abeyance.ledger.errors import LedgerError
+from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.queue import RecordQueue
+from abeyance.moratorium.document import parse, without_metadata
+from abeyance.moratorium.publish import FlagPublisher, Serving
+
+log = logging.getLogger("abeyance")
+
+#: Type of the entry of a flags document.
+DOCUMENT: Final = "moratorium.document"
+
+
+class DocumentLog:
+    """Puts flags documents on the ledger, each once."""
+
+    def __init__(self, queue: RecordQueue, objects: LogObjects) -> None:
+        self._queue = queue
+        self._objects = objects
+
+    def record(self, document: dict[str, Any]) -> bool:
+        """Put a hosted document on the ledger; return whether it was new.
+
+        The text is stored before the entry is queued, so no entry names a text that is missing; and a mark behind both
+        says that they were, so that after a death the next call does both again.
+
+        Raises
+        ------
+        LedgerUnavailable
+            SQS or S3 did not confirm.
+        FlagsError
+            It cannot be read.
+        """
+        flags = parse(document)
+        text = rfc8785.dumps(without_metadata(document))
+        key, value = blob_value(text)
+        mark = rfc8785.dumps({"recorded": value["blob"]})
+        mark_key, _ = blob_value(mark)
+        if self._objects.start(mark_key, 1) is not None:
+            return False
+        self._objects.put_new(key, text)
+        body = {"flags": flags.digest, "document": value["blob"], "content": value}
+        self._queue.put(Record(f"document:{value['blob']}", DOCUMENT, timestamp("microseconds"), body))
+        self._objects.put_new(mark_key, mark)
+        return True
+
+
+class RecordedPublisher:
+    """A store of a flags document, whose documents are on the ledger before they are deployed.
+
+    A ledger that does not answer holds up no halt: the task that watches for drift puts the document there later.
+    """
+
+    def __init__(self, publisher: FlagPublisher, log: DocumentLog) -> None:
+        self._publisher = publisher
+        self._log = log
+
+    def serving(self) -> Serving:
+        """Return what the store hands out."""
+        return self._publisher.serving()
+
+    def deploy(self, document: dict[str, Any], /, *, gradual: bool, note: str) -> str:
+        """Deploy a document, and return its version; raises as the store's own method does."""
+        try:
+            self._log.record(document)
+        except LedgerError as error:
+            log.warning("a document is not on the ledger yet", extra={"error": type(error).__name__})
+        return self._publisher.deploy(document, gradual=gradual, note=note)
