@@ -86,8 +86,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return {str(way): sum(one.direction is way for one in self.own) for way in Direction}
 
 
-class GuardrailCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """A guardrail that a document was checked against, and the proof; ``sentences`` are its counterexample, if any."""
+class ShownGuardrail(msgspec.Struct, frozen=True, kw_only=True):
+    """A guardrail as the pages show it, with its proof; ``sentences`` are its counterexample, if any."""
 
     key: str
     claim: str
@@ -110,7 +110,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     findings: tuple[str, ...] = ()
     differences: tuple[FlagDifference, ...] = ()
-    guardrails: tuple[GuardrailCheck, ...] = ()
+    guardrails: tuple[ShownGuardrail, ...] = ()
     is_refused: bool = False
     effects: dict[str, tuple[str, ...]] = {}
     trial: Trial | None = None
@@ -190,7 +190,7 @@ class PolicyService:
         """Return a copy of the deployed document. Raises :class:`Unavailable`."""
         return dict(self._state()["flags"]["document"])
 
-    def assess_guardrails(self, document: dict[str, Any]) -> tuple[GuardrailCheck, ...]:
+    def assess_guardrails(self, document: dict[str, Any]) -> tuple[ShownGuardrail, ...]:
         """Prove proposed guardrails of the flags in force. Raises ``MoratoriumError`` if they cannot be read."""
         return checked(document, parse(self.document()), self.now().replace(microsecond=0))
 
@@ -260,10 +260,10 @@ class PolicyService:
         return self.changes.on_behalf_of(token).submit(change, note=note, wait=not at_once)
 
 
-def checked(document: dict[str, Any], flags: FlagSet, now: datetime) -> tuple[GuardrailCheck, ...]:
+def checked(document: dict[str, Any], flags: FlagSet, now: datetime) -> tuple[ShownGuardrail, ...]:
     """Return the proofs of a document of guardrails."""
     return tuple(
-        GuardrailCheck(
+        ShownGuardrail(
             key=one.guardrail.key,
             claim=str(one.guardrail.claim),
             holds=one.proof.holds,
