@@ -15,6 +15,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
+from abeyance.assurance.reconciler import GAP
 from abeyance.ledger.entry import CONFLICT, REFUSED
 from abeyance.moratorium.errors import CALLER_FAULTS
 from abeyance.pipeline.record import CORRUPT
@@ -40,6 +41,8 @@ _ABOUT = {
     "ledger-refusals": "The ledger noted a message that it could not write as it was. docs/operations.md, The ledger",
     "ledger-corrupt": "The ledger contradicts itself, or a witness saw another one: nothing is signed. "
     "docs/operations.md, The ledger",
+    "ledger-gaps": "Something happened that is not on the ledger, or an entry tells what no store knows. "
+    "abeyance ledger reconcile names it",
     "api-5xx": "The API fails",
     "drift": "AppConfig hands out a document that the change service did not deploy, and both hold; or guardrails are "
     "not those that three people agreed to, and nothing can be loosened. "
@@ -96,6 +99,8 @@ class Alarms(Construct):
         self._alarm("ledger-conflicts", _metric("Conflicts", "sum"))
         self._alarm("ledger-refusals", _metric("Refusals", "sum"))
         self._alarm("ledger-corrupt", _metric("Corrupt", "sum"))
+        _count_gaps(self, functions["reconcile"].logs)
+        self._alarm("ledger-gaps", _metric("Gaps", "sum"))
         #: The alarms that roll back a loosened moratorium while it is being deployed.
         self.for_rollback = [faults, errors["gate"], errors["recognize"], errors["api"]]
 
@@ -189,6 +194,21 @@ def _count_corruption(scope: Construct, function_logs: Mapping[str, logs.ILogGro
                 )
             ],
         )
+
+
+def _count_gaps(scope: Construct, reconcile_log: logs.ILogGroup) -> None:
+    """Count what happened and is not on the ledger, or the other way round."""
+    logs.CfnMetricFilter(
+        scope,
+        "Gaps",
+        log_group_name=reconcile_log.log_group_name,
+        filter_pattern=f'{{ $.message = "{GAP}" }}',
+        metric_transformations=[
+            logs.CfnMetricFilter.MetricTransformationProperty(
+                metric_namespace=NAMESPACE, metric_name="Gaps", metric_value="1", unit="Count"
+            )
+        ],
+    )
 
 
 class Dashboard(Construct):

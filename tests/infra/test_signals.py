@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from tests.infra.policies import Templates
 
+from abeyance.assurance.reconciler import GAP
 from abeyance.ledger.entry import LogEntry, Record
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.sequencer import Placed
@@ -54,7 +55,7 @@ def test_filters_match_the_ledgers_log_line(templates: Templates, caplog: pytest
     filters = _filters(templates)
     assert filters.keys() == {
         *("Decisions", "Halts", "FaultsByKind", "Faults", "LedgerLag"),
-        *("Conflicts", "Refusals", "Corrupt", "Drift"),
+        *("Conflicts", "Refusals", "Corrupt", "Gaps", "Drift"),
     }
     for pattern in filters.values():
         for field in re.findall(r"\$\.(\w+)", pattern):
@@ -68,6 +69,10 @@ def test_a_batch_has_a_line_for_each_kind_and_its_number(caplog: pytest.LogCaptu
     denied = {"outcome": "deny", "clause": "moratorium", "fault": ""}
     found = _lines(caplog, permitted, denied, permitted, permitted)
     assert {(line["outcome"], line["count"]) for line in found} == {("permit", 3), ("deny", 1)}
+
+
+def test_a_gap_rings(templates: Templates) -> None:
+    assert _filters(templates)["Gaps"] == f'{{ $.message = "{GAP}" }}'
 
 
 def test_a_ledger_that_contradicts_itself_rings(

@@ -12,6 +12,9 @@ from abeyance.cli import _context as context
 from abeyance.cli.output import Exit, console, fail, progress, table
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from abeyance.assurance.reconcile import Reconciliation
     from abeyance.ledger.checkpoint import LogCheckpoint
     from abeyance.ledger.defects import LedgerReport
     from abeyance.ledger.objects import LogObjects
@@ -203,6 +206,47 @@ def show_receipt(found: ReceiptReport) -> None:
         console.print(table(f"entry {found.index}", ["field", "value"], rows))
         if found.witnessed_by:
             console.print(f"witnessed by {', '.join(found.witnessed_by)}", highlight=False, markup=False)
+
+
+def reconciliation(
+    since: datetime, cloudtrail: list[Path], templates: int | None, grace: timedelta
+) -> Reconciliation:
+    """Return the comparison of what happened since a moment with the ledger."""
+    from abeyance.assurance.traces import TraceError, of_cloudtrail
+    from abeyance.deployment.build import build_reconciler
+    from abeyance.deployment.parts import build_pseudonyms
+
+    settings = context.settings()
+    try:
+        pseudonyms = build_pseudonyms(settings) if cloudtrail else str
+        more = [
+            one for path in cloudtrail for one in of_cloudtrail(path, settings.uploads_bucket, pseudonyms)
+        ]
+    except TraceError as error:
+        fail(str(error), Exit.USAGE)
+    return build_reconciler(settings).compare(since, more, grace=grace, templates=templates)
+
+
+def show_reconciliation(found: Reconciliation) -> None:
+    """Print what was compared, and the gaps."""
+    console.print(f"[{'green' if found.ok else 'bold red'}]{'yes' if found.ok else 'NO'}[/]: ", end="")
+    console.print(
+        "everything that happened is on the ledger, and the other way round"
+        if found.ok
+        else f"{found.found} gaps between what happened and the ledger",
+        highlight=False,
+    )
+    compared = ", ".join(f"{count} of {source}" for source, count in found.traces.items()) or "none"
+    rows: list[tuple[str, object]] = [
+        ("compared", f"{found.since} to {found.until}"),
+        ("entries", found.entries),
+        ("traces", compared),
+    ]
+    console.print(table("reconciliation", ["", ""], rows))
+    if found.gaps:
+        gaps = [(one.at, one.kind.value, one.what, one.name, one.index) for one in found.gaps]
+        blank = [["" if cell is None else cell for cell in row] for row in gaps]
+        console.print(table("gaps", ["at", "kind", "what", "name", "index"], blank))
 
 
 def report_json(found: LedgerReport) -> dict[str, Any]:

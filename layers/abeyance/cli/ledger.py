@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from abeyance.cli import _ledger as ledger
@@ -184,6 +185,40 @@ def checkpoint(
     from abeyance.ledger.receipts import read_checkpoint
 
     sys.stdout.write(str(read_checkpoint(ledger.open_log_objects(log), size)))
+
+
+@app.command()
+def reconcile(
+    since: Annotated[
+        str | None, typer.Option(help="Compare from this date or time on, UTC; by default the last two days.")
+    ] = None,
+    cloudtrail: Annotated[
+        list[Path] | None,
+        existing_file(help="Compare the uploads in this file of CloudTrail's data events, too."),
+    ] = None,
+    templates: Annotated[
+        int | None,
+        typer.Option(min=0, help="Templates that the embedder made since then: chips_total of its metrics."),
+    ] = None,
+    grace: Annotated[
+        int, typer.Option(min=0, help="Leave out the last N minutes: they may still be on their way.")
+    ] = 15,
+    as_json: Json = False,
+) -> None:
+    """Compare what happened with the ledger, both ways, and name what is missing. Exit with status 1 if anything is.
+
+    Compared are the records of stages, results, faces in galleries and finished reviews.
+    """
+    from abeyance.cli import _context as context
+
+    start = context.moment(since) if since else datetime.now(UTC) - timedelta(days=2)
+    found = ledger.reconciliation(start, cloudtrail or [], templates, timedelta(minutes=grace))
+    report(
+        {**msgspec.structs.asdict(found), "ok": found.ok},
+        as_json=as_json,
+        show=lambda: ledger.show_reconciliation(found),
+    )
+    raise typer.Exit(Exit.OK if found.ok else Exit.NO)
 
 
 @app.command()

@@ -51,10 +51,12 @@ from abeyance.deployment.settings import (
     LedgerSettings,
     OversightSettings,
     RecognizeSettings,
+    ReconcileSettings,
     ReviewSettings,
 )
 
 if TYPE_CHECKING:
+    from abeyance.assurance.reconciler import Reconciler
     from abeyance.console.reviews import ReviewService
     from abeyance.console.web.context import ConsoleServices
     from abeyance.erasure.erase import Erasures
@@ -503,6 +505,33 @@ def build_erasures(settings: OversightSettings, clients: Clients = client) -> Er
             recovery_days=settings.recovery_days,
             log_days=settings.log_days,
         ),
+    )
+
+
+def build_reconciler(
+    settings: ReconcileSettings | OversightSettings | None = None, clients: Clients = client
+) -> Reconciler:
+    """Return the comparison of the stores with the ledger, for the command and the scheduled task."""
+    from abeyance.assurance import traces
+    from abeyance.assurance.reconciler import Reconciler
+    from abeyance.aws.timestamps import utc_now
+    from abeyance.pipeline.review_store import ReviewStore
+
+    settings = settings or ReconcileSettings.from_environment()
+    gallery, tenants = build_gallery(settings, clients), build_tenants(settings, clients)
+    records = build_upload_records(settings, clients)
+    reviews = ReviewStore(DynamoTable(clients("dynamodb"), settings.reviews_table))
+    bucket = settings.results_bucket
+    return Reconciler(
+        build_heads(settings, clients),
+        build_log_objects(settings, clients),
+        (
+            lambda: traces.of_records(records),
+            lambda: traces.of_results(clients("s3"), bucket),
+            lambda: traces.of_faces(gallery, [tenant.id for tenant in tenants.all()]),
+            lambda: traces.of_reviews(reviews),
+        ),
+        utc_now,
     )
 
 

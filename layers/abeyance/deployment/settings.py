@@ -356,6 +356,10 @@ class OversightSettings(
     """The settings of what people do at the console or by command: reviews, erasures, proposals, the ledger."""
 
 
+class ReconcileSettings(DecisionGroup, OutcomeGroup, GalleryGroup, ReviewsGroup, LedgerGroup, UnitSettings):
+    """The settings of the comparison of what happened with the ledger."""
+
+
 class ConsoleSettings(OversightSettings, EmbeddingGroup, ConsoleSignInGroup):
     """The settings of the console."""
 
@@ -377,6 +381,7 @@ UNITS: dict[str, type[UnitSettings]] = {
     "review": ReviewSettings,
     "ledger": LedgerSettings,
     "checkpoint": CheckpointSettings,
+    "reconcile": ReconcileSettings,
     "api": ApiSettings,
     "flags": FlagsSettings,
     "console": ConsoleSettings,

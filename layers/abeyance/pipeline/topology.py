@@ -191,13 +191,16 @@ ANNOUNCE = Schedule("announce", "flags", 60)
 #: Finishes interrupted deletions of collections.
 SWEEP = Schedule("sweep", "recognize", 60)
 
+#: Compares what happened with the ledger.
+RECONCILE = Schedule("reconcile", "reconcile", 24 * 60)
+
 #: Continues interrupted erasures of people.
 ERASE = Schedule("erase", "console", 60)
 
 #: Finds drift, deploys what waits, and sends to the ledger what it could not take before.
 WATCH = Schedule("watch", "flags", 1)
 
-SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP, ERASE, WATCH)
+SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP, RECONCILE, ERASE, WATCH)
 
 
 class TableShape(msgspec.Struct, frozen=True):
