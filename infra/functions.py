@@ -72,7 +72,7 @@ CHECKPOINT = FunctionSpec(
     name="checkpoint", layers=(*DECISION_LAYERS, "signatures"), memory_mib=1024, timeout_s=600
 )
 #: Compares what happened with the ledger. It reads whole tables, and changes nothing.
-RECONCILE = FunctionSpec(name="reconcile", layers=PIXEL_LAYERS, memory_mib=1024, timeout_s=900)
+RECONCILE = FunctionSpec(name="reconcile", layers=DECISION_LAYERS, memory_mib=1024, timeout_s=900)
 #: The Rekognition API. API Gateway waits no longer than 29 s.
 API = FunctionSpec(name="api", layers=(*PIXEL_LAYERS, "analysis", "embedder"), memory_mib=3008, timeout_s=29)
 #: The change service, AppConfig's validator, and the schedules of announcements.

@@ -39,7 +39,7 @@ MODEL_ROLES: dict[LayerName, tuple[str, ...]] = {
 _EXCLUDED = ROOT / "layers" / "runtime" / "excluded.txt"
 #: The newest C library that the Lambda runtime's wheels may ask for, by Lambda's name of the architecture.
 _PLATFORM = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
-_DECISION_ROOMS = ("aws", "moratorium", "ledger", "pipeline", "deployment")
+_DECISION_ROOMS = ("aws", "moratorium", "ledger", "pipeline", "assurance", "deployment")
 _ROOMS = {
     "decide": _DECISION_ROOMS,
     "abeyance": (*_DECISION_ROOMS, "vision", "embedding", "gallery", "rekognition", "erasure", "console"),

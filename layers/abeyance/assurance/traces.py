@@ -1,23 +1,19 @@
-"""The traces of what happened: records of stages, results, faces, reviews, and CloudTrail's log of a bucket."""
+"""The traces of what happened: records of stages, results, reviews, and CloudTrail's log of a bucket."""
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from abeyance.assurance.reconcile import Trace, TraceSource
 from abeyance.aws.timestamps import rfc3339
-from abeyance.gallery.facade import Gallery
-from abeyance.gallery.model import Face, Page
-from abeyance.ledger.admissible import named
-from abeyance.pipeline.events import BY_DETAIL_TYPE, FacesIndexed, Upload
+from abeyance.pipeline.events import BY_DETAIL_TYPE
 from abeyance.pipeline.review_store import ReviewStore
 from abeyance.pipeline.upload_records import UploadRecords
 
@@ -25,9 +21,6 @@ from abeyance.pipeline.upload_records import UploadRecords
 _UPLOADS: Final = frozenset({"PutObject", "CompleteMultipartUpload", "CopyObject", "PostObject"})
 #: Largest result that is read; an event has at most 256 KiB.
 _MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
-
-
-_T = TypeVar("_T")
 
 
 class TraceError(ValueError):
@@ -66,14 +59,6 @@ def of_results(s3: Any, bucket: str) -> Iterator[Trace]:
                 yield Trace(source=TraceSource.RESULT, name=unknown, at=at, entry=unknown)
 
 
-def of_faces(gallery: Gallery, tenants: Iterable[str]) -> Iterator[Trace]:
-    """Yield every face of the tenants' collections."""
-    for tenant in tenants:
-        for collection in _pages(functools.partial(gallery.list_collections, tenant)):
-            for face in _pages(functools.partial(gallery.list_faces, collection.ref)):
-                yield _face(face)
-
-
 def of_reviews(reviews: ReviewStore) -> Iterator[Trace]:
     """Yield the outcome of every finished review."""
     for review in reviews.all():
@@ -104,33 +89,3 @@ def of_cloudtrail(path: Path, bucket: str, pseudonym: Callable[[str], str]) -> I
             yield Trace(source=TraceSource.OBJECT, name=call["eventID"], at=call["eventTime"], upload=upload)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError):
         raise TraceError(f"{path} is no log of CloudTrail") from None
-
-
-def _face(face: Face) -> Trace:
-    source = face.source
-    if source is None:
-        (collection,) = named(face.collection.name).values()
-        return Trace(
-            source=TraceSource.FACE,
-            name=face.id,
-            at=face.created,
-            tenant=face.collection.tenant,
-            collection=collection,
-        )
-    upload = Upload(bucket=source.bucket, key=source.key, version=source.version, sequencer=source.sequencer)
-    entry = FacesIndexed.identify(upload)
-    return Trace(source=TraceSource.FACE, name=face.id, at=face.created, entry=entry)
-
-
-class _Listing(Protocol[_T]):
-    def __call__(self, *, token: str) -> Page[_T]: ...
-
-
-def _pages(read: _Listing[_T]) -> Iterator[_T]:
-    token = ""
-    while True:
-        page = read(token=token)
-        yield from page.items
-        token = page.next_token
-        if not token:
-            return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ from abeyance.deployment.settings import (
 )
 
 if TYPE_CHECKING:
+    from abeyance.assurance.reconcile import Trace
     from abeyance.assurance.reconciler import Reconciler
     from abeyance.console.reviews import ReviewService
     from abeyance.console.web.context import ConsoleServices
@@ -511,28 +512,30 @@ def build_erasures(settings: OversightSettings, clients: Clients = client) -> Er
 def build_reconciler(
     settings: ReconcileSettings | OversightSettings | None = None, clients: Clients = client
 ) -> Reconciler:
-    """Return the comparison of the stores with the ledger, for the command and the scheduled task."""
+    """Return the comparison of the stores with the ledger.
+
+    That of a person who may read galleries compares faces, too. The scheduled function may not read templates.
+    """
     from abeyance.assurance import traces
     from abeyance.assurance.reconciler import Reconciler
     from abeyance.aws.timestamps import utc_now
     from abeyance.pipeline.review_store import ReviewStore
 
     settings = settings or ReconcileSettings.from_environment()
-    gallery, tenants = build_gallery(settings, clients), build_tenants(settings, clients)
     records = build_upload_records(settings, clients)
     reviews = ReviewStore(DynamoTable(clients("dynamodb"), settings.reviews_table))
     bucket = settings.results_bucket
-    return Reconciler(
-        build_heads(settings, clients),
-        build_log_objects(settings, clients),
-        (
-            lambda: traces.of_records(records),
-            lambda: traces.of_results(clients("s3"), bucket),
-            lambda: traces.of_faces(gallery, [tenant.id for tenant in tenants.all()]),
-            lambda: traces.of_reviews(reviews),
-        ),
-        utc_now,
-    )
+    stores: list[Callable[[], Iterable[Trace]]] = [
+        lambda: traces.of_records(records),
+        lambda: traces.of_results(clients("s3"), bucket),
+        lambda: traces.of_reviews(reviews),
+    ]
+    if isinstance(settings, OversightSettings):
+        from abeyance.assurance.faces import of_faces
+
+        gallery, tenants = build_gallery(settings, clients), build_tenants(settings, clients)
+        stores.append(lambda: of_faces(gallery, [tenant.id for tenant in tenants.all()]))
+    return Reconciler(build_heads(settings, clients), build_log_objects(settings, clients), stores, utc_now)
 
 
 def read_client_secret(setting: str, clients: Clients = client) -> str:

@@ -356,7 +356,7 @@ class OversightSettings(
     """The settings of what people do at the console or by command: reviews, erasures, proposals, the ledger."""
 
 
-class ReconcileSettings(DecisionGroup, OutcomeGroup, GalleryGroup, ReviewsGroup, LedgerGroup, UnitSettings):
+class ReconcileSettings(OutcomeGroup, ReviewsGroup, LedgerGroup, UnitSettings):
     """The settings of the comparison of what happened with the ledger."""
 
 
