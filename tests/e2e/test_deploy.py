@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from tests.ledgers import entries_of, verify
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.console.roles import Role
 from abeyance.console.web.app import HEADERS
+from abeyance.deployment.build import build_reconciler
 from abeyance.ledger.defects import LogVerdict
 from abeyance.ledger.reading import LoggedEntry
 from abeyance.local.samples import fetch_samples
@@ -372,6 +373,13 @@ def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
     assert report.verdict is LogVerdict.WHOLE, report
     assert (report.signed, report.opened) == (report.size, report.size)
     assert "obama" not in " ".join(str(entry.body) for entry in entries())
+
+
+def test_nothing_that_happened_is_missing_on_the_ledger(deployment: Deployment) -> None:
+    since = datetime.now(UTC) - timedelta(hours=3)
+    found = build_reconciler(deployment.settings, deployment.client).compare(since, grace=timedelta(0))
+    assert found.gaps == ()
+    assert found.traces.keys() >= {"record", "result", "face", "review"}
 
 
 def test_nothing_was_given_up_on(deployment: Deployment) -> None:

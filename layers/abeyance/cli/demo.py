@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abeyance.cli.output import Json, console, fail, progress, report, table
+from abeyance.cli.output import Exit, Json, console, fail, progress, report, table
 
 if TYPE_CHECKING:
     from abeyance.local.demo import Demonstration
@@ -22,7 +22,8 @@ def demo(
     """Run real photos through the whole system on this machine and show the outcomes.
 
     Photos and models come from registry packages the first time and from the cache afterwards. Nothing leaves this
-    machine. The exit code is that of ``abeyance ledger verify``: 0 if the ledger is whole and signed.
+    machine. The exit code is that of ``abeyance ledger verify``: 0 if the ledger is whole and signed. It is 1, too, if
+    something that happened is missing on it.
     """
     from abeyance.local.demo import prepare, run
     from abeyance.local.demo_page import write_page
@@ -51,6 +52,8 @@ def demo(
     report(_summary(found), as_json=as_json, show=lambda: _show(found, page))
     if found.ledger.verdict:
         raise typer.Exit(found.ledger.verdict)
+    if not found.reconciled.ok:
+        raise typer.Exit(Exit.NO)
 
 
 def _summary(found: Demonstration) -> dict[str, object]:
@@ -68,6 +71,7 @@ def _summary(found: Demonstration) -> dict[str, object]:
             for outcome in group
         },
         "ledger": found.ledger,
+        "reconciled": found.reconciled,
     }
 
 
@@ -83,6 +87,8 @@ def _show(found: Demonstration, page: Path) -> None:
     console.print(table("Halted, and why", ["upload", "outcome", "why"], decided))
     style = "bold red" if found.ledger.verdict else "bold green"
     console.print(Text(f"{found.ledger.why}\n", style))
+    gaps, traces = found.reconciled.found, sum(found.reconciled.traces.values())
+    console.print(f"{traces} traces of what happened were compared with it: {gaps} gaps\n", highlight=False)
     rows = []
     for outcome in found.portraits:
         good, words = verdict(outcome)

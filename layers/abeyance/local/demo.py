@@ -8,13 +8,16 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
 from PIL import Image, ImageFilter, PngImagePlugin
 
+from abeyance.assurance.reconcile import Reconciliation
 from abeyance.aws.timestamps import utc_now
+from abeyance.deployment.build import build_reconciler
 from abeyance.deployment.parts import build_log_objects, build_policy
 from abeyance.deployment.settings import DeploymentSettings
 from abeyance.ledger.defects import LedgerReport
@@ -87,6 +90,7 @@ class Demonstration(msgspec.Struct, frozen=True, kw_only=True):
     police: list[SampleOutcome]
     missing_children: list[SampleOutcome]
     ledger: LedgerReport
+    reconciled: Reconciliation
     uploads: int
     seconds: float
     indexed: dict[str, SamplePhoto]
@@ -107,7 +111,7 @@ def prepare(progress: Progress | None = None) -> None:
 
 def run(system: LocalSystem, steps: Steps) -> Demonstration:
     """Upload everything to a running ``system``, wait, and return the outcomes; ``steps`` gets the progress."""
-    start = time.perf_counter()
+    start, began = time.perf_counter(), utc_now()
     register(system, TENANTS)
     gallery, probes = _scrapshots()
     portraits, portrait_probes = _portraits()
@@ -127,6 +131,7 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
     found = _outcomes(system, probes)
     system.timekeeper.checkpoint()
     ledger = verify(system)
+    reconciled = build_reconciler(system.settings, system.client).compare(began, grace=timedelta(0))
     return Demonstration(
         accuracy=accuracy(found),
         scrapshots=found,
@@ -135,6 +140,7 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
         police=_outcomes(system, police),
         missing_children=_outcomes(system, missing),
         ledger=ledger,
+        reconciled=reconciled,
         uploads=len(first) + len(second),
         seconds=seconds,
         indexed={photo.name: photo for photo in first},
