@@ -13,18 +13,29 @@ not follow from them, and no history but one.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
-from abeyance.ledger.checkpoint import CHECKPOINTS, LATEST, LogCheckpoint, checkpoint_key, parse_note
+from abeyance.ledger.checkpoint import (
+    CHECKPOINTS,
+    COSIGNATURES,
+    LATEST,
+    LogCheckpoint,
+    checkpoint_key,
+    cosignature_key,
+    parse_note,
+)
 from abeyance.ledger.errors import CheckpointConflict, LedgerCorrupt, LedgerError
 from abeyance.ledger.heads import Head, HeadStore
+from abeyance.ledger.integrate import DIGITS
 from abeyance.ledger.merkle import CompactRange, leaf_hash
 from abeyance.ledger.note import NoteError, Signature
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.policy import WitnessEntry
+from abeyance.ledger.signatures import cosigned_at
 from abeyance.ledger.signers import Signer
 from abeyance.ledger.tiles import ENTRIES, WIDTH, TileName, TileReader, decode_bundle, read_tile, split_hashes
 from abeyance.ledger.witness import Post, ask_witness
@@ -32,6 +43,8 @@ from abeyance.ledger.witness import Post, ask_witness
 log = logging.getLogger("abeyance")
 
 _READ_AHEAD: Final = 64
+#: Age at which a cosignature of the latest state is asked for again.
+RENEW_S: Final = 6 * 3600
 
 
 class Witness(Protocol):
@@ -70,6 +83,8 @@ class Checkpointer:
         has seen another history stops everything.
     parallel
         Objects that are read at the same time.
+    clock
+        Epoch seconds.
     """
 
     def __init__(
@@ -79,7 +94,9 @@ class Checkpointer:
         signer: Signer,
         witnesses: Sequence[Witness] = (),
         parallel: int = 1,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._heads = heads
         self._objects = objects
         self._signer = signer
@@ -100,6 +117,7 @@ class Checkpointer:
         if head is None or head.integrated == 0:
             return None
         if (published := self._published(head)) is not None:
+            self._renew(published)
             return published
         last = self.latest(head.origin)
         tree = TileReader(self._objects, head.integrated)
@@ -192,6 +210,25 @@ class Checkpointer:
             except LedgerError as error:
                 log.warning("no cosignature", extra={"error": type(error).__name__})
         return found
+
+    def _renew(self, made: LogCheckpoint) -> None:
+        """Ask the witnesses again about a state that nothing came after: one is missing, or its word grows old.
+
+        So a log that stands still differs from one that hides what came since.
+        """
+        newest = {one.key_id: cosigned_at(one) for one in made.signatures if cosigned_at(one)}
+        for key in self._objects.keys(f"{COSIGNATURES}/{made.size:0{DIGITS}d}/"):
+            name, _, seconds = key.rpartition("/")[2].partition("-")
+            key_id = bytes.fromhex(name)
+            newest[key_id] = max(newest.get(key_id, 0), int(seconds))
+        old = self._clock() - RENEW_S
+        if len(newest) >= len(self._witnesses) and all(at > old for at in newest.values()):
+            return
+        tree = TileReader(self._objects, made.size)
+        for signature in self._cosignatures(made, tree, made.size):
+            if newest.get(signature.key_id, 0) <= old:
+                key = cosignature_key(made.size, signature, cosigned_at(signature))
+                self._objects.put_new(key, f"{signature}\n".encode())
 
     def _publish(self, made: LogCheckpoint) -> LogCheckpoint:
         """Write the checkpoint once, then the pointer. Of two that signed the same, the first stays."""

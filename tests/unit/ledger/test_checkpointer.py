@@ -1,0 +1,156 @@
+"""The checkpointer: it signs what follows from the entries, has it witnessed, and asks again when nothing comes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.fakes import MemoryTable
+from tests.logs import entries, signer
+
+from abeyance.ledger.checkpoint import LATEST, LogCheckpoint, checkpoint_key, parse_note
+from abeyance.ledger.checkpointer import RENEW_S, Checkpointer, HttpWitness
+from abeyance.ledger.defects import LedgerReport, LogVerdict
+from abeyance.ledger.errors import LedgerCorrupt
+from abeyance.ledger.heads import HeadStore
+from abeyance.ledger.objects import MemoryObjects
+from abeyance.ledger.policy import Policy, WitnessEntry
+from abeyance.ledger.sequencer import Sequencer
+from abeyance.ledger.signatures import COSIGN
+from abeyance.ledger.signers import LocalSigner
+from abeyance.ledger.verification import verify_log
+from abeyance.ledger.witness import WitnessRefused
+from abeyance.ledger.witness_server import CheckpointWitness, WitnessMemory
+
+
+class Ledger:
+    """A deployed log with one witness of its own, in memory."""
+
+    def __init__(self) -> None:
+        self.objects, self.heads = MemoryObjects(), HeadStore(MemoryTable())
+        self.sequencer = Sequencer(self.heads, self.objects, clock=lambda: 0.0, sleep=lambda _: None)
+        self.signer = LocalSigner(b"secret")
+        self.now = datetime(2020, 6, 10, tzinfo=UTC)
+        self.online = True
+        self.asked = 0
+        self.append(0, 5)
+        head = self.heads.read()
+        assert head is not None
+        self.origin = head.origin
+        key = signer("w.example", 9)
+        known = [self.signer.verifier(self.origin)]
+        self.witness = CheckpointWitness(key, known, WitnessMemory(":memory:"), lambda: self.now)
+        self.entry = WitnessEntry("w", key.verifier(COSIGN), "https://w.example/")
+        self.checkpointer = Checkpointer(
+            self.heads,
+            self.objects,
+            self.signer,
+            [HttpWitness(self.entry, self.post)],
+            clock=lambda: self.now.timestamp(),
+        )
+
+    def append(self, first: int, count: int) -> None:
+        self.sequencer.append(entries(first, count), 0.0)
+
+    def post(self, url: str, body: bytes) -> Any:
+        self.asked += 1
+        if not self.online:
+            raise ConnectionError
+        return self.witness.add_checkpoint(body)
+
+    def checkpoint(self) -> LogCheckpoint:
+        made = self.checkpointer.checkpoint()
+        assert made is not None
+        return made
+
+    def verify(self) -> LedgerReport:
+        policy = Policy(
+            logs=(self.signer.verifier(self.origin),),
+            witnesses=(self.entry,),
+            quorum="w",
+            fresh=timedelta(hours=24),
+        )
+        return verify_log(self.objects, policy, now=self.now)
+
+
+def test_what_is_integrated_is_signed_witnessed_and_published() -> None:
+    ledger = Ledger()
+    made = ledger.checkpoint()
+    assert [one.name for one in made.signatures] == [ledger.origin, "w.example"]
+    assert ledger.objects.get(LATEST) == ledger.objects.get(checkpoint_key(5)) == str(made).encode()
+    assert ledger.verify().verdict is LogVerdict.WHOLE
+    ledger.append(5, 300)
+    assert ledger.verify().verdict is LogVerdict.UNSIGNED
+    assert ledger.checkpoint().size == 305
+    assert ledger.verify().verdict is LogVerdict.WHOLE
+
+
+def test_an_empty_log_has_no_checkpoint() -> None:
+    empty = Checkpointer(HeadStore(MemoryTable()), MemoryObjects(), LocalSigner(b"secret"))
+    assert empty.checkpoint() is None
+
+
+def test_nothing_is_signed_twice() -> None:
+    ledger = Ledger()
+    first = ledger.checkpoint()
+    stored = {key: list(versions) for key, versions in ledger.objects.stored.items()}
+    assert ledger.checkpoint().text == first.text
+    assert ledger.objects.stored == stored
+    assert ledger.asked == 1
+
+
+def test_a_log_that_stands_still_is_witnessed_again() -> None:
+    ledger = Ledger()
+    ledger.checkpoint()
+    ledger.now += timedelta(hours=25)
+    assert "25 hours ago" in ledger.verify().why
+    ledger.checkpoint()
+    assert ledger.verify().verdict is LogVerdict.WHOLE
+    assert len(list(ledger.objects.keys("cosignatures/"))) == 1
+    ledger.now += timedelta(seconds=RENEW_S - 1)
+    ledger.checkpoint()
+    assert ledger.asked == 2
+    ledger.now += timedelta(seconds=2)
+    ledger.checkpoint()
+    assert (ledger.asked, len(list(ledger.objects.keys("cosignatures/")))) == (3, 2)
+
+
+def test_a_witness_that_was_away_is_asked_again() -> None:
+    ledger = Ledger()
+    ledger.online = False
+    assert [one.name for one in ledger.checkpoint().signatures] == [ledger.origin]
+    assert ledger.verify().verdict is LogVerdict.UNSIGNED
+    ledger.online = True
+    ledger.checkpoint()
+    assert ledger.verify().verdict is LogVerdict.WHOLE
+    parse_note(ledger.objects.get(LATEST) or b"")
+
+
+def test_what_does_not_follow_is_not_signed() -> None:
+    ledger = Ledger()
+    ledger.checkpoint()
+    ledger.append(5, 10)
+    ledger.objects.stored["tile/entries/000.p/15"] = ledger.objects.stored["tile/entries/000.p/5"]
+    with pytest.raises(LedgerCorrupt):
+        ledger.checkpoint()
+    ledger = Ledger()
+    ledger.checkpoint()
+    ledger.append(5, 10)
+    ledger.objects.stored["tile/0/000.p/15"] = [bytes(480)]
+    with pytest.raises(LedgerCorrupt):
+        ledger.checkpoint()
+
+
+def test_a_witness_that_saw_another_history_stops_it() -> None:
+    ledger = Ledger()
+    made = ledger.checkpoint()
+    forged = LogCheckpoint(ledger.origin, made.size, bytes(32))
+    forged = forged.signed_with(ledger.signer.verifier(ledger.origin), ledger.signer.sign)
+    with pytest.raises(WitnessRefused):
+        ledger.checkpointer._cosignatures(forged, _Nothing(), made.size)
+
+
+class _Nothing:
+    def consistency(self, first: int) -> list[bytes]:
+        return []
