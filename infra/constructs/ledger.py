@@ -30,20 +30,22 @@ def retention(config: Config) -> s3.ObjectLockRetention:
     return s3.ObjectLockRetention.governance(days)
 
 
-def write_once(bucket: s3.Bucket, sequencer: str, signer: str) -> None:
+def write_once(config: Config, bucket: s3.Bucket, sequencer: str, signer: str) -> None:
     """Let objects be written once, whole, by their one writer, and never be deleted.
 
     A request without ``If-None-Match`` is denied, so S3 itself refuses the second write of a key. The parts of a
-    multipart upload and copies cannot carry that header, and are denied by name too.
+    multipart upload and copies cannot carry that header, and are denied by name too. An emulator does not tell its
+    policies about the header, and would deny every write.
     """
     everything = bucket.arn_for_objects("*")
+    once = deny_elsewhere(
+        "WrittenOnce",
+        ["s3:PutObject"],
+        [bucket.arn_for_objects(POINTER)],
+        {"Null": {"s3:if-none-match": "true"}},
+    )
     for statement in (
-        deny_elsewhere(
-            "WrittenOnce",
-            ["s3:PutObject"],
-            [bucket.arn_for_objects(POINTER)],
-            {"Null": {"s3:if-none-match": "true"}},
-        ),
+        *(() if config.emulator else (once,)),
         deny("NoCopies", ["s3:PutObject"], [everything], {"Null": {"s3:x-amz-copy-source": "false"}}),
         deny("NoParts", ["s3:PutObject"], [everything], {"Bool": {"s3:ObjectCreationOperation": "false"}}),
         deny(

@@ -31,7 +31,7 @@ class StateStack(Stack):
         self.buckets = Buckets(self, "Buckets", config, self.keys, removal)
         sequencer, signer = (self._role(config, name) for name in ("ledger", "checkpoint"))
         self.tables = Tables(self, "Tables", config, self.keys, removal, sequencer)
-        ledger.write_once(self.buckets.by_setting["ledger_bucket"], sequencer, signer)
+        ledger.write_once(config, self.buckets.by_setting["ledger_bucket"], sequencer, signer)
         self.vector_index = ""
         if config.vector_index:
             self.vector_index = add_vector_index(self.tables.by_setting["gallery_table"], config)
