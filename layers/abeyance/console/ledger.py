@@ -13,11 +13,10 @@ import msgspec
 from abeyance.aws.table import Put, Table
 from abeyance.console.errors import NotFound
 from abeyance.ledger.defects import LedgerReport
-from abeyance.ledger.exporting import ZipWriter
+from abeyance.ledger.exporting import ZipWriter, export_log
 from abeyance.ledger.heads import HeadStore
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.opened import open_log, with_opened
-from abeyance.ledger.pieces import export_piece
 from abeyance.ledger.policy import Policy
 from abeyance.ledger.query import Query, decision
 from abeyance.ledger.reading import LoggedEntry, LogReader, each_once
@@ -165,7 +164,7 @@ class LedgerService:
             raise NotFound("The export has no such piece.")
         out = io.BytesIO()
         writer = ZipWriter(out)
-        export_piece(self._objects, checkpoint, first, first + PIECE_ENTRIES, writer.put)
+        export_log(self._objects, checkpoint, writer.put, first=first, stop=first + PIECE_ENTRIES)
         writer.close()
         return out.getvalue()
 
