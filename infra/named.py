@@ -41,6 +41,17 @@ def role_arns(stack: Stack, config: Config, units: tuple[str, ...], *, operators
         )
         for unit in units
     ]
+    if config.emulator:
+        # It states the session of a role as aws:PrincipalArn, where AWS states the role.
+        own += [
+            stack.format_arn(
+                service="sts",
+                region="",
+                resource="assumed-role",
+                resource_name=f"{role_name(config, unit, stack.region)}/*",
+            )
+            for unit in units
+        ]
     return [*own, *(config.operators.split() if operators else [])]
 
 
