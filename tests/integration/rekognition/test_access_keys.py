@@ -146,3 +146,44 @@ def test_the_aws_cli_signs_with_a_key(aws: LocalAws) -> None:
     assert done.returncode == 0, done.stderr
     assert "CollectionIds" in json.loads(done.stdout)
     command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
+
+
+JS_SDK = "@aws-sdk/client-rekognition@3.1142.0"
+JS_FOLDER = Path(__file__).parents[3] / ".cache" / "js-sdk"
+JS_PROGRAM = """
+import { ListCollectionsCommand, RekognitionClient } from "@aws-sdk/client-rekognition";
+const client = new RekognitionClient({ endpoint: process.env.AWS_ENDPOINT_URL_REKOGNITION });
+console.log(JSON.stringify(await client.send(new ListCollectionsCommand({}))));
+"""
+
+
+@pytest.fixture(scope="module")
+def js_sdk() -> Path:
+    """A folder with the SDK for JavaScript, fetched once."""
+    if not shutil.which("npm"):
+        pytest.skip("needs node and npm")
+    if not (JS_FOLDER / "node_modules" / "@aws-sdk" / "client-rekognition").is_dir():
+        JS_FOLDER.mkdir(parents=True, exist_ok=True)
+        install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", JS_SDK]
+        if subprocess.run(install, cwd=JS_FOLDER, capture_output=True, timeout=300).returncode:
+            pytest.skip("the SDK for JavaScript cannot be fetched")
+    (JS_FOLDER / "recipe.mjs").write_text(JS_PROGRAM)
+    return JS_FOLDER
+
+
+def test_the_sdk_for_javascript_signs_with_a_key(aws: LocalAws, js_sdk: Path) -> None:
+    key, secret = make(aws)
+    for its_secret, status in ((secret, 0), ("another", 1)):
+        variables = {
+            **os.environ,
+            "AWS_ENDPOINT_URL_REKOGNITION": aws.endpoint,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": its_secret,
+            "AWS_REGION": "eu-west-1",
+        }
+        done = subprocess.run(
+            ["node", "recipe.mjs"], cwd=js_sdk, env=variables, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == status, done.stderr
+        assert ("CollectionIds" in done.stdout) is (status == 0)
+    command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
