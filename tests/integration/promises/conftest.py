@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -76,6 +77,22 @@ class Deployment:
         handler = build_api(own, clients or self.aws.client)
         return lambda principal="acme", **options: _client(handler, principal, **options)
 
+    def api_with_key(self, key_id: str, secret: str) -> Any:
+        """Return an unchanged boto3 client that signs with an access key, for the API without IAM."""
+        import boto3
+
+        made = boto3.client(
+            "rekognition",
+            "us-east-1",
+            endpoint_url="https://abc.execute-api.us-east-1.amazonaws.com/v1",
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+        )
+        own = self.aws.settings.values()
+        names = set(ApiSettings.variables().values())
+        handler = build_api(ApiSettings.of(**{n: v for n, v in own.items() if n in names}), self.aws.client)
+        return _answered_by(made, handler, None)
+
     def decisions(self) -> list[dict[str, Any]]:
         """Take the records that were queued for the ledger."""
         sqs = self.aws.client("sqs")
@@ -97,6 +114,13 @@ def _client(handler: Callable[[Mapping[str, Any]], dict[str, Any]], principal: s
         aws_secret_access_key="any",
         **options,
     )
+    return _answered_by(made, handler, principal)
+
+
+def _answered_by(
+    made: Any, handler: Callable[[Mapping[str, Any]], dict[str, Any]], principal: str | None
+) -> Any:
+    """Let a client's requests reach ``handler`` as API Gateway's events; without a principal as those of no IAM."""
 
     def send(request: Any, **_: Any) -> AWSResponse:
         headers = {
@@ -105,9 +129,11 @@ def _client(handler: Callable[[Mapping[str, Any]], dict[str, Any]], principal: s
         }
         answer = handler(
             {
-                "headers": headers,
+                "httpMethod": request.method,
+                "headers": {**headers, "Host": urlsplit(request.url).netloc},
                 "body": request.body.decode(),
                 "requestContext": {
+                    "path": urlsplit(request.url).path,
                     "identity": {"userArn": principal},
                     "requestId": f"r-{id(request)}",
                     "accountId": "123456789012",

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from abeyance.deployment.parts import build_gallery
+from abeyance.deployment.parts import build_access_keys, build_gallery, build_tenants
 from abeyance.gallery.model import CollectionRef, NewFace
 from abeyance.rekognition.operations import OPERATIONS
 
@@ -250,6 +250,12 @@ class TestErrors:
         acme.associate_faces(CollectionId=collection, UserId="u", FaceIds=ids[:100])
         once = {"CollectionId": collection, "UserId": "v", "ClientRequestToken": "once"}
         acme.associate_faces(FaceIds=ids[101:102], **once)
+        keys = build_access_keys(
+            deployment.aws.settings, deployment.aws.settings.tenants_table, deployment.aws.client
+        )
+        tenant = build_tenants(deployment.aws.settings, deployment.aws.client).get("acme")
+        assert tenant
+        key = keys.make(tenant)
         blank = image(encoded(Image.new("RGB", (200, 200))))
 
         def stored(name: str) -> dict[str, Any]:
@@ -275,7 +281,7 @@ class TestErrors:
                 detect(image(photos("obama.jpg")[:-2000])),
                 detect(image(_animated())),
             ],
-            "bytes over 5 MB, an object over 15 MB, too many pixels": [
+            "bytes over 5 MB, an object over 15 MB, too many pixels; on one machine a request over 16 MiB": [
                 detect(image(bytes(5 * 1024 * 1024 + 1))),
                 detect(stored("acme/large.jpg")),
                 detect(image(encoded(Image.new("L", (8001, 8000)), "PNG"))),
@@ -305,20 +311,30 @@ class TestErrors:
             "a token of another listing": [
                 lambda: acme.list_faces(CollectionId=collection, NextToken="bm9uc2Vuc2U")
             ],
-            "a moratorium, an unregistered caller, no decision": [
+            "a signature with a key that is wrong, expired, or for another service or region": [
+                lambda: deployment.api_with_key(key.id, "another").list_collections()
+            ],
+            "a signature that leaves something open": [
+                lambda: _with_header(deployment.api_with_key(key.id, key.secret)).list_collections()
+            ],
+            "a signature of a key that was never made": [
+                lambda: deployment.api_with_key("ABEY" + 16 * "A", key.secret).list_collections()
+            ],
+            "a moratorium, an unregistered caller, flags that cannot be relied on": [
                 lambda: api("springfield-police").compare_faces(SourceImage=obama, TargetImage=obama),
                 lambda: api("nobody").list_collections(),
                 lambda: api("gone").list_collections(),
                 lambda: deployment.api(flags="file:/nowhere.json")().detect_faces(Image=obama),
-                lambda: deployment.api(ledger_queue="none")().detect_faces(Image=obama),
             ],
             "a model that is missing on the deployment, or damaged; the message names it": [
                 lambda: deployment.api(models=str(deployment._folder))().detect_faces(Image=obama),
             ],
-            "others keep changing the collection, or AWS throttles": [
+            "others keep changing the collection; AWS throttles; no worker is free for 25 s on one machine; the "
+            "registry or the ledger's queue is out of reach": [
+                lambda: deployment.api(ledger_queue="none")().detect_faces(Image=obama),
                 lambda: deployment.api(clients=_throttled(deployment))().detect_faces(
                     Image=stored("acme/a.jpg")
-                )
+                ),
             ],
         }
         documented = {happens: error for happens, (error,) in table("happens").items()}
@@ -351,13 +367,21 @@ class TestErrors:
             lambda: acme.detect_faces(Image=image(photos("obama.jpg")), Attributes=["GENDER"])
         )
         assert (code, status) == ("ResourceNotReadyException", 400)
-        assert "age-gender-faceapi" in message
+        assert "abeyance models fetch" in message
 
 
 def _with_body(api: Callable[..., Any], body: bytes) -> Any:
     """A client that sends ``body`` whatever it is asked."""
     made = api()
     made.meta.events.register("before-call.rekognition", lambda params, **_: params.update(body=body))
+    return made
+
+
+def _with_header(made: Any) -> Any:
+    """A client whose requests get a header of Amazon's after they were signed."""
+    made.meta.events.register_first(
+        "before-send.rekognition", lambda request, **_: request.headers.__setitem__("X-Amz-Other", "1")
+    )
     return made
 
 
