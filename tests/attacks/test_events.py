@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.ledgers import entries_of
 from tests.simulation import people
 from tests.simulation.faults import Faults
 from tests.simulation.model import flags
@@ -212,7 +213,7 @@ def test_a_forged_event_does_nothing_but_leave_a_trace(world: World, name: str) 
     world.network.drain()
     assert everything(world) == before
     assert world.violations == []
-    entries = build.build_ledger_store(world.settings, world.aws.client).read(limit=1000)
+    entries = entries_of(world.aws.client, world.settings)
     refused = [entry.body for entry in entries if entry.type == "Event Refused"]
     assert [body["claimed"] for body in refused] == [detail_type]
 

@@ -112,7 +112,7 @@ def test_an_interrupted_index_that_is_denied_then_leaves_no_template(
         denied += entry in said
         if not world.faults.died:
             break
-    assert denied > 5, "the process died between the template and its record"
+    assert denied >= 4, "the process died between the template and its record"
 
 
 def test_a_review_that_was_interrupted_ends_once_though_its_photo_is_replaced(running: Simulation) -> None:

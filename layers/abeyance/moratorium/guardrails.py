@@ -80,7 +80,7 @@ class GuardrailProof(Struct, frozen=True, kw_only=True):
     proof: PolicyProof
 
 
-class Violation(Struct, frozen=True, kw_only=True):
+class BrokenGuardrail(Struct, frozen=True, kw_only=True):
     """A guardrail that a document breaks, and the smallest decision that shows it."""
 
     guardrail: Guardrail
@@ -97,10 +97,10 @@ def check_all(guardrails: Guardrails, flags: FlagSet, as_of: datetime) -> list[G
     ]
 
 
-def violations(guardrails: Guardrails, flags: FlagSet, as_of: datetime) -> list[Violation]:
+def violations(guardrails: Guardrails, flags: FlagSet, as_of: datetime) -> list[BrokenGuardrail]:
     """Return the guardrails that a document breaks at any moment from ``as_of`` (aware) on."""
     return [
-        Violation(guardrail=one.guardrail, counterexample=one.proof.counterexample)
+        BrokenGuardrail(guardrail=one.guardrail, counterexample=one.proof.counterexample)
         for one in check_all(guardrails, flags, as_of)
         if one.proof.counterexample is not None
     ]

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from abeyance.moratorium.document import is_hosted, load, parse
 from abeyance.moratorium.errors import FlagsError
-from abeyance.moratorium.guardrails import NO_GUARDRAILS, Guardrails, Violation, violations
+from abeyance.moratorium.guardrails import NO_GUARDRAILS, BrokenGuardrail, Guardrails, violations
 from abeyance.moratorium.places import is_known_place
 from abeyance.moratorium.regions import FIRST
 from abeyance.moratorium.schema import attribute_definitions
@@ -78,7 +78,7 @@ def check(
     return findings + [DocumentFinding(flag="", message=broken(one)) for one in found]
 
 
-def broken(violation: Violation) -> str:
+def broken(violation: BrokenGuardrail) -> str:
     """Return a violation as sentences, with the smallest decision that shows it."""
     guardrail = violation.guardrail
     return f"this breaks the guardrail {guardrail.key} ({guardrail.claim}), whoever approves it. " + " ".join(
