@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
@@ -30,12 +32,13 @@ def retention(config: Config) -> s3.ObjectLockRetention:
     return s3.ObjectLockRetention.governance(days)
 
 
-def write_once(config: Config, bucket: s3.Bucket, sequencer: str, signer: str) -> None:
+def write_once(config: Config, bucket: s3.Bucket, sequencer: Sequence[str], signer: Sequence[str]) -> None:
     """Let objects be written once, whole, by their one writer, and never be deleted.
 
     A request without ``If-None-Match`` is denied, so S3 itself refuses the second write of a key. The parts of a
     multipart upload and copies cannot carry that header, and are denied by name too. An emulator does not tell its
-    policies about the header, and would deny every write.
+    policies about the header, and would deny every write. Where a deployment is there to be destroyed, its
+    objects may be deleted.
     """
     everything = bucket.arn_for_objects("*")
     once = deny_elsewhere(
@@ -44,32 +47,35 @@ def write_once(config: Config, bucket: s3.Bucket, sequencer: str, signer: str) -
         [bucket.arn_for_objects(POINTER)],
         {"Null": {"s3:if-none-match": "true"}},
     )
+    forever = deny(
+        "NobodyDeletes",
+        [
+            "s3:DeleteObject",
+            "s3:DeleteObjectVersion",
+            "s3:BypassGovernanceRetention",
+            "s3:ReplicateDelete",
+        ],
+        [everything],
+    )
     for statement in (
         *(() if config.emulator else (once,)),
         deny("NoCopies", ["s3:PutObject"], [everything], {"Null": {"s3:x-amz-copy-source": "false"}}),
         deny("NoParts", ["s3:PutObject"], [everything], {"Bool": {"s3:ObjectCreationOperation": "false"}}),
-        deny(
-            "NobodyDeletes",
-            [
-                "s3:DeleteObject",
-                "s3:DeleteObjectVersion",
-                "s3:BypassGovernanceRetention",
-                "s3:ReplicateDelete",
-            ],
-            [everything],
-        ),
+        *(() if config.removal == "destroy" else (forever,)),
         _one_writer("OneSequencer", bucket, SEQUENCED, sequencer),
         _one_writer("OneSigner", bucket, SIGNED, signer),
     ):
         bucket.add_to_resource_policy(statement)
 
 
-def _one_writer(sid: str, bucket: s3.Bucket, keys: tuple[str, ...], role: str) -> iam.PolicyStatement:
+def _one_writer(
+    sid: str, bucket: s3.Bucket, keys: tuple[str, ...], role: Sequence[str]
+) -> iam.PolicyStatement:
     objects = [bucket.arn_for_objects(key) for key in keys]
     return deny(sid, ["s3:PutObject"], objects, {"ArnNotEquals": {"aws:PrincipalArn": role}})
 
 
-def one_head(table: dynamodb.Table, sequencer: str) -> None:
+def one_head(table: dynamodb.Table, sequencer: Sequence[str]) -> None:
     """Let only the sequencer put the head, by ``PutItem``, and nobody change or delete it otherwise."""
     verbs = ("UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "PartiQLDelete", "PartiQLInsert")
     table.add_to_resource_policy(deny("NobodyElseMoves", [f"dynamodb:{verb}" for verb in verbs], ["*"]))
@@ -81,7 +87,12 @@ class SigningKey(Construct):
     """The Ed25519 key that signs checkpoints. It never leaves KMS, and only the signer's role may use it."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, config: Config, removal: RemovalPolicy, signer: str
+        self,
+        scope: Construct,
+        construct_id: str,
+        config: Config,
+        removal: RemovalPolicy,
+        signer: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
         self.key = kms.Key(

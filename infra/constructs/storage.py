@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Stack, Validations
@@ -115,7 +116,7 @@ class Tables(Construct):
         config: Config,
         keys: Keys,
         removal: RemovalPolicy,
-        sequencer: str,
+        sequencer: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
         self.by_setting: dict[str, dynamodb.Table] = {}

@@ -7,10 +7,10 @@ from typing import Any
 from aws_cdk import RemovalPolicy, Stack
 
 from constructs import Construct
+from infra import named
 from infra.config import Config
 from infra.constructs import ledger
 from infra.constructs.console import People
-from infra.constructs.function import role_name
 from infra.constructs.secret import generated_secret
 from infra.constructs.storage import Buckets, Keys, Tables, add_vector_index
 
@@ -29,7 +29,9 @@ class StateStack(Stack):
         removal = RemovalPolicy.RETAIN if config.removal == "retain" else RemovalPolicy.DESTROY
         self.keys = Keys(self, "Keys", config, removal)
         self.buckets = Buckets(self, "Buckets", config, self.keys, removal)
-        sequencer, signer = (self._role(config, name) for name in ("ledger", "checkpoint"))
+        sequencer, signer = (
+            named.role_arns(self, config, (name,), operators=False) for name in ("ledger", "checkpoint")
+        )
         self.tables = Tables(self, "Tables", config, self.keys, removal, sequencer)
         ledger.write_once(config, self.buckets.by_setting["ledger_bucket"], sequencer, signer)
         self.vector_index = ""
@@ -56,8 +58,3 @@ class StateStack(Stack):
         self.people = (
             People(self, "People", config, removal) if config.console and not config.console_issuer else None
         )
-
-    def _role(self, config: Config, function: str) -> str:
-        """Return the ARN of a function's role, which is made later, in another stack."""
-        name = role_name(config, function, self.region)
-        return self.format_arn(service="iam", region="", resource="role", resource_name=name)

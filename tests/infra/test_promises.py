@@ -144,7 +144,8 @@ def _state(templates: Templates, kind: str, start: str) -> dict[str, Any]:
 
 
 def _role(statement: dict[str, Any], templates: Templates) -> str:
-    return text(statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"], templates)
+    (role,) = statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    return text(role, templates)
 
 
 def test_only_the_sequencer_moves_the_head(templates: Templates) -> None:
