@@ -94,7 +94,9 @@ class Permissions:
         # Without ListBucket a missing object would be a 403 and look like our fault.
         bucket = self._state.buckets.by_setting[setting]
         yield from self._objects("Head", setting, "s3:GetObject", "s3:GetObjectVersion")
-        yield _statement(f"List{_name(setting)}", ["s3:ListBucket"], [bucket.bucket_arn])
+        # Who verifies the ledger looks for objects that were written over.
+        versions = ["s3:ListBucketVersions"] if setting == "ledger_bucket" else []
+        yield _statement(f"List{_name(setting)}", ["s3:ListBucket", *versions], [bucket.bucket_arn])
 
     def _read(self, setting: str) -> Statements:
         yield from self._head(setting)

@@ -130,8 +130,11 @@ class FlowStack(Stack):
             "console_secrets": console.secrets if console else [],
             "user_pool": [console.user_pool] if console and console.user_pool else [],
         }
-        senders = " ".join(f"{made[name].role.role_id}={name}" for name in DIRECT_TYPES if name in made)
-        made[topology.LEDGER.name].function.add_environment("ABEYANCE_LEDGER_SENDERS", senders)
+        if (
+            not config.emulator
+        ):  # It states the account as the sender of a message, where AWS states the role.
+            senders = " ".join(f"{made[name].role.role_id}={name}" for name in DIRECT_TYPES if name in made)
+            made[topology.LEDGER.name].function.add_environment("ABEYANCE_LEDGER_SENDERS", senders)
         statements = permissions.Permissions(state, queues, arns)
         for name, function in made.items():
             receive = [queues[name].receive_statement()] if name in queues else []
