@@ -8,6 +8,7 @@ its own.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -69,6 +70,9 @@ if TYPE_CHECKING:
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
     from abeyance.rekognition.service import Rekognition
+
+#: Deployed documents that one run of the task of drift looks up on the ledger at most.
+_MOST_DOCUMENTS = 20
 
 
 def build_gate(settings: GateSettings | None = None, clients: Clients = client) -> GroupByTenant:
@@ -362,11 +366,19 @@ def build_watch(
     changes = build_changes(settings, clients)
     records = InForceTable(DynamoTable(clients("dynamodb"), settings.proposals_table))
     log = DocumentLog(build_ledger_queue(settings, clients), build_log_objects(settings, clients))
+    publishers = build_publishers(settings, clients)
+    recorded: dict[str, set[str]] = {name: set() for name in publishers}
 
     def watch() -> dict[str, Any]:
         answered = changes.watch()
         agreed = [document for record in records.read_all().values() for document in record.agreed()]
-        return {**answered, "recorded": sum(map(log.record, agreed))}
+        new = sum(map(log.record, agreed))
+        # A document may have come and gone while the ledger did not answer.
+        for name, publisher in publishers.items():
+            for published in itertools.islice(publisher.deployed(recorded[name]), _MOST_DOCUMENTS):
+                new += log.record(published.document)
+                recorded[name].add(published.version)
+        return {**answered, "recorded": new}
 
     return watch
 

@@ -8,6 +8,7 @@ second digest in its key, so that a decision can be made again from the log alon
 from __future__ import annotations
 
 import logging
+from collections.abc import Container, Iterator
 from typing import Any, Final
 
 import rfc8785
@@ -18,7 +19,7 @@ from abeyance.ledger.errors import LedgerError
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.document import parse, without_metadata
-from abeyance.moratorium.publish import FlagPublisher, Serving
+from abeyance.moratorium.publish import FlagPublisher, Published, Serving
 
 log = logging.getLogger("abeyance")
 
@@ -73,6 +74,10 @@ class RecordedPublisher:
     def serving(self) -> Serving:
         """Return what the store hands out."""
         return self._publisher.serving()
+
+    def deployed(self, known: Container[str] = ()) -> Iterator[Published]:
+        """Yield what was ever deployed."""
+        return self._publisher.deployed(known)
 
     def deploy(self, document: dict[str, Any], /, *, gradual: bool, note: str) -> str:
         """Deploy a document, and return its version; raises as the store's own method does."""

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -79,6 +80,10 @@ class FlagPublisher(Protocol):
         """
         ...
 
+    def deployed(self, known: Container[str] = ()) -> Iterator[Published]:
+        """Yield the documents that were ever deployed, newest first, but for those of ``known`` versions."""
+        ...
+
 
 class FilePublisher:
     """A local file, replaced atomically; every version stays beside it in ``<name>.history``.
@@ -124,6 +129,12 @@ class FilePublisher:
             kept.unlink(missing_ok=True)
             raise
         return str(number)
+
+    def deployed(self, known: Container[str] = ()) -> Iterator[Published]:
+        for kept in sorted(self._history.glob("*.json"), reverse=True):
+            if kept.stem.isdigit() and (version := str(int(kept.stem))) not in known:
+                document = json.loads(kept.read_bytes())["document"]
+                yield Published(document=document, flags=parse(document), version=version)
 
     def _latest(self) -> int:
         numbers = [int(entry.stem) for entry in self._history.glob("*.json") if entry.stem.isdigit()]
@@ -241,6 +252,12 @@ class AppConfigPublisher:
                 # What tightens does not wait for a deployment that may be loosening: that one is stopped.
                 self._stop_what_runs()
         raise DeploymentBusy("another deployment is under way; wait for its end, then try again")
+
+    def deployed(self, known: Container[str] = ()) -> Iterator[Published]:
+        """Yield the documents that were ever deployed here, newest first, but for those of ``known`` versions."""
+        for version in dict.fromkeys(str(entry["ConfigurationVersion"]) for entry in self._deployments()):
+            if version not in known:
+                yield self._read(int(version))
 
     def _stop_what_runs(self) -> None:
         application, environment, _ = self._ids()
