@@ -22,6 +22,7 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.console.roles import Role
 from abeyance.console.web.app import HEADERS
 from abeyance.deployment.build import build_reconciler
+from abeyance.deployment.settings import OversightSettings
 from abeyance.ledger.defects import LogVerdict
 from abeyance.ledger.reading import LoggedEntry
 from abeyance.local.samples import fetch_samples
@@ -372,7 +373,10 @@ def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
 
 def test_nothing_that_happened_is_missing_on_the_ledger(deployment: Deployment) -> None:
     since = datetime.now(UTC) - timedelta(hours=3)
-    found = build_reconciler(deployment.settings, deployment.client).compare(since, grace=timedelta(0))
+    settings = OversightSettings.of(
+        **{name: getattr(deployment.settings, name) for name in OversightSettings.variables().values()}
+    )
+    found = build_reconciler(settings, deployment.client).compare(since, grace=timedelta(0))
     assert found.gaps == ()
     assert found.traces.keys() >= {"record", "result", "face", "review"}
 

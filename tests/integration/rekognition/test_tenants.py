@@ -182,7 +182,8 @@ def test_the_police_are_halted_and_it_is_on_the_ledger(api: Any, photos: Photos)
         police.exceptions.AccessDeniedException, match="halted until further notice"
     ) as caught:
         police.search_faces_by_image(CollectionId="suspects", Image={"Bytes": photos("obama.jpg")})
-    (record,) = api.decisions()
+    created, record = api.decisions()
+    assert created["body"]["operation"] == "CreateCollection"
     answered = caught.value.response["ResponseMetadata"]
     assert record["body"]["request"] == answered["RequestId"]
     assert answered["HTTPStatusCode"] == 400
