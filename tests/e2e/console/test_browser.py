@@ -190,7 +190,9 @@ def test_a_tampered_ledger_is_red_and_names_the_entry(system: LocalSystem, visit
     bundles = [one["Key"] for one in s3.list_objects_v2(Bucket=bucket, Prefix="tile/entries/")["Contents"]]
     for key in bundles:
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        s3.put_object(Bucket=bucket, Key=key, Body=body.replace(b'"body.tenant":"', b'"body.tenant":"A', 1)[:-1])
+        s3.put_object(
+            Bucket=bucket, Key=key, Body=body.replace(b'"body.tenant":"', b'"body.tenant":"A', 1)[:-1]
+        )
     edda.page.goto(edda.page.url)
     state = edda.page.get_by_role("alert")
     assert "The log is broken" in state.inner_text()
