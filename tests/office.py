@@ -15,6 +15,7 @@ from tests.simulation.faults import Faults
 import abeyance.moratorium.governed  # noqa: F401
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment import build
+from abeyance.deployment.flags import build_flags
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 from abeyance.ledger.documents import DOCUMENT
 from abeyance.moratorium.client import ChangeClient
@@ -103,7 +104,7 @@ class Office:
         self.aws.create(self.settings)
         own = {**self.settings.values(), **SETTINGS, **settings}
         known = set(FlagsSettings.variables().values())
-        self.function = build.build_flags(
+        self.function = build_flags(
             FlagsSettings.of(**{name: value for name, value in own.items() if name in known}), self.aws.client
         )
         self.aws.change_service = self.aws.appconfig.validate = self.function

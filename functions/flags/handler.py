@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.deployment.build import build_flags
+from abeyance.deployment.flags import build_flags
 
 flags = build_flags()
 

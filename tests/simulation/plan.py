@@ -9,6 +9,7 @@ from tests.simulation import actions, people, stories, visitors
 from tests.simulation.restore import back_up
 
 from abeyance.deployment import build
+from abeyance.deployment.flags import build_watch
 from abeyance.pipeline import topology
 
 if TYPE_CHECKING:
@@ -118,6 +119,6 @@ def settle(world: World) -> None:
         visitors.sweep(world)
         # Whoever opens the queue of reviews closes those that are complete.
         world.console().reviews.next_comparison(actions.READER)
-    world.task(build.build_watch, "flags")
+    world.task(build_watch, "flags")
     world.network.drain()
     world.task(build.build_checkpoint, "checkpoint")

@@ -12,6 +12,7 @@ from tests.simulation import actions, people
 from tests.simulation.model import COLLECTIONS, PEOPLE, flags
 
 from abeyance.deployment import build
+from abeyance.deployment.flags import build_announcements, build_watch
 from abeyance.gallery.errors import GalleryError
 from abeyance.gallery.model import CollectionRef
 from abeyance.moratorium.errors import MoratoriumError
@@ -122,7 +123,7 @@ def change_policy(world: World) -> None:
 def watch(world: World) -> None:
     """The task of every minute of the change service."""
     with contextlib.suppress(Exception):
-        world.task(build.build_watch, "flags")
+        world.task(build_watch, "flags")
 
 
 def change_tenant(world: World) -> None:
@@ -160,7 +161,7 @@ def write_checkpoint(world: World) -> None:
 def announce(world: World) -> None:
     """The task of the flags function."""
     with contextlib.suppress(Exception):
-        world.task(build.build_announcements, "flags")
+        world.task(build_announcements, "flags")
 
 
 def sweep(world: World) -> None:

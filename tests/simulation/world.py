@@ -22,6 +22,7 @@ from tests.simulation.model import ALL_COLLECTIONS, Backup, Erasure, Upload, fla
 from tests.simulation.network import Network
 
 from abeyance.deployment import build
+from abeyance.deployment.flags import build_flags
 from abeyance.deployment.settings import UNITS, ConsoleSettings, DeploymentSettings
 from abeyance.gallery.errors import GalleryError
 from abeyance.gallery.facade import Gallery
@@ -147,7 +148,7 @@ class World:
         """Answer an event of the flags function; a death of it is an error for whoever invoked it."""
         caller, self.faults.unit = self.faults.unit, "flags"
         try:
-            return self.process("flags", build.build_flags)(event)
+            return self.process("flags", build_flags)(event)
         except Died:
             self._processes.pop(("flags", self.faults.nested), None)
             raise RuntimeError("the function ended") from None

@@ -25,7 +25,8 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.timestamps import timestamp
 from abeyance.console.gateway import answer as through_gateway
 from abeyance.console.web.app import create_app
-from abeyance.deployment.build import build_console, build_flags, build_review
+from abeyance.deployment.build import build_console, build_review
+from abeyance.deployment.flags import build_flags
 from abeyance.deployment.parts import build_sequencer
 from abeyance.deployment.settings import ConsoleSettings, DeploymentSettings, FlagsSettings, ReviewSettings
 from abeyance.embedding.npy import encode

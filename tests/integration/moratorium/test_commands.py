@@ -17,7 +17,7 @@ from tests.office import client_of
 from typer.testing import CliRunner
 
 from abeyance.cli import _context, moratoria, people, tenants
-from abeyance.deployment.build import build_flags
+from abeyance.deployment.flags import build_flags
 from abeyance.deployment.settings import FlagsSettings
 from abeyance.ledger.documents import DOCUMENT
 from abeyance.ledger.entry import Record, make_entry

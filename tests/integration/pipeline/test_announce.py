@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 
 from abeyance.aws.clients import client as shared_client
-from abeyance.deployment.build import build_announcements
+from abeyance.deployment.flags import build_announcements
 from abeyance.local.timekeeper import Timekeeper
 from abeyance.moratorium.presets import new_deployment
 
