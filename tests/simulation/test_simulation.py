@@ -40,7 +40,7 @@ def test_a_seed_replays_exactly(simulated: Simulation) -> None:
 
 
 #: Seeds after which these must be found; ``python -m tests.simulation --mutations`` tries all, and for longer.
-_SOON = 20
+_SOON = 40
 _FOUND_SOON = (
     "chips-of-replaced-stay",
     "emit-before-record",
