@@ -11,29 +11,18 @@ from aws_cdk import aws_iam as iam
 def deny(
     sid: str,
     actions: Sequence[str],
-    resources: Sequence[str],
+    resources: Sequence[str] | None = None,
     conditions: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    but: Sequence[str] | None = None,
 ) -> iam.PolicyStatement:
-    """Return a statement that denies actions to everybody under the conditions."""
+    """Return a statement that denies actions to everybody: on resources, or on all but some, under the conditions."""
     return iam.PolicyStatement(
         sid=sid,
         effect=iam.Effect.DENY,
         principals=[iam.AnyPrincipal()],
         actions=list(actions),
-        resources=list(resources),
-        conditions=conditions,
-    )
-
-
-def deny_elsewhere(
-    sid: str, actions: Sequence[str], but: Sequence[str], conditions: Mapping[str, Mapping[str, Any]]
-) -> iam.PolicyStatement:
-    """Return a statement that denies actions on everything but some resources."""
-    return iam.PolicyStatement(
-        sid=sid,
-        effect=iam.Effect.DENY,
-        principals=[iam.AnyPrincipal()],
-        actions=list(actions),
-        not_resources=list(but),
+        resources=None if resources is None else list(resources),
+        not_resources=None if but is None else list(but),
         conditions=conditions,
     )

@@ -15,7 +15,7 @@ from aws_cdk import aws_s3 as s3
 
 from constructs import Construct
 from infra.config import Config
-from infra.constructs.deny import deny, deny_elsewhere
+from infra.constructs.deny import deny
 
 #: The one object that is written over: a pointer to the latest checkpoint, which nothing trusts.
 POINTER = "checkpoint"
@@ -41,11 +41,11 @@ def write_once(config: Config, bucket: s3.Bucket, sequencer: Sequence[str], sign
     objects may be deleted.
     """
     everything = bucket.arn_for_objects("*")
-    once = deny_elsewhere(
+    once = deny(
         "WrittenOnce",
         ["s3:PutObject"],
-        [bucket.arn_for_objects(POINTER)],
-        {"Null": {"s3:if-none-match": "true"}},
+        but=[bucket.arn_for_objects(POINTER)],
+        conditions={"Null": {"s3:if-none-match": "true"}},
     )
     forever = deny(
         "NobodyDeletes",

@@ -31,7 +31,6 @@ from abeyance.ledger.admissible import check_body
 from abeyance.ledger.canonical import canonical_json, is_canonical
 from abeyance.ledger.errors import Inadmissible, LedgerCorrupt
 
-FORMAT: Final = "abeyance-entry-1"
 #: Type of the entry that is written when an id comes again with other content; see :func:`conflict_entry`.
 CONFLICT: Final = "conflict"
 #: Type of the entry that stands for a record that was refused; see :func:`refusal`.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from abeyance.ledger.errors import LedgerCorrupt
@@ -207,13 +207,3 @@ def read_tile(objects: LogObjects, name: TileName, decode: Callable[[bytes], lis
     if len(items) not in (name.width, WIDTH):
         raise LedgerCorrupt(f"{name} has {len(items)} items; run: abeyance ledger verify")
     return items[: name.width]
-
-
-def tile_widths(size: int) -> Sequence[tuple[int, int, int]]:
-    """Return level, index and width of the last tile of every level of a tree with ``size`` leaves."""
-    found = []
-    level = 0
-    while count := size >> HEIGHT * level:
-        found.append((level, (count - 1) // WIDTH, (count - 1) % WIDTH + 1))
-        level += 1
-    return found

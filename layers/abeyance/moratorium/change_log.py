@@ -21,6 +21,8 @@ from abeyance.aws.timestamps import rfc3339
 from abeyance.moratorium.errors import MoratoriumError
 
 log = logging.getLogger("abeyance")
+#: Type of the entry of something in force that the service did not put there.
+DRIFT: Final = "moratorium.drift"
 _OUTBOX: Final = "outbox"
 
 

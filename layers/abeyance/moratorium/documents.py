@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from abeyance.aws.table import Conflict, Operation, Table
 from abeyance.moratorium.brake import with_halt
-from abeyance.moratorium.change_log import ChangeRecorder
+from abeyance.moratorium.change_log import DRIFT, ChangeRecorder
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import FlagSet, parse, without_metadata
 from abeyance.moratorium.errors import MoratoriumError, NothingDeployed
@@ -38,7 +38,6 @@ from abeyance.moratorium.validate import check
 log = logging.getLogger("abeyance")
 
 ADOPTED: Final = "moratorium.adopted"
-DRIFT: Final = "moratorium.drift"
 DRIFT_ENDED: Final = "moratorium.drift_ended"
 ROLLED_BACK: Final = "moratorium.rolled_back"
 

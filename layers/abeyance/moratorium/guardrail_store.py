@@ -25,7 +25,7 @@ import rfc8785
 from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Operation, Put, Require, Table
-from abeyance.moratorium.change_log import ChangeRecorder
+from abeyance.moratorium.change_log import DRIFT, ChangeRecorder
 from abeyance.moratorium.changes import GUARDRAIL_PEOPLE, LOOSENING_PEOPLE, ChangeKind, classify_guardrails
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import MoratoriumError
@@ -44,7 +44,6 @@ from abeyance.moratorium.validate import broken
 log = logging.getLogger("abeyance")
 
 GUARDRAILS: Final = "guardrails"
-DRIFT: Final = "moratorium.drift"
 _DEPLOYED: Final = "deployed"
 _DRIFT: Final = "drift"
 #: Of the 400 KB of an item, compressed.
