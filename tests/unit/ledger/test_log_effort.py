@@ -22,6 +22,7 @@ from benchmarks import ledger as bench
 POLICY = trust_keys([bench.KEY.verifier(SIGN)])
 
 
+@pytest.mark.slow
 def test_each_entry_takes_as_many_steps_as_any_other(tmp_path: Path) -> None:
     verifying, opening = [], []
     for count in (3_000, 12_000):
