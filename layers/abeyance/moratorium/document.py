@@ -285,9 +285,14 @@ def document_digest(document: dict[str, Any]) -> str:
 
     This is what an approver approves.
     """
+    return canonical_digest(without_metadata(document))
+
+
+def canonical_digest(value: dict[str, Any]) -> str:
+    """Return the SHA-256 (64 hex digits) of a value's canonical JSON (RFC 8785)."""
     import rfc8785
 
-    return hashlib.sha256(rfc8785.dumps(without_metadata(document))).hexdigest()
+    return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
 
 
 def instant(text: str) -> datetime:

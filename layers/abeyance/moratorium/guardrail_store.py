@@ -15,19 +15,17 @@ service: then nothing can be loosened until three people deploy guardrails again
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import rfc8785
 from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Operation, Put, Require, Table
 from abeyance.moratorium.change_log import DRIFT, ChangeRecorder
 from abeyance.moratorium.changes import GUARDRAIL_PEOPLE, LOOSENING_PEOPLE, ChangeKind, classify_guardrails
-from abeyance.moratorium.document import FlagSet, parse
+from abeyance.moratorium.document import FlagSet, canonical_digest, parse
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.guardrails import NO_GUARDRAILS, Guardrails, parse_guardrails, violations
 from abeyance.moratorium.inforce import BRAKE, FLAGS, InForce, InForceTable, pack, unpack
@@ -85,7 +83,7 @@ class GuardrailTable:
         newest = max((sort for sort in items if sort.isdigit()), default="")
         if deployed is None and not newest:
             return DeployedGuardrails(
-                generation=0, document=_NONE, guardrails=NO_GUARDRAILS, digest=_digest(_NONE)
+                generation=0, document=_NONE, guardrails=NO_GUARDRAILS, digest=canonical_digest(_NONE)
             )
         now, agreed = _compiled(deployed), _compiled(items.get(newest))
         if now is not None and agreed is not None and _base(now) == _base(agreed):
@@ -95,7 +93,7 @@ class GuardrailTable:
             generation=max(int(newest or 0), 0 if now is None else now.generation),
             document=document,
             guardrails=NO_GUARDRAILS,
-            digest=_digest(document),
+            digest=canonical_digest(document),
             is_intact=False,
         )
 
@@ -111,7 +109,7 @@ class GuardrailTable:
             PARTITION: GUARDRAILS,
             "generation": number,
             "document": packed,
-            "digest": _digest(document),
+            "digest": canonical_digest(document),
         }
         made: list[Operation] = [
             # No generation is given twice, whatever became of the item beside it.
@@ -289,7 +287,7 @@ def _compiled(item: Item | None) -> DeployedGuardrails | None:
             generation=int(item["generation"]),
             document=document,
             guardrails=parse_guardrails(document),
-            digest=_digest(document),
+            digest=canonical_digest(document),
         )
     except Exception:  # noqa: BLE001 - whatever is wrong with it, nobody agreed to it
         return None
@@ -308,7 +306,3 @@ def _base(found: DeployedGuardrails) -> str:
 
 def _name(generation: int) -> str:
     return f"{generation:06d}"
-
-
-def _digest(document: dict[str, Any]) -> str:
-    return hashlib.sha256(rfc8785.dumps(document)).hexdigest()

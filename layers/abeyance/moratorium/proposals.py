@@ -6,18 +6,16 @@ whether it has expired follows from the moment.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
-import rfc8785
 from msgspec import Struct, structs
 
 from abeyance.aws.table import PARTITION, SORT, Item, Put, Table
 from abeyance.moratorium.changes import ChangeKind
-from abeyance.moratorium.document import document_digest, parse, without_metadata
+from abeyance.moratorium.document import canonical_digest, document_digest, parse, without_metadata
 from abeyance.moratorium.subjects import BrakeChange, Change, ChangeRefused, DocumentChange, FlagsChange
 
 State = Literal["proposed", "approved", "applied", "withdrawn"]
@@ -151,7 +149,7 @@ def read_change(value: Any) -> Change:
 
 def change_digest(change: Change) -> str:
     """Return the SHA-256 of a change's canonical JSON (RFC 8785)."""
-    return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(change))).hexdigest()
+    return canonical_digest(msgspec.to_builtins(change))
 
 
 def described(change: Change) -> Mapping[str, Any]:
