@@ -18,6 +18,7 @@ import msgspec
 from abeyance.aws.timestamps import rfc3339
 from abeyance.ledger.reading import LoggedEntry
 from abeyance.pipeline import events
+from abeyance.pipeline.outbox import FINAL_EVENTS
 
 #: Gaps that are kept; the others are only counted.
 MAX_GAPS: Final = 100
@@ -32,15 +33,10 @@ _MAX_FACES: Final = 100
 #: Outcomes that need a permit of the gate before them.
 _AFTER_PERMIT: Final = (
     events.FacesDetected,
-    events.RecognitionHalted,
-    events.FacesIndexed,
-    events.FacesMatched,
-    events.MatchesReleased,
-    events.MatchesWithheld,
-    events.FacesAnalyzed,
+    *(kind for kind in FINAL_EVENTS if kind not in (events.UploadHalted, events.UploadRejected)),
 )
 #: Outcomes that a stage has a record of.
-_RECORDED: Final = (events.UploadPermitted, events.UploadHalted, events.UploadRejected, *_AFTER_PERMIT)
+_RECORDED: Final = (events.UploadPermitted, events.FacesDetected, *FINAL_EVENTS)
 _SCHEMA: Final = """
 CREATE TABLE entries (id TEXT PRIMARY KEY, number INTEGER, type TEXT, time TEXT, upload TEXT,
   tenant TEXT, collection TEXT, operation TEXT, outcome TEXT, faces INTEGER) WITHOUT ROWID;
