@@ -1,11 +1,56 @@
-"""The contract of a log's objects, as a suite that runs on every adapter."""
+"""The contract of a log's objects, as a suite that runs on every adapter, and a log in memory."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from abeyance.ledger.errors import LedgerCorrupt
-from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.objects import LogObjects, ObjectVersion, differs
+
+
+class MemoryLogObjects:
+    """A log in memory, with all its versions like a bucket."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, list[bytes | None]] = {}
+
+    def get(self, key: str, version: str | None = None) -> bytes | None:
+        versions = self.stored.get(key)
+        if not versions:
+            return None
+        if version is None:
+            return versions[-1]
+        return versions[int(version)]
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        there = self.get(key)
+        if there is not None and there != data:
+            raise differs(key)
+        if there is None:
+            self.replace(key, data)
+        return there is None
+
+    def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
+        for key, data in items:
+            self.put_new(key, data)
+
+    def start(self, key: str, length: int) -> bytes | None:
+        data = self.get(key)
+        return None if data is None else data[:length]
+
+    def replace(self, key: str, data: bytes) -> None:
+        self.stored.setdefault(key, []).append(data)
+
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        names = [key for key in self.stored if key.startswith(prefix) and key.encode() > after.encode()]
+        return iter([key for key in sorted(names, key=str.encode) if self.stored[key][-1] is not None])
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
+        for key in sorted(filter(lambda key: key.startswith(prefix), self.stored), key=str.encode):
+            for number, data in enumerate(self.stored[key]):
+                yield ObjectVersion(key, str(number), data is None)
 
 
 class LogObjectsContract:

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from tests.log_objects import MemoryLogObjects
+
 from abeyance.ledger.batches import Bundled, batch_key, encode_batch, half_digest
 from abeyance.ledger.checkpoint import LATEST, LogCheckpoint, checkpoint_key, cosignature_key
 from abeyance.ledger.entry import LogEntry, Record, blob_key, make_entry
 from abeyance.ledger.identity import LOG, new_identity
 from abeyance.ledger.integrate import TreeEdge, integrate
-from abeyance.ledger.objects import LogObjects, MemoryObjects
+from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.policy import Policy, WitnessEntry, parse_policy
 from abeyance.ledger.signatures import COSIGN, SIGN, SignerKey, cosigned_at, generate
 from abeyance.ledger.tiles import TileReader
@@ -77,7 +79,7 @@ class Log:
     """A log with its key and its witnesses, written as the deployed parts write it."""
 
     def __init__(self, objects: LogObjects | None = None, witnesses: int = 0, key: int = 1) -> None:
-        self.objects = MemoryObjects() if objects is None else objects
+        self.objects = MemoryLogObjects() if objects is None else objects
         self.key = signer(ORIGIN, key)
         self.edge = TreeEdge()
         self.now = BEGUN
@@ -87,9 +89,9 @@ class Log:
         self.objects.put_new(LOG, new_identity(LOG_ID, BEGUN).canonical)
 
     @property
-    def memory(self) -> MemoryObjects:
+    def memory(self) -> MemoryLogObjects:
         """The objects, for a test that changes them."""
-        assert isinstance(self.objects, MemoryObjects)
+        assert isinstance(self.objects, MemoryLogObjects)
         return self.objects
 
     def policy(self, more: str = "") -> Policy:

@@ -73,49 +73,6 @@ def differs(key: str) -> LedgerCorrupt:
     )
 
 
-class MemoryObjects:
-    """A log in memory, with all its versions like a bucket."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, list[bytes | None]] = {}
-
-    def get(self, key: str, version: str | None = None) -> bytes | None:
-        versions = self.stored.get(key)
-        if not versions:
-            return None
-        if version is None:
-            return versions[-1]
-        return versions[int(version)]
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        there = self.get(key)
-        if there is not None and there != data:
-            raise differs(key)
-        if there is None:
-            self.replace(key, data)
-        return there is None
-
-    def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
-        for key, data in items:
-            self.put_new(key, data)
-
-    def start(self, key: str, length: int) -> bytes | None:
-        data = self.get(key)
-        return None if data is None else data[:length]
-
-    def replace(self, key: str, data: bytes) -> None:
-        self.stored.setdefault(key, []).append(data)
-
-    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
-        names = [key for key in self.stored if key.startswith(prefix) and key.encode() > after.encode()]
-        return iter([key for key in sorted(names, key=str.encode) if self.stored[key][-1] is not None])
-
-    def versions(self, prefix: str = "") -> Iterator[ObjectVersion]:
-        for key in sorted(filter(lambda key: key.startswith(prefix), self.stored), key=str.encode):
-            for number, data in enumerate(self.stored[key]):
-                yield ObjectVersion(key, str(number), data is None)
-
-
 class DirectoryObjects:
     """A log in a folder, an object a file: an export, or what a web server hands out.
 

@@ -47,6 +47,11 @@ _PATIENT_ATTEMPTS: Final = 3
 _BACKOFF_S: Final = 0.25
 
 
+def random_seed() -> bytes:
+    """Return the seed of a new entry."""
+    return bytes.fromhex(secrets.token_hex(SEED_BYTES))
+
+
 class Placed(msgspec.Struct, frozen=True):
     """An entry and its place; ``new`` is false for a redelivery, whose place it had already."""
 
@@ -75,7 +80,7 @@ class Sequencer:
         heads: HeadStore,
         objects: LogObjects,
         *,
-        seed: Callable[[], bytes] = lambda: bytes.fromhex(secrets.token_hex(SEED_BYTES)),
+        seed: Callable[[], bytes] = random_seed,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:

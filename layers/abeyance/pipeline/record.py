@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -15,11 +14,11 @@ import msgspec
 
 from abeyance.aws.timestamps import timestamp, utc_now
 from abeyance.ledger.admissible import named
-from abeyance.ledger.entry import SEED_BYTES, LogEntry, Record, make_entry, refusal
+from abeyance.ledger.entry import LogEntry, Record, make_entry, refusal
 from abeyance.ledger.errors import Inadmissible, LedgerCorrupt
 from abeyance.ledger.pseudonym import pseudonym
 from abeyance.ledger.recent import LOOKBACK_S
-from abeyance.ledger.sequencer import Placed
+from abeyance.ledger.sequencer import Placed, random_seed
 from abeyance.moratorium.boundaries import Boundary, BoundaryType
 from abeyance.pipeline import events
 from abeyance.pipeline.batch import Batch, Message
@@ -67,7 +66,7 @@ class RecordDecisions:
         sequencer: Log,
         pseudonym_key: bytes,
         senders: Senders | None = None,
-        seed: Callable[[], bytes] = lambda: bytes.fromhex(secrets.token_hex(SEED_BYTES)),
+        seed: Callable[[], bytes] = random_seed,
     ) -> None:
         self._sequencer = sequencer
         self._key = pseudonym_key

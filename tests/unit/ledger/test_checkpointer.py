@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.fakes import MemoryTable
+from tests.log_objects import MemoryLogObjects
 from tests.logs import entries, signer
 
 from abeyance.ledger.checkpoint import LATEST, LogCheckpoint, checkpoint_key, parse_note
@@ -14,7 +15,6 @@ from abeyance.ledger.checkpointer import RENEW_S, Checkpointer, HttpWitness
 from abeyance.ledger.defects import LedgerReport, LogVerdict
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.heads import HeadStore
-from abeyance.ledger.objects import MemoryObjects
 from abeyance.ledger.policy import Policy, WitnessEntry
 from abeyance.ledger.sequencer import Sequencer
 from abeyance.ledger.signatures import COSIGN
@@ -28,7 +28,7 @@ class Ledger:
     """A deployed log with one witness of its own, in memory."""
 
     def __init__(self) -> None:
-        self.objects, self.heads = MemoryObjects(), HeadStore(MemoryTable())
+        self.objects, self.heads = MemoryLogObjects(), HeadStore(MemoryTable())
         self.sequencer = Sequencer(self.heads, self.objects, clock=lambda: 0.0, sleep=lambda _: None)
         self.signer = LocalSigner(b"secret")
         self.now = datetime(2020, 6, 10, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_what_is_integrated_is_signed_witnessed_and_published() -> None:
 
 
 def test_an_empty_log_has_no_checkpoint() -> None:
-    empty = Checkpointer(HeadStore(MemoryTable()), MemoryObjects(), LocalSigner(b"secret"))
+    empty = Checkpointer(HeadStore(MemoryTable()), MemoryLogObjects(), LocalSigner(b"secret"))
     assert empty.checkpoint() is None
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.log_objects import LogObjectsContract
+from tests.log_objects import LogObjectsContract, MemoryLogObjects
 
-from abeyance.ledger.objects import DirectoryObjects, LogObjects, MemoryObjects, ObjectVersion
+from abeyance.ledger.objects import DirectoryObjects, LogObjects, ObjectVersion
 
 
-class TestMemoryObjects(LogObjectsContract):
+class TestMemoryLogObjects(LogObjectsContract):
     @pytest.fixture
     def objects(self) -> LogObjects:
-        return MemoryObjects()
+        return MemoryLogObjects()
 
     def test_every_version_and_marker_is_listed(self) -> None:
-        objects = MemoryObjects()
+        objects = MemoryLogObjects()
         objects.put_new("a", b"1")
         objects.replace("a", b"2")
         objects.stored["a"].append(None)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.log_objects import MemoryLogObjects
 from tests.logs import BEGUN, ORIGIN, Log, grown, signer
 
 from abeyance.encoding import decode_base64
@@ -21,7 +22,7 @@ from abeyance.ledger.entry import Record, make_entry
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.exporting import ZipObjects, ZipWriter, export_log
 from abeyance.ledger.note import NoteError
-from abeyance.ledger.objects import DirectoryObjects, LogObjects, MemoryObjects
+from abeyance.ledger.objects import DirectoryObjects, LogObjects
 from abeyance.ledger.opened import open_log
 from abeyance.ledger.policy import Policy, trust_keys
 from abeyance.ledger.receipts import check_receipt, make_receipt, parse_receipt, read_checkpoint
@@ -201,7 +202,7 @@ def test_an_export_goes_on_where_it_stopped_and_grows_with_the_log(tmp_path: Pat
 def test_pieces_are_the_export(entries: int) -> None:
     log = grown(300, 10, 800, 256, witnesses=1)
     note = read_checkpoint(log.objects)
-    whole, pieces = MemoryObjects(), MemoryObjects()
+    whole, pieces = MemoryLogObjects(), MemoryLogObjects()
     export_log(log.objects, note, _put(whole))
     for first in range(0, note.size, entries):
         export_log(log.objects, note, pieces.put_new, first=first, stop=first + entries)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes import MemoryTable
+from tests.log_objects import MemoryLogObjects
 
 from abeyance.ledger.batches import (
     Bundled,
@@ -26,7 +27,6 @@ from abeyance.ledger.entry import CONFLICT, LogEntry, Record, make_entry, read_o
 from abeyance.ledger.errors import LedgerBusy, LedgerCorrupt
 from abeyance.ledger.heads import Head, HeadStore
 from abeyance.ledger.identity import LOG, read_identity
-from abeyance.ledger.objects import MemoryObjects
 from abeyance.ledger.sequencer import Placed, Sequencer
 from abeyance.ledger.tiles import TileReader
 
@@ -58,7 +58,7 @@ class Aws:
     """The stores of a log, whose calls go through a bomb."""
 
     def __init__(self) -> None:
-        self.table, self.objects, self.bomb = MemoryTable(), MemoryObjects(), Bomb()
+        self.table, self.objects, self.bomb = MemoryTable(), MemoryLogObjects(), Bomb()
         self.clock = 1000.0
         self._random = random.Random(7)
 
@@ -72,7 +72,7 @@ class Aws:
             def transact(self, operations: Any) -> None:
                 aws.bomb(lambda: aws.table.transact(operations))
 
-        class Objects(MemoryObjects):
+        class Objects(MemoryLogObjects):
             def __init__(self) -> None:
                 self.stored = aws.objects.stored
 

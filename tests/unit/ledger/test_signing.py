@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from tests.fakes import MemoryTable
+from tests.log_objects import MemoryLogObjects
 
 from abeyance.ledger.checkpoint import CHECKPOINTS, LATEST, LogCheckpoint, parse_note
 from abeyance.ledger.checkpointer import Checkpointer
 from abeyance.ledger.entry import LogEntry, Record, make_entry
 from abeyance.ledger.errors import CheckpointConflict, LedgerCorrupt
 from abeyance.ledger.heads import Head, HeadStore
-from abeyance.ledger.objects import MemoryObjects
 from abeyance.ledger.sequencer import Sequencer
 from abeyance.ledger.signers import LocalSigner
 
@@ -25,8 +25,8 @@ class Killed(BaseException):
 class System:
     """A log with entries, and its signer."""
 
-    def __init__(self, objects: MemoryObjects | None = None) -> None:
-        self.heads, self.objects = HeadStore(MemoryTable()), objects or MemoryObjects()
+    def __init__(self, objects: MemoryLogObjects | None = None) -> None:
+        self.heads, self.objects = HeadStore(MemoryTable()), objects or MemoryLogObjects()
         self.signer = LocalSigner(b"sixteen bytes or more")
         self.grow(3)
 
@@ -93,7 +93,7 @@ def test_it_may_die_at_any_call() -> None:
 class _Dying:
     """Objects whose user dies after a number of calls."""
 
-    def __init__(self, objects: MemoryObjects, calls: int) -> None:
+    def __init__(self, objects: MemoryLogObjects, calls: int) -> None:
         self._objects, self._left = objects, calls
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

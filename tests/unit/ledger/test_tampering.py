@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from tests.log_objects import MemoryLogObjects
 from tests.logs import BEGUN, LOG_ID, ORIGIN, Log, entries, grown, signer
 
 from abeyance.ledger.checkpoint import LATEST, LogCheckpoint, checkpoint_key, parse_note
@@ -20,7 +21,6 @@ from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.identity import LOG, new_identity
 from abeyance.ledger.integrate import TreeEdge, plan
 from abeyance.ledger.note import Signature
-from abeyance.ledger.objects import MemoryObjects
 from abeyance.ledger.opened import open_log, with_opened
 from abeyance.ledger.policy import Policy, parse_policy, trust_keys
 from abeyance.ledger.signatures import SIGN
@@ -434,7 +434,7 @@ def test_an_old_state_that_is_shown_again_is_too_old() -> None:
     log.now += timedelta(days=2)
     log.grow(70)
     latest = log.checkpoint()
-    log.objects = MemoryObjects()
+    log.objects = MemoryLogObjects()
     log.memory.stored = old
     fresh = log.policy("#abeyance: fresh 24h")
     report = check(log, fresh)
@@ -712,7 +712,7 @@ SOME_KEYS = [LOG, LATEST, "tile/entries/000", "tile/0/000", "opening/000", check
     st.dictionaries(st.text(max_size=20) | st.sampled_from(SOME_KEYS), st.binary(max_size=200), max_size=6)
 )
 def test_anything_at_all_ends_in_a_report(stored: dict[str, bytes]) -> None:
-    objects = MemoryObjects()
+    objects = MemoryLogObjects()
     objects.stored = {key: [data] for key, data in stored.items()}
     report = verify_log(objects, Policy(), now=BEGUN)
     assert report.verdict is not LogVerdict.WHOLE

@@ -7,6 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.log_objects import MemoryLogObjects
 
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.integrate import (
@@ -16,7 +17,6 @@ from abeyance.ledger.integrate import (
     read_edge,
 )
 from abeyance.ledger.merkle import CompactRange, leaf_hash, verify_consistency, verify_inclusion
-from abeyance.ledger.objects import MemoryObjects
 from abeyance.ledger.tiles import (
     ENTRIES,
     OPENINGS,
@@ -72,8 +72,8 @@ def entries(first: int, count: int) -> list[tuple[bytes, bytes]]:
     return [(b"leaf %d" % n, b"opening %d" % n) for n in range(first, first + count)]
 
 
-def grown(*batches: int) -> tuple[MemoryObjects, TreeEdge]:
-    objects, edge = MemoryObjects(), TreeEdge()
+def grown(*batches: int) -> tuple[MemoryLogObjects, TreeEdge]:
+    objects, edge = MemoryLogObjects(), TreeEdge()
     for count in batches:
         edge = integrate(objects, edge, entries(edge.size, count))
     return objects, edge
@@ -124,7 +124,7 @@ def test_integration_repeats_and_resumes_and_never_writes_over() -> None:
     batch = entries(300, 600)
     written, after = plan(edge, batch)
     for stop in range(len(written)):
-        half = MemoryObjects()
+        half = MemoryLogObjects()
         half.stored = {key: list(versions) for key, versions in objects.stored.items()}
         for key, data in written[:stop]:
             half.put_new(key, data)
