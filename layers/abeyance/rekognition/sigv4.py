@@ -94,14 +94,13 @@ class SignatureVerifier:
         self._require_current(claim, region)
         secret = self._secret_of(claim.key_id)
         expected = _signature(request, claim, secret or _NO_SECRET)
-        if not hmac.compare_digest(expected, claim.signature):
-            if secret is None:
-                raise ApiError("UnrecognizedClientException", "The security token included is invalid.")
+        matches = hmac.compare_digest(expected, claim.signature)
+        if secret is None:
+            raise ApiError("UnrecognizedClientException", "The security token included is invalid.")
+        if not matches:
             raise _invalid(
                 "The signature does not match. Check the secret, and that nothing on the way changes the request."
             )
-        if secret is None:
-            raise ApiError("UnrecognizedClientException", "The security token included is invalid.")
         return claim.key_id
 
     def _require_complete(self, request: ReceivedRequest, claim: _Claim) -> None:
