@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 from abeyance.aws.table import LAST_SORT, PARTITION, SORT, Conflict, Delete, Put
 from abeyance.gallery.errors import CollectionExists, CollectionNotFound, InvalidInput
@@ -10,6 +11,7 @@ from abeyance.gallery.items import Meta, object_prefix, purge_key
 from abeyance.gallery.model import Collection, CollectionRef, Page
 from abeyance.gallery.paging import page_of, page_start
 from abeyance.gallery.storage import Storage
+from abeyance.gallery.tags import put_tags
 
 #: Changes in a segment.
 SPAN = 16_384
@@ -23,13 +25,17 @@ class CollectionStore:
         self._span = span
         self._vector_index = vector_index
 
-    def create(self, ref: CollectionRef, *, model: str, dimension: int) -> Collection:
-        """Create an empty collection, pinned to one embedding model.
+    def create(
+        self, ref: CollectionRef, *, model: str, dimension: int, tags: Mapping[str, str] | None = None
+    ) -> Collection:
+        """Create an empty collection, pinned to one embedding model, with its tags.
 
         Raises
         ------
         CollectionExists
             The tenant has one of that name.
+        TooManyTags
+            More than a collection can have.
         """
         if not model or dimension < 1:
             raise InvalidInput("a collection needs the identity of its model and the length of its templates")
@@ -37,8 +43,9 @@ class CollectionStore:
         meta = Meta(
             ref, generation, model, dimension, self._storage.now(), self._span, index=self._vector_index
         )
+        also = [put_tags(meta, tags, {"tags": None})] if tags else []
         try:
-            self._storage.table.transact([Put(meta.item(), absent=True)])
+            self._storage.table.transact([Put(meta.item(), absent=True), *also])
         except Conflict:
             # It exists, or somebody is creating it at this moment.
             raise CollectionExists("there is a collection of that name already") from None

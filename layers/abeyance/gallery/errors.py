@@ -47,6 +47,10 @@ class TooManyFaces(GalleryError):
     """A user would have more than 100 associated faces. Disassociate some first."""
 
 
+class TooManyTags(GalleryError):
+    """A collection would have more than 200 tags. Remove some first."""
+
+
 class TokenReused(GalleryError):
     """An idempotency token came back with another request. Use a fresh token for each request."""
 

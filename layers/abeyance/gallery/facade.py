@@ -15,6 +15,7 @@ from abeyance.gallery.collections import SPAN, CollectionStore
 from abeyance.gallery.faces import FaceStore
 from abeyance.gallery.snapshots import SnapshotStore
 from abeyance.gallery.storage import Storage
+from abeyance.gallery.tags import TagStore
 from abeyance.gallery.users import UserStore
 
 
@@ -73,12 +74,16 @@ class Gallery:
         snapshots = SnapshotStore(storage, changelog, auto_compact=auto_compact)
         users = UserStore(storage, snapshots)
         faces = FaceStore(storage, snapshots, users)
+        tags = TagStore(storage)
 
         self.create_collection = collections.create
         self.describe = collections.describe
         self.list_collections = collections.page
         self.delete_collection = collections.delete
         self.sweep = collections.sweep
+        self.tags = tags.read
+        self.add_tags = tags.add
+        self.remove_tags = tags.remove
         self.index = faces.index
         self.index_new = faces.index_new
         self.get_faces = faces.get

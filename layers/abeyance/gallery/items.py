@@ -11,6 +11,7 @@ partition                   sort             content
 ..                          ``U#user id``    a user and its faces
 ..                          ``T#sha256``     an idempotency token that was used
 ..                          ``G#number``     a snapshot segment: its key in the bucket
+..                          ``M#tags``       the collection's tags, as JSON
 ==========================  ===============  =============================================================
 
 Every partition begins with the tenant, so an IAM policy can hold a role to one tenant with
@@ -179,6 +180,11 @@ def user_key(pk: str, user_id: str) -> Key:
 def segment_key(pk: str, number: int) -> Key:
     """Return the key of the item that points to a segment."""
     return pk, f"G#{number:010d}"
+
+
+def tags_key(pk: str) -> Key:
+    """Return the key of a collection's tags."""
+    return pk, "M#tags"
 
 
 def source_key(pk: str, bucket: str, key: str) -> Key:

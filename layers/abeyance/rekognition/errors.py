@@ -56,6 +56,7 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     gallery.CollectionExists: "ResourceAlreadyExistsException",
     gallery.UserExists: "ConflictException",
     gallery.TooManyFaces: "ServiceQuotaExceededException",
+    gallery.TooManyTags: "ServiceQuotaExceededException",
     gallery.TokenReused: "IdempotentParameterMismatchException",
     gallery.InvalidPage: "InvalidPaginationTokenException",
     gallery.GalleryBusy: "ThrottlingException",

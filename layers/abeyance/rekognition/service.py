@@ -79,8 +79,9 @@ class Rekognition:
         return OPERATIONS[operation.name].answer(call, self._services)
 
     def _grant(self, request: ApiRequest, name: str, params: dict[str, Any], timings: Timings) -> Grant:
-        actions = OPERATIONS[name].actions(params)
+        operation = OPERATIONS[name]
+        actions, collection = operation.actions(params), operation.collection(params)
         with timings.measure("decide"):
             if not actions:
-                return self._access.manage(request, name, params.get("CollectionId", ""))
-            return self._access.permit(request, name, actions, params.get("CollectionId", ""))
+                return self._access.manage(request, name, collection)
+            return self._access.permit(request, name, actions, collection)

@@ -19,6 +19,7 @@ from abeyance.gallery.errors import (
     Superseded,
     TokenReused,
     TooManyFaces,
+    TooManyTags,
     UserExists,
     UserNotFound,
 )
@@ -48,6 +49,42 @@ def ids(gallery: Gallery, ref: CollectionRef = STAFF, kind: TemplateKind = Templ
     """Return the ids of everything that a cold search can find."""
     probe = np.ones((1, 8), dtype=np.float32)
     return {c.face_id for c in Searcher(gallery).search(ref, probe, limit=10_000, kind=kind)[0]}
+
+
+class TestTags:
+    def test_a_collection_has_the_tags_it_was_given(self, gallery: Gallery) -> None:
+        gallery.create_collection(STAFF, model=MODEL, dimension=8, tags={"team": "a", "stage": "live"})
+        assert gallery.tags(STAFF) == {"team": "a", "stage": "live"}
+        gallery.add_tags(STAFF, {"team": "b"})
+        gallery.remove_tags(STAFF, ["stage", "unknown"])
+        assert gallery.tags(STAFF) == {"team": "b"}
+        before = gallery.describe(STAFF)
+        gallery.add_tags(STAFF, {"team": "c"})
+        assert gallery.describe(STAFF) == before
+
+    def test_two_hundred_are_the_most(self, gallery: Gallery) -> None:
+        many = {f"k{number}": "" for number in range(201)}
+        with pytest.raises(TooManyTags):
+            gallery.create_collection(STAFF, model=MODEL, dimension=8, tags=many)
+        with pytest.raises(CollectionNotFound):
+            gallery.tags(STAFF)
+        gallery.create_collection(STAFF, model=MODEL, dimension=8)
+        del many["k0"]
+        gallery.add_tags(STAFF, many)
+        with pytest.raises(TooManyTags):
+            gallery.add_tags(STAFF, {"k0": ""})
+        assert gallery.tags(STAFF) == many
+
+    def test_they_go_with_their_collection(self, gallery: Gallery) -> None:
+        gallery.create_collection(STAFF, model=MODEL, dimension=8, tags={"team": "a"})
+        generation = gallery.describe(STAFF).generation
+        gallery.delete_collection(STAFF)
+        assert not list(gallery.table.query(STAFF.pk(generation)))
+        gallery.create_collection(STAFF, model=MODEL, dimension=8)
+        assert gallery.tags(STAFF) == {}
+        for change in (gallery.add_tags, gallery.remove_tags):
+            with pytest.raises(CollectionNotFound):
+                change(CollectionRef("acme", "other"), {"a": "b"})
 
 
 class TestCollections:

@@ -80,6 +80,9 @@ def test_every_operation(api: Callable[..., Any], photos: Photos) -> None:
     obama, other, biden = photos("obama.jpg"), photos("obama2.jpg"), photos("biden.jpg")
 
     made = acme.create_collection(CollectionId="all", Tags={"team": "a"})
+    acme.tag_resource(ResourceArn=made["CollectionArn"], Tags={"stage": "live"})
+    acme.untag_resource(ResourceArn=made["CollectionArn"], TagKeys=["team"])
+    assert acme.list_tags_for_resource(ResourceArn=made["CollectionArn"])["Tags"] == {"stage": "live"}
     assert acme.describe_collection(CollectionId="all")["FaceModelVersion"] == made["FaceModelVersion"]
     assert "all" in acme.list_collections()["CollectionIds"]
     (record,) = acme.index_faces(CollectionId="all", Image=image(obama), ExternalImageId="o")["FaceRecords"]

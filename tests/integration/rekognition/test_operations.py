@@ -353,6 +353,55 @@ class TestListFaces:
             client.list_faces(CollectionId=faces, NextToken=client.list_collections()["FaceModelVersions"][0])
 
 
+class TestTags:
+    def test_life(self, api: Any) -> None:
+        client = api.client()
+        made = client.create_collection(CollectionId="tagged", Tags={"team": "ünit 1", "cost": ""})
+        arn = client.describe_collection(CollectionId="tagged")["CollectionARN"]
+
+        def tags(arn: str = arn) -> dict[str, str]:
+            return dict(client.list_tags_for_resource(ResourceArn=arn)["Tags"])
+
+        assert tags() == tags(made["CollectionArn"]) == {"team": "ünit 1", "cost": ""}
+        client.tag_resource(ResourceArn=arn, Tags={"team": "unit 2", "a/b": "c=d"})
+        client.tag_resource(ResourceArn=arn, Tags={})
+        client.untag_resource(ResourceArn=arn, TagKeys=["cost", "never there"])
+        assert tags() == {"team": "unit 2", "a/b": "c=d"}
+        client.untag_resource(ResourceArn=arn, TagKeys=["team", "a/b"])
+        assert tags() == {}
+        client.tag_resource(ResourceArn=arn, Tags={f"k{n}": "v" for n in range(200)})
+        client.tag_resource(ResourceArn=arn, Tags={"k7": "w"})
+        with pytest.raises(client.exceptions.ServiceQuotaExceededException):
+            client.tag_resource(ResourceArn=arn, Tags={"k200": "v"})
+        assert tags()["k7"] == "w"
+        assert len(tags()) == 200
+        # Another collection of the same name has tags of its own, none.
+        client.delete_collection(CollectionId="tagged")
+        client.create_collection(CollectionId="tagged")
+        assert tags() == {}
+        client.delete_collection(CollectionId="tagged")
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            tags()
+
+    @pytest.mark.parametrize(
+        ("arn", "error"),
+        [
+            ("arn:aws:rekognition:us-east-1:123456789012:streamprocessor/x", "InvalidParameterException"),
+            ("a text that is no ARN", "InvalidParameterException"),
+            ("arn:aws:rekognition:us-east-1:123456789012:collection/ß", "InvalidParameterException"),
+            ("arn:aws:rekognition:eu-west-1:123456789012:collection/{}", "ResourceNotFoundException"),
+            ("arn:aws:rekognition:us-east-1:999999999999:collection/{}", "ResourceNotFoundException"),
+            ("arn:arn:aws:rekognition:us-east-1:123456789012:collection/{}", "ResourceNotFoundException"),
+        ],
+    )
+    def test_of_something_else(self, api: Any, faces: str, arn: str, error: str) -> None:
+        client = api.client()
+        with pytest.raises(getattr(client.exceptions, error)):
+            client.list_tags_for_resource(ResourceArn=arn.format(faces))
+        with pytest.raises(getattr(client.exceptions, error)):
+            client.tag_resource(ResourceArn=arn.format(faces), Tags={"a": "b"})
+
+
 class TestUsers:
     def test_life(self, api: Any, faces: str, photos: Photos) -> None:
         client = api.client()

@@ -71,6 +71,14 @@ def test_another_tenants_collection_is_not_there(api: Any, theirs: str, photos: 
             getattr(lab, operation)(**{**request, "CollectionId": "never-existed"})
         message = real.value.response["Error"]["Message"]
         assert message == imagined.value.response["Error"]["Message"]
+    arn = api.client("acme").describe_collection(CollectionId="secret")["CollectionARN"]
+    for call, more in (
+        (lab.list_tags_for_resource, {}),
+        (lab.tag_resource, {"Tags": {"a": "b"}}),
+        (lab.untag_resource, {"TagKeys": ["a"]}),
+    ):
+        with pytest.raises(lab.exceptions.ResourceNotFoundException):
+            call(ResourceArn=arn, **more)
     assert lab.list_collections()["CollectionIds"] == []
     acme = api.client("acme")
     assert acme.describe_collection(CollectionId="secret")["FaceCount"] == 1

@@ -47,12 +47,15 @@ def test_an_upload_is_found_and_the_search_is_on_the_ledger(
 def test_a_call_that_manages_a_collection_is_on_the_ledger(system: LocalSystem) -> None:
     rekognition = system.client("rekognition", "acme")
     calls = [
-        rekognition.create_collection(CollectionId="managed"),
+        made := rekognition.create_collection(CollectionId="managed"),
+        rekognition.tag_resource(ResourceArn=made["CollectionArn"], Tags={"team": "a"}),
         rekognition.list_faces(CollectionId="managed"),
         rekognition.delete_collection(CollectionId="managed"),
     ]
     system.drain(60)
     managed = {entry.body["request"]: entry for entry in entries_of(system.client) if entry.type == MANAGED}
     found = [managed[call["ResponseMetadata"]["RequestId"]].body for call in calls]
-    assert [one["operation"] for one in found] == ["CreateCollection", "ListFaces", "DeleteCollection"]
+    assert [one["operation"] for one in found] == [
+        *("CreateCollection", "TagResource", "ListFaces", "DeleteCollection")
+    ]
     assert {(one["tenant"], one["collection"]) for one in found} == {("acme", "managed")}

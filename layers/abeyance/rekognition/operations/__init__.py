@@ -8,7 +8,16 @@ from typing import Any, Final
 
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.facedetail import beyond_default
-from abeyance.rekognition.operations import associations, collections, faces, images, search, templates, users
+from abeyance.rekognition.operations import (
+    associations,
+    collections,
+    faces,
+    images,
+    search,
+    tags,
+    templates,
+    users,
+)
 from abeyance.rekognition.operations.services import Services
 
 Params = Mapping[str, Any]
@@ -20,6 +29,8 @@ class OperationHandler:
 
     answer: Callable[[Call, Services], dict[str, Any]]
     actions: Callable[[Params], tuple[str, ...]]
+    #: Name of the collection that a request is about; empty for none.
+    collection: Callable[[Params], str] = lambda params: params.get("CollectionId", "")
 
 
 def _takes(*actions: str) -> Callable[[Params], tuple[str, ...]]:
@@ -53,12 +64,15 @@ OPERATIONS: Final[Mapping[str, OperationHandler]] = {
     "IndexFaces": OperationHandler(faces.index_faces, _indexes),
     "ListCollections": OperationHandler(collections.list_collections, _MANAGES),
     "ListFaces": OperationHandler(faces.list_faces, _MANAGES),
+    "ListTagsForResource": OperationHandler(tags.list_tags_for_resource, _MANAGES, tags.tagged_collection),
     "ListUsers": OperationHandler(users.list_users, _MANAGES),
     "SearchFaces": OperationHandler(search.search_faces, _takes("search")),
     "SearchFacesByImage": OperationHandler(search.search_faces_by_image, _takes("search")),
     "SearchFacesByTemplate": OperationHandler(templates.search_faces_by_template, _takes("template_search")),
     "SearchUsers": OperationHandler(search.search_users, _takes("search")),
     "SearchUsersByImage": OperationHandler(search.search_users_by_image, _takes("search")),
+    "TagResource": OperationHandler(tags.tag_resource, _MANAGES, tags.tagged_collection),
+    "UntagResource": OperationHandler(tags.untag_resource, _MANAGES, tags.tagged_collection),
 }
 
 __all__ = ["OPERATIONS", "OperationHandler", "Services"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from abeyance.rekognition.call import Call
+from abeyance.rekognition.call import ApiRequest, Call
 from abeyance.rekognition.operations.services import Services
 
 #: Default for the collections of a page.
@@ -13,12 +13,19 @@ PAGE: Final = 1000
 
 
 def create_collection(call: Call, services: Services) -> dict[str, Any]:
-    """Create a collection, pinned to the deployment's embedding model. Tags are checked, and not kept."""
+    """Create a collection, pinned to the deployment's embedding model."""
     embedding = services.embedding_model()
     made = services.gallery.create_collection(
-        call.ref, model=embedding.identity, dimension=embedding.dimension
+        call.ref,
+        model=embedding.identity,
+        dimension=embedding.dimension,
+        tags=call.params.get("Tags"),
     )
-    return {"StatusCode": 200, "CollectionArn": _arn(call, ""), "FaceModelVersion": made.model}
+    return {
+        "StatusCode": 200,
+        "CollectionArn": arn(call.request, call.params["CollectionId"]),
+        "FaceModelVersion": made.model,
+    }
 
 
 def delete_collection(call: Call, services: Services) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def describe_collection(call: Call, services: Services) -> dict[str, Any]:
         "FaceCount": found.face_count,
         "UserCount": found.user_count,
         "FaceModelVersion": found.model,
-        "CollectionARN": _arn(call, "arn:"),
+        "CollectionARN": f"arn:{arn(call.request, call.params['CollectionId'])}",
         "CreationTimestamp": round(datetime.fromisoformat(found.created).timestamp(), 3),
     }
 
@@ -51,7 +58,6 @@ def list_collections(call: Call, services: Services) -> dict[str, Any]:
     }
 
 
-def _arn(call: Call, scheme: str) -> str:
-    """Return the ARN; like the service's, CreateCollection's has no ``arn:``, DescribeCollection's has."""
-    where = f"{call.request.region}:{call.request.account}"
-    return f"{scheme}aws:rekognition:{where}:collection/{call.params['CollectionId']}"
+def arn(request: ApiRequest, collection: str) -> str:
+    """Return a collection's ARN without ``arn:``, as CreateCollection answers it; DescribeCollection puts it before."""
+    return f"aws:rekognition:{request.region}:{request.account}:collection/{collection}"
