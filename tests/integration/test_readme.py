@@ -119,12 +119,12 @@ def test_the_aws_cli_from_another_terminal(served: tuple[str, subprocess.Popen[s
             check=False,
         )
 
-    # The last entries are signed within a minute; until then they are said not to be, with a status of their own.
-    for _ in range(20):
+    # The last entries are signed within seconds; until then they are said not to be, with a status of their own.
+    for _ in range(30):
         verified = ledger("verify")
         if verified.returncode != Exit.UNSIGNED:
             break
-        time.sleep(5)
+        time.sleep(2)
     assert verified.returncode == 0, verified.stderr
     assert json.loads(verified.stdout)["verdict"] == "whole"
     assert ledger("reconcile").returncode == 0

@@ -25,7 +25,7 @@ POLICY = trust_keys([bench.KEY.verifier(SIGN)])
 @pytest.mark.slow
 def test_each_entry_takes_as_many_steps_as_any_other(tmp_path: Path) -> None:
     verifying, opening = [], []
-    for count in (3_000, 12_000):
+    for count in (2_000, 8_000):
         bench.write_log(tmp_path / str(count), count)
         objects = DirectoryObjects(tmp_path / str(count))
         with counted() as effort:

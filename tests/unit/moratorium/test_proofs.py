@@ -162,7 +162,7 @@ def check_counterexample(found: Counterexample, claim: PolicyClaim) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(s.MANY, max_examples=2000)
+@settings(s.MANY, max_examples=500)
 @given(documents(), claims())
 def test_a_proof_agrees_with_trying_everything(document, claim) -> None:
     flags = parse(document)
@@ -262,7 +262,7 @@ def days(moment: datetime) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@settings(s.MANY, max_examples=2000)
+@settings(s.MANY, max_examples=500)
 @given(documents(), claims())
 def test_a_proof_agrees_with_a_solver(document, claim) -> None:
     flags = parse(document)
