@@ -5,8 +5,9 @@
     leaf     {"commitments":{"body.tenant":"<base64>",…,"id":"…","time":"…","type":"…"},"format":"abeyance-entry-1"}
     opening  {"record":{"body":{"tenant":"agency",…},"id":"…","time":"…","type":"…"},"seed":"<base64>"}
 
-The leaf is what the Merkle tree covers. It holds no value, only a commitment to each: SHA-256 over the canonical
-JSON ``["<salt>","<field>",<value>]``, the form of SD-JWT's disclosures (RFC 9901). Who publishes the log can
+The leaf is what the Merkle tree covers. It holds no value, only a commitment to each field of
+:mod:`abeyance.ledger.fields`: SHA-256 over the canonical JSON ``["<salt>","<field>",<value>]``, the form of SD-JWT's
+disclosures (RFC 9901). Who publishes the log can
 therefore withhold any field of any entry, and give it to some later with its salt, and the tree still verifies.
 The salt of a field is derived from the entry's random seed, so an opening needs no more than the record and the seed.
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import b2a_base64
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -30,6 +32,7 @@ from abeyance.encoding import decode_base64, encode_base64
 from abeyance.ledger.admissible import check_body
 from abeyance.ledger.canonical import canonical_json, is_canonical
 from abeyance.ledger.errors import Inadmissible, LedgerCorrupt
+from abeyance.ledger.fields import BLOB, body_fields, is_member_name
 
 #: Type of the entry that is written when an id comes again with other content; see :func:`conflict_entry`.
 CONFLICT: Final = "conflict"
@@ -55,8 +58,8 @@ _RFC3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _LEAF: Final = re.compile(
-    rb'\{"commitments":\{"[ !#-\[\]-~]{1,133}":"[A-Za-z0-9+/]{43}="'
-    rb'(?:,"[ !#-\[\]-~]{1,133}":"[A-Za-z0-9+/]{43}=")*\},"format":"abeyance-entry-1"\}'
+    rb'\{"commitments":\{"[ !#-\[\]-~]{1,142}":"[A-Za-z0-9+/]{43}="'
+    rb'(?:,"[ !#-\[\]-~]{1,142}":"[A-Za-z0-9+/]{43}=")*\},"format":"abeyance-entry-1"\}'
 )
 
 
@@ -107,44 +110,44 @@ class LogEntry(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """An opening, decoded; ``fields`` has the canonical JSON of every value by its name in the leaf."""
+    """An opening, decoded.
+
+    Attributes
+    ----------
+    members
+        Canonical JSON of every member of the body, by its name.
+    fields
+        Canonical JSON of every field, by its name in the leaf.
+    """
 
     seed: bytes
     id: str
     type: str
     time: str
+    members: dict[str, bytes]
     fields: dict[str, bytes]
 
     def record(self) -> Record:
         """Return the record, its body decoded; members stored by digest stay as they stand."""
-        body = {
-            name[5:]: msgspec.json.decode(value)
-            for name, value in self.fields.items()
-            if name.startswith("body.")
-        }
+        body = {name: msgspec.json.decode(value) for name, value in self.members.items()}
         return Record(self.id, self.type, self.time, body)
 
     def leaf(self) -> bytes:
         """Return the leaf that this opens."""
-        return _leaf(self.seed, ((name.encode(), value) for name, value in sorted(self.fields.items())))
+        return _leaf(self.seed, self.fields)
 
     def content(self) -> bytes:
         """Return the digest that :class:`LogEntry` has of the same record."""
-        body = b",".join(
-            b'"%b":%b' % (name[5:].encode(), value)
-            for name, value in sorted(self.fields.items())
-            if name.startswith("body.")
-        )
-        return _content(body, self.type)
+        return _content(_join(self.members), self.type)
 
     def blobs(self) -> list[tuple[str, int]]:
         """Return SHA-256 (hex) and length in bytes of the members that are stored by digest."""
-        found = (_BLOB.fullmatch(value) for value in self.fields.values())
+        found = (BLOB.fullmatch(value) for value in self.members.values())
         return [(match[1].decode(), int(match[2])) for match in found if match]
 
     def disclose(self, field: str) -> Disclosure:
         """Return what shows the value of one field to somebody who has the leaf. Raises ``KeyError``."""
-        return Disclosure(encode_base64(_salt(self.seed, field.encode())), field, self.fields[field])
+        return Disclosure(encode_base64(_salt(self.seed, field)), field, self.fields[field])
 
 
 class Disclosure(msgspec.Struct, frozen=True):
@@ -162,7 +165,7 @@ class Disclosure(msgspec.Struct, frozen=True):
             salt = decode_base64(self.salt)
         except ValueError:
             return False
-        made = _commitment(encode_base64(salt).encode(), self.field.encode(), self.value)
+        made = _commitment(encode_base64(salt).encode(), self.field, self.value)
         return _decode_leaf(leaf).commitments.get(self.field) == made.decode()
 
 
@@ -184,7 +187,6 @@ class _OpeningText(msgspec.Struct, forbid_unknown_fields=True):
 
 _decode_opening: Final = msgspec.json.Decoder(_OpeningText).decode
 _decode_leaf: Final = msgspec.json.Decoder(_LeafText).decode
-_BLOB: Final = re.compile(rb'\{"blob":"([0-9a-f]{64})","bytes":([1-9][0-9]{0,9})\}')
 
 
 def make_entry(record: Record, seed: bytes) -> LogEntry:
@@ -213,9 +215,11 @@ def make_entry(record: Record, seed: bytes) -> LogEntry:
         raise Inadmissible("type: 1 to 64 of letters, digits, blank . _ - and the first a letter")
     time = _utc(record.time)
     plain = check_body(record.body)
-    members = {
-        name.encode(): canonical_json(value, plain=plain) for name, value in sorted(record.body.items())
-    }
+    if not all(map(is_member_name, record.body)):
+        raise Inadmissible(
+            "body: a member 'decision.…' has the name of a part of a decision; name it otherwise"
+        )
+    members = {name: canonical_json(value, plain=plain) for name, value in sorted(record.body.items())}
     return _assemble(record.id, record.type, time, members, seed)
 
 
@@ -228,12 +232,11 @@ def conflict_entry(entry: LogEntry, index: int, seed: bytes) -> LogEntry:
     Readers must treat it as an alarm and never as the decision that it contains.
     """
     opening = read_opening(entry.opening)
-    body = b",".join(b'"%b":%b' % (n[5:].encode(), v) for n, v in opening.fields.items() if n[:5] == "body.")
     members = {
-        b"body": b"{%b}" % body,
-        b"conflicts_with": b"%d" % index,
-        b"id": b'"%b"' % entry.id.encode(),
-        b"type": b'"%b"' % entry.type.encode(),
+        "body": b"{%b}" % _join(opening.members),
+        "conflicts_with": b"%d" % index,
+        "id": b'"%b"' % entry.id.encode(),
+        "type": b'"%b"' % entry.type.encode(),
     }
     made = _assemble(conflict_id(entry), CONFLICT, entry.time, members, seed)
     return msgspec.structs.replace(made, blobs=(*entry.blobs, *made.blobs))
@@ -275,15 +278,16 @@ def read_opening(data: bytes) -> Opening:
     try:
         text = _decode_opening(data)
         record = text.record
-        fields = {f"body.{name}": bytes(value) for name, value in record.body.items()}
+        members = {name: bytes(value) for name, value in record.body.items()}
+        fields = body_fields(members)
         seed = decode_base64(text.seed)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise LedgerCorrupt("the opening of an entry is damaged; run: abeyance ledger verify") from None
-    if len(seed) != SEED_BYTES or not is_canonical(data):
+    if len(seed) != SEED_BYTES or not is_canonical(data) or not all(map(is_member_name, members)):
         raise LedgerCorrupt("the opening of an entry is not in its one form; run: abeyance ledger verify")
     for name in ("id", "time", "type"):
         fields[name] = msgspec.json.encode(getattr(record, name))
-    return Opening(seed, record.id, record.type, record.time, fields)
+    return Opening(seed, record.id, record.type, record.time, members, fields)
 
 
 def is_leaf(data: bytes) -> bool:
@@ -305,22 +309,21 @@ def blob_key(digest: str) -> str:
     return f"blob/{digest}"
 
 
-def _assemble(name: str, kind: str, time: str, members: dict[bytes, bytes], seed: bytes) -> LogEntry:
+def _assemble(name: str, kind: str, time: str, members: dict[str, bytes], seed: bytes) -> LogEntry:
     if len(seed) != SEED_BYTES:
         raise ValueError(f"the seed of an entry has {SEED_BYTES} bytes")
     blobs = _outsource(members)
-    body = b",".join([b'"%b":%b' % member for member in members.items()])
-    own = (b'"%b"' % name.encode(), b'"%b"' % time.encode(), b'"%b"' % kind.encode())
-    fields = [(b"body.%b" % member, value) for member, value in members.items()]
-    leaf = _leaf(seed, (*fields, *zip((b"id", b"time", b"type"), own, strict=True)))
+    body = _join(members)
+    own = {"id": b'"%b"' % name.encode(), "time": b'"%b"' % time.encode(), "type": b'"%b"' % kind.encode()}
+    leaf = _leaf(seed, {**body_fields(members), **own})
     if len(leaf) > MAX_ENTRY_BYTES:
         raise Inadmissible(f"body: {len(members)} members are more than a leaf has room for; nest some")
     text = b'{"record":{"body":{%b},"id":%b,"time":%b,"type":%b},"seed":"%b"}'
-    opening = text % (body, *own, _base64(seed))
+    opening = text % (body, *own.values(), _base64(seed))
     return LogEntry(leaf, opening, name, kind, time, _content(body, kind), blobs)
 
 
-def _outsource(members: dict[bytes, bytes]) -> tuple[tuple[str, bytes], ...]:
+def _outsource(members: dict[str, bytes]) -> tuple[tuple[str, bytes], ...]:
     """Replace the largest members by their digests until the record has room; return them."""
     size = sum(len(member) + len(value) + 4 for member, value in members.items()) + 512
     if size <= MAX_ENTRY_BYTES:
@@ -338,21 +341,26 @@ def _outsource(members: dict[bytes, bytes]) -> tuple[tuple[str, bytes], ...]:
     raise Inadmissible(f"body: {len(members)} members are more than an entry has room for; nest some")
 
 
-def _leaf(seed: bytes, fields: Any) -> bytes:
+def _join(members: Mapping[str, bytes]) -> bytes:
+    """Return the members of a canonical JSON object; their names have to be in order."""
+    return b",".join([b'"%b":%b' % (name.encode(), value) for name, value in members.items()])
+
+
+def _leaf(seed: bytes, fields: Mapping[str, bytes]) -> bytes:
     commitments = [
-        b'"%b":"%b"' % (field, _commitment(_base64(_salt(seed, field)), field, value))
-        for field, value in fields
+        b'"%b":"%b"' % (field.encode(), _commitment(_base64(_salt(seed, field)), field, fields[field]))
+        for field in sorted(fields)
     ]
     return b'{"commitments":{%b},"format":"abeyance-entry-1"}' % b",".join(commitments)
 
 
-def _salt(seed: bytes, field: bytes) -> bytes:
+def _salt(seed: bytes, field: str) -> bytes:
     """Derive a salt: the one-step KDF of NIST SP 800-56C, section 4.1, with SHA-256 and one round."""
-    return sha256(b"\x00\x00\x00\x01" + seed + field).digest()[:_SALT_BYTES]
+    return sha256(b"\x00\x00\x00\x01" + seed + field.encode()).digest()[:_SALT_BYTES]
 
 
-def _commitment(salt: bytes, field: bytes, value: bytes) -> bytes:
-    return _base64(sha256(b'["%b","%b",%b]' % (salt, field, value)).digest())
+def _commitment(salt: bytes, field: str, value: bytes) -> bytes:
+    return _base64(sha256(b'["%b","%b",%b]' % (salt, field.encode(), value)).digest())
 
 
 def _content(body: bytes, kind: str) -> bytes:
@@ -364,7 +372,7 @@ def _base64(data: bytes) -> bytes:
 
 
 def _is_name(field: str) -> bool:
-    return re.fullmatch(r"[ !#-\[\]-~]{1,133}", field) is not None
+    return re.fullmatch(r"[ !#-\[\]-~]{1,142}", field) is not None
 
 
 def _utc(text: Any) -> str:

@@ -27,6 +27,8 @@ from abeyance.ledger.entry import (
     refusal,
 )
 from abeyance.ledger.errors import Inadmissible, LedgerCorrupt
+from abeyance.ledger.fields import RULING
+from abeyance.moratorium.decide import Decision
 
 TIME = "2020-06-10T00:00:00Z"
 SEED = bytes(range(16))
@@ -35,7 +37,14 @@ KNOWN_COMMITMENT = "lQ9qKL9mzSZByw7OCGpazAfC3ybkUPLVgcn9sdqhaHU="
 BODY: dict[str, Any] = {
     "tenant": "agency-1",
     "reason": "Halted — until further notice 𐀀",
-    "decision": {"outcome": "deny", "min_similarity": 99.5, "flags": [{"key": "amazon-2020"}]},
+    "decision": {
+        "outcome": "deny",
+        "min_similarity": 99.5,
+        "flags": [{"key": "amazon-2020"}],
+        "tenant": "agency-1",
+        "registration": {"sector": "law_enforcement"},
+    },
+    "decision-like": 1,
     "z": 1.0,
 }
 
@@ -49,6 +58,11 @@ def independent_leaf(opening: bytes) -> bytes:
     text = json.loads(opening)
     seed, record = base64.b64decode(text["seed"]), text["record"]
     fields = {"body." + name: value for name, value in record.pop("body").items()} | record
+    decision = fields.get("body.decision")
+    if isinstance(decision, dict):
+        ruling = {name: decision.pop(name) for name in list(decision) if name in RULING}
+        fields |= {f"body.decision.{name}": value for name, value in decision.items()}
+        fields["body.decision"] = ruling
 
     def spell(value: Any) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -68,6 +82,36 @@ def test_a_leaf_can_be_recomputed_with_nothing_but_json_and_sha256() -> None:
     opened = read_opening(entry.opening)
     assert (opened.leaf(), opened.content()) == (entry.leaf, entry.content)
     assert opened.record() == Record("d1", "decision", "2020-06-10T00:00:00.000000Z", {**BODY, "z": 1})
+
+
+def test_a_decision_is_shown_without_whom_it_was_about() -> None:
+    opened = read_opening(entry_of().opening)
+    ruling = {"outcome": "deny", "min_similarity": 99.5, "flags": [{"key": "amazon-2020"}]}
+    assert json.loads(opened.disclose("body.decision").value) == ruling
+    assert opened.disclose("body.decision.tenant").value == b'"agency-1"'
+    assert set(opened.fields) - {"body.decision", "body.decision.tenant"} >= {"body.decision.registration"}
+
+
+def test_every_member_of_a_decision_that_could_name_somebody_is_a_field_of_its_own() -> None:
+    """Who adds a member to the decision decides here whether it is shown with the outcome."""
+    apart = {"tenant", "purpose", "sector", "jurisdiction", "place", "registration", "reason"}
+    assert set(Decision.__struct_fields__) >= RULING
+    assert set(Decision.__struct_fields__) - RULING >= apart
+
+
+def test_a_member_cannot_pass_for_a_part_of_a_decision() -> None:
+    with pytest.raises(Inadmissible, match="decision"):
+        entry_of({"decision.tenant": "agency-1"})
+    entry = entry_of({"decision_tenant": "agency-1"})
+    with pytest.raises(LedgerCorrupt):
+        read_opening(entry.opening.replace(b"decision_tenant", b"decision.tenant"))
+
+
+def test_a_decision_that_stands_by_its_digest_is_one_field() -> None:
+    value = blob_value(b"anything")[1]
+    opened = read_opening(entry_of({"decision": value}).opening)
+    assert set(opened.fields) == {"body.decision", "id", "time", "type"}
+    assert opened.blobs() == [(value["blob"], 8)]
 
 
 def test_known_answer() -> None:
