@@ -21,23 +21,18 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.floating[Any]]:
     NDArray
         (n, m) values from 0 to 1; 0 where both boxes are empty.
     """
-    shared, first, second = _areas(a, b)
-    return _ratio(shared, first + second - shared)
+    return overlaps(a, b)[0]
 
 
-def overlap_of_smaller(a: ArrayLike, b: ArrayLike) -> NDArray[np.floating[Any]]:
-    """Return the intersection over the smaller box, of every box of ``a`` with every box of ``b``, as :func:`iou`."""
-    shared, first, second = _areas(a, b)
-    return _ratio(shared, np.minimum(first, second))
-
-
-def _areas(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the areas of each intersection (n, m), and of the boxes (n, 1) and (1, m)."""
+def overlaps(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Return :func:`iou`, and the intersection over the smaller box, of every box of ``a`` with every box of ``b``."""
     first, second = np.atleast_2d(a)[:, None], np.atleast_2d(b)[None]
     low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    return shared, np.prod(first[..., 2:], axis=2), np.prod(second[..., 2:], axis=2)
+    sides = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:]) - low
+    np.maximum(sides, 0, out=sides)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = first[..., 2] * first[..., 3], second[..., 2] * second[..., 3]
+    return _ratio(shared, areas[0] + areas[1] - shared), _ratio(shared, np.minimum(*areas))
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.floating[Any]]:

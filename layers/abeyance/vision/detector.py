@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import CHIP, TARGET, similarity_transform, tilt, warp
-from abeyance.vision.boxes import iou, overlap_of_smaller
+from abeyance.vision.boxes import overlaps
 from abeyance.vision.image import Photo
 from abeyance.vision.session import open_session
 
@@ -276,6 +276,6 @@ def _suppress(boxes: NDArray[np.float32], order: NDArray[np.intp]) -> NDArray[np
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(best)
-        apart = iou(boxes[best], boxes[rest])[0] <= _NMS_IOU
-        order = rest[apart & (overlap_of_smaller(boxes[best], boxes[rest])[0] <= _NMS_INSIDE)]
+        shared, of_smaller = (found[0] for found in overlaps(boxes[best], boxes[rest]))
+        order = rest[(shared <= _NMS_IOU) & (of_smaller <= _NMS_INSIDE)]
     return np.array(kept, np.intp)
