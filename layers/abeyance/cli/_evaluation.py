@@ -40,10 +40,10 @@ SamePerson = Annotated[
     ),
 ]
 Repeats = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         help="Judged pairs, which show one person twice: a CSV with image_a, image_b, same; or fairface, for the list "
-        "of that set that comes with Abeyance.",
+        "of that set that comes with Abeyance. May be repeated.",
         show_default=False,
     ),
 ]

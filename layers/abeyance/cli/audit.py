@@ -74,7 +74,7 @@ def demographics(
         Path | None,
         typer.Option(help="CSV with image and a model's predictions of attributes, such as gender and age."),
     ] = None,
-    repeats: Repeats = "",
+    repeats: Repeats = None,
     same_person: SamePerson = 0.0,
     least_errors: Annotated[
         int,
@@ -153,6 +153,7 @@ def legislators(
         bool,
         typer.Option("--pictures", help="Put the faces of every false match in the report, side by side."),
     ] = False,
+    repeats: Repeats = None,
     images: Images = "",
 ) -> None:
     """Search public officials among strangers, and count the false matches at 80 and at 99.
@@ -160,6 +161,7 @@ def legislators(
     The published tests (28 of 535 members of Congress in 2018, 26 of 120 legislators of California in 2019) are shown
     beside the result.
     """
+    from abeyance.evaluation.cleaning import read_repeats, strangers_only
     from abeyance.evaluation.datasets import read_photos
     from abeyance.evaluation.legislators import MAX_SHOWN, search_legislators
 
@@ -168,7 +170,8 @@ def legislators(
         officials = read_photos(probes, images=images)
         if officials.photos[0].column:
             officials = officials.of_column(column or officials.photos[0].column)
-        strangers = read_photos(gallery, images=images)
+        photos = read_photos(gallery, images=images)
+        strangers = strangers_only(photos, [officials], read_repeats(repeats)) if repeats else photos
         calibration = loaded.entry.calibration
         found = search_legislators(
             *loaded.with_templates(officials),
@@ -178,6 +181,7 @@ def legislators(
             flags=_flags(flags),
             now=datetime.now(UTC),
             similarities=similarity or [],
+            left_out=len(photos) - len(strangers),
         )
     faces = _face_pairs(found, officials, strangers, loaded) if pictures and output.html else []
     emit("legislators", found, output, face_pairs=faces, max_shown=MAX_SHOWN)

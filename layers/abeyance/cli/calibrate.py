@@ -66,7 +66,7 @@ def calibrate(
     mated: Mated = None,
     by: By = "race,gender",
     anchor: Anchors = None,
-    repeats: Repeats = "",
+    repeats: Repeats = None,
     same_person: SamePerson = 0.0,
     only: Annotated[
         list[str] | None,
@@ -106,7 +106,7 @@ def calibrate(
                 photos.labels(by.split(",")),
                 model=loaded.identity,
                 anchors=anchors,
-                judged=(repeats, people) if people is not None else None,
+                judged=(", ".join(repeats or ()), people) if people is not None else None,
                 same_person=same_person or None,
                 levels=_LEVELS,
                 attributes={name: photos.labels([name]) for name in photos.groupings},
@@ -128,7 +128,7 @@ def fit(
     mated: Mated = None,
     by: By = "race,gender",
     anchor: Anchors = None,
-    repeats: Repeats = "",
+    repeats: Repeats = None,
     terms: Annotated[
         str, typer.Option(help="Terms of use of the photos, for the file: such as 'FairFace, CC BY 4.0'.")
     ] = "",
@@ -232,7 +232,7 @@ def _with_faces(loaded: LoadedModels, photos: PhotoSet) -> tuple[PhotoSet, Templ
     return photos.rows(rows), templates.rows(rows)
 
 
-def _judged(photos: PhotoSet, repeats: str) -> IntArray | None:
+def _judged(photos: PhotoSet, repeats: list[str] | None) -> IntArray | None:
     from abeyance.evaluation.cleaning import judged_people, read_repeats
 
     return judged_people(photos.paths, read_repeats(repeats)) if repeats else None

@@ -11,6 +11,7 @@ from abeyance.cli._evaluation import (
     Images,
     ModelOptions,
     OutputOptions,
+    Repeats,
     RunOptions,
     SameShot,
     emit,
@@ -108,21 +109,31 @@ def identification(
         Path | None,
         typer.Option(help="Strangers to search for, none enrolled. Otherwise people with one photo."),
     ] = None,
+    repeats: Repeats = None,
     images: Images = "",
     same_shot: SameShot = 0.95,
 ) -> None:
     """Search photos in a gallery: rank 1, and FNIR at fixed FPIRs."""
+    from abeyance.evaluation.cleaning import read_repeats, strangers_only
     from abeyance.evaluation.datasets import read_photos
     from abeyance.evaluation.study import identify_photos
 
     with exit_on_error():
         loaded = models.load(run)
+        people = read_photos(photos, images=images)
+        others = [read_photos(source, images=images) if source else None for source in (distractors, unknown)]
+        if repeats:
+            pairs, known = read_repeats(repeats), [people]
+            for number, strangers in enumerate(others):
+                if strangers is not None:
+                    others[number] = one_each = strangers_only(strangers, known, pairs)
+                    known.append(one_each)
         found = identify_photos(
-            *loaded.with_templates(read_photos(photos, images=images)),
+            *loaded.with_templates(people),
             model=loaded.identity,
             similarities=loaded.thresholds(_SIMILARITIES),
-            distractors=loaded.read(distractors, images),
-            unknown=loaded.read(unknown, images),
+            distractors=loaded.with_templates(others[0]) if others[0] else None,
+            unknown=loaded.with_templates(others[1]) if others[1] else None,
             same_shot=same_shot,
         )
     emit("identification", found, output)

@@ -105,13 +105,13 @@ def closest_pairs(photos: PhotoSet, vectors: Float32Array, level: float) -> Clos
     return ClosestPairs(source=photos.name, photos=len(photos), level=level, pairs=tuple(pairs))
 
 
-def read_repeats(source: str) -> list[tuple[str, str]]:
-    """Return the pairs of file names that a list judges to show one person.
+def read_repeats(sources: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of file names that lists judge to show one person.
 
     Parameters
     ----------
-    source
-        A CSV with ``image_a``, ``image_b`` and ``same``, or the name of a list that comes with the package:
+    sources
+        Each a CSV with ``image_a``, ``image_b`` and ``same``, or the name of a list that comes with the package:
         ``fairface``.
 
     Raises
@@ -119,6 +119,24 @@ def read_repeats(source: str) -> list[tuple[str, str]]:
     DataInvalid
         If there is no such list, or it lacks a column.
     """
+    return [pair for source in sources for pair in _read_list(source)]
+
+
+def strangers_only(photos: PhotoSet, known: Sequence[PhotoSet], pairs: Sequence[tuple[str, str]]) -> PhotoSet:
+    """Return one photo of each person by judged pairs, and none of those who are in a ``known`` set.
+
+    Raises
+    ------
+    DataInvalid
+        If two photos have the name of a listed one.
+    """
+    before = [path for known_set in known for path in known_set.paths]
+    people = judged_people([*before, *photos.paths], pairs)
+    first = np.unique(people, return_index=True)[1]
+    return photos.rows(np.sort(first[first >= len(before)]) - len(before))
+
+
+def _read_list(source: str) -> list[tuple[str, str]]:
     try:
         if source in _LISTS:
             text = resources.files("abeyance.evaluation").joinpath(f"judged/{source}.csv").read_text("utf-8")

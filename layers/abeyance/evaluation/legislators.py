@@ -112,6 +112,8 @@ class LegislatorsTest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     probes: int
     gallery: int
+    #: Photos that judged pairs left out of the gallery: officials, and strangers who are there twice.
+    left_out: int
     comparisons: int
     probes_without_face: int
     gallery_without_face: int
@@ -138,6 +140,7 @@ def search_legislators(
     flags: FlagSet,
     now: datetime,
     similarities: Sequence[float] = (),
+    left_out: int = 0,
 ) -> LegislatorsTest:
     """Run the test at 80, at 99, at the similarity that the active flags require of the police, and at others.
 
@@ -147,6 +150,8 @@ def search_legislators(
         Scale of the model.
     similarities
         Further thresholds.
+    left_out
+        Photos that were left out of the gallery before, to be reported.
     """
     cosines, scale = np.array(knots).T
 
@@ -179,6 +184,7 @@ def search_legislators(
         model=model,
         probes=len(probes),
         gallery=len(gallery),
+        left_out=left_out,
         comparisons=found.total,
         probes_without_face=probe_templates.failures,
         gallery_without_face=gallery_templates.failures,

@@ -14,7 +14,9 @@ from abeyance.evaluation.cleaning import (
     judged_people,
     people_by_cosine,
     read_repeats,
+    strangers_only,
 )
+from abeyance.evaluation.datasets import LabelledPhoto, PhotoSet
 from abeyance.evaluation.errors import DataInvalid
 
 scipy = pytest.importorskip("scipy")
@@ -50,7 +52,7 @@ def test_a_judged_list_joins_photos_by_name(tmp_path: Path) -> None:
         "# who judged\nimage_a,image_b,same\nval/1.jpg,val/2.jpg,1\n2.jpg,3.jpg,1\n"
         "1.jpg,4.jpg,0\n5.jpg,9.jpg,1\n"
     )
-    pairs = read_repeats(str(listed))
+    pairs = read_repeats([str(listed)])
     assert len(pairs) == 3
     paths = [Path("images") / f"{n}.jpg" for n in (4, 3, 2, 1, 5)]
     assert judged_people(paths, pairs).tolist() == [0, 1, 1, 1, 4]
@@ -60,11 +62,21 @@ def test_a_judged_list_joins_photos_by_name(tmp_path: Path) -> None:
         judged_people([*paths, Path("other/1.jpg")], pairs)
     listed.write_text("image_a,image_b\n1.jpg,2.jpg\n")
     with pytest.raises(DataInvalid, match="same"):
-        read_repeats(str(listed))
+        read_repeats([str(listed)])
+
+
+def test_strangers_are_one_photo_each_and_nobody_known(tmp_path: Path) -> None:
+    def photos(*names: str) -> PhotoSet:
+        return PhotoSet("p", tuple(LabelledPhoto(Path(name), name) for name in names), persons_given=False)
+
+    pairs = [("2.jpg", "3.jpg"), ("official.jpg", "5.jpg"), ("5.jpg", "6.jpg")]
+    kept = strangers_only(photos(*(f"{n}.jpg" for n in range(1, 8))), [photos("official.jpg")], pairs)
+    assert [path.name for path in kept.paths] == ["1.jpg", "2.jpg", "4.jpg", "7.jpg"]
+    assert len(strangers_only(photos("1.jpg", "2.jpg"), [], [])) == 2
 
 
 def test_the_list_that_comes_with_the_package_can_be_read() -> None:
-    pairs = read_repeats("fairface")
+    pairs = read_repeats(["fairface"])
     assert len(pairs) > 200
     assert len({frozenset(pair) for pair in pairs}) == len(pairs)
 

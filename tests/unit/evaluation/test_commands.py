@@ -264,6 +264,13 @@ def test_legislators(tmp_path: Path) -> None:
     assert "data:image/jpeg" in (tmp_path / "r.html").read_text()
     assert "28 of 535" in run(*arguments, "--column", "photo_b")
     run(*arguments, "--column", "photo_z", code=Exit.USAGE)
+    # An official who is in the gallery as well is no stranger.
+    same = found["false_matches"][0]
+    listed = tmp_path / "same.csv"
+    listed.write_text(f"image_a,image_b,same\n{same['probe_image']},{same['candidate_image']},1\n")
+    cleaned = result_of(*arguments, "--similarity", 30, "--repeats", listed, "--repeats", "fairface")
+    assert (cleaned["gallery"], cleaned["left_out"]) == (39, 1)
+    assert len(cleaned["false_matches"]) < len(found["false_matches"])
 
 
 @pytest.mark.parametrize("similarity", [-1, 100.5, 200])
