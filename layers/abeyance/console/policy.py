@@ -10,6 +10,7 @@ import msgspec
 
 from abeyance.console.errors import RequestRefused, Unavailable
 from abeyance.moratorium import proofs, words
+from abeyance.moratorium.brake import with_halt, without_halt
 from abeyance.moratorium.changes import Change, ChangeKind, classify
 from abeyance.moratorium.claims import ClaimError, parse_claim
 from abeyance.moratorium.client import ChangeClient
@@ -22,7 +23,7 @@ from abeyance.moratorium.presets import presets
 from abeyance.moratorium.proposals import Proposal, change_digest
 from abeyance.moratorium.simulate import Difference, Direction, Simulation, simulate
 from abeyance.moratorium.source import FlagSource
-from abeyance.moratorium.subjects import FlagsChange
+from abeyance.moratorium.subjects import BrakeChange, FlagsChange
 from abeyance.moratorium.tenants import Tenant
 from abeyance.moratorium.validate import check
 
@@ -193,6 +194,49 @@ class PolicyService:
     def assess_guardrails(self, document: dict[str, Any]) -> tuple[ShownGuardrail, ...]:
         """Prove proposed guardrails of the flags in force. Raises ``MoratoriumError`` if they cannot be read."""
         return checked(document, parse(self.document()), self.now().replace(microsecond=0))
+
+    def brake(self) -> list[MoratoriumSummary]:
+        """Return the halts on the brake, by key. Raises :class:`Unavailable`."""
+        now = self.now()
+        return [summarize(flag, now) for flag in parse(self._state()["brake"]["document"]).flags]
+
+    def halt(
+        self,
+        key: str,
+        reason: str,
+        token: str,
+        *,
+        sectors: Sequence[str],
+        actions: Sequence[str],
+        jurisdictions: Sequence[str],
+    ) -> Proposal:
+        """Put a halt on the brake, in force when this returns; an empty scope stands for all.
+
+        ``token`` as for :meth:`submit`. Raises :class:`RequestRefused` for a bad form, and ``MoratoriumError``.
+        """
+        if not reason:
+            raise RequestRefused("Give a reason: a caller who is denied reads it.")
+        try:
+            document = with_halt(
+                self._state()["brake"]["document"],
+                key,
+                reason=reason,
+                sectors=sectors,
+                jurisdictions=jurisdictions,
+                actions=actions,
+                starts=self.now(),
+            )
+        except ValueError as error:
+            raise RequestRefused(f"The brake is unchanged: {error}.") from None
+        return self.changes.on_behalf_of(token).submit(BrakeChange(document), note=reason)
+
+    def release(self, key: str, note: str, token: str) -> Proposal:
+        """Propose to take a halt off the brake. Raises as :meth:`halt` does."""
+        try:
+            document = without_halt(self._state()["brake"]["document"], key)
+        except ValueError as error:
+            raise RequestRefused(f"The brake is unchanged: {error}.") from None
+        return self.changes.on_behalf_of(token).submit(BrakeChange(document), note=note)
 
     def _state(self) -> dict[str, Any]:
         try:

@@ -145,6 +145,7 @@ PAGES = {
         "Clara",
         "/moratoria/explain?tenant=icmec&action=search&purpose=missing_children&at=2026-01-01",
     ),
+    "brake": ("Clara", "/brake"),
     "document": ("Clara", "/proposals/new"),
     "collection": ("Clara", "/galleries/acme/staff"),
     "ledger": ("Edda", "/ledger"),

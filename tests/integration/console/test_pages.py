@@ -76,6 +76,34 @@ def test_one_request_is_explained(world: World) -> None:
     assert clara.get("/console/moratoria/timeline.svg").content_type.startswith("image/svg+xml")
 
 
+def test_one_officer_puts_the_brake_on_and_two_take_it_off(world: World) -> None:
+    clara, david = world.browser("clara"), world.browser("david")
+    assert 'href="/console/brake"' in clara.get("/console/moratoria").text
+    assert 'href="/console/brake"' not in world.browser("edda").get("/console/moratoria").text
+    form = {"key": "stop_search", "reason": "An error was found.", "sector": "commercial", "action": "search"}
+    assert world.browser("edda").post("/console/brake", **form).status_code == 403
+    for wrong in ({"key": "Stop"}, {"reason": ""}, {"sector": "nobody"}, {"place": "Atlantis"}):
+        refused = clara.post("/console/brake", **{**form, **wrong})
+        assert refused.status_code == 409, wrong
+    page = clara.get(clara.post("/console/brake", **form).headers["Location"]).text
+    assert "The change is deployed" in page
+    assert "brake:stop_search" in page
+    denied = clara.get("/console/moratoria/explain?tenant=acme&action=search")
+    assert "<h1>Denied</h1>" in denied.text
+    assert "<h1>Permitted</h1>" in clara.get("/console/moratoria/explain?tenant=acme&action=index").text
+    assert clara.post("/console/brake", **form).status_code == 409
+    assert clara.post("/console/brake/other/release", note="Over.").status_code == 409
+
+    there = clara.post("/console/brake/stop_search/release", note="Mended.").headers["Location"]
+    assert "stop_search" in clara.get("/console/brake").text
+    proposal = world.services.policy.changes.get(there.rpartition("/")[2])
+    assert clara.post(f"{there}/approve", digest=proposal.digest).status_code == 409
+    assert "Mended." in david.get(there).text
+    assert david.post(f"{there}/approve", digest=proposal.digest).status_code == 303
+    assert "stop_search" not in clara.get("/console/brake").text
+    assert "<h1>Permitted</h1>" in clara.get("/console/moratoria/explain?tenant=acme&action=search").text
+
+
 def test_a_claim_is_proved_or_contradicted(world: World) -> None:
     clara = world.browser("clara")
     ask = "/console/moratoria/prove?claim="

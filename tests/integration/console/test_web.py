@@ -33,6 +33,7 @@ def test_each_role_gets_its_own_pages_and_no_other(world: World) -> None:
         "number": 0,
         "which": "probe",
         "proposal_id": "x",
+        "key": "x",
         "index": 1,
         "piece": 0,
         "tenant": "acme",

@@ -25,7 +25,7 @@ from werkzeug.exceptions import HTTPException
 from abeyance.console import error_rates
 from abeyance.console.errors import ConsoleError, NotFound, RequestRefused, Unavailable
 from abeyance.console.roles import Right
-from abeyance.console.web import galleries, ledger, moratoria, proposals, review, signin
+from abeyance.console.web import brake, galleries, ledger, moratoria, proposals, review, signin
 from abeyance.console.web.context import ConsoleServices, services, session_person, signed_in
 from abeyance.moratorium.errors import MoratoriumError
 
@@ -90,7 +90,7 @@ def create_app(console: ConsoleServices) -> Flask:
     )
     app.extensions["console"] = console
     app.url_map.converters["collection"] = galleries.CollectionConverter
-    for module in (signin, review, moratoria, proposals, ledger, galleries):
+    for module in (signin, review, moratoria, brake, proposals, ledger, galleries):
         app.register_blueprint(module.pages, url_prefix=PREFIX)
     app.add_url_rule(PREFIX, "start", _start)
     # Not a redirect to the other: an HTTP API may have removed the slash.
