@@ -8,10 +8,12 @@ from abeyance.cli import (
     attributes,
     audit,
     calibrate,
+    collections,
     cost,
     demo,
     erasures,
     evaluate,
+    importing,
     ledger,
     models,
     moratoria,
@@ -36,6 +38,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
 app.add_typer(people.app, name="people")
+app.add_typer(collections.app, name="collections")
+app.add_typer(importing.app, name="import")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(witness.app, name="witness")
 app.add_typer(erasures.app, name="erasures")

@@ -63,6 +63,7 @@ _KNOWN_ERRORS: Final = {
     "abeyance.moratorium.claims.ClaimError": (Exit.USAGE, "{}"),
     "abeyance.moratorium.guardrails.GuardrailError": (Exit.USAGE, "{}"),
     "abeyance.moratorium.errors.MoratoriumError": (Exit.NO, "{}"),
+    "abeyance.moving.errors.MovingError": (Exit.NO, "{}"),
     "botocore.exceptions.NoRegionError": (
         Exit.UNAVAILABLE,
         "no AWS region is set: set AWS_DEFAULT_REGION (and, for abeyance serve, AWS_ENDPOINT_URL)",

@@ -89,6 +89,7 @@ class Gallery:
         self.get_faces = faces.get
         self.list_faces = faces.page
         self.templates = faces.templates
+        self.templates_of = faces.templates_of
         self.delete_faces = faces.delete
         self.delete_source = faces.delete_source
         self.indexed_by = faces.indexed_by

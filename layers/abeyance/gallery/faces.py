@@ -152,6 +152,14 @@ class FaceStore:
         require_face_ids(face_ids)
         return self._storage.face_templates(self._storage.open(collection), dict.fromkeys(face_ids))
 
+    def templates_of(
+        self, collection: CollectionRef | Collection, faces: Sequence[Face]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the templates of faces as they were read, by id; those that are gone are left out."""
+        seqs = {face.seq: face.id for face in faces}
+        found = self._storage.templates(self._storage.open(collection), list(seqs))
+        return {seqs[seq]: template for seq, template in found.items()}
+
     def delete(self, ref: CollectionRef, face_ids: Sequence[str]) -> FacesOutcome:
         """Erase faces with their templates, in snapshots too; refuse, per face, those of a user."""
         require_face_ids(face_ids)

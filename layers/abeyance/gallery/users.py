@@ -188,7 +188,8 @@ class UserStore:
         templates = self._storage.face_templates(draft.meta, face_ids)
         mean: npt.NDArray[np.float32] | None = None
         if templates:
-            mean = np.sum([templates[i] for i in face_ids if i in templates], axis=0, dtype=np.float32)
+            # In the order of ids, so that the same faces make the same template in whatever order they came.
+            mean = np.sum([templates[i] for i in sorted(templates)], axis=0, dtype=np.float32)
             length = float(np.linalg.norm(mean))
             # Opposite templates have no mean direction; then any one of them is as good.
             mean = mean / length if length > 1e-6 else next(iter(templates.values()))

@@ -21,6 +21,7 @@ class Action(StrEnum):
     SEARCH = "search"
     TEMPLATE_SEARCH = "template_search"
     TEMPLATE_EXPORT = "template_export"
+    TEMPLATE_IMPORT = "template_import"
 
 
 class Sector(StrEnum):
@@ -57,6 +58,7 @@ _STEPS = {
     Action.INDEX: Action.DETECT,
     Action.SEARCH: Action.DETECT,
     Action.TEMPLATE_SEARCH: Action.SEARCH,
+    Action.TEMPLATE_IMPORT: Action.INDEX,
 }
 #: An action and its steps. A flag that halts a step halts the action: where no face may be detected, none can be
 #: searched for.

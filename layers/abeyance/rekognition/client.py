@@ -1,19 +1,23 @@
 """An ordinary boto3 client for a deployed URL, for programs that call Abeyance.
 
-API Gateway verifies signatures made for ``execute-api``; a Rekognition client signs for ``rekognition``. Nothing else
-has to change. A local URL verifies no signatures: there, ``AWS_ENDPOINT_URL`` is enough.
+API Gateway verifies signatures made for ``execute-api``; a Rekognition client signs for ``rekognition``. So does one
+with an access key of the deployment. Nothing else has to change. A local URL verifies no signatures: there,
+``AWS_ENDPOINT_URL`` is enough.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from abeyance.moratorium.access_keys import is_key_id
 from abeyance.rekognition.gateway import PURPOSE_HEADER
 from abeyance.rekognition.wire import SDK_FOLDER
 
 
 def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", **options: Any) -> Any:
     """Return a boto3 Rekognition client that signs for API Gateway and knows the operations on templates.
+
+    With an access key of the deployment it signs for Rekognition; then ``endpoint_url`` is ``RekognitionKeysUrl``.
 
     Parameters
     ----------
@@ -38,11 +42,17 @@ def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", *
     session = Session()
     # The folder's additions are merged into botocore's own model, whichever version of it is installed.
     session.get_component("data_loader").search_paths.append(str(SDK_FOLDER))
-    made = boto3.Session(botocore_session=session, region_name=region).client(
-        "rekognition", endpoint_url=endpoint_url, **options
-    )
+    caller = boto3.Session(botocore_session=session, region_name=region)
+    made = caller.client("rekognition", endpoint_url=endpoint_url, **options)
+    credentials = None if "aws_access_key_id" in options else caller.get_credentials()
+    if is_key_id(options.get("aws_access_key_id") or (credentials.access_key if credentials else "")):
+        made.meta.events.register("before-sign.rekognition", _sign_for_rekognition)
     if purpose:
         made.meta.events.register(
             "before-call.rekognition", lambda params, **_: params["headers"].update({PURPOSE_HEADER: purpose})
         )
     return made
+
+
+def _sign_for_rekognition(request: Any, **_: Any) -> None:
+    request.context.setdefault("signing", {})["signing_name"] = "rekognition"

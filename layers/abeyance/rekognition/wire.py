@@ -1,6 +1,6 @@
 """The wire format: JSON 1.1, checked against the service's own model.
 
-The model is botocore's, cut down to our operations (by ``tests/unit/rekognition/service_model.py``), with our own two
+The model is botocore's, cut down to our operations (by ``tests/unit/rekognition/service_model.py``), with our own
 operations in the form in which an SDK loads them.
 """
 

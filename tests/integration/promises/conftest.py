@@ -25,7 +25,16 @@ from abeyance.vision.errors import PackageUnavailable
 from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.store import fetch
 
-ACTIONS = ("detect", "analyze", "compare", "index", "search", "template_search", "template_export")
+ACTIONS = (
+    "detect",
+    "analyze",
+    "compare",
+    "index",
+    "search",
+    "template_search",
+    "template_export",
+    "template_import",
+)
 
 
 def tenant(name: str, sector: str = "commercial", actions: tuple[str, ...] = ACTIONS, **more: Any) -> Tenant:

@@ -40,7 +40,7 @@ TENANTS = (
     tenant("acme"),
     tenant("globex"),
     tenant("springfield-police", "law_enforcement"),
-    tenant("lab", actions=(*ACTIONS, "template_search", "template_export")),
+    tenant("lab", actions=(*ACTIONS, "template_search", "template_export", "template_import")),
     tenant("detector-only", actions=("detect",)),
     tenant("gone", status="suspended"),
 )

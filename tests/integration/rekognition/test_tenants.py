@@ -58,6 +58,8 @@ def attacks(face: str, photo: bytes) -> dict[str, dict[str, Any]]:
         "search_users_by_image": {**on, **image},
         "search_faces_by_template": {**on, "Template": [1.0] * 128, "FaceModelVersion": "any"},
         "get_face_template": {**on, "FaceId": face},
+        "export_faces": {**on, "WithTemplates": True},
+        "import_faces": {**on, "FaceModelVersion": "any", "Faces": []},
     }
 
 

@@ -353,6 +353,8 @@ def test_every_way_to_loosen_is_seen(edit: dict[str, Any]) -> None:
         ("search", "detect", False),
         ("search", "index", False),
         ("detect", "template_export", False),
+        ("index", "template_import", True),
+        ("search", "template_import", False),
     ],
 )
 def test_a_flag_on_what_an_action_involves_binds_the_action(halted: str, action: str, binds: bool) -> None:

@@ -52,7 +52,7 @@ PLACES = (
     "EH",
 )
 SECTORS_TRIED = (*s.SECTORS, "research")
-ACTIONS_TRIED = (*s.ACTIONS, "template_search", "template_export")
+ACTIONS_TRIED = (*s.ACTIONS, "template_search", "template_export", "template_import")
 TENANTS = (*s.TENANTS, "another")
 PURPOSES = (*s.PURPOSES, "another")
 ALL_DAYS = range(-1, 22)

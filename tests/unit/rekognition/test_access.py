@@ -46,8 +46,11 @@ GUARDED: dict[str, dict[str, Any]] = {
     "AssociateFaces": {"CollectionId": "c", "UserId": "u", "FaceIds": [FACE]},
     "SearchFacesByTemplate": {"CollectionId": "c", "Template": [1.0], "FaceModelVersion": "m@0"},
     "GetFaceTemplate": {"CollectionId": "c", "FaceId": FACE},
+    "ExportFaces": {"CollectionId": "c", "WithTemplates": True},
+    "ImportFaces": {"CollectionId": "c", "FaceModelVersion": "m@0", "Faces": []},
 }
-ACTIONS = ("detect", "analyze", "compare", "index", "search", "template_search", "template_export")
+PHOTO_ACTIONS = ("detect", "analyze", "compare", "index", "search")
+ACTIONS = (*PHOTO_ACTIONS, "template_search", "template_export", "template_import")
 
 
 def tenant(name: str, **more: Any) -> Tenant:
@@ -105,7 +108,7 @@ class World:
         self.values: dict[str, Any] = {}
         self.registry = registry_of(
             tenant("acme"),
-            tenant("plain", actions=ACTIONS[:5]),
+            tenant("plain", actions=PHOTO_ACTIONS),
             tenant("paused", status="suspended"),
         )
         self.tenants: Any = self.registry
@@ -157,7 +160,7 @@ def error(answer: ApiResponse) -> tuple[str, str]:
 
 
 def test_table_covers_what_is_guarded() -> None:
-    guarded = {name for name, entry in OPERATIONS.items() if entry.actions({})}
+    guarded = {name for name, entry in OPERATIONS.items() if entry.actions({"WithTemplates": True})}
     assert guarded == set(GUARDED)
 
 
@@ -186,7 +189,7 @@ def test_without_a_ledger_nothing_is_permitted(world: World, operation: str, bro
 @pytest.mark.parametrize("operation", sorted(GUARDED))
 def test_a_match_that_people_must_see_is_not_answered(world: World, operation: str) -> None:
     world.values = {"review": flag(effect="restrict", human_review=2)}
-    matching = operation not in ("DetectFaces", "IndexFaces")
+    matching = operation not in ("DetectFaces", "IndexFaces", "ImportFaces")
     answer = world.ask(operation, GUARDED[operation])
     record = world.ledger.records[-1]
     assert record.body["decision"]["outcome"] == "permit"
@@ -271,7 +274,9 @@ def test_a_draft_is_tried_on_what_the_api_recorded(world: World) -> None:
     assert looser.count(Direction.LESS_RESTRICTED) == len(entries)
 
 
-@pytest.mark.parametrize("operation", ["SearchFacesByTemplate", "GetFaceTemplate"])
+@pytest.mark.parametrize(
+    "operation", ["SearchFacesByTemplate", "GetFaceTemplate", "ExportFaces", "ImportFaces"]
+)
 def test_templates_are_off_unless_registered(world: World, operation: str) -> None:
     name, message = error(world.ask(operation, GUARDED[operation], "plain"))
     assert (name, "not registered" in message) == ("AccessDeniedException", True)

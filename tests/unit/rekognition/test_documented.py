@@ -201,7 +201,7 @@ def page_size(ours: str) -> None:
 
 
 def templates(ours: str) -> None:
-    assert set(OPERATIONS) - set(published()["operations"]) == set(re.findall(r"[A-Z]\w+Template", ours))
+    assert set(OPERATIONS) - set(published()["operations"]) == set(re.findall(r"[A-Z]\w+", ours))
 
 
 def user_status(ours: str) -> None:

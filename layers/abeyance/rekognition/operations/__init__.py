@@ -16,6 +16,7 @@ from abeyance.rekognition.operations import (
     search,
     tags,
     templates,
+    transfer,
     users,
 )
 from abeyance.rekognition.operations.services import Services
@@ -60,7 +61,9 @@ OPERATIONS: Final[Mapping[str, OperationHandler]] = {
     "DescribeCollection": OperationHandler(collections.describe_collection, _MANAGES),
     "DetectFaces": OperationHandler(images.detect_faces, _detects),
     "DisassociateFaces": OperationHandler(associations.disassociate_faces, _MANAGES),
+    "ExportFaces": OperationHandler(transfer.export_faces, transfer.exports),
     "GetFaceTemplate": OperationHandler(templates.get_face_template, _takes("template_export")),
+    "ImportFaces": OperationHandler(transfer.import_faces, _takes("template_import")),
     "IndexFaces": OperationHandler(faces.index_faces, _indexes),
     "ListCollections": OperationHandler(collections.list_collections, _MANAGES),
     "ListFaces": OperationHandler(faces.list_faces, _MANAGES),

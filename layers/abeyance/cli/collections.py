@@ -1,0 +1,124 @@
+"""``abeyance collections``: move collections out of a deployment and into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from abeyance.cli.output import Commands, Exit, Json, console, existing_file, fail, progress, report
+
+if TYPE_CHECKING:
+    from abeyance.moving.exchange import Advance, Moved
+    from abeyance.moving.keys import MasterKey
+
+app = typer.Typer(
+    name="collections", cls=Commands, no_args_is_help=True, help="Export and import collections."
+)
+
+PassphraseFile = Annotated[
+    Path | None,
+    existing_file("--passphrase-file", help="Encrypt with the passphrase in this file, 16 bytes or more."),
+]
+KmsKeyId = Annotated[str, typer.Option("--kms-key", help="Or with this key in AWS KMS: id, ARN or alias.")]
+Purpose = Annotated[str, typer.Option(help="Purpose of the calls; a tenant is registered for purposes.")]
+
+
+@app.command("export")
+def export_file(
+    collection: Annotated[str, typer.Argument(help="The collection's name.")],
+    file: Annotated[Path, typer.Argument(help="Write this Parquet file.", dir_okay=False)],
+    templates: Annotated[
+        bool,
+        typer.Option(
+            "--templates", help="Export templates too; the tenant is registered for template_export."
+        ),
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    kms_key: KmsKeyId = "",
+    purpose: Purpose = "",
+    as_json: Json = False,
+) -> None:
+    """Write a collection's faces, names, users, boxes and quality to an encrypted Parquet file."""
+    from abeyance.moving.exchange import export_collection
+
+    key, api = _key(passphrase_file, kms_key), client(purpose)
+    total = api.describe_collection(CollectionId=collection)["FaceCount"]
+    moved = _watched(
+        "Exporting",
+        total,
+        lambda advance: export_collection(api, collection, file, key, templates=templates, advance=advance),
+    )
+    _show(moved, f"Exported to {file}", as_json)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A file of abeyance collections export.", exists=True)],
+    collection: Annotated[
+        str, typer.Option(help="Import into this collection; by default the name that it had.")
+    ] = "",
+    passphrase_file: PassphraseFile = None,
+    kms_key: KmsKeyId = "",
+    purpose: Purpose = "",
+    as_json: Json = False,
+) -> None:
+    """Add an export's faces and users to a collection of the same model. Repeat it if it is interrupted."""
+    from abeyance.moving.archive import Archive
+    from abeyance.moving.exchange import import_collection
+
+    key, api = _key(passphrase_file, kms_key), client(purpose)
+    with Archive(file, key) as archive:
+        total = archive.rows
+    moved = _watched(
+        "Importing",
+        total,
+        lambda advance: import_collection(api, file, key, collection, advance=advance),
+    )
+    _show(moved, f"Imported from {file}", as_json)
+
+
+def client(purpose: str) -> Any:
+    """Return a client of the deployment's API; ends the command if its URL is not set."""
+    from abeyance.deployment.parts import build_rekognition_client
+
+    try:
+        return build_rekognition_client(purpose)
+    except LookupError as error:
+        fail(str(error.args[0]), Exit.USAGE)
+
+
+def _key(passphrase_file: Path | None, kms_key: str) -> MasterKey:
+    try:
+        import pyarrow.parquet  # noqa: F401 - it is an extra
+    except ImportError:
+        fail('install the extra for Parquet: pip install "abeyance[parquet]"')
+    from abeyance.moving.keys import KmsKey, PassphraseKey
+
+    if (passphrase_file is None) == (not kms_key):
+        fail("give either --passphrase-file or --kms-key: an export is always encrypted", Exit.USAGE)
+    if passphrase_file is not None:
+        return PassphraseKey.read(passphrase_file)
+    from abeyance.aws.clients import client as aws_client
+
+    return KmsKey(aws_client("kms"), kms_key)
+
+
+def _watched(what: str, total: int, move: Any) -> Moved:
+    with progress() as bar:
+        task = bar.add_task(what, total=total)
+        advance: Advance = lambda done: bar.update(task, completed=done)  # noqa: E731
+        moved: Moved = move(advance)
+    return moved
+
+
+def _show(moved: Moved, what: str, as_json: bool) -> None:
+    def show() -> None:
+        console.print(f"{what}: {moved.faces} faces, {moved.users} users.", highlight=False, markup=False)
+        if not moved.templates:
+            console.print("Without templates, it cannot be imported.", highlight=False)
+        if moved.refused:
+            console.print(f"{moved.refused} faces stay with the user that they have there.", highlight=False)
+
+    report(moved, as_json=as_json, show=show)
