@@ -8,6 +8,7 @@ from abeyance.cli import (
     attributes,
     audit,
     calibrate,
+    certify,
     collections,
     cost,
     demo,
@@ -42,6 +43,7 @@ app.add_typer(collections.app, name="collections")
 app.add_typer(importing.app, name="import")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(witness.app, name="witness")
+app.add_typer(certify.app, name="certify")
 app.add_typer(erasures.app, name="erasures")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(calibrate.app, name="calibrate")

@@ -127,6 +127,14 @@ class SigningGroup(Group):
     ledger_policy: str = ""
 
 
+class CertificateGroup(Group):
+    """The key that signs certificates; see :mod:`abeyance.assurance.certificate`."""
+
+    #: As ``ledger_key``, and another key: who may use that of the ledger can sign another history. With a ledger key of
+    #: one machine, empty is a key that is made of the same secret.
+    certificate_key: str = ""
+
+
 class ChipsGroup(Group):
     """The bucket of aligned faces between detection and recognition."""
 
@@ -364,7 +372,9 @@ class ConsoleSettings(OversightSettings, EmbeddingGroup, ConsoleSignInGroup):
     """The settings of the console."""
 
 
-class DeploymentSettings(OversightSettings, ApiSettings, RecognizeSettings, GateSettings, SendersGroup):
+class DeploymentSettings(
+    OversightSettings, ApiSettings, RecognizeSettings, GateSettings, SendersGroup, CertificateGroup
+):
     """The settings of a whole deployment: for the local runtime, an operator's commands, and the CDK app."""
 
     def environment_of(self, unit: type[UnitSettings]) -> dict[str, str]:

@@ -159,14 +159,18 @@ class Disclosure(msgspec.Struct, frozen=True):
 
     def opens(self, leaf: bytes) -> bool:
         """Return whether ``leaf`` commits to this value under this name."""
-        if not is_leaf(leaf) or not is_canonical(self.value) or not _is_name(self.field):
-            return False
+        commitments = read_commitments(leaf)
+        return commitments is not None and self.commitment() == commitments.get(self.field, "")
+
+    def commitment(self) -> str | None:
+        """Return the commitment to this value under this name, base64; ``None`` if this is no disclosure."""
+        if not is_canonical(self.value) or not _is_name(self.field):
+            return None
         try:
-            salt = decode_base64(self.salt)
+            salt = encode_base64(decode_base64(self.salt))
         except ValueError:
-            return False
-        made = _commitment(encode_base64(salt).encode(), self.field, self.value)
-        return _decode_leaf(leaf).commitments.get(self.field) == made.decode()
+            return None
+        return _commitment(salt.encode(), self.field, self.value).decode()
 
 
 class _LeafText(msgspec.Struct):
@@ -293,6 +297,11 @@ def read_opening(data: bytes) -> Opening:
 def is_leaf(data: bytes) -> bool:
     """Return whether ``data`` has the form of a leaf: canonical, and nothing but commitments."""
     return len(data) <= MAX_ENTRY_BYTES and _LEAF.fullmatch(data) is not None and is_canonical(data)
+
+
+def read_commitments(leaf: bytes) -> dict[str, str] | None:
+    """Return the commitments of a leaf, base64, by the name of their field; ``None`` if it has not a leaf's form."""
+    return _decode_leaf(leaf).commitments if is_leaf(leaf) else None
 
 
 def blob_value(content: bytes) -> tuple[str, dict[str, Any]]:

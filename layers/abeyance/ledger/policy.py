@@ -9,10 +9,12 @@
     quorum both
     #abeyance: fresh 24h
     #abeyance: retired abeyance/6f2c0e4d9a7b1c35+d9f4a16e+AcYq… 20852
+    #abeyance: certificates abeyance/6f2c0e4d9a7b1c35/certificates+5b0fae21+ARnV…
 
-Other programs that read such policies take the two last lines for comments. ``fresh`` is the greatest age of the
+Other programs that read such policies take the last three lines for comments. ``fresh`` is the greatest age of the
 cosignatures that a log may rest on. ``retired`` is a key of the log that was replaced, or stolen, and the size up to
-which its signatures are still believed.
+which its signatures are still believed. ``certificates`` is a key that signs certificates about the log, and no
+checkpoint.
 """
 
 from __future__ import annotations
@@ -93,6 +95,8 @@ class Policy(msgspec.Struct, frozen=True):
         Name of a witness or group, or :data:`NOBODY`.
     fresh
         Greatest age of a quorum's cosignatures; ``None`` for any.
+    certificates
+        Keys that sign certificates.
     """
 
     logs: tuple[VerifierKey, ...] = ()
@@ -101,6 +105,7 @@ class Policy(msgspec.Struct, frozen=True):
     groups: Mapping[str, tuple[int, tuple[str, ...]]] = {}
     quorum: str = NOBODY
     fresh: timedelta | None = None
+    certificates: tuple[VerifierKey, ...] = ()
 
     def judge(self, checkpoint: SignedText, origin: str, size: int, *, now: datetime | None = None) -> Trust:
         """Return whose signatures a checkpoint has.
@@ -179,6 +184,7 @@ class _Reader:
         self.groups: dict[str, tuple[int, tuple[str, ...]]] = {}
         self.quorum: str | None = None
         self.fresh: timedelta | None = None
+        self.certificates: list[VerifierKey] = []
         self.names: set[str] = set()
         self.members: set[str] = set()
         self.publics: set[bytes] = set()
@@ -202,9 +208,12 @@ class _Reader:
                 self.fresh = timedelta(hours=int(match[1]))
             case ["retired", key, size] if directive and _SIZE.fullmatch(size):
                 self.retired.append((self._key(key, SIGN), int(size)))
+            case ["certificates", key] if directive:
+                self.certificates.append(self._key(key, SIGN))
             case _:
                 raise PolicyError(
-                    "use log, witness, group, quorum, or #abeyance: fresh <n>h, retired <key> <size>"
+                    "use log, witness, group, quorum, or #abeyance: fresh <n>h, retired <key> <size>, "
+                    "certificates <key>"
                 )
 
     def policy(self) -> Policy:
@@ -217,6 +226,7 @@ class _Reader:
             self.groups,
             self.quorum,
             self.fresh,
+            tuple(self.certificates),
         )
 
     def _group(self, name: str, least: str, members: list[str]) -> None:

@@ -116,25 +116,29 @@ class TileReader:
     objects
         The log.
     size
-        Number of leaves. The log had this size at some time, so that its partial tiles are there.
+        Number of leaves.
+    stored
+        Number of leaves of a tree that is stored, of which this one is the beginning; by default the same. The log had
+        this size at some time, so that its partial tiles are there.
     """
 
-    def __init__(self, objects: LogObjects, size: int) -> None:
+    def __init__(self, objects: LogObjects, size: int, stored: int | None = None) -> None:
         self._objects = objects
         self.size = size
+        self._stored = size if stored is None else stored
         self._tiles: OrderedDict[TileName, list[bytes]] = OrderedDict()
 
     def hashes(self, level: int, index: int) -> list[bytes]:
         """Return the hashes of a tile, as many as it has in this tree."""
-        return self._read(f"tile/{level}", index, self.size >> HEIGHT * level, split_hashes)
+        return self._read(f"tile/{level}", index, HEIGHT * level, split_hashes)
 
     def leaves(self, index: int) -> list[bytes]:
         """Return the leaves of a bundle, as many as it has in this tree."""
-        return self._read(ENTRIES, index, self.size, decode_bundle)
+        return self._read(ENTRIES, index, 0, decode_bundle)
 
     def openings(self, index: int) -> list[bytes]:
         """Return the openings of a bundle, as many as it has in this tree."""
-        return self._read(OPENINGS, index, self.size, decode_bundle)
+        return self._read(OPENINGS, index, 0, decode_bundle)
 
     def leaf(self, index: int) -> bytes:
         """Return one leaf."""
@@ -175,15 +179,15 @@ class TileReader:
         hashes = self.hashes(tile_level, first // WIDTH)[first % WIDTH :][: 1 << rest]
         return CompactRange.of(hashes).root()
 
-    def _read(self, row: str, index: int, count: int, decode: Callable[[bytes], list[bytes]]) -> list[bytes]:
-        width = min(WIDTH, count - index * WIDTH)
+    def _read(self, row: str, index: int, shift: int, decode: Callable[[bytes], list[bytes]]) -> list[bytes]:
+        width, stored = (min(WIDTH, (size >> shift) - index * WIDTH) for size in (self.size, self._stored))
         if width <= 0:
             raise LedgerCorrupt(f"{TileName(row, index, WIDTH)} lies behind the end of the log")
-        name = TileName(row, index, width)
+        name = TileName(row, index, stored)
         if name in self._tiles:
             self._tiles.move_to_end(name)
             return self._tiles[name]
-        items = read_tile(self._objects, name, decode)
+        items = read_tile(self._objects, name, decode)[:width]
         self._tiles[name] = items
         if len(self._tiles) > _CACHED_TILES:
             self._tiles.popitem(last=False)

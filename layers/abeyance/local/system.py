@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any, Final, Self
 
+from abeyance.deployment.flags import build_watch
 from abeyance.deployment.parts import build_ledger_queue, build_log_objects
-from abeyance.deployment.settings import DeploymentSettings
+from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 from abeyance.ledger.documents import DocumentLog
 from abeyance.local.aws import LocalAws
 from abeyance.local.gateway import FunctionGateway, mount_api, mount_changes
@@ -100,6 +101,12 @@ class LocalSystem:
     def _stop_services(self) -> None:
         for service in self.services:
             service.stop()
+
+    def watch_flags(self) -> None:
+        """Have the change service note what is in force, and put it on the ledger; in AWS it does so every minute."""
+        known = FlagsSettings.variables().values()
+        own = {name: value for name, value in self.settings.values().items() if name in known}
+        build_watch(FlagsSettings.of(**own), self.client)()
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages in each queue, those in flight included, and in each dead-letter queue.

@@ -147,12 +147,22 @@ class FlagSet:
         keys = [flag.key for flag in self.flags] + list(self.disabled)
         if len(set(keys)) != len(keys):
             raise FlagsError(Fault.FLAGS_UNREADABLE, "a flag key occurs twice; keep one of them")
-        effective: dict[str, Any] = {flag.key: _plain(flag.value) for flag in self.flags}
-        effective.update((key, {"enabled": False}) for key in self.disabled)
-        self.digest = hashlib.sha256(_stable(effective)).hexdigest()
+        self.digest = hashlib.sha256(
+            b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), text) for key, text in self.statements().items())
+        ).hexdigest()
         self.version = version or f"sha256:{self.digest[:12]}"
         self.brake = self.drift = ""
         self._binding: dict[tuple[str, str, str], tuple[Flag, ...]] = {}
+
+    def statements(self) -> dict[str, bytes]:
+        """Return what every flag says, as JSON in one spelling, by key and in the order of keys.
+
+        ``digest`` is the SHA-256 of all of them as one JSON object, and a flag's version the first 12 digits of the
+        SHA-256 of its own: so somebody who has these texts can check both without knowing how they are spelled.
+        """
+        effective: dict[str, Any] = {flag.key: _plain(flag.value) for flag in self.flags}
+        effective.update((key, {"enabled": False}) for key in self.disabled)
+        return {key: _stable(effective[key]) for key in sorted(effective)}
 
     def joined(self, others: Iterable[tuple[str, FlagSet]], *, brake: str = "", drift: str = "") -> FlagSet:
         """Return these flags and others together, which is at least as strict as each of them alone.

@@ -1,0 +1,269 @@
+"""Certificates: what they say, what they show, and that every manipulation of them is found."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.certificates import BEGUN, FLAG, Halt
+from tests.manipulations import OF_BUNDLE, OF_LOG, Lines
+
+from abeyance.assurance.certificate import Tally, findings, moment_key, parse_certificate_note
+from abeyance.assurance.certifier import Certified
+from abeyance.assurance.checking import CertificateReport, check_bundle
+from abeyance.assurance.period import size_after, size_before
+from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
+from abeyance.ledger.errors import LedgerCorrupt
+from abeyance.ledger.note import NoteError
+from abeyance.moratorium.presets import new_deployment
+
+
+@pytest.fixture(scope="module")
+def halt() -> Halt:
+    return Halt()
+
+
+@pytest.fixture(scope="module")
+def period(halt: Halt) -> tuple[LogCheckpoint, LogCheckpoint]:
+    first, last = halt.grow(70), halt.grow(300)
+    halt.grow(10)
+    return first, last
+
+
+@pytest.fixture(scope="module")
+def certified(halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint]) -> tuple[Certified, bytes]:
+    return halt.certify(*period)
+
+
+def checked(halt: Halt, bundle: bytes, folder: Path, certificate: Any = None) -> CertificateReport:
+    path = folder / "halt.bundle"
+    path.write_bytes(bundle)
+    return check_bundle(path, halt.policy(), certificate)
+
+
+def test_a_certificate_says_what_happened_and_verifies(
+    halt: Halt, certified: tuple[Certified, bytes], tmp_path: Path
+) -> None:
+    made, bundle = certified
+    report = checked(halt, bundle, tmp_path, made.certificate)
+    assert report.problems == ()
+    assert (report.ok, report.findings, report.entries) == (True, (), 300)
+    assert report.certificate == json.loads(json.dumps(made.certificate))
+    assert report.witnessed_by == ("w0.example", "w1.example")
+    counted = made.certificate["counted"]
+    assert counted["types"] == {"Upload Halted": 120, "Upload Permitted": 120, "Upload Rejected": 60}
+    assert (counted["decisions"], counted["bound"], counted["requests"]) == (240, 180, 180)
+    assert sum(one["count"] for one in counted["by"] if one["outcome"] == "deny") == 120
+    assert counted["exempt_purposes"] == {"missing_children": 60}
+    assert made.certificate["stated"]["replay"]["same"] == 240
+    (document,) = made.certificate["documents"]
+    assert (document["agreed"], document["people"]) == ("approved", 2)
+
+
+def test_a_bundle_names_no_tenant_no_photo_and_no_person(certified: tuple[Certified, bytes]) -> None:
+    text = gzip.decompress(certified[1]).decode()
+    entries = "\n".join(line for line in text.split("\n") if not line.startswith("document "))
+    for name in (
+        "springfield",
+        "acme",
+        "icmec",
+        "clara",
+        "david",
+        "US-OR",
+        "criminal_investigation",
+        "access_control",
+    ):
+        # The flag itself names whom it exempts; that stands in the document and in the certificate.
+        found = (
+            entries
+            if name != "icmec"
+            else "\n".join(x for x in entries.split("\n") if x.startswith("entry "))
+        )
+        assert name not in found, name
+    assert "0" * 30 not in entries.replace("0" * 64, "")
+
+
+def test_an_operator_may_disclose_more_and_nothing_else_is_shown(
+    halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint], tmp_path: Path
+) -> None:
+    made, bundle = halt.certify(*period, ["tenant", "people"])
+    assert checked(halt, bundle, tmp_path).ok
+    assert made.certificate["counted"]["shown"]["tenant"] == {"springfield-police": 120, "icmec": 60}
+    assert made.certificate["documents"][0]["by"]["proposer"]["person"] == "clara"
+    assert "acme" not in gzip.decompress(bundle).decode()
+    lines = Lines(bundle)
+    about = lines.read("about")
+    lines.write("about", {**about, "disclosed": []})
+    lines.change(lambda one: one.update(disclosed=[]))
+    report = checked(halt, lines.bundle(), tmp_path)
+    assert "the certificate needs body.decision, type" in report.problems[0].what
+
+
+def test_a_period_from_the_beginning_needs_no_first_checkpoint(
+    halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint], tmp_path: Path
+) -> None:
+    made, bundle = halt.certify(None, period[1])
+    assert checked(halt, bundle, tmp_path).ok
+    assert made.certificate["from"]["size"] == 0
+    assert made.certificate["counted"]["types"]["moratorium.document"] == 1
+
+
+@pytest.mark.parametrize("name", OF_BUNDLE)
+def test_a_manipulated_bundle_fails_and_says_what_and_where(
+    halt: Halt, certified: tuple[Certified, bytes], tmp_path: Path, name: str
+) -> None:
+    manipulate, where, what = OF_BUNDLE[name]
+    lines = Lines(certified[1])
+    manipulate(lines)
+    report = checked(halt, lines.bundle(), tmp_path)
+    assert not report.ok
+    assert any(one.where.startswith(where) and what in one.what for one in report.problems), report.problems
+
+
+@pytest.mark.parametrize("name", OF_LOG)
+def test_a_manipulated_log_fails_and_says_what_and_where(tmp_path: Path, name: str) -> None:
+    manipulate, what = OF_LOG[name]
+    halt = Halt()
+    halt.append(*halt.decided(20))
+    manipulate(halt)
+    made, bundle = halt.certify(None, halt.log.checkpoint())
+    assert made.certificate["findings"]
+    report = checked(halt, bundle, tmp_path)
+    index = halt.log.edge.size - 1
+    assert [one.where for one in report.problems if what in one.what] == [f"entry {index}"], report.problems
+
+
+def test_a_file_that_is_cut_off_or_is_none_fails(
+    halt: Halt, certified: tuple[Certified, bytes], tmp_path: Path
+) -> None:
+    bundle = certified[1]
+    for data in (
+        bundle[: len(bundle) // 2],
+        b"",
+        b"abeyance-bundle-1\n",
+        gzip.compress(b"else\n"),
+        bundle[:-1],
+    ):
+        report = checked(halt, data, tmp_path)
+        assert not report.ok
+        assert report.problems[0].where.startswith("line ")
+
+
+def test_the_bundle_of_another_certificate_fails(
+    halt: Halt, certified: tuple[Certified, bytes], tmp_path: Path
+) -> None:
+    other = {**certified[0].certificate, "flag": "another"}
+    report = checked(halt, certified[1], tmp_path, other)
+    assert [one.what for one in report.problems] == ["the bundle is that of another certificate"]
+
+
+def test_without_a_believed_key_nothing_is_believed(
+    certified: tuple[Certified, bytes], tmp_path: Path
+) -> None:
+    from abeyance.ledger.policy import Policy
+
+    path = tmp_path / "halt.bundle"
+    path.write_bytes(certified[1])
+    report = check_bundle(path, Policy())
+    assert {one.where for one in report.problems} == {"from", "to", "note"}
+
+
+def test_what_speaks_against_a_halt_stands_on_its_certificate(tmp_path: Path) -> None:
+    halt = Halt()
+    document = new_deployment()
+    document["values"]["police_halt"]["exempt_until"] = "2026-06-02T00:00:00Z"
+    from abeyance.moratorium.document import parse
+
+    halt.flags = parse(document)  # in use, and not on the log
+    halt.append(*halt.decided(30))
+    made, bundle = halt.certify(None, halt.log.checkpoint())
+    assert made.certificate["findings"] == ["undocumented", "not-replayed"]
+    report = checked(halt, bundle, tmp_path)
+    assert (report.ok, report.findings) == (True, ("undocumented", "not-replayed"))
+
+
+def test_drift_is_a_finding(halt: Halt, certified: tuple[Certified, bytes]) -> None:
+    certificate = json.loads(json.dumps(certified[0].certificate))
+    assert findings(certificate) == []
+    certificate["counted"]["types"]["moratorium.drift"] = 1
+    assert findings(certificate) == ["drift"]
+    certificate["stated"]["reconciliation"] = None
+    certificate["documents"][0]["agreed"] = ""
+    assert findings(certificate) == ["drift", "not-agreed", "not-reconciled"]
+
+
+def test_comparisons_have_to_cover_the_period(
+    halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint]
+) -> None:
+    import io
+
+    import msgspec
+
+    whole = halt.reconciled()
+    days = [
+        msgspec.structs.replace(
+            whole, since=f"2026-06-0{day}T00:00:00Z", until=f"2026-06-0{day + 1}T00:00:00Z"
+        )
+        for day in range(1, 9)
+    ]
+    last = msgspec.structs.replace(whole, since="2026-06-09T00:00:00Z")
+    certifier = halt.certifier()
+
+    def found(*runs: Any) -> Any:
+        made = certifier.certify(FLAG, *period, io.BytesIO(), reconciled=runs)
+        return made.certificate["stated"]["reconciliation"]
+
+    assert found(*days, last)["whole"]
+    assert not found(*days[:3], *days[4:], last)["whole"]
+    assert not found(*days)["whole"]
+    assert found() is None
+
+
+def test_entries_of_another_checkpoint_make_no_certificate(
+    halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint]
+) -> None:
+    first, last = period
+    with pytest.raises(LedgerCorrupt, match="checkpoint"):
+        halt.certify(first, LogCheckpoint(last.origin, last.size, bytes(32)))
+    with pytest.raises(LedgerCorrupt, match="first checkpoint"):
+        halt.certify(LogCheckpoint(last.origin, first.size, bytes(32)), last)
+    with pytest.raises(LedgerCorrupt, match="no entry"):
+        halt.certify(last, last)
+
+
+def test_dates_name_the_checkpoints_around_them(
+    halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint]
+) -> None:
+    first, last = period
+    objects, size = halt.log.objects, halt.log.edge.size
+    between = BEGUN + timedelta(minutes=37 * 100)
+    assert size_before(objects, size, between) == first.size
+    assert size_after(objects, size, between) == last.size
+    assert size_before(objects, size, datetime(2020, 1, 1, tzinfo=UTC)) == 0
+    assert size_after(objects, size, datetime(2030, 1, 1, tzinfo=UTC)) == size
+    assert size_before(objects, size, datetime(2030, 1, 1, tzinfo=UTC)) == size
+
+
+def test_a_note_is_no_checkpoint_and_has_one_form(certified: tuple[Certified, bytes]) -> None:
+    text = str(certified[0].note)
+    assert str(parse_certificate_note(text)) == text
+    for other in (text.replace("v1", "v2"), text + "\n", text[:-1], "", text.replace("\n\n", "\n")):
+        with pytest.raises(NoteError):
+            parse_certificate_note(other)
+    with pytest.raises(NoteError):
+        parse_note(text)
+
+
+def test_moments_are_compared_with_and_without_a_fraction() -> None:
+    texts = [
+        "2026-01-01T00:00:00Z",
+        "2026-01-01T00:00:00.000001Z",
+        "2026-01-01T00:00:00.5Z",
+        "2026-01-01T00:00:01Z",
+    ]
+    assert sorted(set(texts), key=moment_key) == texts
+    assert Tally(FLAG, "day").counted()["first"] == ""
