@@ -279,7 +279,7 @@ OF_BUNDLE: dict[str, tuple[Manipulation, str, str]] = {
         (sign_certificate_by_stranger, "note", "no believed key"),
         (sign_certificate_by_log, "note", "no believed key"),
         (spell_otherwise, "line", "one form"),
-        (repeat_certificate, "line", "does not belong here"),
+        (repeat_certificate, "line", "certificate does not belong here"),
         (cut_off, "line", "cut off"),
     )
 }

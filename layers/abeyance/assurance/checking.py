@@ -167,7 +167,7 @@ class _Check:
         at = _ORDER.index(name) if name in _ORDER else -1
         again = at == self._last and name in _REPEATED
         if not again and (at <= self._last or not _REPEATED.issuperset(_ORDER[self._last + 1 : at])):
-            raise BundleError(f"a line {name[:20]!r} does not belong here")
+            raise BundleError(f"a line of the name {name[:20]} does not belong here")
         self._last = at
         match name:
             case "entry":
@@ -240,8 +240,9 @@ class _Check:
             return
         if BundledDocument.of(flags, document.text.encode()) != document:
             self.problem(where, "it does not say what its digest or its statements say")
+        else:
+            self._known.add(flags)
         self._documents.append(document)
-        self._known.add(flags)
 
     def _take_evidence(self, one: Evidence) -> None:
         where = f"evidence of entry {one.index}"

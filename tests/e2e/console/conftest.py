@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.browser import SCREENSHOTS, browser, check_page
 
 from abeyance.local.demo import prepare
 from abeyance.local.gateway import mount_console
@@ -20,29 +18,7 @@ from abeyance.local.tenants import TENANTS, register
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.schema import definition
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-#: Folder for screenshots; none are made if it is empty.
-SCREENSHOTS = os.environ.get("ABEYANCE_SCREENSHOTS", "")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Start Chromium without a window; skip where it is not installed. It uses this process's asyncio loop."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
+__all__ = ["SCREENSHOTS", "browser"]
 
 
 @pytest.fixture(scope="session")
@@ -138,26 +114,8 @@ class Visitor:
         return said
 
     def check_page(self, name: str) -> None:
-        """Check that the page is accessible and light, and save screenshots if their folder is set.
-
-        In light and dark colours and on a phone, axe-core finds nothing and nothing is wider than the window.
-        """
-        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-        for variant, (scheme, width, height) in VARIANTS.items():
-            self.page.emulate_media(color_scheme=scheme)
-            self.page.set_viewport_size({"width": width, "height": height})
-            found = axe.run(self.page).response["violations"]
-            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], (
-                name + variant
-            )
-            wide = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            assert wide <= 0, f"{name}{variant} is {wide} pixels wider than the window"
-            if SCREENSHOTS:
-                Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-                self.page.screenshot(path=f"{SCREENSHOTS}/{name}{variant}.png", full_page=True)
-        scheme, width, height = VARIANTS[""]
-        self.page.emulate_media(color_scheme=scheme)
-        self.page.set_viewport_size({"width": width, "height": height})
+        """Check that the page is accessible and light; see :func:`tests.e2e.browser.check_page`."""
+        check_page(self.page, name)
         assert self.weight() < 100_000, name
 
     def weight(self) -> int:
@@ -169,12 +127,6 @@ class Visitor:
         return int(self.page.evaluate(script))
 
 
-#: Colour scheme, width and height in pixels of each variant; the first is the default.
-VARIANTS: dict[str, tuple[Any, int, int]] = {
-    "": ("light", 1100, 800),
-    "-dark": ("dark", 1100, 800),
-    "-phone": ("light", 390, 780),
-}
 Visit = Callable[..., Visitor]
 
 

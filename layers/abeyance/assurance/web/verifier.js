@@ -538,7 +538,7 @@ class Check {
     const at = ORDER.indexOf(name);
     const again = at === this.last && REPEATED.has(name);
     if (!again && (at <= this.last || !ORDER.slice(this.last + 1, at).every((one) => REPEATED.has(one)))) {
-      throw new Error(`a line "${name.slice(0, 20)}" does not belong here`);
+      throw new Error(`a line of the name ${name.slice(0, 20)} does not belong here`);
     }
     if (name !== "entry") await this.takeEntries();
     this.last = at;
@@ -627,9 +627,10 @@ class Check {
     const said = Object.fromEntries(flags.map((one) => [one.key, one.says]));
     if ((await hexHash(whole)) !== document.flags || canonical(said) !== canonical(values)) {
       this.problem(`document ${document.flags.slice(0, 12)}`, "it does not say what its digest or its statements say");
+    } else {
+      this.known.add(document.flags, flags.filter((one) => one.says.enabled));
     }
     this.documents.push(document);
-    this.known.add(document.flags, flags.filter((one) => one.says.enabled));
   }
 
   async takeEvidence(one) {
@@ -820,6 +821,7 @@ async function verifyBundle(blob, policyText, certificate, progress = () => {}) 
       await check.line(line.slice(0, at), line.slice(at + 1));
       if (number % 4096 === 0) progress(number);
     }
+    number++;
     await check.finish(certificate);
   } catch (error) {
     check.problem(`line ${number}`, error.message);
