@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -55,25 +55,19 @@ def write_certificate(
     from abeyance.assurance.pages import certificate_page
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as out:
-        partial = Path(out.name)
-        try:
-            made = make(out)
-        except BaseException:
-            partial.unlink()
-            raise
+    with _partial(folder) as (out, partial):
+        made = make(out)
     certificate = made.certificate
     stem = f"{flag}-{certificate['from']['size']}-{certificate['to']['size']}"
     bundle = folder / f"{stem}{BUNDLE}"
-    partial.chmod(0o666 & ~_umask())
     partial.replace(bundle)
     file = CertificateFile(certificate=certificate, note=str(made.note), first=made.first, last=made.last)
     text = msgspec.json.format(msgspec.json.encode(file, order="sorted"), indent=1)
     written = WrittenCertificate(
         certificate=certificate, file=folder / f"{stem}{JSON}", page=folder / f"{stem}{PAGE}", bundle=bundle
     )
-    written.page.write_text(certificate_page(file, policy, stem), encoding="utf-8")
-    written.file.write_bytes(text + b"\n")
+    replace_file(written.page, certificate_page(file, policy, stem).encode())
+    replace_file(written.file, text + b"\n")
     return written
 
 
@@ -88,7 +82,20 @@ def read_certificates(folder: Path) -> dict[str, CertificateFile]:
     return dict(sorted(found.items(), key=lambda item: -item[1].certificate["to"]["size"]))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that nobody reads a half of it."""
+    with _partial(path.parent) as (out, partial):
+        out.write(data)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def _partial(folder: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """Yield a file in a folder to write to, and its path; it is removed if that fails."""
+    path = folder / f".part-{secrets.token_hex(8)}"
+    try:
+        with path.open("xb") as out:
+            yield out, path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -57,6 +57,9 @@ def certificate_page(file: CertificateFile, policy: str, stem: str) -> str:
             requests=_rows(counted["by"], requests=True),
             later=_rows(counted["by"], requests=False),
             outcomes=outcomes,
+            asked=_outcomes_of_requests(counted["by"]),
+            # A document that decided nothing and has not this flag, such as an empty brake, says nothing about it.
+            deciding={*counted["digests"], *(one["flags"] for one in certificate["versions"])},
             bars=BARS,
             picture=picture(counted["spans"], certificate["unit"]),
             checkpoint=checkpoint_facts(file.last),
@@ -154,6 +157,16 @@ def _rows(by: Sequence[Mapping[str, Any]], *, requests: bool) -> list[dict[str, 
             merged[key] = merged.get(key, 0) + one["count"]
     names = ("action", "outcome", "part", "clause")
     return [{**dict(zip(names, key, strict=True)), "count": count} for key, count in sorted(merged.items())]
+
+
+def _outcomes_of_requests(by: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of first decisions for each of :data:`BARS`."""
+    found = {name: 0 for name, _, _ in BARS}
+    for one in by:
+        if one["type"] in REQUESTS:
+            exempt = "exempted" if one["part"] == "exempts" else "permitted"
+            found["denied" if one["outcome"] == "deny" else exempt] += one["count"]
+    return found
 
 
 def _moment(span: str) -> datetime:

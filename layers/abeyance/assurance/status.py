@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from abeyance.assurance.files import CertificateFile, read_certificates
+from abeyance.assurance.files import CertificateFile, read_certificates, replace_file
 from abeyance.assurance.pages import checkpoint_facts, status_page
 from abeyance.aws.timestamps import rfc3339
 from abeyance.ledger.checkpoint import LogCheckpoint
@@ -24,6 +24,7 @@ INDEX: Final = "index.html"
 STATUS: Final = "status.json"
 CHECKPOINT: Final = "checkpoint"
 POLICY: Final = "policy.txt"
+PAGE_FILES: Final = (INDEX, STATUS, CHECKPOINT, POLICY)
 
 
 def public_status(
@@ -102,11 +103,11 @@ def write_public(
     """
     folder.mkdir(parents=True, exist_ok=True)
     status = public_status(flags, now, checkpoint, read_certificates(folder))
-    (folder / STATUS).write_bytes(msgspec.json.format(msgspec.json.encode(status), indent=1) + b"\n")
+    replace_file(folder / STATUS, msgspec.json.format(msgspec.json.encode(status), indent=1) + b"\n")
     if checkpoint is not None:
-        (folder / CHECKPOINT).write_text(str(checkpoint), encoding="utf-8")
-    (folder / POLICY).write_text(policy, encoding="utf-8")
-    (folder / INDEX).write_text(status_page(status), encoding="utf-8")
+        replace_file(folder / CHECKPOINT, str(checkpoint).encode())
+    replace_file(folder / POLICY, policy.encode())
+    replace_file(folder / INDEX, status_page(status).encode())
     return status
 
 

@@ -21,7 +21,7 @@ FINDINGS: Final = {
 AGREED: Final = {
     "approved": "proposed by one person and approved by others",
     "tightened": "put into force by one person, because it only makes things stricter",
-    "adopted": "found in force when the system started, so the person who installed it decided",
+    "adopted": "in force when the system started, so whoever installed it decided",
     "": "nobody: the log has no agreement to it",
 }
 #: Parts of a flag in a decision.

@@ -72,14 +72,10 @@ def make(
 
 def write_page(folder: Path, flags: Path | None, log: Path | None) -> dict[str, Any]:
     """Write the public page into a folder and return what it says."""
-    from abeyance.assurance.status import write_public
-    from abeyance.aws.timestamps import utc_now
-    from abeyance.deployment.certificates import policy_text
-    from abeyance.ledger.receipts import read_checkpoint
+    from abeyance.deployment.certificates import write_public_page
 
-    note = read_checkpoint(ledger.open_log_objects(log))
-    policy = policy_text(context.settings(), note.origin)
-    return write_public(folder, context.flags(flags), utc_now(), note, policy)
+    objects = ledger.open_log_objects(log)
+    return write_public_page(context.settings(), folder, objects=objects, flags=context.flags(flags))
 
 
 def own_key(objects: LogObjects) -> str:

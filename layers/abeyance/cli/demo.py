@@ -23,7 +23,7 @@ def demo(
 
     Photos and models come from registry packages the first time and from the cache afterwards. Nothing leaves this
     machine. The exit code is that of ``abeyance ledger verify``: 0 if the ledger is whole and signed. It is 1, too, if
-    something that happened is missing on it.
+    something that happened is missing on it, or something speaks against the certificate of the halt.
     """
     from abeyance.local.demo import prepare, run
     from abeyance.local.demo_page import write_page
@@ -47,12 +47,12 @@ def demo(
                     tasks[what] = bar.add_task(what, total=total)
                 bar.update(tasks[what], completed=done)
 
-            found = run(system, steps)
+            found = run(system, steps, page.parent / f"{page.stem}-public")
     write_page(found, page)
     report(_summary(found), as_json=as_json, show=lambda: _show(found, page))
     if found.ledger.verdict:
         raise typer.Exit(found.ledger.verdict)
-    if not found.reconciled.ok:
+    if not found.reconciled.ok or found.certificate.certificate["findings"]:
         raise typer.Exit(Exit.NO)
 
 
@@ -72,6 +72,7 @@ def _summary(found: Demonstration) -> dict[str, object]:
         },
         "ledger": found.ledger,
         "reconciled": found.reconciled,
+        "certificate": found.certificate,
     }
 
 
@@ -89,6 +90,11 @@ def _show(found: Demonstration, page: Path) -> None:
     console.print(Text(f"{found.ledger.why}\n", style))
     gaps, traces = found.reconciled.found, sum(found.reconciled.traces.values())
     console.print(f"{traces} traces of what happened were compared with it: {gaps} gaps\n", highlight=False)
+    console.print(
+        f"Certificate of the halt: {found.certificate.page.resolve().as_uri()}\n",
+        highlight=False,
+        soft_wrap=True,
+    )
     rows = []
     for outcome in found.portraits:
         good, words = verdict(outcome)

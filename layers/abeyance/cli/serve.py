@@ -32,6 +32,12 @@ def serve(
         Path | None,
         typer.Option(help="Obey this flags document; created with the police halt on if it is missing."),
     ] = None,
+    public: Annotated[
+        Path | None,
+        typer.Option(
+            help="Show the certificates of this folder at /public/, beside the page of what is in force."
+        ),
+    ] = None,
     cors: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,6 +52,7 @@ def serve(
     from abeyance.cli.models import make_ready
     from abeyance.local.backlog import Backlog
     from abeyance.local.gateway import mount_console
+    from abeyance.local.public import mount_public
     from abeyance.local.system import LocalSystem
     from abeyance.local.tenants import TENANTS, register
     from abeyance.rekognition.cors import parse_origins
@@ -73,9 +80,12 @@ def serve(
             running.enter_context(system)
             register(system, TENANTS)
             system.services.append(mount_console(system.aws, system.sign_in_key))
+            mount_public(system, public or system.flags.parent / "public")
+            system.watch_flags()
         console.print(f"[bold green]Abeyance is at {system.endpoint}[/]  (stop with Ctrl-C)", highlight=False)
         console.print(HINT.format(endpoint=system.endpoint), highlight=False, soft_wrap=True)
         console.print(f"Console: {system.endpoint}/console", highlight=False)
+        console.print(f"Public page: {system.endpoint}/public/", highlight=False)
         console.print(f"Flags: {system.flags}", highlight=False, soft_wrap=True)
         console.print(
             "Sign-ins are made up here: whoever reaches this port can be anybody. clara and david change moratoria.",
@@ -84,6 +94,7 @@ def serve(
         )
         backlog = Backlog()
         while not stop.wait(BACKLOG_INTERVAL_S):
+            system.watch_flags()
             if line := backlog.observe(time.monotonic(), *system.photos()):
                 console.print(line, highlight=False)
         left = {name: number for name, number in system.waiting().items() if number}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from abeyance.assurance.certificate import certificate_key_name
 from abeyance.aws.clients import Clients, client
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from abeyance.assurance.certifier import Certifier
     from abeyance.ledger.objects import LogObjects
     from abeyance.ledger.signers import Signer
+    from abeyance.moratorium.document import FlagSet
 
 
 def build_certificate_signer(settings: DeploymentSettings, clients: Clients = client) -> Signer:
@@ -66,3 +68,32 @@ def policy_text(settings: DeploymentSettings, origin: str, clients: Clients = cl
     text = settings.ledger_policy.strip() or "quorum none"
     own = [f"{word} {key}" for word, key in keys.items() if str(key) not in text]
     return "\n".join([*own, text]) + "\n"
+
+
+def write_public_page(
+    settings: DeploymentSettings,
+    folder: Path,
+    clients: Clients = client,
+    *,
+    objects: LogObjects | None = None,
+    flags: FlagSet | None = None,
+) -> dict[str, Any]:
+    """Write the public page into a folder of certificates, from what is in force now, and return what it says.
+
+    Parameters
+    ----------
+    objects
+        The log; by default that of the deployment.
+    flags
+        What is in force; by default what the deployment hands out, with the brake.
+    """
+    from abeyance.assurance.status import write_public
+    from abeyance.deployment.parts import build_log_objects, read_deployed_flags
+    from abeyance.ledger.checkpoint import LATEST
+    from abeyance.ledger.receipts import read_checkpoint
+
+    log = build_log_objects(settings, clients) if objects is None else objects
+    note = None if log.get(LATEST) is None else read_checkpoint(log)
+    holding = read_deployed_flags(settings, clients) if flags is None else flags
+    policy = "" if note is None else policy_text(settings, note.origin, clients)
+    return write_public(folder, holding, utc_now(), note, policy)

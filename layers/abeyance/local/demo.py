@@ -9,12 +9,14 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
 from PIL import Image, ImageFilter, PngImagePlugin
 
+from abeyance.assurance.files import WrittenCertificate
 from abeyance.assurance.reconcile import Reconciliation
 from abeyance.aws.timestamps import utc_now
 from abeyance.deployment.build import build_reconciler
@@ -25,6 +27,7 @@ from abeyance.ledger.identity import LOG, read_identity
 from abeyance.ledger.opened import open_log, with_opened
 from abeyance.ledger.verification import verify_log
 from abeyance.local.moto import object_exists
+from abeyance.local.public import certify_halt
 from abeyance.local.samples import as_png, fetch_samples
 from abeyance.local.system import LocalSystem
 from abeyance.local.tenants import TENANTS, register
@@ -33,6 +36,8 @@ from abeyance.vision.models.manifest import Manifest
 from abeyance.vision.models.registry import Progress
 from abeyance.vision.models.store import fetch
 
+#: The flag that halts the police.
+HALT = "police_halt"
 #: Lowest similarity of a match: the default of every search.
 THRESHOLD = 80.0
 
@@ -92,6 +97,8 @@ class Demonstration(msgspec.Struct, frozen=True, kw_only=True):
     ledger: LedgerReport
     reconciled: Reconciliation
     uploads: int
+    #: Of the halt of the police, from the beginning of the log.
+    certificate: WrittenCertificate
     seconds: float
     indexed: dict[str, SamplePhoto]
 
@@ -109,10 +116,14 @@ def prepare(progress: Progress | None = None) -> None:
         fetch_samples(name, progress)
 
 
-def run(system: LocalSystem, steps: Steps) -> Demonstration:
-    """Upload everything to a running ``system``, wait, and return the outcomes; ``steps`` gets the progress."""
+def run(system: LocalSystem, steps: Steps, public: Path) -> Demonstration:
+    """Upload everything to a running ``system``, wait, and return the outcomes.
+
+    ``steps`` gets the progress. The certificate of the halt is written into the folder ``public``.
+    """
     start, began = time.perf_counter(), utc_now()
     register(system, TENANTS)
+    system.watch_flags()
     gallery, probes = _scrapshots()
     portraits, portrait_probes = _portraits()
     police, missing = _agencies()
@@ -141,6 +152,7 @@ def run(system: LocalSystem, steps: Steps) -> Demonstration:
         missing_children=_outcomes(system, missing),
         ledger=ledger,
         reconciled=reconciled,
+        certificate=certify_halt(system, HALT, reconciled, public),
         uploads=len(first) + len(second),
         seconds=seconds,
         indexed={photo.name: photo for photo in first},

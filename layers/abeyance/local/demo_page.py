@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def write_page(demo: Demonstration, path: Path) -> None:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("abeyance.local", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    page = environment.get_template("demo.html.j2").render(demo=demo, pairs=pairs)
+    certificate = os.path.relpath(demo.certificate.page, path.parent)
+    page = environment.get_template("demo.html.j2").render(demo=demo, pairs=pairs, certificate=certificate)
     path.write_text(page, encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from tests.certificates import FLAG, Halt
 from typer.testing import CliRunner, Result
 
@@ -19,6 +20,7 @@ from abeyance.deployment.parts import build_log_objects
 from abeyance.ledger.exporting import export_log
 from abeyance.ledger.objects import DirectoryObjects
 from abeyance.ledger.receipts import read_checkpoint
+from abeyance.local.public import mount_public
 from abeyance.local.system import LocalSystem
 
 runner = CliRunner()
@@ -95,6 +97,33 @@ def test_the_halt_of_a_running_system_is_certified(halted: LocalSystem, tmp_path
     assert bundle.stem in (public / "index.html").read_text()
     assert json.loads((public / "status.json").read_text()) == status
     assert "criminal_investigation" not in "".join(one.read_text() for one in public.glob("*.json"))
+
+
+def test_the_public_page_is_served_beside_its_certificates(halted: LocalSystem, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "public"
+    mount_public(halted, folder)
+    halted.timekeeper.checkpoint()
+    (folder / "note.txt").write_text("a file of the operator")
+
+    def get(path: str) -> tuple[int, str, bytes]:
+        answer = urllib3.request("GET", f"{halted.endpoint}{path}", redirect=False)
+        return answer.status, answer.headers.get("content-type", ""), answer.data
+
+    assert get("/public")[0] == 308
+    status, kind, body = get("/public/")
+    assert (status, kind) == (200, "text/html")
+    assert b"1 rule is in force" in body
+    status, kind, body = get("/public/status.json")
+    assert (status, kind) == (200, "application/json")
+    assert json.loads(body)["in_force"][0]["key"] == FLAG
+    assert get("/public/note.txt")[2] == b"a file of the operator"
+    for path in ("/public/../secret.txt", "/public/%2e%2e/secret.txt", "/public/none", "/public/.part-x"):
+        assert get(path)[0] in (403, 404), path
+    # S3's clients sign, and reach a bucket of this name.
+    halted.client("s3").create_bucket(Bucket="public")
+    halted.client("s3").put_object(Bucket="public", Key="a", Body=b"theirs")
+    assert halted.client("s3").get_object(Bucket="public", Key="a")["Body"].read() == b"theirs"
 
 
 @pytest.fixture
