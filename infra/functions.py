@@ -71,6 +71,8 @@ STAGES = tuple(
 CHECKPOINT = FunctionSpec(
     name="checkpoint", layers=(*DECISION_LAYERS, "signatures"), memory_mib=1024, timeout_s=600
 )
+#: Writes the lookup index; a segment of entries is in memory while it is sorted.
+INDEX = FunctionSpec(name="index", layers=DECISION_LAYERS, memory_mib=1769, timeout_s=600)
 #: Compares what happened with the ledger. It reads whole tables, and changes nothing.
 RECONCILE = FunctionSpec(name="reconcile", layers=DECISION_LAYERS, memory_mib=1024, timeout_s=900)
 #: The Rekognition API. API Gateway waits no longer than 29 s.
@@ -82,7 +84,7 @@ CONSOLE = FunctionSpec(
     name="console", layers=(*PIXEL_LAYERS, "detector", "web"), memory_mib=2048, timeout_s=29
 )
 
-FUNCTIONS = (*STAGES, CHECKPOINT, RECONCILE, API, FLAGS, CONSOLE)
+FUNCTIONS = (*STAGES, CHECKPOINT, INDEX, RECONCILE, API, FLAGS, CONSOLE)
 
 
 #: Executions of their own for functions that must not starve, beside the gate: the ledger's two sequencers, its signer,

@@ -18,7 +18,7 @@ from infra.config import Config
 _TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_name("permissions.toml").read_text())
 _WRITES = frozenset(_TABLE["groups"]["write"]) - {"ConditionCheckItem"}
 #: Lists of people's policies, which write nothing.
-_PEOPLE = frozenset({"officers"})
+_PEOPLE = frozenset({"officers", "auditors"})
 
 
 def writers_of(setting: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The permissions of each function and of officers: one policy each, every statement on named resources.
+"""The permissions of each function, of officers and of auditors: one policy each, every statement on named resources.
 
 The statements are in ``permissions.toml``. Read it beside docs/operations.md, "Who may do what". It keeps four
 promises, which tests/infra checks:

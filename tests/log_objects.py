@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from abeyance.ledger.errors import LedgerCorrupt
-from abeyance.ledger.objects import LogObjects, ObjectVersion, differs
+from abeyance.ledger.objects import LogObjects, ObjectVersion, cut, differs
 
 
 class MemoryLogObjects:
@@ -36,9 +36,8 @@ class MemoryLogObjects:
         for key, data in items:
             self.put_new(key, data)
 
-    def start(self, key: str, length: int) -> bytes | None:
-        data = self.get(key)
-        return None if data is None else data[:length]
+    def part(self, key: str, first: int, length: int) -> bytes | None:
+        return cut(self.get(key), first, length)
 
     def replace(self, key: str, data: bytes) -> None:
         self.stored.setdefault(key, []).append(data)
@@ -81,6 +80,14 @@ class LogObjectsContract:
         assert objects.get("checkpoint") == b"two"
         assert {one.key for one in objects.versions()} == {"checkpoint"}
         assert [objects.get(one.key, one.version or None) for one in objects.versions()].count(b"two") == 1
+
+    def test_a_part_of_an_object(self, objects: LogObjects) -> None:
+        objects.put_new("batch", b"0123456789")
+        assert objects.part("batch", 0, 4) == b"0123"
+        assert objects.part("batch", 3, 4) == b"3456"
+        assert objects.part("batch", 8, 100) == b"89"
+        assert objects.part("batch", 10, 1) is None
+        assert objects.part("none", 0, 4) is None
 
     def test_keys_come_in_the_order_of_their_bytes(self, objects: LogObjects) -> None:
         names = [

@@ -19,6 +19,8 @@ from infra.constructs.deny import deny
 
 #: The one object that is written over: a pointer to the latest checkpoint, which nothing trusts.
 POINTER = "checkpoint"
+#: The lookup index, which may be made again, and which nothing trusts either.
+INDEX = "index/*"
 #: What each of the two roles writes, and nobody else.
 SEQUENCED = ("log", "sequenced/*", "tile/*", "opening/*")
 SIGNED = (POINTER, "checkpoints/*", "cosignatures/*")
@@ -32,19 +34,25 @@ def retention(config: Config) -> s3.ObjectLockRetention:
     return s3.ObjectLockRetention.governance(days)
 
 
-def write_once(config: Config, bucket: s3.Bucket, sequencer: Sequence[str], signer: Sequence[str]) -> None:
+def write_once(
+    config: Config,
+    bucket: s3.Bucket,
+    sequencer: Sequence[str],
+    signer: Sequence[str],
+    indexer: Sequence[str],
+) -> None:
     """Let objects be written once, whole, by their one writer, and never be deleted.
 
     A request without ``If-None-Match`` is denied, so S3 itself refuses the second write of a key. The parts of a
     multipart upload and copies cannot carry that header, and are denied by name too. An emulator does not tell its
     policies about the header, and would deny every write. Where a deployment is there to be destroyed, its
-    objects may be deleted.
+    objects may be deleted. Operators may repair the index, and nothing else.
     """
     everything = bucket.arn_for_objects("*")
     once = deny(
         "WrittenOnce",
         ["s3:PutObject"],
-        but=[bucket.arn_for_objects(POINTER)],
+        but=[bucket.arn_for_objects(POINTER), bucket.arn_for_objects(INDEX)],
         conditions={"Null": {"s3:if-none-match": "true"}},
     )
     forever = deny(
@@ -64,6 +72,7 @@ def write_once(config: Config, bucket: s3.Bucket, sequencer: Sequence[str], sign
         *(() if config.removal == "destroy" else (forever,)),
         _one_writer("OneSequencer", bucket, SEQUENCED, sequencer),
         _one_writer("OneSigner", bucket, SIGNED, signer),
+        _one_writer("OneIndexer", bucket, (INDEX,), indexer),
     ):
         bucket.add_to_resource_policy(statement)
 

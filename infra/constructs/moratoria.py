@@ -155,21 +155,26 @@ class Moratoria(Construct):
         )
 
 
-class Officers(Construct):
-    """The one policy of people who change what is in force: ask the change service, and nothing past it.
+class PeoplePolicy(Construct):
+    """A policy to attach to people, and to nobody else.
 
-    Attach it to those who may, and to nobody else. That loosening takes two of them is the change service's rule. They
-    may not invoke its function themselves: an event made by hand could name anybody as its caller.
+    That of officers asks the change service, and nothing past it: that loosening takes two of them is that service's
+    rule, and an event made by hand could name anybody as its caller. That of auditors reads the ledger.
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, config: Config, statements: Sequence[iam.PolicyStatement]
+        self,
+        scope: Construct,
+        construct_id: str,
+        config: Config,
+        about: str,
+        statements: Sequence[iam.PolicyStatement],
     ) -> None:
         super().__init__(scope, construct_id)
         iam.ManagedPolicy(
             self,
             "Policy",
-            managed_policy_name=f"{config.name}-officers-{Stack.of(self).region}",
-            description="May ask the change service; give it to people only",
+            managed_policy_name=f"{config.name}-{construct_id.lower()}-{Stack.of(self).region}",
+            description=about,
             statements=statements,
         )

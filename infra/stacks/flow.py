@@ -21,7 +21,8 @@ from infra.constructs.bus import Announcements, DeployedBus
 from infra.constructs.console import Console, code
 from infra.constructs.function import Function
 from infra.constructs.layers import Layers
-from infra.constructs.moratoria import Moratoria, Officers
+from infra.constructs.lookup import LookupQueries
+from infra.constructs.moratoria import Moratoria, PeoplePolicy
 from infra.constructs.operations import Alarms, Dashboard
 from infra.constructs.stage import StageQueue
 from infra.constructs.tasks import Tasks
@@ -86,6 +87,9 @@ class FlowStack(Stack):
         self._config, self._embedding = config, embedding
         self._layers = Layers(self, "Layers", config)
         announcements = Announcements(self, "Announcements", config, bus.bus)
+        ledger_bucket = state.buckets.by_setting["ledger_bucket"]
+        # An emulator has neither Athena nor Glue.
+        queries = None if config.emulator else LookupQueries(self, "Lookup", config, ledger_bucket)
         console = (
             Console(self, "Console", config, people=state.people, key=state.keys.by_name["records"])
             if config.console
@@ -128,6 +132,8 @@ class FlowStack(Stack):
             "flags_function": [made["flags"].function.function_arn],
             "endpoint": endpoint.arns if endpoint else [],
             "console_secrets": console.secrets if console else [],
+            "workgroup": [queries.workgroup] if queries else [],
+            "catalog": queries.catalog if queries else [],
             "user_pool": [console.user_pool] if console and console.user_pool else [],
         }
         if (
@@ -150,7 +156,11 @@ class FlowStack(Stack):
             CfnOutput(self, "ConsoleUrl", value=console.url)
             if state.people:
                 CfnOutput(self, "ConsoleUserPool", value=state.people.pool.user_pool_id)
-        Officers(self, "Officers", config, statements.of("officers"))
+        for people, about in (
+            ("officers", "May ask the change service; give it to people only"),
+            ("auditors", "May read the ledger, and ask Athena about it; give it to people only"),
+        ):
+            PeoplePolicy(self, people.capitalize(), config, about, statements.of(people))
         alarms.watch_api(api.rest)
         Dashboard(self, "Dashboard", config, queues=queues, functions=made)
         # W6001: the output consists of imports on purpose.

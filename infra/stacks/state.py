@@ -33,7 +33,8 @@ class StateStack(Stack):
             named.role_arns(self, config, (name,), operators=False) for name in ("ledger", "checkpoint")
         )
         self.tables = Tables(self, "Tables", config, self.keys, removal, sequencer)
-        ledger.write_once(config, self.buckets.by_setting["ledger_bucket"], sequencer, signer)
+        indexer = named.role_arns(self, config, ("index",), operators=True)
+        ledger.write_once(config, self.buckets.by_setting["ledger_bucket"], sequencer, signer, indexer)
         self.vector_index = ""
         if config.vector_index:
             self.vector_index = add_vector_index(self.tables.by_setting["gallery_table"], config)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 pytest.importorskip("aws_cdk", reason="pip install 'abeyance[infra]'")
 
+from infra.constructs.lookup import QUERIES
 from tests.infra.conftest import Synthesise
 from tests.infra.policies import (
     WILDCARDS,
@@ -21,6 +24,8 @@ from tests.infra.policies import (
     text,
 )
 
+from abeyance.ledger.index_files import rows_key
+from abeyance.ledger.query import IndexRow
 from abeyance.pipeline.senders import DIRECT_TYPES
 
 
@@ -126,8 +131,9 @@ def test_who_sequences_cannot_sign_and_who_signs_cannot_sequence(
     ):
         assert owners_of(f"dynamodb:{action}", resources["Ledger"], templates) == set(), action
     bucket = logical(templates, "AWS::S3::Bucket", "BucketsLedger")
-    for key in ("log", "sequenced/1", "tile/0/000", "tile/entries/000", "opening/000", "index/1"):
+    for key in ("log", "sequenced/1", "tile/0/000", "tile/entries/000", "opening/000"):
         assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) <= sequencer, key
+    assert owners_of("s3:PutObject", f"{bucket}/index/1", templates) == of(templates, "index")
     for key in ("checkpoint", "checkpoints/1", "cosignatures/1/2"):
         assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) == signer, key
     key = logical(templates, "AWS::KMS::Key", "LedgerKey")
@@ -173,7 +179,7 @@ def test_the_ledger_is_written_once(templates: Templates) -> None:
     assert once["Principal"] == {"AWS": "*"}
     assert once["Action"] == "s3:PutObject"
     assert once["Condition"] == {"Null": {"s3:if-none-match": "true"}}
-    assert text(once["NotResource"], templates).endswith("/checkpoint")
+    assert [text(one, templates).split("/", 1)[1] for one in once["NotResource"]] == ["checkpoint", "index/*"]
     assert denied["NoCopies"]["Condition"] == {"Null": {"s3:x-amz-copy-source": "false"}}
     assert denied["NoParts"]["Condition"] == {"Bool": {"s3:ObjectCreationOperation": "false"}}
     assert {"s3:DeleteObject", "s3:DeleteObjectVersion"} <= set(denied["NobodyDeletes"]["Action"])
@@ -181,9 +187,12 @@ def test_the_ledger_is_written_once(templates: Templates) -> None:
     for sid, role, keys in (
         ("OneSequencer", "ledger", ("log", "sequenced/*", "tile/*", "opening/*")),
         ("OneSigner", "checkpoint", ("checkpoint", "checkpoints/*", "cosignatures/*")),
+        ("OneIndexer", "index", ("index/*",)),
     ):
         assert _role(denied[sid], templates).endswith(f":role/abeyance-{role}-eu-central-1")
-        named = [text(one, templates).split("/", 1)[1] for one in denied[sid]["Resource"]]
+        found = denied[sid]["Resource"]
+        resources = found if isinstance(found, list) else [found]
+        named = [text(one, templates).split("/", 1)[1] for one in resources]
         assert tuple(named) == keys
 
 
@@ -231,12 +240,13 @@ def test_only_the_change_service_deploys_configuration(templates: Templates) -> 
         and action != "appconfig:StartConfigurationSession"
     }
     assert allowed == of(templates, "flags")
-    (officers,) = [
+    for_people = [
         resource["Properties"]
         for resource in templates["AbeyanceFlow"]["Resources"].values()
         if resource["Type"] == "AWS::IAM::ManagedPolicy"
     ]
-    assert not officers.keys() & {"Roles", "Users", "Groups"}
+    assert len(for_people) == 2
+    assert not any(one.keys() & {"Roles", "Users", "Groups"} for one in for_people)
 
 
 @pytest.mark.parametrize("table", ["Tenants", "Proposals"])
@@ -404,3 +414,23 @@ def test_buckets_are_private_encrypted_and_tls_only(templates: Templates) -> Non
             for statement in policy
         ), name
         assert bucket["DeletionPolicy"] == "Retain"
+
+
+def test_athena_reads_the_files_of_the_lookup_index(templates: Templates) -> None:
+    """The table's place, partitions and columns are those of the files; every named query names only columns."""
+    flow = templates["AbeyanceFlow"]["Resources"]
+    (table,) = [one["Properties"]["TableInput"] for one in flow.values() if one["Type"] == "AWS::Glue::Table"]
+    columns = [column["Name"] for column in table["StorageDescriptor"]["Columns"]]
+    assert columns == list(IndexRow.__struct_fields__)
+    template = text(table["Parameters"]["storage.location.template"], templates)
+    key = template.split("/", 3)[3].replace("${day}", "2026-06-10")
+    assert rows_key("2026-06-10", 0, 1).startswith(key)
+    row = IndexRow(1, "d-1", "2026-06-10T00:00:00.000000Z", "decision", "acme", "search", "deny", ("halt",))
+    line = json.loads(msgspec.json.encode(row))
+    for column in table["StorageDescriptor"]["Columns"]:
+        kind = {"bigint": int, "array<string>": list}.get(column["Type"], str)
+        assert isinstance(line[column["Name"]], kind)
+    queries = [one["Properties"] for one in flow.values() if one["Type"] == "AWS::Athena::NamedQuery"]
+    assert len(queries) == len(QUERIES)
+    for query in queries:
+        assert " day " in query["QueryString"]  # otherwise Athena looks for a file of every day since 2020

@@ -60,6 +60,7 @@ class _Datetime:
     """The ``datetime`` that :mod:`abeyance.aws.timestamps` reads the clock through."""
 
     max = datetime.max  # noqa: DTZ901 - the product's own use gives it its zone
+    fromisoformat = datetime.fromisoformat
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock

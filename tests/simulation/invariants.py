@@ -22,8 +22,11 @@ from abeyance.ledger.batches import decode_start
 from abeyance.ledger.defects import LedgerReport
 from abeyance.ledger.documents import DOCUMENT
 from abeyance.ledger.identity import LOG, read_identity
+from abeyance.ledger.index_files import ENTRIES, decode_rows
+from abeyance.ledger.lookup import Lookup
 from abeyance.ledger.opened import open_log, with_opened
 from abeyance.ledger.pseudonym import pseudonym
+from abeyance.ledger.query import Query
 from abeyance.ledger.reading import LoggedEntry, LogReader, each_once
 from abeyance.ledger.recent import LOOKBACK_S
 from abeyance.ledger.verification import verify_log
@@ -215,6 +218,22 @@ def _documents(evidence: _Evidence) -> Iterator[str]:
         text = objects[f"blob/{known[digest].body['document']}"].body
         if parse(json.loads(text)).digest != digest:
             yield "the document on the ledger is not the one that came into force"
+
+
+def _looked_up(evidence: _Evidence) -> Iterator[str]:
+    """The lookup index has every entry once, as Athena reads it, and as a lookup does."""
+    world = evidence.world
+    objects = build.build_log_objects(world.settings, world.aws.client)
+    size = evidence.report.size if evidence.report else 0
+    rows = [row for key in objects.keys(ENTRIES) for row in decode_rows(objects.get(key))]
+    if sorted(row.index for row in rows) != list(range(size)):
+        yield f"the lookup index has {len(rows)} rows for {size} entries"
+    lookup = Lookup(objects, size)
+    if sorted(entry.id for entry in lookup.entries(Query())) != sorted(one.id for one in evidence.entries):
+        yield "a lookup finds other entries than the log has"
+    for entry in evidence.entries[::7]:
+        if lookup.find(entry.id) != entry.index:
+            yield f"{entry.id} is not found by its id"
 
 
 def _ledger(evidence: _Evidence) -> Iterator[str]:
@@ -481,6 +500,7 @@ INVARIANTS = (
     _verified,
     _repeated,
     _documents,
+    _looked_up,
     _ledger,
     _templates,
     _deleted,

@@ -10,6 +10,7 @@ from tests.simulation.restore import back_up
 
 from abeyance.deployment import build
 from abeyance.deployment.flags import build_watch
+from abeyance.ledger import indexer
 from abeyance.pipeline import topology
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ DEEDS: tuple[Deed, ...] = (
     visitors.change_policy,
     visitors.change_tenant,
     visitors.write_checkpoint,
+    visitors.write_index,
     visitors.announce,
     visitors.watch,
     visitors.watch,
@@ -77,6 +79,7 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
     (stories.erase_somebody, actions.delete, stories.overtaken),
     (stories.delete_a_collection, stories.overtaken),
     (visitors.change_tenant, stories.suspend_a_tenant, stories.halt),
+    (visitors.write_checkpoint, visitors.write_index, _wait(4000.0)),
 )
 
 
@@ -122,3 +125,5 @@ def settle(world: World) -> None:
     world.task(build_watch, "flags")
     world.network.drain()
     world.task(build.build_checkpoint, "checkpoint")
+    world.clock.advance(indexer.WAIT_S)
+    visitors.write_index(world)

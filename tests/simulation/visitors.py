@@ -158,6 +158,12 @@ def write_checkpoint(world: World) -> None:
         world.network.deliver_all(1)
 
 
+def write_index(world: World) -> None:
+    """The task of the function that writes the lookup index."""
+    with contextlib.suppress(Exception):
+        world.task(lambda *given: build.build_indexer(*given).index, "index")
+
+
 def announce(world: World) -> None:
     """The task of the flags function."""
     with contextlib.suppress(Exception):

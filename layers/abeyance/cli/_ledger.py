@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from abeyance.assurance.reconcile import Reconciliation
     from abeyance.ledger.checkpoint import LogCheckpoint
     from abeyance.ledger.defects import LedgerReport
+    from abeyance.ledger.indexer import IndexState
+    from abeyance.ledger.lookup import Lookup
     from abeyance.ledger.objects import LogObjects
     from abeyance.ledger.policy import Policy
     from abeyance.ledger.reading import LoggedEntry
@@ -108,14 +110,30 @@ def read_checkpoints(paths: list[Path] | None) -> list[LogCheckpoint]:
     return [parse_receipt(text).checkpoint if text.startswith(MAGIC) else parse_note(text) for text in texts]
 
 
-def find_index(objects: LogObjects, size: int, name: str) -> int:
-    """Return the index of the entry with this id, by reading backwards; ends the command if there is none."""
-    from abeyance.ledger.reading import LogReader
+def lookup(path: Path | None, size: int | None = None) -> Lookup:
+    """Return the lookup in a log; of an export, or up to a size, if one is given."""
+    from abeyance.ledger.lookup import Lookup
 
-    found = [entry.index for entry in LogReader(objects, size).newest() if entry.id == name]
-    if not found:
+    return Lookup(open_log_objects(path), log_size(path) if size is None else size, readers(path))
+
+
+def find_index(path: Path | None, size: int, name: str) -> int:
+    """Return the index of the entry with this id; ends the command if there is none."""
+    found = lookup(path, size).find(name)
+    if found is None:
         fail(f"there is no entry {name} among the {size} of the latest checkpoint", Exit.NO)
-    return min(found)
+    return found
+
+
+def show_index(state: IndexState) -> None:
+    """Print the extent of the lookup index, and what was wrong with it."""
+    rows: list[tuple[str, object]] = [
+        ("in the index", f"{state.indexed} of {state.size} entries; the others are read from the log"),
+        ("segments", state.segments),
+        *(("written anew", key) for key in state.repaired),
+        *(("no part of it", key) for key in state.foreign),
+    ]
+    console.print(table("lookup index", ["", ""], rows))
 
 
 @contextlib.contextmanager

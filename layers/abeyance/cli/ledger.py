@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -111,21 +111,21 @@ def verify(
 @app.command()
 def show(
     log: Log = None,
+    id_: Annotated[str | None, typer.Option("--id", help="With this id.")] = None,
     day: Annotated[str | None, typer.Option(help="Of this UTC day or hour, such as 2020-06-10.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Of this tenant.")] = None,
+    action: Annotated[str | None, typer.Option(help="Of this action, such as search.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Of this type, such as decision.")] = None,
     outcome: Annotated[str | None, typer.Option(help="With this outcome: permit or deny.")] = None,
     flag: Annotated[str | None, typer.Option(help="Decided with this flag.")] = None,
     last: Annotated[int, typer.Option(min=0, help="Show only the last N of them; 0 for all.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show entries, the newest last. They are not verified: run verify for that."""
+    """Show entries, the newest last. They are not verified: run prove for a receipt, or verify."""
     from abeyance.ledger.query import Query
-    from abeyance.ledger.reading import LogReader, each_once
 
-    query = Query(day=day, tenant=tenant, type=type_, outcome=outcome, flag=flag)
-    reader = LogReader(ledger.open_log_objects(log), ledger.log_size(log))
-    found = list(deque(filter(query.fits, each_once(reader.entries())), maxlen=last or None))
+    query = Query(id=id_, day=day, tenant=tenant, action=action, type=type_, outcome=outcome, flag=flag)
+    found = list(islice(ledger.lookup(log).entries(query), last or None))[::-1]
     report({"entries": found}, as_json=as_json, show=lambda: ledger.show_entries(found))
 
 
@@ -170,10 +170,29 @@ def prove(
         fail("give --field or --withhold, not both", Exit.USAGE)
     objects = ledger.open_log_objects(log)
     note = read_checkpoint(objects)
-    index = (
-        int(entry) if entry.isascii() and entry.isdecimal() else ledger.find_index(objects, note.size, entry)
-    )
+    index = int(entry) if entry.isascii() and entry.isdecimal() else ledger.find_index(log, note.size, entry)
     sys.stdout.write(str(make_receipt(objects, note, index, [] if withhold else field)))
+
+
+@app.command()
+def index(
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Compare every file of it with the log, and write anew what differs."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the index by which show and prove find entries, as far as it is due. Exit with status 1 if it was damaged.
+
+    The index follows from the log and proves nothing. In AWS a function does this every few minutes.
+    """
+    from abeyance.cli import _context as context
+    from abeyance.deployment.build import build_indexer
+
+    indexer = build_indexer(context.settings())
+    state = indexer.rebuild() if rebuild else indexer.index()
+    report(state, as_json=as_json, show=lambda: ledger.show_index(state))
+    raise typer.Exit(Exit.NO if state.repaired or state.foreign else Exit.OK)
 
 
 @app.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -15,18 +14,19 @@ from abeyance.console.errors import NotFound
 from abeyance.ledger.defects import LedgerReport
 from abeyance.ledger.exporting import ZipWriter, export_log
 from abeyance.ledger.heads import HeadStore
+from abeyance.ledger.lookup import Lookup
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.opened import open_log, with_opened
 from abeyance.ledger.policy import Policy
-from abeyance.ledger.query import Query, decision
+from abeyance.ledger.query import Query
 from abeyance.ledger.reading import LoggedEntry, LogReader, each_once
 from abeyance.ledger.receipts import Receipt, make_receipt, read_checkpoint
 from abeyance.ledger.tiles import WIDTH
 from abeyance.ledger.verification import verify_log
 
 PAGE_ENTRIES: Final = 50
-#: A search stops after this number of entries, and its page offers to continue.
-SEARCHED_ENTRIES: Final = 20_000
+#: A search stops after it looked at this number of entries, and its page offers to continue.
+SEARCHED_ENTRIES: Final = 200_000
 #: Verify the log whenever its page is opened up to this number of entries; a longer one only on request.
 VERIFIED_ON_OPEN_ENTRIES: Final = 5_000
 #: Entries of one piece of an export; Lambda's answers have at most 6 MB, in base64.
@@ -84,6 +84,8 @@ class LedgerService:
         Where the last verification is kept.
     clock
         Aware wall clock.
+    readers
+        Objects of the log that are read at the same time.
     """
 
     def __init__(
@@ -93,26 +95,20 @@ class LedgerService:
         policy: Callable[[str], Policy],
         verifications: VerificationStore,
         clock: Callable[[], datetime],
+        readers: int = 1,
     ) -> None:
+        self._readers = readers
         self._heads = heads
         self._objects = objects
         self._policy = policy
         self._verifications = verifications
         self._clock = clock
 
-    def search(self, query: Query, action: str = "", before: int = 0) -> SearchPage:
+    def search(self, query: Query, before: int = 0) -> SearchPage:
         """Return matching entries, newest first, from below entry ``before`` (0 for the end)."""
-        reader = self._reader()
-        top = min(before, reader.size) if before > 0 else reader.size
-        found: list[LoggedEntry] = []
-        lowest = top
-        for entry in each_once(islice(reader.newest(top), SEARCHED_ENTRIES)):
-            lowest = entry.index
-            if query.fits(entry) and (not action or action in _actions(entry)):
-                found.append(entry)
-                if len(found) == PAGE_ENTRIES:
-                    break
-        return SearchPage(entries=tuple(found), before=lowest, size=reader.size)
+        lookup = Lookup(self._objects, self._size(), self._readers)
+        page = lookup.page(query, before=before or lookup.size, limit=PAGE_ENTRIES, most=SEARCHED_ENTRIES)
+        return SearchPage(entries=page.entries, before=page.before, size=lookup.size)
 
     def entry(self, index: int) -> LoggedEntry:
         """Return one entry; raises :class:`NotFound`."""
@@ -177,9 +173,8 @@ class LedgerService:
                 yield msgspec.structs.asdict(entry)
 
     def _reader(self) -> LogReader:
+        return LogReader(self._objects, self._size(), self._readers)
+
+    def _size(self) -> int:
         head = self._heads.read()
-        return LogReader(self._objects, head.integrated if head else 0)
-
-
-def _actions(entry: LoggedEntry) -> tuple[Any, Any]:
-    return entry.body.get("action"), decision(entry).get("action")
+        return head.integrated if head else 0

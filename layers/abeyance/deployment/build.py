@@ -45,6 +45,7 @@ from abeyance.deployment.settings import (
     ConsoleSettings,
     DetectSettings,
     GateSettings,
+    IndexSettings,
     LedgerSettings,
     OversightSettings,
     RecognizeSettings,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from abeyance.console.reviews import ReviewService
     from abeyance.console.web.context import ConsoleServices
     from abeyance.erasure.erase import Erasures
+    from abeyance.ledger.indexer import Indexer
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.fairness import GroupByTenant
     from abeyance.pipeline.recognize import Recognize
@@ -181,6 +183,20 @@ def build_checkpoint(
     return checkpoint
 
 
+def build_indexer(
+    settings: IndexSettings | OversightSettings | None = None, clients: Clients = client
+) -> Indexer:
+    """Return the writer of the lookup index."""
+    from abeyance.ledger.indexer import Indexer
+
+    settings = settings or IndexSettings.from_environment()
+    return Indexer(
+        build_heads(settings, clients),
+        build_log_objects(settings, clients),
+        parallel=settings.ledger_parallel,
+    )
+
+
 def build_api(
     settings: ApiSettings | None = None, clients: Clients = client
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -270,6 +286,7 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
         build_policy(settings, clients),
         VerificationStore(reviews_table),
         utc_now,
+        settings.ledger_parallel,
     )
     policy = PolicyService(
         build_flag_source(settings, clients),

@@ -327,6 +327,10 @@ class CheckpointSettings(LedgerGroup, SigningGroup, UnitSettings):
     """The settings of the function that signs checkpoints."""
 
 
+class IndexSettings(LedgerGroup, UnitSettings):
+    """The settings of the function that writes the lookup index."""
+
+
 class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
     """The needs of a unit that works on collections for people, and puts that on the ledger."""
 
@@ -391,6 +395,7 @@ UNITS: dict[str, type[UnitSettings]] = {
     "review": ReviewSettings,
     "ledger": LedgerSettings,
     "checkpoint": CheckpointSettings,
+    "index": IndexSettings,
     "reconcile": ReconcileSettings,
     "api": ApiSettings,
     "flags": FlagsSettings,

@@ -52,7 +52,7 @@ class DocumentLog:
         key, value = blob_value(text)
         mark = rfc8785.dumps({"recorded": value["blob"]})
         mark_key, _ = blob_value(mark)
-        if self._objects.start(mark_key, 1) is not None:
+        if self._objects.part(mark_key, 0, 1) is not None:
             return False
         self._objects.put_new(key, text)
         body = {"flags": flags.digest, "document": value["blob"], "content": value}

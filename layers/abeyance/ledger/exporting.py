@@ -18,8 +18,8 @@ from abeyance.ledger.entry import blob_key
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.identity import LOG
 from abeyance.ledger.integrate import DIGITS
-from abeyance.ledger.inventory import read_ahead
-from abeyance.ledger.objects import LogObjects, ObjectVersion
+from abeyance.ledger.objects import LogObjects, ObjectVersion, cut
+from abeyance.ledger.read_ahead import read_ahead
 from abeyance.ledger.tiles import (
     ENTRIES,
     HEIGHT,
@@ -193,9 +193,8 @@ class ZipObjects:
     def put_all(self, items: Iterable[tuple[str, bytes]]) -> None:
         raise LedgerError("an export in a zip file is only read")
 
-    def start(self, key: str, length: int) -> bytes | None:
-        data = self.get(key)
-        return None if data is None else data[:length]
+    def part(self, key: str, first: int, length: int) -> bytes | None:
+        return cut(self.get(key), first, length)
 
     def replace(self, key: str, data: bytes) -> None:
         raise LedgerError("an export in a zip file is only read")

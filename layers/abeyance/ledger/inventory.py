@@ -7,16 +7,17 @@ second history beside the first. None of these is seen by who reads only what is
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
 from abeyance.ledger.batches import PREFIX as SEQUENCED
 from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST
 from abeyance.ledger.defects import MAX_DEFECTS, DefectKind, DefectList
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.identity import LOG
+from abeyance.ledger.index_files import INDEX
 from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.read_ahead import read_ahead
 from abeyance.ledger.tiles import (
     ENTRIES,
     HASH_BYTES,
@@ -28,17 +29,10 @@ from abeyance.ledger.tiles import (
     parse_tile_name,
 )
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-#: Prefix of the lookup index, which is made from the log, may be made again, and proves nothing.
-INDEX: Final = "index/"
 _OTHER: Final = re.compile(
     rf"{LOG}|{LATEST}|{CHECKPOINTS}/[0-9]{{20}}|{COSIGNATURES}/[0-9]{{20}}/[0-9a-f]{{8}}-[0-9]{{1,12}}"
     rf"|{SEQUENCED}[0-9]{{20}}-[0-9a-f]{{16}}|blob/[0-9a-f]{{64}}"
 )
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 class Inventory:
@@ -66,7 +60,7 @@ def take_inventory(objects: LogObjects, defects: DefectList) -> Inventory:
     bundles, number = 0, -1
     for one in objects.versions():
         key = one.key
-        if key.startswith(INDEX):
+        if key.startswith(INDEX):  # it is made from the log, may be made again, and proves nothing
             continue
         if one.deleted:
             defects.add(DefectKind.DELETED, "a delete marker hides an object that is never deleted", key=key)
@@ -115,27 +109,6 @@ def check_partials(objects: LogObjects, size: int, defects: DefectList, readers:
         if data is not None and whole and not _begins(name, data, whole):
             what = f"it does not begin {name._replace(width=_width(name, size))}: two histories were written"
             defects.add(DefectKind.WRONG_PARTIAL, what, key=str(name), index=_first_index(name))
-
-
-def read_ahead(load: Callable[[_T], _R], items: Iterable[_T], readers: int) -> Iterator[_R]:
-    """Yield ``load`` of every item, in order, with up to ``readers`` of them under way at once."""
-    if readers <= 1:
-        yield from map(load, items)
-        return
-    from concurrent.futures import ThreadPoolExecutor  # 2 MB of memory that a reader of a disk does without
-
-    waiting: deque[Future[_R]] = deque()
-    with ThreadPoolExecutor(readers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(load, item))
-                if len(waiting) > readers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for left in waiting:
-                left.cancel()
 
 
 def _left_behind(objects: LogObjects, size: int, defects: DefectList) -> Iterator[TileName]:

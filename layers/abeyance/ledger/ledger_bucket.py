@@ -37,8 +37,8 @@ class LedgerBucket:
     def get(self, key: str, version: str | None = None) -> bytes | None:
         return self._get(key, {"VersionId": version} if version else {})
 
-    def start(self, key: str, length: int) -> bytes | None:
-        return self._get(key, {"Range": f"bytes=0-{length - 1}"})
+    def part(self, key: str, first: int, length: int) -> bytes | None:
+        return self._get(key, {"Range": f"bytes={first}-{first + length - 1}"})
 
     def put_new(self, key: str, data: bytes) -> bool:
         try:

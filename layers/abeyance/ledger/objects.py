@@ -46,12 +46,15 @@ class LogObjects(Protocol):
         """Write objects as :meth:`put_new` does, perhaps several at a time; raises as it does."""
         ...
 
-    def start(self, key: str, length: int) -> bytes | None:
-        """Return the first ``length`` bytes of an object, all where it has fewer; ``None`` where there is none."""
+    def part(self, key: str, first: int, length: int) -> bytes | None:
+        """Return ``length`` bytes of an object from byte ``first`` on, fewer at its end.
+
+        ``None`` where there is no such object, or none of these bytes.
+        """
         ...
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write an object over what is there: the pointer to the latest checkpoint, and nothing else."""
+        """Write an object over what is there: the pointer to the latest checkpoint, or a file of the lookup index."""
         ...
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
@@ -71,6 +74,11 @@ def differs(key: str) -> LedgerCorrupt:
     return LedgerCorrupt(
         f"{key} is stored with other content; write nothing, and run: abeyance ledger verify"
     )
+
+
+def cut(data: bytes | None, first: int, length: int) -> bytes | None:
+    """Return what :meth:`LogObjects.part` does, of an object that was read whole."""
+    return None if data is None else data[first : first + length] or None
 
 
 class DirectoryObjects:
@@ -109,9 +117,8 @@ class DirectoryObjects:
         for key, data in items:
             self.put_new(key, data)
 
-    def start(self, key: str, length: int) -> bytes | None:
-        data = self.get(key)
-        return None if data is None else data[:length]
+    def part(self, key: str, first: int, length: int) -> bytes | None:
+        return cut(self.get(key), first, length)
 
     def replace(self, key: str, data: bytes) -> None:
         path, partial = self._written(key, data)

@@ -13,8 +13,8 @@ from abeyance.ledger.defects import Defect, DefectKind, DefectList, LedgerReport
 from abeyance.ledger.entry import CONFLICT, REFUSED, Opening, blob_key, read_opening
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.id_index import IdIndex
-from abeyance.ledger.inventory import read_ahead
 from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.read_ahead import read_ahead
 from abeyance.ledger.tiles import ENTRIES, OPENINGS, WIDTH, TileName, decode_bundle, read_tile
 
 _CACHED_BLOBS: Final = 1024

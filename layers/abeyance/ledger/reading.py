@@ -5,14 +5,16 @@ Nothing here is verified: a proof or ``abeyance ledger verify`` does that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from abeyance.ledger.entry import read_opening
 from abeyance.ledger.objects import LogObjects
-from abeyance.ledger.tiles import WIDTH, TileReader
+from abeyance.ledger.read_ahead import read_ahead
+from abeyance.ledger.tiles import OPENINGS, WIDTH, TileName, TileReader, decode_bundle, read_tile
 
 
 class LoggedEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +36,13 @@ class LogReader:
         The log.
     size
         A size that the log had: that of a head, or of a checkpoint.
+    readers
+        Bundles that are read at the same time.
     """
 
-    def __init__(self, objects: LogObjects, size: int) -> None:
+    def __init__(self, objects: LogObjects, size: int, readers: int = 1) -> None:
+        self._objects = objects
+        self._readers = readers
         self._tree = TileReader(objects, size)
         self.size = size
 
@@ -47,19 +53,26 @@ class LogReader:
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[LoggedEntry]:
         """Yield the entries with ``start <= index < stop``, in order."""
         stop = self.size if stop is None else min(stop, self.size)
-        for number in range(start // WIDTH, -(-stop // WIDTH)):
-            for index, opening in enumerate(self._tree.openings(number), number * WIDTH):
+        for number, openings in self._bundles(range(start // WIDTH, -(-stop // WIDTH))):
+            for index, opening in enumerate(openings, number * WIDTH):
                 if start <= index < stop:
                     yield _read(index, opening)
 
-    def newest(self, stop: int | None = None) -> Iterator[LoggedEntry]:
-        """Yield the entries with ``index < stop``, the newest first."""
+    def newest(self, stop: int | None = None, start: int = 0) -> Iterator[LoggedEntry]:
+        """Yield the entries with ``start <= index < stop``, the newest first."""
         stop = self.size if stop is None else min(stop, self.size)
-        for number in reversed(range(-(-stop // WIDTH))):
-            openings = list(enumerate(self._tree.openings(number), number * WIDTH))
-            for index, opening in reversed(openings):
-                if index < stop:
+        for number, openings in self._bundles(reversed(range(start // WIDTH, -(-stop // WIDTH)))):
+            for index, opening in reversed(list(enumerate(openings, number * WIDTH))):
+                if start <= index < stop:
                     yield _read(index, opening)
+
+    def at(self, indices: Sequence[int]) -> Iterator[LoggedEntry]:
+        """Yield some entries, in the order given; each bundle is read once for neighbours."""
+        groups = [(number, list(some)) for number, some in groupby(indices, lambda index: index // WIDTH)]
+        bundles = self._bundles(number for number, _ in groups)
+        for (first, openings), (_, some) in zip(bundles, groups, strict=True):
+            for index in some:
+                yield _read(index, openings[index - first * WIDTH])
 
     def first_since(self, time: str) -> int:
         """Return an index before which every entry is older than ``time`` (RFC 3339, UTC), by some 20 reads.
@@ -74,6 +87,15 @@ class LogReader:
             else:
                 high = middle
         return max(0, low - 1) * WIDTH
+
+    def _bundles(self, numbers: Iterable[int]) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield bundles of openings by their numbers, in the order given."""
+
+        def load(number: int) -> tuple[int, list[bytes]]:
+            name = TileName(OPENINGS, number, min(WIDTH, self.size - number * WIDTH))
+            return number, read_tile(self._objects, name, decode_bundle)
+
+        return read_ahead(load, numbers, self._readers)
 
 
 def each_once(entries: Iterator[LoggedEntry]) -> Iterator[LoggedEntry]:

@@ -200,9 +200,9 @@ class Sequencer:
         return self._heads.create(read_identity(name).origin)
 
     def _start(self, key: str) -> BatchStart:
-        start = self._objects.start(key, START_BYTES)
+        start = self._objects.part(key, 0, START_BYTES)
         if start is not None and start_bytes(start) > len(start):
-            start = self._objects.start(key, start_bytes(start))
+            start = self._objects.part(key, 0, start_bytes(start))
         if start is None:
             raise LedgerCorrupt("a sequenced batch is gone; run: abeyance ledger verify")
         return decode_start(start)

@@ -12,9 +12,9 @@ from hashlib import sha256
 from abeyance.ledger.defects import DefectKind, DefectList
 from abeyance.ledger.entry import is_leaf
 from abeyance.ledger.errors import LedgerCorrupt
-from abeyance.ledger.inventory import read_ahead
 from abeyance.ledger.merkle import CompactRange
 from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.read_ahead import read_ahead
 from abeyance.ledger.tiles import (
     ENTRIES,
     HEIGHT,

@@ -186,6 +186,8 @@ class Schedule(msgspec.Struct, frozen=True):
 
 #: Signs the size of the log and the root of its tree, has witnesses sign it, and publishes it.
 CHECKPOINT = Schedule("checkpoint", "checkpoint", 1)
+#: Writes the index by which entries are found.
+INDEX = Schedule("index", "index", 5)
 #: Updates the schedules of moratoria that start and end from the flags.
 ANNOUNCE = Schedule("announce", "flags", 60)
 #: Finishes interrupted deletions of collections.
@@ -200,7 +202,7 @@ ERASE = Schedule("erase", "console", 60)
 #: Finds drift, deploys what waits, and sends to the ledger what it could not take before.
 WATCH = Schedule("watch", "flags", 1)
 
-SCHEDULES = (CHECKPOINT, ANNOUNCE, SWEEP, RECONCILE, ERASE, WATCH)
+SCHEDULES = (CHECKPOINT, INDEX, ANNOUNCE, SWEEP, RECONCILE, ERASE, WATCH)
 
 
 class TableShape(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from abeyance.aws.timestamps import utc_now
 from abeyance.ledger.admissible import named
 from abeyance.ledger.entry import Record
 from abeyance.ledger.queue import RecordQueue
@@ -60,7 +61,7 @@ class Access:
         tenants: TenantRegistry,
         queue: RecordQueue,
         pseudonym: Callable[[str], str],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = utc_now,
         rates: TenantRates | None = None,
     ) -> None:
         self._guard = guard

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from abeyance.aws.signing import signature_of
+from abeyance.aws.timestamps import utc_now
 from abeyance.rekognition.call import ReceivedRequest
 from abeyance.rekognition.errors import ApiError
 from abeyance.rekognition.gateway import PURPOSE_HEADER
@@ -69,7 +70,7 @@ class SignatureVerifier:
     def __init__(
         self,
         secret_of: Callable[[str], str | None],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = utc_now,
         *,
         service: str = SERVICE,
         always_signed: frozenset[str] = _ALWAYS_SIGNED,

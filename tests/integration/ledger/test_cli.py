@@ -192,6 +192,28 @@ def test_show(deployed: DeploymentSettings, tmp_path: Path, options: list[str], 
     assert f"{len(fitting)} entries" in run("ledger", "show", *options).stdout
 
 
+def test_the_index_is_written_repaired_and_used(deployed: DeploymentSettings, s3: Any) -> None:
+    before = [
+        run_json("ledger", "show", *options) for options in ([], ["--tenant", "thorn"], ["--id", "d-7"])
+    ]
+    assert [one["index"] for one in before[2]["entries"]] == [6]
+    assert run_json("ledger", "index")["indexed"] == 11
+    assert run_json("ledger", "index", "--rebuild")["repaired"] == []
+    after = [run_json("ledger", "show", *options) for options in ([], ["--tenant", "thorn"], ["--id", "d-7"])]
+    assert after == before
+    assert "index 6" in run("ledger", "prove", "d-7").stdout
+    days = s3.list_objects_v2(Bucket=deployed.ledger_bucket, Prefix="index/entries/")["Contents"]
+    assert [one["Key"].split("/")[2] for one in days] == ["day=2020-06-09", "day=2020-06-10"]
+    s3.put_object(Bucket=deployed.ledger_bucket, Key=days[0]["Key"], Body=b"")
+    assert "index --rebuild" in run("ledger", "show", "--day", "2020-06-09", code=1).stderr
+    assert days[0]["Key"] in run("ledger", "index", "--rebuild", code=1).stdout.replace("\n", "")
+    assert run_json("ledger", "verify")["verdict"] == "whole"
+    assert [run_json("ledger", "show"), before[1]] == [
+        before[0],
+        run_json("ledger", "show", "--tenant", "thorn"),
+    ]
+
+
 def test_text_on_the_ledger_is_never_read_as_markup(deployed: DeploymentSettings) -> None:
     assert "[bold]" in run("ledger", "show", "--last", "4").stdout.replace("\n", "").replace(" ", "")
 

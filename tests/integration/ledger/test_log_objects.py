@@ -59,12 +59,6 @@ class TestS3Objects(LogObjectsContract):
         with pytest.raises(LedgerCorrupt):
             objects.put_all([("k/30", b""), ("k/07", b"other"), ("k/31", b"")])
 
-    def test_the_beginning_of_an_object(self, objects: LedgerBucket) -> None:
-        objects.put_new("batch", b"0123456789")
-        assert objects.start("batch", 4) == b"0123"
-        assert objects.start("batch", 100) == b"0123456789"
-        assert objects.start("none", 4) is None
-
     def test_every_version_and_delete_marker_is_seen(self, objects: LedgerBucket) -> None:
         objects.replace("checkpoint", b"1")
         objects.replace("checkpoint", b"2")

@@ -16,17 +16,17 @@ from abeyance.ledger.receipts import check_receipt
 from abeyance.moratorium.vocabulary import Action
 
 pages = Blueprint("ledger", __name__)
-_FIELDS = ("day", "tenant", "type", "outcome", "flag", "action")
+_FIELDS = ("id", "day", "tenant", "type", "outcome", "flag", "action")
 
 
 @pages.get("/ledger")
 @requires(Right.READ_LEDGER)
 def search() -> str:
-    """Show entries, newest first, and the state of the chain."""
+    """Show entries, newest first, and the state of the log."""
     given = {name: request.args.get(name, "").strip() for name in _FIELDS}
-    query = Query(**{name: value or None for name, value in given.items() if name != "action"})
+    query = Query(**{name: value or None for name, value in given.items()})
     try:
-        found = services().ledger.search(query, given["action"], request.args.get("before", 0, int))
+        found = services().ledger.search(query, max(0, request.args.get("before", 0, int)))
         verification = services().ledger.verification()
     except LedgerError as error:
         raise Unavailable(str(error)) from None
