@@ -38,9 +38,9 @@ from abeyance.ledger.documents import DOCUMENT
 from abeyance.ledger.entry import Opening, blob_key, read_opening
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.id_index import IdIndex
-from abeyance.ledger.inventory import read_ahead
 from abeyance.ledger.merkle import EMPTY_ROOT, leaf_hash
 from abeyance.ledger.objects import LogObjects
+from abeyance.ledger.read_ahead import read_ahead
 from abeyance.ledger.reading import LogReader
 from abeyance.ledger.signatures import VerifierKey
 from abeyance.ledger.tiles import ENTRIES, OPENINGS, WIDTH, TileName, TileReader, decode_bundle, read_tile

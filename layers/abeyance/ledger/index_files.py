@@ -48,19 +48,19 @@ _ROWS_KEY: Final = re.compile(
 _IDS_KEY: Final = re.compile(rf"{IDS}([0-9]{{{DIGITS}}})-([1-9][0-9]*)")
 
 
-class Block(msgspec.Struct, frozen=True, array_like=True):
+class IndexBlock(msgspec.Struct, frozen=True, array_like=True):
     """A part of a file of entries that is unpacked by itself: tenant of its first entry, and its length."""
 
     tenant: str
     bytes: int
 
 
-class Directory(msgspec.Struct, frozen=True):
+class SegmentDirectory(msgspec.Struct, frozen=True):
     """A segment's files of entries: the blocks of each day."""
 
     first: int
     count: int
-    days: dict[str, tuple[Block, ...]]
+    days: dict[str, tuple[IndexBlock, ...]]
 
     def range_of(self, day: str, tenant: str | None) -> tuple[int, int]:
         """Return first byte and length of the part of a day's file that has all entries of a tenant, or of any."""
@@ -125,7 +125,7 @@ def encode_segment(first: int, rows: Sequence[IndexRow]) -> dict[str, bytes]:
     for row in rows:
         days.setdefault(row.time[:10], []).append(row)
     files: dict[str, bytes] = {}
-    blocks: dict[str, tuple[Block, ...]] = {}
+    blocks: dict[str, tuple[IndexBlock, ...]] = {}
     for day, found in sorted(days.items()):
         found.sort(key=lambda row: (row.tenant, row.index))
         packed = [
@@ -133,18 +133,18 @@ def encode_segment(first: int, rows: Sequence[IndexRow]) -> dict[str, bytes]:
             for at in range(0, len(found), BLOCK_ROWS)
         ]
         files[rows_key(day, first, len(rows))] = b"".join(data for _, data in packed)
-        blocks[day] = tuple(Block(tenant, len(data)) for tenant, data in packed)
-    files[directory_key(first)] = msgspec.json.encode(Directory(first, len(rows), blocks))
+        blocks[day] = tuple(IndexBlock(tenant, len(data)) for tenant, data in packed)
+    files[directory_key(first)] = msgspec.json.encode(SegmentDirectory(first, len(rows), blocks))
     files[ids_key(first, len(rows))] = b"".join(
         sorted(_ID.pack(id_digest(row.id), row.index) for row in rows)
     )
     return files
 
 
-def decode_directory(data: bytes | None) -> Directory:
+def decode_directory(data: bytes | None) -> SegmentDirectory:
     """Return a directory from its content. Raises :class:`LedgerCorrupt`."""
     try:
-        return msgspec.json.decode(data or b"", type=Directory)
+        return msgspec.json.decode(data or b"", type=SegmentDirectory)
     except msgspec.MsgspecError:
         raise damaged() from None
 

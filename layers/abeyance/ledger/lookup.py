@@ -18,7 +18,7 @@ from abeyance.ledger.index_files import (
     DIRECTORY,
     ENTRIES,
     IDS,
-    Directory,
+    SegmentDirectory,
     covering,
     damaged,
     decode_directory,
@@ -41,7 +41,7 @@ _DAY, _MONTH = len("2020-06-10"), len("2020-06")
 _AHEAD: Final = 4
 
 
-class Page(msgspec.Struct, frozen=True):
+class FoundEntries(msgspec.Struct, frozen=True):
     """Some entries, newest first, and the entry to continue before; 0 where nothing more can come."""
 
     entries: tuple[LoggedEntry, ...]
@@ -102,7 +102,7 @@ class Lookup:
         some = iter(lambda: list(islice(rows, WIDTH)), [])
         return each_once(entry for few in some for entry in self._read(query, few))
 
-    def page(self, query: Query, *, before: int, limit: int, most: int) -> Page:
+    def page(self, query: Query, *, before: int, limit: int, most: int) -> FoundEntries:
         """Return the newest entries that match, from below entry ``before``.
 
         Parameters
@@ -124,8 +124,8 @@ class Lookup:
                 return self._page(query, found, floor)
         return self._page(query, found, 0)
 
-    def _page(self, query: Query, rows: list[IndexRow], before: int) -> Page:
-        return Page(tuple(each_once(self._read(query, rows))), before)
+    def _page(self, query: Query, rows: list[IndexRow], before: int) -> FoundEntries:
+        return FoundEntries(tuple(each_once(self._read(query, rows))), before)
 
     def _read(self, query: Query, rows: list[IndexRow]) -> Iterator[LoggedEntry]:
         """Yield the entries themselves; one that is not what the index says is not found by it."""
@@ -175,7 +175,7 @@ class Lookup:
             found += self._day(directory, day, query.tenant)
         return directory.first, found
 
-    def _day(self, directory: Directory, day: str, tenant: str | None) -> list[IndexRow]:
+    def _day(self, directory: SegmentDirectory, day: str, tenant: str | None) -> list[IndexRow]:
         if day not in directory.days:
             raise damaged()
         start, length = directory.range_of(day, tenant)
