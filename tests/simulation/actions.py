@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation import people
@@ -88,9 +89,11 @@ def associate(world: World) -> None:
         world.run("api", work)
 
 
-def erase(world: World, whom: tuple[str, str] | None = None) -> None:
+def erase(
+    world: World, whom: tuple[str, str] | None = None, *, collection: str = "", attempts: int = _ATTEMPTS
+) -> None:
     """Somebody asks for the erasure of a person; whoever is told to try again does so, later."""
-    ref = CollectionRef("acme", world.random.choice(COLLECTIONS))
+    ref = CollectionRef("acme", collection or world.random.choice(COLLECTIONS))
     with world.quietly():
         gallery = gallery_of(world)
         try:
@@ -110,7 +113,7 @@ def erase(world: World, whom: tuple[str, str] | None = None) -> None:
             return
     erasure = Erasure(ref, named_by, name, world.clock.now_s)
     world.erasures.append(erasure)
-    for _ in range(_ATTEMPTS):
+    for _ in range(attempts):
         if not erasure.ended:
             try_erasure(world, erasure)
 
@@ -161,6 +164,37 @@ def send_poison(world: World) -> None:
     }
     world.poison.append(envelope["id"])
     world.aws.route(envelope)
+
+
+def send_forgery(world: World, stage: topology.Stage | None = None) -> None:
+    """Somebody puts a message into a stage's queue that differs from what the stage before it recorded."""
+    chance = world.random
+    items = world.aws.dynamodb.tables[world.settings.uploads_table].all()
+    recorded = [
+        text["S"].split("\n", 1)
+        for item in items
+        for name, text in sorted(item.items())
+        if name.startswith("stage_")
+    ]
+    stage = stage or chance.choice((topology.DETECT, topology.RECOGNIZE, topology.REVIEW))
+    consumed = {name for subscription in stage.consumes for name in subscription.detail_types}
+    if not (known := [one for one in recorded if one[0] in consumed]):
+        return
+    detail_type, text = chance.choice(known)
+    detail = json.loads(text)
+    if chance.random() < 0.5:
+        detail["time"] = "2025-01-01T00:00:00.000Z"
+    else:
+        detail["upload"]["sequencer"] = "0000000000000000"
+    envelope = {
+        "id": f"forged-{chance.random()}",
+        "source": topology.SOURCE,
+        "detail-type": detail_type,
+        "time": "2026-01-01T00:00:00Z",
+        "detail": detail,
+    }
+    world.aws.sqs.enqueue(stage.queue, json.dumps(envelope))
+    world.network.deliver_next(world.aws.sqs.queues[stage.queue])
 
 
 def gallery_of(world: World) -> Gallery:

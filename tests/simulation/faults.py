@@ -64,6 +64,8 @@ class Faults:
     #: The call of this process, counted from now, at which it dies for certain, and when; 0 for none.
     _dies_at: int = 0
     _dies_when: str = ""
+    #: The place whose next call the process dies at for certain, as the end of its name; empty for none.
+    _dies_in: str = ""
     #: The call of this process, counted from now, before which something happens for certain, and what; 0 for none.
     _overtaken_at: int = 0
     _overtaking: Callable[[], None] = lambda: None
@@ -82,7 +84,7 @@ class Faults:
                 self._interleave(self._overtaking)
             elif self.random.random() < self.interleaving:
                 self._interleave(self.interleave)
-        fate = self._certain() or self.wanted(site) or self._fate()
+        fate = self._certain(site) or self.wanted(site) or self._fate()
         if fate == "before":
             self._die(site, fate)
         if service == self.weak_service and not fate and self.random.random() < 0.6:
@@ -109,7 +111,19 @@ class Faults:
         finally:
             self._dies_at = 0
 
-    def _certain(self) -> str:
+    @contextlib.contextmanager
+    def certain_death_in(self, place: str, when: str) -> Iterator[None]:
+        """Let the process die at its next call in a place, such as ``collections.py:unlist``, if it makes one."""
+        self._dies_in, self._dies_when = place, when
+        try:
+            yield
+        finally:
+            self._dies_in = ""
+
+    def _certain(self, site: CallSite) -> str:
+        if not self.nested and self._dies_in and site.place.endswith(self._dies_in):
+            self._dies_in = ""
+            return self._dies_when
         if self.nested or not self._dies_at:
             return ""
         self._dies_at -= 1

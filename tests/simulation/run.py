@@ -24,8 +24,8 @@ from tests.simulation.restore import restore
 from tests.simulation.world import World, simulated_models
 
 #: Deaths of each call site, before and after each, that 20 000 seeds are steered to.
-_WANTED_DEATHS = 50
-_SHARE_OF_NEW_SITES = 0.01
+_WANTED_DEATHS = 60
+_SHARE_OF_NEW_SITES = 0.4
 
 
 def _shares() -> dict[str, float]:

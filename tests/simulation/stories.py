@@ -67,6 +67,21 @@ def delete_a_collection(world: World) -> None:
         visitors.sweep(world)
 
 
+def erase_from_a_deleted_collection(world: World) -> None:
+    """Cut an erasure off before its faces are gone and the deletion of their collection half-way, and ask again."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    _upload(world, "index", collection)
+    with world.faults.certain_death_in("gallery/storage.py:step", "before"):
+        actions.erase(world, collection=collection, attempts=1)
+    place = chance.choice(("collections.py:unlist", "collections.py:_purge"))
+    with world.faults.certain_death_in(place, "after"):
+        visitors.call(world, "acme", "DeleteCollection", {"CollectionId": collection})
+    for erasure in world.erasures[-1:]:
+        for _ in range(3):
+            if not erasure.ended:
+                actions.try_erasure(world, erasure)
+
+
 def replace_a_users_photo(world: World) -> None:
     """Index two photos of a person, make them one user, and delete or replace one of the photos."""
     chance, collection = world.random, world.random.choice(COLLECTIONS)
@@ -145,6 +160,24 @@ def review_a_match(world: World) -> None:
         world.network.deliver_all()
         for _ in range(3):
             actions.review(world)
+    if chance.random() < 0.3:
+        actions.send_forgery(world, topology.REVIEW)
+
+
+def search_after_an_erasure(world: World) -> None:
+    """Index, have somebody erased, which writes snapshots, and search through a new process of the API."""
+    chance, collection = world.random, world.random.choice(COLLECTIONS)
+    for name in ("0.jpg", "1.jpg"):
+        _upload(world, "index", collection, name=name)
+    with world.quietly():
+        actions.erase(world, ("external_image_id", "0.jpg"), collection=collection)
+    _upload(world, "index", collection, name="2.jpg")
+    world.end("api")
+    here = {"CollectionId": collection}
+    picture = visitors.picture([chance.choice(PEOPLE)], world)
+    visitors.call(world, "acme", "SearchFacesByImage", {**here, "Image": picture})
+    for face in visitors.faces_of(world, "acme", collection)[:3]:
+        visitors.call(world, "acme", "SearchFaces", {**here, "FaceId": face})
 
 
 def loosen(world: World) -> None:

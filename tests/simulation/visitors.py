@@ -35,7 +35,12 @@ NEWCOMER = Tenant(
 
 
 def call_api(world: World) -> None:
-    """Somebody calls the Rekognition API."""
+    """Somebody calls the Rekognition API, some times in a row."""
+    for _ in range(3):
+        _call_once(world)
+
+
+def _call_once(world: World) -> None:
     chance, tenant = world.random, world.random.choice(("acme", "acme", "icmec"))
     collection = chance.choice(COLLECTIONS)
     faces = faces_of(world, tenant, collection)
@@ -52,11 +57,18 @@ def call_api(world: World) -> None:
         ("CreateCollection", here),
         ("DeleteCollection", here),
         ("ListFaces", here),
+        ("ListUsers", here),
+        ("ListCollections", {}),
+        ("DescribeCollection", here),
+        ("SearchUsers", {**here, "UserId": user}),
+        ("SearchUsersByImage", {**here, "Image": photo}),
+        ("CompareFaces", {"SourceImage": photo, "TargetImage": photo}),
     ]
     if faces:
         some = chance.sample(faces, 1)
         calls += [
             ("DeleteFaces", {**here, "FaceIds": some}),
+            ("SearchFaces", {**here, "FaceId": some[0]}),
             ("AssociateFaces", {**here, "UserId": user, "FaceIds": some, "UserMatchThreshold": 0}),
             ("AssociateFaces", {**here, "UserId": user, "FaceIds": some, "UserMatchThreshold": 0}),
             ("DisassociateFaces", {**here, "UserId": user, "FaceIds": some}),
