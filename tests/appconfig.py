@@ -18,6 +18,7 @@ is refused here.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import time
@@ -95,9 +96,7 @@ class FakeAppConfig:
         now_s: Callable[[], float] = time.time,
         call: Callable[[str, Callable[[], Any]], Any] = lambda _, run: run(),
     ) -> None:
-        self.exceptions = boto3.client("appconfig", region_name="us-east-1").exceptions
-        data = boto3.client("appconfigdata", region_name="us-east-1").exceptions
-        self.exceptions.ResourceNotFoundException = data.ResourceNotFoundException  # type: ignore[attr-defined]
+        self.exceptions = _exceptions()
         #: Asked with the validator's event before a deployment starts; raises for what is not valid.
         self.validate: Callable[[dict[str, Any]], Any] = lambda event: None
         self.alarm = False
@@ -111,6 +110,8 @@ class FakeAppConfig:
         self._now_s = now_s
         self._call = call
         self._sessions = 0
+        #: The last of :attr:`history`, as stored.
+        self._noted: list[bytes] = []
 
     # -- for tests
 
@@ -170,9 +171,10 @@ class FakeAppConfig:
         self._note()
 
     def _note(self) -> None:
-        served = tuple(
-            json.loads(self.versions[one.profile][one.version - 1][0]) for one in self._serving("live")
-        )
+        stored = [self.versions[one.profile][one.version - 1][0] for one in self._serving("live")]
+        if stored == self._noted:
+            return
+        self._noted, served = stored, tuple(json.loads(one) for one in stored)
         if served and (not self.history or self.history[-1][1] != served):
             self.history.append((self._now_s(), served))
 
@@ -355,6 +357,15 @@ class FakeAppConfig:
             "VersionLabel": label,
             "ResponseMetadata": {"HTTPHeaders": {}},
         }
+
+
+@functools.cache
+def _exceptions() -> Any:
+    """Return the exceptions of both planes, as botocore makes them."""
+    made = boto3.client("appconfig", region_name="us-east-1").exceptions
+    data = boto3.client("appconfigdata", region_name="us-east-1").exceptions
+    made.ResourceNotFoundException = data.ResourceNotFoundException  # type: ignore[attr-defined]
+    return made
 
 
 def _named(things: Any) -> dict[str, Any]:

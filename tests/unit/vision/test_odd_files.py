@@ -19,6 +19,7 @@ from abeyance.vision.formats import jpeg as jpeg_format
 from abeyance.vision.formats.header import MAX_SEGMENTS
 from abeyance.vision.image import Limits, decode, open_photo
 
+from .odd import ODD, SAME
 from .pictures import chunk, jpeg_of_scans, picture, png, saved
 
 Make = Callable[[], bytes]
@@ -334,3 +335,14 @@ def test_a_lossless_webp_of_one_colour_opens() -> None:
             body = io.BytesIO()
             Image.new("RGB", size, (10, 200, 30)).save(body, "WEBP", **options)
             assert decode(body.getvalue()).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_file_is_rejected_or_has_the_pixels_of_the_sound_one(name: str) -> None:
+    make, sound, right = ODD[name]
+    data = make(scene())
+    if right == SAME:
+        assert np.array_equal(decode(data), decode(sound(scene())))
+        return
+    with pytest.raises(ImageRejected):
+        decode(data)

@@ -24,7 +24,8 @@ from abeyance.vision.formats.header import (
 MAX_ROW_BYTES: Final = 120_000_000
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_DECODED: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
+_DECODED: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 #: Colour type -> samples of a pixel.
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -39,21 +40,24 @@ def read_png(data: bytes) -> ImageHeader:
     """
     kept, position, complete, orientation = [_SIGNATURE], len(_SIGNATURE), False, 1
     for _ in range(MAX_SEGMENTS):
+        if _END.startswith(data[position : position + len(_END)]):
+            # Whole or cut off: a missing end mark alone is no damage.
+            complete = position + len(_END) <= len(data)
+            break
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         end = position + 12 + length
-        if kind in _DECODED:
-            kept.append(data[position:end])
         if kind == b"IEND":
             complete = True
-        elif end > len(data):
+            break
+        if kind in _DECODED:
+            kept.append(data[position:end])
+        if end > len(data):
             raise truncated()
-        elif kind == b"eXIf":
+        if kind == b"eXIf":
             orientation = exif_orientation(data[position + 8 : end - 4])
         elif kind == b"acTL" and int.from_bytes(data[position + 8 : position + 12], "big") > 1:
             raise animated()
         position = end
-        if complete or position >= len(data):
-            break
     else:
         raise too_costly(f"the PNG has more than {MAX_SEGMENTS} chunks")
     if len(kept) < 2:
@@ -65,7 +69,7 @@ def read_png(data: bytes) -> ImageHeader:
     bits, colour = start[16], start[17]
     row_bytes = height * (-(-width * bits * _SAMPLES[colour] // 8) + 1)
     stored = 4 if colour in (2, 4, 6) else 2 if bits == 16 else 1
-    stripped = b"".join(kept)
+    stripped = b"".join(kept) + _END
     excess = f"the PNG unpacks to {row_bytes} bytes, at most {MAX_ROW_BYTES} are accepted"
     return ImageHeader(
         size=size,
