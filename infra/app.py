@@ -37,6 +37,10 @@ def build(app: cdk.App) -> None:
         env=environment,
         synthesizer=publisher(),
     )
+    if config.public_page:
+        from infra.stacks.public import PublicStack
+
+        PublicStack(app, f"{prefix}Public", config, env=environment)
     cdk.Tags.of(app).add("application", config.name)
 
 

@@ -76,6 +76,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     person_roles: str = ""
     #: ARNs of roles and users who may work past the functions: redrive a queue, erase by command. Separated by blanks.
     operators: str = ""
+    #: Host the public page and its certificates: a private bucket behind CloudFront, and a key that signs certificates.
+    #: ``operators`` write and sign; without any, whoever the account's own policies allow.
+    public_page: bool = False
     #: Report of ``abeyance audit`` on this machine, for the console to show; empty: none.
     accuracy_report: str = ""
     #: Address that alarms are sent to; empty: none, subscribe to the topic instead.
@@ -91,6 +94,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if self.emulator and not self.models_directory:
             raise ValueError("emulator=true needs models_directory=<folder of converted models>")
+        if self.emulator and self.public_page:
+            raise ValueError("public_page=true needs CloudFront, which no emulator here has")
         if not 1 <= self.recovery_days <= 35:
             raise ValueError("recovery_days is 1 to 35")
         if bool(self.console_issuer) != bool(self.console_client_id):
