@@ -25,6 +25,7 @@ from abeyance.deployment.parts import (
     build_gallery,
     build_guard,
     build_heads,
+    build_jobs,
     build_ledger_queue,
     build_log_objects,
     build_outbox,
@@ -44,10 +45,12 @@ from abeyance.deployment.settings import (
     CheckpointSettings,
     ConsoleSettings,
     DetectSettings,
+    FramesSettings,
     GateSettings,
     IndexSettings,
     LedgerGroup,
     LedgerSettings,
+    NotifySettings,
     OversightSettings,
     RecognizeSettings,
     ReconcileSettings,
@@ -63,6 +66,8 @@ if TYPE_CHECKING:
     from abeyance.ledger.indexer import Indexer
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.fairness import GroupByTenant
+    from abeyance.pipeline.frames import Frames
+    from abeyance.pipeline.notify import Notify
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
@@ -100,6 +105,27 @@ def build_detect(settings: DetectSettings | None = None, clients: Clients = clie
         S3Objects(clients("s3")),
         build_outbox("detect", settings, clients),
         build_analyzer(settings),
+        settings.chips_bucket,
+    )
+
+
+def build_frames(settings: FramesSettings | None = None, clients: Clients = client) -> Frames:
+    """Return the stage that decodes videos."""
+    from abeyance.pipeline.aws import S3Objects
+    from abeyance.pipeline.frames import Frames
+    from abeyance.pipeline.video_queue import VideoQueue
+
+    settings = settings or FramesSettings.from_environment()
+    return Frames(
+        build_guard(settings, clients),
+        S3Objects(clients("s3")),
+        build_outbox("frames", settings, clients),
+        build_upload_records(settings, clients),
+        build_jobs(settings, clients),
+        VideoQueue(clients("sqs"), settings.frames_queue),
+        build_analyzer(settings),
+        build_embedder(settings, clients),
+        build_similarity_scale(settings),
         settings.chips_bucket,
     )
 
@@ -146,6 +172,14 @@ def build_review(settings: ReviewSettings | None = None, clients: Clients = clie
     table = DynamoTable(clients("dynamodb"), settings.reviews_table)
     outbox = build_outbox(topology.REVIEW.name, settings, clients)
     return EnqueueReviews(table, outbox, keep_s=settings.retention_days * 86400)
+
+
+def build_notify(settings: NotifySettings | None = None, clients: Clients = client) -> Notify:
+    """Return the stage that tells callers that their jobs ended."""
+    from abeyance.pipeline.notify import Notify
+
+    settings = settings or NotifySettings.from_environment()
+    return Notify(build_outbox("notify", settings, clients), build_jobs(settings, clients), clients("sns"))
 
 
 def build_record(settings: LedgerSettings | None = None, clients: Clients = client) -> RecordDecisions:

@@ -20,6 +20,7 @@ from abeyance.pipeline.uploads import (
     KeyNotUnderstood,
     S3Notification,
     external_image_id,
+    media_of,
     parse_key,
     parse_notification,
 )
@@ -100,6 +101,7 @@ class Gate:
             purpose=purpose,
             external_image_id=external_image_id(upload, metadata.get("external-image-id", "")),
             face_match_threshold=threshold,
+            media=media_of(upload.key),
         )
 
 

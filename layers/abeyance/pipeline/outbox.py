@@ -113,6 +113,11 @@ class Outbox:
         """Return what the stage has recorded for one upload outside a batch, or None."""
         return self._records.recorded(upload.identity).get(self._stage)
 
+    def recorded_parts(self, upload: Upload, parts: Sequence[str | int]) -> dict[str | int, Event]:
+        """Return what the stage has recorded for some parts of an upload; nothing for the others."""
+        found = self._records.recorded_parts(upload, parts)
+        return {part: recorded[self._stage] for part, recorded in found.items() if self._stage in recorded}
+
     def is_latest(self, upload: Upload) -> bool:
         """Return True if no later event has come on the upload's key."""
         return self._records.latest([upload]) == [upload.identity]
@@ -213,9 +218,11 @@ class Outbox:
         return result._replace(written=result.latest)
 
 
-def halted(upload: Upload, decision: Decision) -> Event:
+def halted(
+    upload: Upload, decision: Decision, video: events.VideoExamined | msgspec.UnsetType = msgspec.UNSET
+) -> Event:
     """Return the end of an upload that the gate let pass and that is denied now."""
-    return events.RecognitionHalted.of(upload, decision=decision)
+    return events.RecognitionHalted.of(upload, decision=decision, video=video)
 
 
 def rejected(stage: str, upload: Upload, reason: str, message: str) -> Event:

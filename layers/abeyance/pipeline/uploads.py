@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from abeyance.pipeline.events import Upload
+from abeyance.pipeline.events import PHOTO, VIDEO, Upload
 
 #: The values of the second part of a key.
 ACTIONS = ("index", "search", "analyze")
@@ -19,6 +19,9 @@ MAX_KEY_BYTES = 1024
 #: Of the parts of a long key that stay in its result's key. Tenant, action and collection have at most 327.
 _MAX_FOLDER_BYTES = 600
 _DIGEST_KEY = re.compile(r"/key-sha256-[0-9a-f]{64}\Z")
+
+#: Endings of the names of videos, in lower case. What an object holds is found out by the stage that decodes it.
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
@@ -122,6 +125,11 @@ def name_id(name: str) -> str:
     if len(escaped) <= 255:
         return escaped
     return _DIGEST + hashlib.sha256(body).hexdigest()
+
+
+def media_of(key: str) -> str:
+    """Return the kind of an upload by its name, ``photo`` or ``video``."""
+    return VIDEO if key.lower().endswith(VIDEO_SUFFIXES) else PHOTO
 
 
 def chips_key(upload: Upload) -> str:

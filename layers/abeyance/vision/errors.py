@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """The reasons for rejecting an image or a video. The values are in events, results and the API, and never change."""
+    """The reasons for rejecting an image or a video. The values are in events, results and the API; none changes."""
 
     #: Zero bytes.
     EMPTY = "EMPTY"

@@ -1,8 +1,8 @@
 """Decoding of stored video with FFmpeg (PyAV): the container, its segments, and frames at the times asked for.
 
-The only module that imports PyAV. Files come from strangers: the signature decides the demuxer, so that no playlist and
-no other format is ever opened; codec, size, duration and streams are compared with the limits before a frame is decoded;
-processor time and damage have a budget. A file that ends FFmpeg itself ends the process, as for photos.
+The only module that imports PyAV. Files come from strangers: the signature decides the demuxer, so that no playlist
+and no other format is ever opened; codec, size, duration and streams are compared with the limits before a frame is
+decoded; processor time and damage have a budget. A file that ends FFmpeg itself ends the process, as for photos.
 """
 
 from __future__ import annotations
@@ -203,14 +203,13 @@ class Video:
     def _time_ms(self, pts: int | None) -> int | None:
         if pts is None:
             return None
-        return round((pts - (self._stream.start_time or 0)) * self._stream.time_base * 1000)
+        since_start = pts - int(self._stream.start_time or 0)
+        return round(float(since_start * self._stream.time_base * 1000))
 
     def _is_within_limits(self, frame: Any) -> bool:
         """Return whether a frame has the limits' size: a stream may change it on its way."""
-        return (
-            frame.width * frame.height <= self._limits.max_pixels
-            and min(frame.width, frame.height) >= self._limits.min_side
-        )
+        width, height = int(frame.width), int(frame.height)
+        return width * height <= self._limits.max_pixels and min(width, height) >= self._limits.min_side
 
     def _sniff(self) -> str:
         with self._faults():
@@ -328,7 +327,12 @@ class Video:
 
 
 #: FFmpeg's decoders of the accepted codecs -> the codec.
-_DECODERS: Final = {**{name: name for name in CODECS}, "libdav1d": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
+_DECODERS: Final = {
+    **{name: name for name in CODECS},
+    "libdav1d": "av1",
+    "libvpx-vp9": "vp9",
+    "libvpx": "vp8",
+}
 
 
 def open_video(

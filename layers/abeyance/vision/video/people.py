@@ -36,10 +36,8 @@ def group_by_person(tracks: Sequence[TrackSummary], far: float) -> list[list[int
     """
     order = sorted(range(len(tracks)), key=lambda i: (tracks[i].first_ms, tracks[i].segment, i))
     groups = [[i] for i in order]
-    if tracks and tracks[0].template.size:
-        groups = _by_template(tracks, groups, far)
-    else:
-        groups = _by_border(tracks, groups)
+    has_templates = bool(tracks) and tracks[0].template.size > 0
+    groups = _by_template(tracks, groups, far) if has_templates else _by_border(tracks, groups)
     return sorted(groups, key=lambda group: min(tracks[i].first_ms for i in group))
 
 
@@ -96,7 +94,7 @@ def _together(tracks: Sequence[TrackSummary], first: Sequence[int], second: Sequ
 
 
 def appearances(spans: Sequence[tuple[int, int]], gap_ms: int, most: int) -> list[tuple[int, int]]:
-    """Return the times, (first, last) in milliseconds, that cover ``spans``: at most ``most``, joined over short gaps."""
+    """Return at most ``most`` times, (first, last) in milliseconds, that cover ``spans``, joined over short gaps."""
     joined: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if joined and first - joined[-1][1] <= gap_ms:
