@@ -340,7 +340,9 @@ def test_the_console_sends_to_the_ledger_and_reads_it(
         assert not may(console, f"dynamodb:{action}", tenants, templates)
 
 
-def test_only_api_and_frames_read_in_buckets_of_tenants_and_only_in_those_named(synthesise: Synthesise) -> None:
+def test_only_api_and_frames_read_in_buckets_of_tenants_and_only_in_those_named(
+    synthesise: Synthesise,
+) -> None:
     templates = synthesise(tenant_buckets="door-photos/entrance/ gates")
     for named, elsewhere in (
         ("door-photos/entrance/a.jpg", "door-photos/hall/a.jpg"),

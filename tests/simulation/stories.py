@@ -221,7 +221,12 @@ def erase_somebody(world: World) -> None:
             actions.review(world)
     # Another photo of that name is under way.
     _upload(
-        world, "index", collection, who=who, name=f"more/{name}", until=chance.choice(topology.PHOTO_STAGES[:4])
+        world,
+        "index",
+        collection,
+        who=who,
+        name=f"more/{name}",
+        until=chance.choice(topology.PHOTO_STAGES[:4]),
     )
     if chance.random() < 0.7:
         back_up(world)

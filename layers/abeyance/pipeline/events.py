@@ -259,6 +259,17 @@ class UploadWithdrawn(Event, frozen=True, kw_only=True):
     """The source object was deleted; everything that came from it is deleted too."""
 
 
+class VideoRequested(Event, frozen=True, kw_only=True):
+    """The decision for a job of the Rekognition API, which no gate sees, when the job begins."""
+
+    decision: Decision
+    purpose: str
+
+    @property
+    def record(self) -> str:
+        return part_record(self.upload, "request")
+
+
 class VideoOpened(Event, frozen=True, kw_only=True):
     """A video within the limits, and its segments, (start, end) in milliseconds; each is decided for by itself."""
 
@@ -285,8 +296,9 @@ class SegmentExamined(Event, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int
     outcome: str
-    #: Number of tracks of faces.
+    #: Number of tracks of faces, and of faces of which templates were made to link them.
     tracks: int = 0
+    embedded: int = 0
 
     @property
     def record(self) -> str:
@@ -422,6 +434,7 @@ EVENTS: tuple[type[Event], ...] = (
     UploadHalted,
     UploadRejected,
     UploadWithdrawn,
+    VideoRequested,
     VideoOpened,
     SegmentExamined,
     FacesDetected,

@@ -105,14 +105,13 @@ class Findings:
         self._objects = objects
         self._bucket = bucket
 
-    def keep(self, upload: Upload, segment: int, tracks: Sequence[Track]) -> int:
-        """Write what was found in a segment; return the number of tracks."""
+    def keep(self, upload: Upload, segment: int, tracks: Sequence[Track]) -> None:
+        """Write what was found in a segment."""
         chips: list[NDArray[np.uint8]] = []
         found = [_found(track, chips) for track in tracks]
         rows = np.stack(chips) if chips else np.empty((0, 112, 112, 3), np.uint8)
         self._put(f"{_segment_key(upload, segment)}.npy", npy.encode(rows), npy.MEDIA_TYPE)
         self._put(f"{_segment_key(upload, segment)}.tracks", msgspec.msgpack.encode(found), _MEDIA_TYPE)
-        return len(found)
 
     def people(self, upload: Upload, segments: Sequence[int], far: float) -> People:
         """Return the people of some segments; ``far`` is the least cosine of two tracks of one person."""

@@ -46,7 +46,7 @@ from abeyance.vision.errors import VideoRejected
 from abeyance.vision.quality import QualityFilter
 from abeyance.vision.similarity import SimilarityScale
 from abeyance.vision.video.examine import examine
-from abeyance.vision.video.tracks import LinkThresholds
+from abeyance.vision.video.tracks import LinkThresholds, Track
 
 log = logging.getLogger("abeyance")
 
@@ -159,9 +159,15 @@ class Frames:
             if job is None or job.upload != task.upload:
                 raise msgspec.ValidationError("a pointer to a job that is not there")
             is_latest, source = self._records.claim(job.upload), job.source
-            permitted = UploadPermitted.of(
+            requested = events.VideoRequested.of(
                 job.upload,
                 decision=decide(job.tenant, job.action, job.purpose),
+                purpose=job.purpose,
+            )
+            self._outbox.record_outcome(requested)
+            permitted = UploadPermitted.of(
+                job.upload,
+                decision=requested.decision,
                 purpose=job.purpose,
                 face_match_threshold=job.face_match_threshold,
                 media=events.VIDEO,
@@ -200,7 +206,8 @@ class Frames:
             segments = tuple(video.segments())
         return VideoOpened.of(
             permitted.upload,
-            permitted=permitted,
+            # The names of people stay in the gate's record, where an erasure finds them.
+            permitted=msgspec.structs.replace(permitted, external_image_id=""),
             decision=decision,
             video=events.Video(
                 duration_ms=info.duration_ms,
@@ -238,7 +245,7 @@ class Frames:
             self._outbox.record_outcome(examined)
         else:
             self._outbox.announce(own)
-        return self._join(opened)
+        return self._join(opened, state)
 
     def _examine(
         self, opened: VideoOpened, number: int, decide: Decide, *, is_last_delivery: bool
@@ -257,10 +264,11 @@ class Frames:
         decision = decide(upload.tenant, upload.action, purpose)
         if not decision.permitted:
             return of(decision=decision, outcome=HALTED)
-        count = self._findings.keep(upload, number, tracks)
-        return of(decision=decision, outcome=EXAMINED, tracks=count)
+        self._findings.keep(upload, number, tracks)
+        made = sum(len(track.faces) for track in tracks) if upload.action != "analyze" else 0
+        return of(decision=decision, outcome=EXAMINED, tracks=len(tracks), embedded=made)
 
-    def _tracks(self, opened: VideoOpened, number: int) -> list[Any]:
+    def _tracks(self, opened: VideoOpened, number: int) -> list[Track]:
         from abeyance.vision.video.decode import open_video
 
         upload, scale = opened.upload, self._scale()
@@ -291,7 +299,7 @@ class Frames:
         if opened.upload.action != "analyze":
             self._embedder().embed(_NO_FACE)
 
-    def _join(self, opened: VideoOpened) -> Event | RecordedEvent | None:
+    def _join(self, opened: VideoOpened, state: UploadState) -> Event | RecordedEvent | None:
         """Return the outcome of the video; None while a segment before the first denied one is missing."""
         upload = opened.upload
         parts = self._outbox.recorded_parts(upload, range(len(opened.segments)))
@@ -320,7 +328,7 @@ class Frames:
         if not read:
             return _unprocessable(upload)
         try:
-            return self._people(opened, read, summary)
+            return self._people(opened, state, read, summary)
         except ObjectGone:
             # Another delivery may have joined the segments, and deleted their findings, at this moment.
             recorded = self._outbox.recorded_event(upload)
@@ -328,7 +336,9 @@ class Frames:
                 raise RuntimeError("the findings of a segment are gone") from None
             return RecordedEvent(recorded, is_new=False)
 
-    def _people(self, opened: VideoOpened, read: list[SegmentExamined], summary: VideoExamined) -> Event:
+    def _people(
+        self, opened: VideoOpened, state: UploadState, read: list[SegmentExamined], summary: VideoExamined
+    ) -> Event:
         upload = opened.upload
         people = self._findings.people(upload, [one.segment for one in read], self._scale().cosine(_FAR))
         summary = msgspec.structs.replace(summary, people_left_out=people.left_out)
@@ -343,9 +353,10 @@ class Frames:
                 return halted(upload, summary.halt, summary)
             return _rejected(upload, "NO_FACE", "No face was found in the video.")
         self._objects.put(self._chips_bucket, chips_key(upload), npy.encode(people.chips), npy.MEDIA_TYPE)
+        permitted = state.recorded.get(topology.GATE.name)
         return events.FacesDetected.of(
             upload,
-            permitted=opened.permitted,
+            permitted=permitted if isinstance(permitted, UploadPermitted) else opened.permitted,
             width=opened.video.width,
             height=opened.video.height,
             chips=chips_key(upload),

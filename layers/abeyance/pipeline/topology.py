@@ -135,6 +135,7 @@ FRAMES = Stage(
     name="frames",
     consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,), media=events.VIDEO),),
     emits=(
+        events.VideoRequested,
         events.VideoOpened,
         events.SegmentExamined,
         events.FacesDetected,

@@ -63,6 +63,7 @@ EXAMPLES: list[events.Event] = [
     events.UploadHalted(id="h:1", decision=DECISION, **COMMON),
     events.UploadRejected(id="r:1", stage="detect", reason="NO_FACE", message="No face.", **COMMON),
     events.UploadWithdrawn(id="w:1", **COMMON),
+    events.VideoRequested(id="vr:1", decision=DECISION, purpose="unspecified", **COMMON),
     events.VideoOpened(
         id="vo:1",
         permitted=PERMITTED,
