@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from abeyance.deployment.build import build_frames
+from abeyance.deployment.videos import build_frames
 from abeyance.pipeline.batch import answer
 
 frames = build_frames()

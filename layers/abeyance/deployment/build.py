@@ -25,7 +25,6 @@ from abeyance.deployment.parts import (
     build_gallery,
     build_guard,
     build_heads,
-    build_jobs,
     build_ledger_queue,
     build_log_objects,
     build_outbox,
@@ -45,17 +44,16 @@ from abeyance.deployment.settings import (
     CheckpointSettings,
     ConsoleSettings,
     DetectSettings,
-    FramesSettings,
     GateSettings,
     IndexSettings,
     LedgerGroup,
     LedgerSettings,
-    NotifySettings,
     OversightSettings,
     RecognizeSettings,
     ReconcileSettings,
     ReviewSettings,
 )
+from abeyance.deployment.videos import build_stored_videos
 
 if TYPE_CHECKING:
     from abeyance.assurance.reconcile import Trace
@@ -66,8 +64,6 @@ if TYPE_CHECKING:
     from abeyance.ledger.indexer import Indexer
     from abeyance.pipeline.detect import Detect
     from abeyance.pipeline.fairness import GroupByTenant
-    from abeyance.pipeline.frames import Frames
-    from abeyance.pipeline.notify import Notify
     from abeyance.pipeline.recognize import Recognize
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
@@ -105,27 +101,6 @@ def build_detect(settings: DetectSettings | None = None, clients: Clients = clie
         S3Objects(clients("s3")),
         build_outbox("detect", settings, clients),
         build_analyzer(settings),
-        settings.chips_bucket,
-    )
-
-
-def build_frames(settings: FramesSettings | None = None, clients: Clients = client) -> Frames:
-    """Return the stage that decodes videos."""
-    from abeyance.pipeline.aws import S3Objects
-    from abeyance.pipeline.frames import Frames
-    from abeyance.pipeline.video_queue import VideoQueue
-
-    settings = settings or FramesSettings.from_environment()
-    return Frames(
-        build_guard(settings, clients),
-        S3Objects(clients("s3")),
-        build_outbox("frames", settings, clients),
-        build_upload_records(settings, clients),
-        build_jobs(settings, clients),
-        VideoQueue(clients("sqs"), settings.frames_queue),
-        build_analyzer(settings),
-        build_embedder(settings, clients),
-        build_similarity_scale(settings),
         settings.chips_bucket,
     )
 
@@ -172,14 +147,6 @@ def build_review(settings: ReviewSettings | None = None, clients: Clients = clie
     table = DynamoTable(clients("dynamodb"), settings.reviews_table)
     outbox = build_outbox(topology.REVIEW.name, settings, clients)
     return EnqueueReviews(table, outbox, keep_s=settings.retention_days * 86400)
-
-
-def build_notify(settings: NotifySettings | None = None, clients: Clients = client) -> Notify:
-    """Return the stage that tells callers that their jobs ended."""
-    from abeyance.pipeline.notify import Notify
-
-    settings = settings or NotifySettings.from_environment()
-    return Notify(build_outbox("notify", settings, clients), build_jobs(settings, clients), clients("sns"))
 
 
 def build_record(settings: LedgerSettings | None = None, clients: Clients = client) -> RecordDecisions:
@@ -306,16 +273,16 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
         build_pseudonyms(settings, clients),
         rates=TenantRates(rates_table, settings.tenant_rate, tenants) if settings.tenant_rate else None,
     )
+    photos = Photos(clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket}))
     services = Services(
         gallery=gallery,
         searcher=build_searcher(settings, gallery, clients),
-        photos=Photos(
-            clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket})
-        ),
+        photos=photos,
         analyzer=build_analyzer(settings),
         embedder=build_embedder(settings, clients),
         scale=build_similarity_scale(settings),
         embedding_model=embedding_model,
+        videos=build_stored_videos(settings, photos, clients),
     )
     return Rekognition(access, services)
 

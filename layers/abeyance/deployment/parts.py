@@ -17,7 +17,6 @@ from abeyance.deployment.settings import (
     DetectionGroup,
     EmbeddingGroup,
     GalleryGroup,
-    JobsGroup,
     LedgerGroup,
     OutcomeGroup,
     PseudonymGroup,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from abeyance.moratorium.publish import FlagPublisher
     from abeyance.moratorium.source import FlagSource
     from abeyance.moratorium.tenants import TenantTable
-    from abeyance.pipeline.jobs import VideoJobs
     from abeyance.pipeline.outbox import Outbox
     from abeyance.pipeline.upload_records import UploadRecords
     from abeyance.vision.analysis import FaceAnalyzer
@@ -344,13 +342,6 @@ def read_secret(setting: str, clients: Clients = client) -> bytes:
         secret: str = clients("secretsmanager").get_secret_value(SecretId=value)["SecretString"]
         return secret.encode()
     raise ValueError("a secret is given as text:<secret> or secret:<ARN in Secrets Manager>")
-
-
-def build_jobs(settings: JobsGroup, clients: Clients = client) -> VideoJobs:
-    """Return the jobs on stored video."""
-    from abeyance.pipeline.jobs import VideoJobs
-
-    return VideoJobs(DynamoTable(clients("dynamodb"), settings.jobs_table), time.time)
 
 
 def build_upload_records(settings: OutcomeGroup, clients: Clients = client) -> UploadRecords:

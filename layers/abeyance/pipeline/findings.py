@@ -26,6 +26,7 @@ from abeyance.pipeline.events import (
 )
 from abeyance.pipeline.faces import detected_face
 from abeyance.pipeline.ports import ObjectStore
+from abeyance.pipeline.uploads import people_key
 from abeyance.vision.video.people import TrackSummary, appearances, group_by_person
 from abeyance.vision.video.tracks import Track
 
@@ -185,11 +186,6 @@ class _View(msgspec.Struct, frozen=True):
     score: float
     sample: FaceSample
     place: tuple[int, int]
-
-
-def people_key(upload: Upload) -> str:
-    """Return the key of a job's samples, in the chips bucket."""
-    return f"{upload.folder}{upload.identity}.people"
 
 
 def _segments_prefix(upload: Upload) -> str:

@@ -39,7 +39,7 @@ from abeyance.pipeline.jobs import VideoJobs
 from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.upload_records import UploadRecords, UploadState
-from abeyance.pipeline.uploads import chips_key
+from abeyance.pipeline.uploads import chips_key, people_key
 from abeyance.pipeline.video_queue import REQUESTED, SEGMENT, VideoPointer, VideoQueue, pointer_of
 from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
 from abeyance.vision.errors import VideoRejected
@@ -124,7 +124,7 @@ class Frames:
             event = self._outbox.record_outcome(outcome)
         self._findings.delete_segments(event.upload)
         if isinstance(event, events.FacesAnalyzed) and state.replaced:
-            self._objects.delete_all(self._chips_bucket, event.upload.folder)
+            self._objects.delete_all(self._chips_bucket, event.upload.folder, keep={people_key(event.upload)})
 
     def _outcome(self, task: _VideoTask, state: UploadState, decide: Decide) -> Event | RecordedEvent | None:
         """Return the outcome to record for the upload; None if there is none yet, or a later event has its key."""

@@ -41,6 +41,9 @@ _WITH_VIDEO: Final = (
 class TokenReused(Exception):
     """A client request token that came before with another request."""
 
+    def __init__(self) -> None:
+        super().__init__("The client request token was used for another request; use a new one")
+
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
     """How far a job is.

@@ -137,6 +137,11 @@ def chips_key(upload: Upload) -> str:
     return f"{upload.folder}{upload.identity}.npy"
 
 
+def people_key(upload: Upload) -> str:
+    """Return the key of every sample of the people of a job's video, in the chips bucket."""
+    return f"{upload.folder}{upload.identity}.people"
+
+
 def result_key(key: str) -> str:
     """Return the key of an upload's result in the results bucket: the upload's key and ``.json``.
 

@@ -114,8 +114,16 @@ class Access:
         self._send(request, "manage", MANAGED, {"tenant": tenant}, operation, named(collection))
         return Grant(tenant)
 
-    def permit(self, request: ApiRequest, operation: str, actions: Sequence[str], collection: str) -> Grant:
-        """Return the grant to do ``actions`` on pixels or templates.
+    def permit(
+        self,
+        request: ApiRequest,
+        operation: str,
+        actions: Sequence[str],
+        collection: str,
+        *,
+        waits: bool = False,
+    ) -> Grant:
+        """Return the grant to do ``actions`` on pixels or templates; ``waits`` if the answer can wait for reviewers.
 
         Raises
         ------
@@ -126,7 +134,9 @@ class Access:
         decisions = [self._guard.decide_for(request.principal, action, request.purpose) for action in actions]
         refusals = []
         for action, decision in zip(actions, decisions, strict=True):
-            needs_review = decision.permitted and decision.human_review > 0 and action in MATCHING
+            needs_review = (
+                decision.permitted and decision.human_review > 0 and action in MATCHING and not waits
+            )
             more: dict[str, Any] = named(collection)
             if needs_review:
                 more["refused"] = "human_review"

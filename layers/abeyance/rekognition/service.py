@@ -84,4 +84,4 @@ class Rekognition:
         with timings.measure("decide"):
             if not actions:
                 return self._access.manage(request, name, collection)
-            return self._access.permit(request, name, actions, collection)
+            return self._access.permit(request, name, actions, collection, waits=operation.waits)

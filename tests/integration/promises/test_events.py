@@ -14,6 +14,7 @@ from tests.videos import Clip, make
 from abeyance.console.roles import Person, Role
 from abeyance.deployment import build
 from abeyance.deployment.settings import UNITS, ConsoleSettings
+from abeyance.deployment.videos import build_frames
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from abeyance.pipeline.batch import answer
@@ -28,7 +29,7 @@ SCHEMAS = {
 BUILDERS = {
     "gate": build.build_gate,
     "detect": build.build_detect,
-    "frames": build.build_frames,
+    "frames": build_frames,
     "recognize": build.build_recognize,
     "review": build.build_review,
 }
