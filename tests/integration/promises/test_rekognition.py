@@ -115,7 +115,7 @@ def test_every_operation(deployment: Deployment, api: Callable[..., Any], photos
     )
     assert by_template["FaceMatches"][0]["Face"]["FaceId"] == face_id
 
-    # A job is kept and sent; the stages, which do not run here, do the rest: test_video_jobs.py.
+    # A job is kept and sent; the stages, which do not run here, do the rest: test_video.py.
     bucket = deployment.aws.settings.uploads_bucket
     deployment.aws.client("s3").put_object(Bucket=bucket, Key="acme/film.mp4", Body=b"film")
     film = {"S3Object": {"Bucket": bucket, "Name": "acme/film.mp4"}}

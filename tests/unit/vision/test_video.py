@@ -202,7 +202,6 @@ def bad_files() -> Iterator[tuple[str, Callable[[bytes], bytes], set[RejectReaso
         {RejectReason.UNSUPPORTED_CODEC},
     )
     yield "a table of no size", lambda body: _atom(body, b"stsz", 8, b"\xff" * 8), corrupt
-    yield "ten hours", lambda body: _long(body), {RejectReason.TOO_LONG}
     yield "noise", lambda _: b"\0\0\0\x18ftyp" + np.random.default_rng(1).bytes(20_000), corrupt
 
 
@@ -230,11 +229,6 @@ def _sound() -> bytes:
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return body.getvalue()
-
-
-def _long(body: bytes) -> bytes:
-    """Return the video with half an hour from frame to frame, in its table of times."""
-    return _atom(body, b"stts", 16, struct.pack(">I", 0x01000000))
 
 
 BAD = list(bad_files())
