@@ -224,7 +224,9 @@ def test_a_video_is_searched_and_lists_people_with_their_times_and_matches(
     for (start, end), (begin, finish) in zip(seen, [(1_000, 9_000), (24_000, 35_000)], strict=True):
         assert begin <= start <= begin + 600
         assert finish - 600 <= end <= finish
-    kinds = Counter(type(event).__name__ for event in settled_events(system) if "clip" in event.upload.key)
+    kinds = Counter(
+        type(event).__name__ for event in settled_events(system) if "video/clip" in event.upload.key
+    )
     assert kinds == {
         "UploadPermitted": 1,
         "VideoOpened": 1,

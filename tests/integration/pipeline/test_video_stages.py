@@ -274,7 +274,7 @@ def test_a_job_survives_a_death_at_every_call(world: World, clip: bytes, after: 
     assert len(clean["faces"]) == 1
     total = world.calls
     assert total > 20
-    for dies_at in range(1 + after, total + 1, 4):
+    for dies_at in range(1 + 3 * after, total + 1, 7):
         assert run(dies_at) == clean, dies_at
     assert not [key for key in world.chips() if "segment" in key]
 
