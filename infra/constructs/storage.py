@@ -141,7 +141,7 @@ class Tables(Construct):
             else:
                 writers = named.writers_of(table.setting)
                 # What decides whom a halt reaches is nobody's but the change service's.
-                operators = table.setting not in ("tenants_table", "proposals_table")
+                operators = table.setting not in ("tenants_table", "proposals_table", "authorizations_table")
                 arns = named.role_arns(Stack.of(self), config, writers, operators=operators)
                 made.add_to_resource_policy(
                     named.deny_others("OnlyTheNamed", [f"dynamodb:{verb}" for verb in _WRITES], "*", arns)

@@ -67,7 +67,7 @@ def test_gate_reads_heads_and_cannot_decrypt(templates: Templates, resources: di
         (("kms:Decrypt",), (resources["Photos"],), {})
     ]
     assert owners_of("kms:Decrypt", resources["Photos"], templates) == of(
-        templates, "detect", "frames", "recognize", "api", "console"
+        templates, "detect", "recognize", "api", "console"
     )
 
 
@@ -134,7 +134,7 @@ def test_who_sequences_cannot_sign_and_who_signs_cannot_sequence(
     for key in ("log", "sequenced/1", "tile/0/000", "tile/entries/000", "opening/000"):
         assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) <= sequencer, key
     assert owners_of("s3:PutObject", f"{bucket}/index/1", templates) == of(templates, "index")
-    for key in ("checkpoint", "checkpoints/1", "cosignatures/1/2", "refusals/1/2"):
+    for key in ("checkpoint", "checkpoints/1", "cosignatures/1/2"):
         assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) == signer, key
     key = logical(templates, "AWS::KMS::Key", "LedgerKey")
     assert owners_of("kms:Sign", key, templates) == signer
@@ -186,7 +186,7 @@ def test_the_ledger_is_written_once(templates: Templates) -> None:
     assert "Condition" not in denied["NobodyDeletes"]
     for sid, role, keys in (
         ("OneSequencer", "ledger", ("log", "sequenced/*", "tile/*", "opening/*")),
-        ("OneSigner", "checkpoint", ("checkpoint", "checkpoints/*", "cosignatures/*", "refusals/*")),
+        ("OneSigner", "checkpoint", ("checkpoint", "checkpoints/*", "cosignatures/*")),
         ("OneIndexer", "index", ("index/*",)),
     ):
         assert _role(denied[sid], templates).endswith(f":role/abeyance-{role}-eu-central-1")
@@ -263,8 +263,7 @@ def test_only_the_change_service_writes_what_decides_whom_a_halt_reaches(
     [
         ("Tenants", ["flags"]),
         ("Proposals", ["flags"]),
-        ("Uploads", ["api", "console", "detect", "frames", "gate", "recognize"]),
-        ("Jobs", ["api"]),
+        ("Uploads", ["api", "console", "detect", "gate", "recognize"]),
         ("Gallery", ["api", "console", "recognize"]),
     ],
 )
@@ -292,7 +291,7 @@ def test_a_queue_denies_whoever_is_not_named(templates: Templates) -> None:
     senders = [
         statement for policy in policies for statement in policy if statement.get("Sid") == "OnlyTheNamedSend"
     ]
-    assert len(senders) == 7
+    assert len(senders) == 5
     for statement in senders:
         assert statement["Effect"] == "Deny"
         assert statement["Condition"]["Bool"] == {"aws:PrincipalIsAWSService": "false"}
@@ -340,16 +339,14 @@ def test_the_console_sends_to_the_ledger_and_reads_it(
         assert not may(console, f"dynamodb:{action}", tenants, templates)
 
 
-def test_only_api_and_frames_read_in_buckets_of_tenants_and_only_in_those_named(
-    synthesise: Synthesise,
-) -> None:
+def test_only_the_api_reads_in_buckets_of_tenants_and_only_in_those_named(synthesise: Synthesise) -> None:
     templates = synthesise(tenant_buckets="door-photos/entrance/ gates")
     for named, elsewhere in (
         ("door-photos/entrance/a.jpg", "door-photos/hall/a.jpg"),
         ("gates/a.jpg", "gates-2/a.jpg"),
     ):
         place = "arn:aws:s3:::"
-        assert owners_of("s3:GetObject", place + named, templates) == of(templates, "api", "frames")
+        assert owners_of("s3:GetObject", place + named, templates) == of(templates, "api")
         assert owners_of("s3:GetObject", place + elsewhere, templates) == set()
         assert owners_of("s3:PutObject", place + named, templates) == set()
 

@@ -50,7 +50,8 @@ def log_size(path: Path | None) -> int:
     if path is None:
         from abeyance.deployment.parts import build_heads
 
-        return build_heads(context.settings()).integrated()
+        head = build_heads(context.settings()).read()
+        return head.integrated if head else 0
     from abeyance.ledger.receipts import read_checkpoint
 
     return read_checkpoint(open_log_objects(path)).size

@@ -7,6 +7,7 @@ import typer
 from abeyance.cli import (
     attributes,
     audit,
+    authorizations,
     calibrate,
     certify,
     collections,
@@ -38,6 +39,7 @@ app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(moratoria.app, name="moratoria")
+app.add_typer(authorizations.app, name="authorizations")
 app.add_typer(people.app, name="people")
 app.add_typer(collections.app, name="collections")
 app.add_typer(importing.app, name="import")

@@ -11,15 +11,14 @@ from abeyance.aws.clients import Clients, client
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.parts import (
     build_access_keys,
+    build_authorizations,
     build_ledger_queue,
     build_log_objects,
     build_publishers,
     build_tenants,
     read_deployed_flags,
 )
-from abeyance.deployment.settings import (
-    FlagsSettings,
-)
+from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 
 if TYPE_CHECKING:
     from abeyance.moratorium.service import ChangeService
@@ -69,7 +68,7 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     from abeyance.moratorium.presets import new_deployment, no_flags
     from abeyance.moratorium.principals import Principals
     from abeyance.moratorium.service import ChangeService
-    from abeyance.moratorium.subjects import LinkSubject, TenantSubject
+    from abeyance.moratorium.subjects import AuthorizationSubject, LinkSubject, TenantSubject
 
     settings = settings or FlagsSettings.from_environment()
     table = DynamoTable(clients("dynamodb"), settings.proposals_table)
@@ -102,10 +101,15 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
         table, msgspec.json.decode(settings.first_principals or "{}", type=dict[str, str])
     )
     links = LinkSubject(principals, table, check.most_people)
+    authorizations = AuthorizationSubject(
+        build_authorizations(settings, clients), tenants, table, check.registrations, utc_now
+    )
     subjects: dict[str, ChangeSubject] = {
         "tenant": TenantSubject(tenants, table, check.registrations),
         "link": links,
         "unlink": links,
+        "authorization": authorizations,
+        "revocation": authorizations,
     }
     rails = GuardrailSubject(guardrails, table, changes, lambda: documents[FLAGS].refresh().record, utc_now)
     return ChangeService(table, principals, changes, documents, rails, subjects, utc_now)
@@ -125,7 +129,28 @@ def build_change_endpoint(
         sign_in_from(settings.sign_in, settings.person_roles.split()),
         lambda: list(tenants.all()),
         build_access_keys(settings, settings.tenants_table, clients),
+        build_authorizations(settings, clients).all,
     )
+
+
+def build_use_log(
+    settings: FlagsSettings | DeploymentSettings, clients: Clients = client
+) -> Callable[[], int]:
+    """Return the task that puts each use of an authorisation on the ledger, and counts those that were new."""
+    from abeyance.ledger.queue import record_change
+    from abeyance.moratorium.authorization_uses import USED
+
+    uses = build_authorizations(settings, clients).uses
+    queue = build_ledger_queue(settings, clients)
+
+    def put_on_ledger() -> int:
+        new = uses.new()
+        for use in new:
+            record_change(queue, USED, use.body(), entry_id=use.entry, time=use.at)
+            uses.recorded(use)
+        return len(new)
+
+    return put_on_ledger
 
 
 def build_watch(
@@ -141,6 +166,7 @@ def build_watch(
     log = DocumentLog(build_ledger_queue(settings, clients), build_log_objects(settings, clients))
     publishers = build_publishers(settings, clients)
     recorded: dict[str, set[str]] = {name: set() for name in publishers}
+    log_uses = build_use_log(settings, clients)
 
     def watch() -> dict[str, Any]:
         answered = changes.watch()
@@ -151,7 +177,7 @@ def build_watch(
             for published in itertools.islice(publisher.deployed(recorded[name]), _MOST_DOCUMENTS):
                 new += log.record(published.document)
                 recorded[name].add(published.version)
-        return {**answered, "recorded": new}
+        return {**answered, "recorded": new, "uses": log_uses()}
 
     return watch
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from abeyance.ledger.sequencer import Sequencer
     from abeyance.ledger.signers import Signer
     from abeyance.moratorium.access_keys import KeyStore
+    from abeyance.moratorium.authorization_store import AuthorizationTable
     from abeyance.moratorium.client import ChangeClient
     from abeyance.moratorium.document import FlagSet
     from abeyance.moratorium.guard import Guard
@@ -50,12 +51,30 @@ if TYPE_CHECKING:
     from abeyance.vision.similarity import SimilarityScale
 
 
-def build_guard(settings: DecisionGroup, clients: Clients = client) -> Guard:
-    """Return the guard, which decides from the flags and tenants of this moment."""
+def build_guard(settings: DecisionGroup, clients: Clients = client, *, consumes: bool = True) -> Guard:
+    """Return the guard, which decides from the flags, tenants and authorisations of this moment."""
     from abeyance.moratorium.guard import Guard
 
     return Guard(
-        build_flag_source(settings, clients), build_tenants(settings, clients), max_age=settings.flags_max_age
+        build_flag_source(settings, clients),
+        build_tenants(settings, clients),
+        authorizations=build_authorizations(settings, clients, consumes=consumes),
+        max_age=settings.flags_max_age,
+    )
+
+
+def build_authorizations(
+    settings: DecisionGroup, clients: Clients = client, *, consumes: bool = True
+) -> AuthorizationTable:
+    """Return the authorisations and their use; a unit that does not consume looks only at what was used before."""
+    from abeyance.moratorium.authorization_store import AuthorizationTable
+    from abeyance.moratorium.authorization_uses import UseTable
+
+    dynamodb = clients("dynamodb")
+    return AuthorizationTable(
+        DynamoTable(dynamodb, settings.proposals_table),
+        UseTable(DynamoTable(dynamodb, settings.authorizations_table)),
+        consumes=consumes,
     )
 
 

@@ -23,7 +23,13 @@ class Group:
     """
 
 
-class DecisionGroup(Group):
+class UsesGroup(Group):
+    """The use of authorisations."""
+
+    authorizations_table: str = "abeyance-authorizations"
+
+
+class DecisionGroup(UsesGroup):
     """The basis of a decision: flags and tenants."""
 
     #: Where moratorium flags come from: ``file:<path>`` or ``appconfig:<application>/<environment>/<profile>``.
@@ -35,7 +41,7 @@ class DecisionGroup(Group):
     #: Where the brake comes from, as ``flags``; empty for a file beside those of a file, and for none of AppConfig.
     brake: str = ""
     tenants_table: str = "abeyance-tenants"
-    #: The change service's own table: what is in force, proposals, and who is whom.
+    #: The change service's own table: what is in force, proposals, who is whom, and authorisations.
     proposals_table: str = "abeyance-proposals"
 
 
@@ -188,21 +194,6 @@ class WaitingGroup(Group):
     recognize_queue: str = "abeyance-recognize"
 
 
-class JobsGroup(Group):
-    """The jobs of the Rekognition API on stored video, and the queue that starts them."""
-
-    jobs_table: str = "abeyance-jobs"
-    #: The frames stage's own queue.
-    frames_queue: str = "abeyance-frames"
-
-
-class TopicsGroup(Group):
-    """The SNS topics that may be told of the end of a job."""
-
-    #: ARNs, with ``*``, separated by blanks; empty for none.
-    notification_topics: str = ""
-
-
 class RateGroup(Group):
     """The limit on each tenant's requests to the Rekognition API."""
 
@@ -330,14 +321,6 @@ class RecognizeSettings(
     """The settings of the recognition stage."""
 
 
-class FramesSettings(DecisionGroup, OutcomeGroup, ChipsGroup, EmbeddingGroup, JobsGroup, UnitSettings):
-    """The settings of the stage that decodes videos."""
-
-
-class NotifySettings(OutcomeGroup, JobsGroup, TopicsGroup, UnitSettings):
-    """The settings of the stage that tells callers that their jobs ended."""
-
-
 class ReviewSettings(OutcomeGroup, ReviewsGroup, UnitSettings):
     """The settings of the review stage."""
 
@@ -359,17 +342,7 @@ class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
 
 
 class ApiSettings(
-    TracedGroup,
-    OutcomeGroup,
-    ChipsGroup,
-    UploadsGroup,
-    EmbeddingGroup,
-    RateGroup,
-    CorsGroup,
-    AccessKeysGroup,
-    JobsGroup,
-    TopicsGroup,
-    UnitSettings,
+    TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, CorsGroup, AccessKeysGroup, UnitSettings
 ):
     """The settings of the Rekognition API."""
 
@@ -401,7 +374,7 @@ class OversightSettings(
     """The settings of what people do at the console or by command: reviews, erasures, proposals, the ledger."""
 
 
-class ReconcileSettings(OutcomeGroup, ReviewsGroup, LedgerGroup, UnitSettings):
+class ReconcileSettings(OutcomeGroup, ReviewsGroup, UsesGroup, LedgerGroup, UnitSettings):
     """The settings of the comparison of what happened with the ledger."""
 
 
@@ -425,9 +398,7 @@ UNITS: dict[str, type[UnitSettings]] = {
     "gate": GateSettings,
     "detect": DetectSettings,
     "recognize": RecognizeSettings,
-    "frames": FramesSettings,
     "review": ReviewSettings,
-    "notify": NotifySettings,
     "ledger": LedgerSettings,
     "checkpoint": CheckpointSettings,
     "index": IndexSettings,

@@ -7,6 +7,7 @@ flags          anything that permits more, or on lower terms               2
 registrations  a new tenant; another sector or place; another purpose,     2
                action, principal or bucket; resuming
 people         another principal; one person becoming two                  2
+authorisations a new one; revoking one tightens                            2
 guardrails     any change but a guardrail more                             3
 =============  ==========================================================  ========
 
@@ -26,7 +27,7 @@ places have no order then: under some flags each is freer than any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import combinations
 from typing import Any, Final
@@ -273,7 +274,13 @@ def _exemptions(new: Flag, old: Flag) -> bool:
             old.exempt_until is None
             or (new.exempt_until is not None and new.exempt_until <= old.exempt_until)
         )
+        and (not old.authorization_required or (new.authorization_required and _due(new) <= _due(old)))
     )
+
+
+def _due(flag: Flag) -> timedelta:
+    """Return the time that an authorisation may be late by."""
+    return flag.authorization_due_within or timedelta(0)
 
 
 def _details(old: FlagSet, new: FlagSet, since: datetime | None) -> tuple[FlagChange, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -26,7 +26,8 @@ from abeyance.moratorium.vocabulary import ACTIONS, SECTORS, is_purpose, is_tena
 ANY: Final = "any"
 FORM: Final = (
     "deny|permit SECTOR ACTION in PLACE [by TENANT, …] [for PURPOSE, …] [unless PURPOSE, …] "
-    "[without review | without N reviewers | without similarity N]; any stands for every sector, action or place"
+    "[without review | without N reviewers | without similarity N | "
+    "without authorization]; any stands for every sector, action or place"
 )
 _CLAUSES: Final = ("in", "by", "for", "unless", "without")
 
@@ -38,8 +39,9 @@ class ClaimError(MoratoriumError):
 class PolicyClaim(Struct, frozen=True, kw_only=True):
     """A claim about every decision in its scope.
 
-    ``deny``: none is permitted. With ``reviewers`` or ``similarity``: none is permitted on lower terms than these.
-    ``permit``: every one is permitted, under whatever terms.
+    ``deny``: none is permitted, whatever authorisation there is. With ``reviewers``, ``similarity`` or
+    ``authorization``: none is permitted on lower terms than these. ``permit``: every one is permitted, under whatever
+    terms, and without an authorisation.
 
     Attributes
     ----------
@@ -53,6 +55,8 @@ class PolicyClaim(Struct, frozen=True, kw_only=True):
         0, or the number of reviewers that a permit needs.
     similarity : float or None
         The lowest similarity, 0 to 100, that a permit needs.
+    authorization : bool
+        Whether a permit needs an authorisation, which in an emergency may be late.
     since, until : datetime or None
         Aware; the moments [since, until) of which it speaks.
     """
@@ -66,6 +70,7 @@ class PolicyClaim(Struct, frozen=True, kw_only=True):
     unless: tuple[str, ...] = ()
     reviewers: int = 0
     similarity: float | None = None
+    authorization: bool = False
     since: datetime | None = None
     until: datetime | None = None
 
@@ -77,6 +82,8 @@ class PolicyClaim(Struct, frozen=True, kw_only=True):
             words.append("without review" if self.reviewers == 1 else f"without {self.reviewers} reviewers")
         if self.similarity is not None:
             words.append(f"without similarity {self.similarity:g}")
+        if self.authorization:
+            words.append("without authorization")
         return " ".join(words)
 
 
@@ -95,7 +102,7 @@ def parse_claim(text: str, *, since: datetime | None = None, until: datetime | N
         raise _not_a_claim(f"there is no place {place!r}; use codes such as US, US-CA, EU")
     if since is not None and until is not None and since >= until:
         raise _not_a_claim("it ends before it begins")
-    reviewers, similarity = _terms(clauses.get("without"))
+    terms = _terms(clauses.get("without"))
     if verb == "permit" and "without" in clauses:
         raise _not_a_claim("without belongs to deny")
     return PolicyClaim(
@@ -106,8 +113,7 @@ def parse_claim(text: str, *, since: datetime | None = None, until: datetime | N
         tenants=_names(clauses.get("by"), is_tenant_id, "tenant"),
         purposes=_names(clauses.get("for"), is_purpose, "purpose"),
         unless=_names(clauses.get("unless"), is_purpose, "purpose"),
-        reviewers=reviewers,
-        similarity=similarity,
+        **terms,
         since=since,
         until=until,
     )
@@ -142,6 +148,8 @@ def _claimed(stronger: PolicyClaim, weaker: PolicyClaim) -> bool:
 
 def _demands(stronger: PolicyClaim, weaker: PolicyClaim) -> bool:
     """Return whether what violates the weaker claim violates the stronger one."""
+    if stronger.authorization:
+        return weaker.authorization
     if not stronger.reviewers and stronger.similarity is None:
         return True
     if stronger.reviewers:
@@ -169,17 +177,19 @@ def _names(text: str | None, is_name: Callable[[object], bool], kind: str) -> tu
     return names
 
 
-def _terms(text: str | None) -> tuple[int, float | None]:
+def _terms(text: str | None) -> dict[str, Any]:
     if text is None:
-        return 0, None
+        return {}
     if text == "review":
-        return 1, None
+        return {"reviewers": 1}
+    if text == "authorization":
+        return {"authorization": True}
     if match := re.fullmatch(r"([1-9]|10) reviewers?", text):
-        return int(match[1]), None
+        return {"reviewers": int(match[1])}
     if (match := re.fullmatch(r"similarity (\d{1,3}(?:\.\d+)?)", text)) and 0 < float(match[1]) <= 100:
-        return 0, float(match[1])
+        return {"similarity": float(match[1])}
     raise _not_a_claim(
-        "without is followed by review, by 2 reviewers (1 to 10), or by similarity 99 (up to 100)"
+        "without is followed by review, 2 reviewers (1 to 10), similarity 99 (up to 100), or authorization"
     )
 
 

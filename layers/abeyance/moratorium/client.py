@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from abeyance.moratorium.access_keys import AccessKey
+from abeyance.moratorium.authorization_uses import RegisteredAuthorization
 from abeyance.moratorium.callers import TOKEN_HEADER
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.proposals import Proposal
@@ -70,6 +71,10 @@ class ChangeClient:
     def tenants(self) -> list[Tenant]:
         """Return every registration."""
         return msgspec.convert(self._ask("tenants"), list[Tenant])
+
+    def authorizations(self) -> list[RegisteredAuthorization]:
+        """Return every authorisation, and how many requests have used it."""
+        return msgspec.convert(self._ask("authorizations"), list[RegisteredAuthorization])
 
     def people(self) -> dict[str, str]:
         """Return the person of each principal."""

@@ -6,7 +6,9 @@
                -> action, purpose and place registered          (the first check that fails is the denial)
 
     every flag in force that names the action, the sector and an overlapping place:
-        its own exemption covers tenant and purpose   -> this flag steps aside, the others do not
+        its own exemption covers tenant and purpose   -> this flag steps aside, the others do not;
+                                                          one that requires an authorisation does so with one that
+                                                          the request uses, or in an emergency before it arrives
         effect halt                                    -> deny
         effect restrict                                -> permit, under the strictest of all restrictions
 
@@ -15,13 +17,16 @@ A halt that is not exempted denies whatever another flag exempts. Adding a flag 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct, structs
 
-from abeyance.moratorium.document import NEVER, FlagSet, instant_text, parse
+from abeyance.aws.timestamps import later, parse_moment
+from abeyance.moratorium.authorization import REFUSALS, AuthorizationUse, Refusal
+from abeyance.moratorium.document import NEVER, Flag, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import Effect, FlagPart, Part
 from abeyance.moratorium.places import is_jurisdiction, within
@@ -35,11 +40,17 @@ class Clause(StrEnum):
     PERMITTED = "permitted"
     #: Permitted because the exemption of every halt that binds covers tenant and purpose.
     EXEMPTED = "exempted"
+    #: Permitted because an exemption covers it, under the authorisation that it uses.
+    AUTHORIZED = "authorized"
+    #: Permitted in an emergency: what is made is deleted unless an authorisation arrives in time.
+    AUTHORIZATION_DUE = "authorization_due"
     #: Permitted under ``min_similarity`` and ``human_review``.
     RESTRICTED = "restricted"
     HALTED = "halted"
     #: Halted past its end, by a flag that is held until somebody acts.
     HELD = "held"
+    #: Halted; an exemption would cover it with an authorisation, and there is none that it can use.
+    AUTHORIZATION_REQUIRED = "authorization_required"
     UNKNOWN_TENANT = "unknown_tenant"
     SUSPENDED_TENANT = "suspended_tenant"
     ACTION_NOT_REGISTERED = "action_not_registered"
@@ -49,7 +60,13 @@ class Clause(StrEnum):
     FAULT = "fault"
 
 
-_PERMITTING: Final = (Clause.PERMITTED, Clause.EXEMPTED, Clause.RESTRICTED)
+_PERMITTING: Final = (
+    Clause.PERMITTED,
+    Clause.EXEMPTED,
+    Clause.AUTHORIZED,
+    Clause.AUTHORIZATION_DUE,
+    Clause.RESTRICTED,
+)
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -62,6 +79,10 @@ class Request(Struct, frozen=True, kw_only=True):
     jurisdiction : str or None
         Where it would happen, if that is known. It must lie in the tenant's registered place, and never
         narrows it.
+    collection : str
+        The collection that it is about; "" for none.
+    authorization : AuthorizationUse or None
+        The authorisation that it uses already; ``None`` before anybody looked for one.
     """
 
     tenant: Tenant | None
@@ -69,6 +90,8 @@ class Request(Struct, frozen=True, kw_only=True):
     action: str
     purpose: str
     jurisdiction: str | None = None
+    collection: str = ""
+    authorization: AuthorizationUse | None = None
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -114,6 +137,8 @@ class Decision(Struct, frozen=True, kw_only=True):
         Lowest similarity (0 to 100) that a result may have, if a restriction asks for one.
     human_review : int
         Independent reviewers that each match needs; 0 is none.
+    authorization : AuthorizationUse or None
+        The authorisation that was used, or why there is none; ``None`` where no exemption asks for one.
     """
 
     outcome: Literal["permit", "deny"]
@@ -135,6 +160,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     registration: Registration | None = None
     min_similarity: float | None = None
     human_review: int = 0
+    authorization: AuthorizationUse | None = None
 
     @property
     def permitted(self) -> bool:
@@ -195,13 +221,15 @@ def rebuild(decision: Decision) -> Request:
     """Return the request that a decision answered, for replay; raises ``ValueError`` if it was malformed."""
     if not decision.tenant or not decision.action or not decision.purpose:
         raise ValueError("the decision does not carry a whole request")
-    registered = decision.registration
+    registered, use = decision.registration, decision.authorization
     return Request(
         tenant=None if registered is None else Tenant(id=decision.tenant, **structs.asdict(registered)),
         tenant_id=decision.tenant,
         action=decision.action,
         purpose=decision.purpose,
         jurisdiction=decision.place or None,
+        collection=use.terms.collection if use is not None and use.terms is not None else "",
+        authorization=use,
     )
 
 
@@ -226,19 +254,17 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         flags = parse(flags)
 
     tenant = request.tenant
-    parts: tuple[FlagPart, ...] = ()
-    min_similarity, human_review = None, 0
     if tenant is None:
-        clause, reason = Clause.UNKNOWN_TENANT, "This tenant is not registered."
+        weighed = _Weighed(Clause.UNKNOWN_TENANT, "This tenant is not registered.")
     elif (refusal := _unregistered(request, tenant)) is not None:
-        clause, reason = refusal
+        weighed = _Weighed(*refusal)
     else:
-        clause, reason, parts, min_similarity, human_review = _weigh(request, tenant, flags, moment)
+        weighed = _weigh(request, tenant, flags, moment)
     return Decision(
-        outcome="permit" if clause in _PERMITTING else "deny",
-        clause=clause,
-        reason=reason,
-        flags=parts,
+        outcome="permit" if weighed.clause in _PERMITTING else "deny",
+        clause=weighed.clause,
+        reason=weighed.reason,
+        flags=weighed.parts,
         document_version=flags.version,
         digest=flags.digest,
         brake=flags.brake,
@@ -259,8 +285,9 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
             purposes=tenant.purposes,
             status=tenant.status,
         ),
-        min_similarity=min_similarity,
-        human_review=human_review,
+        min_similarity=weighed.min_similarity,
+        human_review=weighed.human_review,
+        authorization=weighed.authorization,
     )
 
 
@@ -271,6 +298,8 @@ def _well_formed(request: Request) -> bool:
         and request.action in ACTIONS
         and is_purpose(request.purpose)
         and (request.jurisdiction is None or is_jurisdiction(request.jurisdiction))
+        and isinstance(request.collection, str)
+        and (request.authorization is None or type(request.authorization) is AuthorizationUse)
     )
 
 
@@ -293,12 +322,21 @@ def _unregistered(request: Request, tenant: Tenant) -> tuple[Clause, str] | None
     return None
 
 
-def _weigh(
-    request: Request, tenant: Tenant, flags: FlagSet, moment: datetime
-) -> tuple[Clause, str, tuple[FlagPart, ...], float | None, int]:
-    """Return clause, reason, the flags' parts and the restrictions of a registered request."""
+class _Weighed(NamedTuple):
+    """The outcome of the flags for a registered request."""
+
+    clause: Clause
+    reason: str
+    parts: tuple[FlagPart, ...] = ()
+    min_similarity: float | None = None
+    human_review: int = 0
+    authorization: AuthorizationUse | None = None
+
+
+def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -> _Weighed:
     parts: list[FlagPart] = []
     halt: FlagPart | None = None
+    asking: list[Flag] = []
     similarities: list[float] = []
     human_review = 0
     restricted = False
@@ -306,6 +344,8 @@ def _weigh(
         if not flag.starts <= moment < flag.until:
             continue
         if request.purpose in flag.exempt_purposes and flag.exempts(tenant.id, request.purpose, moment):
+            if flag.authorization_required:
+                asking.append(flag)
             parts.append(flag.exempting)
             continue
         part = flag.binding
@@ -320,17 +360,74 @@ def _weigh(
             halt = halt or part
         parts.append(part)
 
+    use, stands = None, True
+    if asking:
+        use, stands = _authorized(request, tenant, asking, moment)
+        if not stands:
+            lacking = {flag.key: flag.needing for flag in asking}
+            parts = [lacking.get(part.key, part) for part in parts]
+    found = tuple(parts)
     if halt is not None:
         clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
-        return clause, halt.reason, tuple(parts), None, 0
+        return _Weighed(clause, halt.reason, found, authorization=use)
+    if not stands:
+        why = REFUSALS.get(Refusal(use.refused), "") if use is not None and use.refused else ""
+        reason = f"{asking[0].reason} This needs an authorisation. {why}".rstrip()
+        return _Weighed(Clause.AUTHORIZATION_REQUIRED, reason, found, authorization=use)
     if restricted:
         min_similarity = max(similarities, default=None)
         reason = "Permitted under restrictions: " + " and ".join(_terms(min_similarity, human_review)) + "."
-        return Clause.RESTRICTED, reason, tuple(parts), min_similarity, human_review
+        return _Weighed(Clause.RESTRICTED, reason, found, min_similarity, human_review, use)
+    if use is not None and use.state == "late":
+        reason = f"Permitted in an emergency: an authorisation has to arrive before {use.due}."
+        return _Weighed(Clause.AUTHORIZATION_DUE, reason, found, authorization=use)
+    if use is not None:
+        reason = f"Permitted under the authorisation {use.number}."
+        return _Weighed(Clause.AUTHORIZED, reason, found, authorization=use)
     if parts:
-        reason = "Permitted: exempt from the moratorium for this purpose."
-        return Clause.EXEMPTED, reason, tuple(parts), None, 0
-    return Clause.PERMITTED, "Permitted: registered, and no moratorium binds.", (), None, 0
+        return _Weighed(Clause.EXEMPTED, "Permitted: exempt from the moratorium for this purpose.", found)
+    return _Weighed(Clause.PERMITTED, "Permitted: registered, and no moratorium binds.")
+
+
+def _authorized(
+    request: Request, tenant: Tenant, asking: Sequence[Flag], moment: datetime
+) -> tuple[AuthorizationUse | None, bool]:
+    """Return what the request uses, and whether every flag that asks for an authorisation accepts it."""
+    use = request.authorization
+    if use is None:
+        return None, False
+    if use.state == "late":
+        due = due_before(asking, parse_moment(use.since))
+        if due is None:
+            return structs.replace(use, state="refused", refused=Refusal.NO_LATE, due=""), False
+        if due <= moment:
+            return structs.replace(use, state="refused", refused=Refusal.OVERDUE, due=""), False
+        return structs.replace(use, due=instant_text(due)), True
+    place = request.jurisdiction or tenant.jurisdiction
+    stands = use.authorizes(tenant.id, request.purpose, place, request.collection, moment)
+    if use.state == "used" and not stands:
+        # Valid when it was used, and not at this moment; or not this request's.
+        return structs.replace(use, state="refused", refused=Refusal.NOT_VALID), False
+    return use, stands
+
+
+def due_before(asking: Iterable[Flag], since: datetime) -> datetime | None:
+    """Return the moment before which the authorisation of a request made at ``since`` has to arrive.
+
+    ``None`` if one of the flags that ask for it does not let it be late.
+    """
+    waits = [flag.authorization_due_within for flag in asking]
+    if not waits or None in waits:
+        return None
+    return later(since, min(wait for wait in waits if wait is not None))
+
+
+def asking_flags(decision: Decision, flags: FlagSet) -> list[Flag]:
+    """Return the flags that deny a request for want of an authorisation alone; none if another denies it too."""
+    if decision.clause is not Clause.AUTHORIZATION_REQUIRED:
+        return []
+    keys = {part.key for part in decision.flags if part.clause == Part.NEEDS_AUTHORIZATION}
+    return [flag for flag in flags.flags if flag.key in keys]
 
 
 def _terms(min_similarity: float | None, human_review: int) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +41,8 @@ from abeyance.moratorium.vocabulary import (
 
 #: Later than any moment that may be decided for.
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
+#: Attributes that are integers.
+_INTEGERS: Final = ("human_review", "authorization_due_within_hours")
 #: Combinations of action, sector and place whose flags are remembered.
 _REMEMBERED: Final = 1024
 
@@ -79,6 +81,18 @@ class Flag:
             raise _bad(key, "exempt_tenants are tenant ids and exempt_purposes are purposes")
         if not self.exempt_purposes and (self.exempt_tenants or self.exempt_until):
             raise _bad(key, "an exemption needs exempt_purposes: say what for")
+        self.authorization_required = value.authorization_required is True
+        self.authorization_due_within = (
+            None
+            if value.authorization_due_within_hours is UNSET
+            else timedelta(hours=value.authorization_due_within_hours)
+        )
+        if self.authorization_required and (not self.exempt_purposes or self.effect is not Effect.HALT):
+            raise _bad(
+                key, "authorization_required belongs to the exemption of a halt: it needs exempt_purposes"
+            )
+        if self.authorization_due_within is not None and not self.authorization_required:
+            raise _bad(key, "authorization_due_within_hours needs authorization_required")
         self.min_similarity = None if value.min_similarity is UNSET else float(value.min_similarity)
         self.human_review = 0 if value.human_review is UNSET else value.human_review
         if self.effect is Effect.HALT and (self.min_similarity is not None or self.human_review):
@@ -88,7 +102,7 @@ class Flag:
         self.reason = value.reason
         self.source = value.source
         self.version = hashlib.sha256(_stable(_plain(value))).hexdigest()[:12]
-        self.binding, self.holding, self.exempting = (
+        self.binding, self.holding, self.exempting, self.needing = (
             FlagPart(
                 key=key,
                 version=self.version,
@@ -101,6 +115,7 @@ class Flag:
                 Part.RESTRICTS if self.effect is Effect.RESTRICT else Part.HALTS,
                 Part.HOLDS,
                 Part.EXEMPTS,
+                Part.NEEDS_AUTHORIZATION,
             )
         )
 
@@ -361,10 +376,12 @@ def _no_constant(text: str) -> Any:
 
 def _whole(value: dict[str, Any]) -> dict[str, Any]:
     """AppConfig numbers are doubles: a whole ``human_review`` of 2.0 is 2."""
-    review = value.get("human_review")
-    if type(review) is float and math.isfinite(review) and review.is_integer():
-        return {**value, "human_review": int(review)}
-    return value
+    whole = {
+        name: int(number)
+        for name in _INTEGERS
+        if type(number := value.get(name)) is float and math.isfinite(number) and number.is_integer()
+    }
+    return {**value, **whole} if whole else value
 
 
 def _scope(given: tuple[str, ...], known: frozenset[str]) -> frozenset[str] | None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from abeyance.encoding import decode_base64
 from abeyance.moratorium.access_keys import KeyStore
+from abeyance.moratorium.authorization_uses import RegisteredAuthorization
 from abeyance.moratorium.callers import Caller, SignIn, Unauthenticated
 from abeyance.moratorium.change_log import LedgerRefused
 from abeyance.moratorium.documents import GovernedDocument
@@ -79,13 +80,21 @@ class ListPeople(Struct, frozen=True, forbid_unknown_fields=True, tag="people", 
     """Return the person of each principal."""
 
 
+class ListAuthorizations(
+    Struct, frozen=True, forbid_unknown_fields=True, tag="authorizations", tag_field="do"
+):
+    """Return every authorisation, and how many requests have used it."""
+
+
 class ShowState(Struct, frozen=True, forbid_unknown_fields=True, tag="state", tag_field="do"):
     """Return what is in force."""
 
 
 _Change = Union[Submit, Approve, Withdraw, Retry]  # noqa: UP007 - msgspec reads it
-_Read = Union[Show, ListProposals, ListTenants, ListPeople, ShowState]  # noqa: UP007 - msgspec reads it
-_READS: Final = (Show, ListProposals, ListTenants, ListPeople, ShowState)
+_Read = Union[  # noqa: UP007 - msgspec reads it
+    Show, ListProposals, ListTenants, ListPeople, ListAuthorizations, ShowState
+]
+_READS: Final = (Show, ListProposals, ListTenants, ListPeople, ListAuthorizations, ShowState)
 _request = msgspec.json.Decoder(Union[_Change, CreateKey, _Read])  # noqa: UP007 - msgspec reads it
 _STATUS: Final[tuple[tuple[type[MoratoriumError], int], ...]] = (
     (Unauthenticated, 403),
@@ -107,11 +116,19 @@ class ChangeEndpoint:
         Returns every registration.
     keys
         Makes access keys.
+    authorizations
+        Returns every authorisation.
     """
 
     def __init__(
-        self, service: ChangeService, sign_in: SignIn, tenants: Callable[[], list[Tenant]], keys: KeyStore
+        self,
+        service: ChangeService,
+        sign_in: SignIn,
+        tenants: Callable[[], list[Tenant]],
+        keys: KeyStore,
+        authorizations: Callable[[], list[RegisteredAuthorization]],
     ) -> None:
+        self._authorizations = authorizations
         self._keys = keys
         self._service = service
         self._sign_in = sign_in
@@ -174,6 +191,8 @@ class ChangeEndpoint:
                 return [msgspec.to_builtins(one) for one in self._tenants()]
             case ListPeople():
                 return dict(service.people().people)
+            case ListAuthorizations():
+                return [msgspec.to_builtins(one) for one in self._authorizations()]
             case ShowState():
                 states = {name: _state(document) for name, document in service.documents.items()}
                 return {**states, GUARDRAILS: _guardrails(service.guardrails.read())}

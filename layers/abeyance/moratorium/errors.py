@@ -22,6 +22,7 @@ class Fault(StrEnum):
     TENANTS_UNAVAILABLE = "tenants_unavailable"
     TENANT_UNREADABLE = "tenant_unreadable"
     PRINCIPAL_AMBIGUOUS = "principal_ambiguous"
+    AUTHORIZATIONS_UNAVAILABLE = "authorizations_unavailable"
     INTERNAL = "internal"
 
 

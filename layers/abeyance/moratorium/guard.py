@@ -10,7 +10,9 @@ from msgspec import structs
 
 from abeyance.aws.table import ReadAlong
 from abeyance.aws.timestamps import utc_now
-from abeyance.moratorium.decide import Decision, Request, decide, denied
+from abeyance.moratorium.authorization import Search
+from abeyance.moratorium.authorization_store import AuthorizationTable
+from abeyance.moratorium.decide import Decision, Request, asking_flags, decide, denied, due_before
 from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.source import (
     BACKWARD_TOLERANCE_S,
@@ -34,6 +36,8 @@ class Guard:
         The registered tenants; read for every decision, so that a suspension holds at once.
     clock : callable
         The wall clock; must return aware datetimes.
+    authorizations : AuthorizationTable or None
+        Where a request uses an authorisation, if a flag asks for one; without it none is used.
     max_age : float
         Seconds. Checks the age that the source promises again, so that a faulty source cannot pass old flags.
 
@@ -50,24 +54,42 @@ class Guard:
         tenants: TenantRegistry,
         clock: Clock = utc_now,
         *,
+        authorizations: AuthorizationTable | None = None,
         max_age: float = MAX_AGE_S,
     ) -> None:
         self._source = source
         self._tenants = tenants
         self._clock = clock
+        self._authorizations = authorizations
         self._max_age = timedelta(seconds=max_age)
 
     def decide(
-        self, tenant_id: str, action: str, purpose: str, *, jurisdiction: str | None = None
+        self,
+        tenant_id: str,
+        action: str,
+        purpose: str,
+        search: Search | None = None,
+        *,
+        jurisdiction: str | None = None,
     ) -> Decision:
-        """Decide for a tenant, by id."""
-        return self._decide(tenant_id, None, action, purpose, jurisdiction)
+        """Decide for a tenant, by id.
+
+        If a flag asks for an authorisation and nothing else denies, the request uses one, under the id of ``search``;
+        without ``search`` it has none.
+        """
+        return self._decide(tenant_id, None, action, purpose, search, jurisdiction)
 
     def decide_for(
-        self, principal: str, action: str, purpose: str, *, jurisdiction: str | None = None
+        self,
+        principal: str,
+        action: str,
+        purpose: str,
+        search: Search | None = None,
+        *,
+        jurisdiction: str | None = None,
     ) -> Decision:
         """Decide for the tenant of an IAM ARN or access key id; ``Decision.tenant`` names it."""
-        return self._decide("", principal, action, purpose, jurisdiction)
+        return self._decide("", principal, action, purpose, search, jurisdiction)
 
     def for_batch(self) -> Guard:
         """Return a guard for the messages of one batch.
@@ -76,7 +98,13 @@ class Guard:
         serves other messages for as long as flags do, :data:`SHORTEST_POLL_S`.
         """
         recent = _RecentRegistrations(self._tenants, self._clock)
-        return Guard(self._source, recent, self._clock, max_age=self._max_age.total_seconds())
+        return Guard(
+            self._source,
+            recent,
+            self._clock,
+            authorizations=self._authorizations,
+            max_age=self._max_age.total_seconds(),
+        )
 
     def read_along(self, tenant_ids: Iterable[str]) -> list[ReadAlong]:
         """Return the read of registrations that another table's read can take along; none if there is nothing to save.
@@ -92,7 +120,13 @@ class Guard:
             return []
 
     def _decide(
-        self, tenant_id: str, principal: str | None, action: str, purpose: str, jurisdiction: str | None
+        self,
+        tenant_id: str,
+        principal: str | None,
+        action: str,
+        purpose: str,
+        search: Search | None,
+        jurisdiction: str | None,
     ) -> Decision:
         request = Request(
             tenant=None, tenant_id=tenant_id, action=action, purpose=purpose, jurisdiction=jurisdiction
@@ -118,6 +152,16 @@ class Guard:
                 # An unknown principal has no tenant id; with this well-formed one its denial is an ordinary one.
                 tenant_id = tenant.id if isinstance(tenant, Tenant) else "unknown"
             request = structs.replace(request, tenant=tenant, tenant_id=tenant_id)
+            decision = decide(request, snapshot.flags, as_of)
+            asking = asking_flags(decision, snapshot.flags)
+            if not asking or search is None or self._authorizations is None or tenant is None:
+                return decision
+            stage = Fault.AUTHORIZATIONS_UNAVAILABLE
+            place = jurisdiction or tenant.jurisdiction
+            due = due_before(asking, as_of)
+            use = self._authorizations.claim(tenant_id, purpose, place, search, due, as_of)
+            stage = Fault.INTERNAL
+            request = structs.replace(request, collection=search.collection, authorization=use)
             return decide(request, snapshot.flags, as_of)
         except MoratoriumError as error:
             fault = error.fault if error.fault is not Fault.INTERNAL else stage
@@ -182,5 +226,6 @@ _REASONS: Final = {
     Fault.CLOCK_UNAVAILABLE: "There is no clock; nothing can be decided for a moment that is not known.",
     Fault.TENANTS_UNAVAILABLE: "The tenant registry is out of reach; nothing is permitted without it.",
     Fault.TENANT_UNREADABLE: "The tenant's registration cannot be read.",
+    Fault.AUTHORIZATIONS_UNAVAILABLE: "The authorisations are out of reach; nothing that needs one is permitted.",
     Fault.PRINCIPAL_AMBIGUOUS: "The caller cannot be told apart from another tenant.",
 }

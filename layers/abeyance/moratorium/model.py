@@ -34,6 +34,8 @@ SCHEMA_VERSION: Final = "1"
 MAX_BYTES: Final = 1 << 20
 MAX_ITEMS: Final = 25
 MAX_TEXT: Final = 1024
+#: Longest time in which a late authorisation may be due.
+MAX_DUE_HOURS: Final = 168
 METADATA: Final = frozenset({"_createdAt", "_updatedAt"})
 
 
@@ -83,6 +85,8 @@ class FlagValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     exempt_tenants: Annotated[tuple[TenantId, ...], Items] | UnsetType = UNSET
     exempt_purposes: Annotated[tuple[Purpose, ...], Items] | UnsetType = UNSET
     exempt_until: Instant | UnsetType = UNSET
+    authorization_required: bool | UnsetType = UNSET
+    authorization_due_within_hours: Annotated[int, Meta(ge=1, le=MAX_DUE_HOURS)] | UnsetType = UNSET
     min_similarity: Annotated[float, Meta(ge=0, le=100)] | UnsetType = UNSET
     human_review: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
     reason: Text
@@ -177,3 +181,5 @@ class Part(StrEnum):
     RESTRICTS = "restricts"
     #: Binds, but its own exemption lets this request through.
     EXEMPTS = "exempts"
+    #: Halts; its exemption would let this request through with an authorisation.
+    NEEDS_AUTHORIZATION = "needs_authorization"

@@ -14,10 +14,11 @@ from itertools import chain
 from operator import and_
 from typing import Final, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from abeyance.moratorium.authorization import Authorization, AuthorizationUse
 from abeyance.moratorium.claims import ANY, PolicyClaim
-from abeyance.moratorium.decide import Decision, Request, decide
+from abeyance.moratorium.decide import Decision, Request, asking_flags, decide
 from abeyance.moratorium.document import NEVER, FlagSet, instant_text
 from abeyance.moratorium.places import UNIONS, lines, within
 from abeyance.moratorium.regions import (
@@ -26,6 +27,7 @@ from abeyance.moratorium.regions import (
     Names,
     PlaceClass,
     Rectangle,
+    Terms,
     intervals,
     place_classes,
 )
@@ -86,7 +88,8 @@ class Region(Struct, frozen=True, kw_only=True):
     ``places`` are codes, each with everything in it; ``US as a whole`` (registered no narrower); ``elsewhere in US``
     and ``anywhere else`` (wherever no flag mentions a place). ``anywhere but`` comes first where the others are left
     out.
-    ``reviewers`` and ``similarity`` are the terms: those that a permit needs at least, or that are new or gone.
+    ``reviewers``, ``similarity`` and ``authorization`` are the terms: those that a permit needs at least, or that are
+    new or gone.
     """
 
     kind: RegionKind
@@ -99,6 +102,7 @@ class Region(Struct, frozen=True, kw_only=True):
     until: str
     reviewers: int = 0
     similarity: float | None = None
+    authorization: bool = False
 
 
 class _Case(NamedTuple):
@@ -110,8 +114,7 @@ class _Case(NamedTuple):
 class _Finding(NamedTuple):
     kind: RegionKind
     who: Rectangle
-    reviewers: int = 0
-    similarity: float | None = None
+    terms: Terms = Terms()
 
 
 _Span: TypeAlias = tuple[datetime, datetime]
@@ -124,10 +127,7 @@ def prove(claim: PolicyClaim, flags: FlagSet) -> PolicyProof:
     """
     compiled = CompiledFlags(flags)
     classes, wanted = _classes(claim, compiled), _wanted(claim)
-    if claim.reviewers or claim.similarity is not None:
-        blocking = compiled.restricting(claim.reviewers, claim.similarity)
-    else:
-        blocking = compiled.halts
+    blocking = compiled.restricting(Terms(claim.reviewers, claim.similarity, claim.authorization))
     cases = _cases(claim, (compiled,), classes)
     regions = 0
     best: tuple[tuple[object, ...], _Case, Rectangle, _Span] | None = None
@@ -148,7 +148,7 @@ def prove(claim: PolicyClaim, flags: FlagSet) -> PolicyProof:
                 size = (not who.tenants.all_but, not who.purposes.all_but, *rest)
                 if not who.empty and (best is None or size < best[0]):
                     best = size, case, who, span
-    counterexample = None if best is None else _counterexample(flags, classes, *best[1:])
+    counterexample = None if best is None else _counterexample(claim, flags, classes, *best[1:])
     return PolicyProof(claim=str(claim), counterexample=counterexample, regions=regions)
 
 
@@ -156,15 +156,15 @@ def who_may(claim: PolicyClaim, flags: FlagSet) -> list[Region]:
     """Return every region of a claim's scope in which requests are permitted; the verb does not matter."""
 
     def findings(binding: tuple[int, ...], moment: datetime) -> Iterator[_Finding]:
-        who = compiled.permitted(binding[0], moment, compiled.halts).both(wanted)
+        who = compiled.permitted(binding[0], moment, halts).both(wanted)
         if not who.empty:
-            yield _Finding(RegionKind.PERMITTED, who, *compiled.terms(binding[0], moment, who))
+            yield _Finding(RegionKind.PERMITTED, who, compiled.terms(binding[0], moment, who))
 
     def spans(binding: tuple[int, ...]) -> list[_Span]:
         return intervals(compiled.edges(binding[0]), claim.since, claim.until)
 
     compiled = CompiledFlags(flags)
-    wanted = _wanted(claim)
+    wanted, halts = _wanted(claim), compiled.restricting(Terms())
     return _regions(claim, (compiled,), spans, findings)
 
 
@@ -205,18 +205,19 @@ def _compare(
     pair: tuple[CompiledFlags, CompiledFlags], moments: Callable[[datetime], _Span]
 ) -> Callable[[tuple[int, ...], datetime], Iterator[_Finding]]:
     """Return the comparison of two documents, each at a moment of its own."""
-    levels: set[tuple[int, float | None]] = set()
+    levels: set[Terms] = set()
     for compiled in pair:
         for flag in compiled.flags:
-            levels |= {(flag.human_review, None)} if flag.human_review else set()
-            levels |= {(0, flag.min_similarity)} if flag.min_similarity is not None else set()
-    ordered = sorted(levels, key=lambda level: (level[0], level[1] or 0.0))
-    blocking = {level: tuple(compiled.restricting(*level) for compiled in pair) for level in ordered}
+            levels |= {Terms(reviewers=flag.human_review)} if flag.human_review else set()
+            levels |= {Terms(similarity=flag.min_similarity)} if flag.min_similarity is not None else set()
+            levels |= {Terms(authorization=True)} if flag.authorization_required else set()
+    ordered = sorted(levels, key=lambda level: (level.reviewers, level.similarity or 0.0))
+    blocking = {level: [compiled.restricting(level) for compiled in pair] for level in (Terms(), *ordered)}
 
     def findings(binding: tuple[int, ...], moment: datetime) -> Iterator[_Finding]:
         at = moments(moment)
         was, becomes = (
-            compiled.permitted(binding[n], at[n], compiled.halts) for n, compiled in enumerate(pair)
+            compiled.permitted(binding[n], at[n], blocking[Terms()][n]) for n, compiled in enumerate(pair)
         )
         for kind, one, other in (
             (RegionKind.NEWLY_PERMITTED, becomes, was),
@@ -227,7 +228,7 @@ def _compare(
         both = was.both(becomes)
         if both.empty:
             return
-        told: set[tuple[RegionKind, Rectangle, bool]] = set()
+        told: set[tuple[RegionKind, Rectangle, bool, bool]] = set()
         for level in ordered:
             lower = [
                 compiled.permitted(binding[n], at[n], blocking[level][n]) for n, compiled in enumerate(pair)
@@ -238,10 +239,10 @@ def _compare(
             ):
                 for part in one.without(other):
                     common = part.both(both)
-                    key = kind, common, bool(level[0])
+                    key = kind, common, bool(level.reviewers), level.authorization
                     if not common.empty and key not in told:
                         told.add(key)
-                        yield _Finding(kind, common, *level)
+                        yield _Finding(kind, common, level)
 
     return findings
 
@@ -283,7 +284,12 @@ def _size(found: PlaceClass, case: _Case) -> tuple[object, ...]:
 
 
 def _counterexample(
-    flags: FlagSet, classes: Sequence[PlaceClass], case: _Case, who: Rectangle, span: _Span
+    claim: PolicyClaim,
+    flags: FlagSet,
+    classes: Sequence[PlaceClass],
+    case: _Case,
+    who: Rectangle,
+    span: _Span,
 ) -> Counterexample:
     found = classes[case.place]
     purpose = who.purposes.pick(UNSPECIFIED, "another_purpose")
@@ -292,6 +298,9 @@ def _counterexample(
         id=name, sector=case.sector, jurisdiction=found.place, actions=(case.action,), purposes=(purpose,)
     )
     request = Request(tenant=tenant, tenant_id=name, action=case.action, purpose=purpose)
+    decision = decide(request, flags, span[0])
+    if claim.verb == "deny" and not claim.authorization and asking_flags(decision, flags):
+        decision = decide(structs.replace(request, authorization=_example(request, span[0])), flags, span[0])
     return Counterexample(
         tenant=name,
         sector=case.sector,
@@ -303,8 +312,24 @@ def _counterexample(
         purposes=who.purposes,
         since=_start(span),
         until=_end(span),
-        decision=decide(request, flags, span[0]),
+        decision=decision,
     )
+
+
+def _example(request: Request, moment: datetime) -> AuthorizationUse:
+    """Return an authorisation that the request could use, if somebody registered it."""
+    assert request.tenant is not None
+    terms = Authorization(
+        tenant=request.tenant_id,
+        number="example",
+        issuer="Whoever issues authorisations",
+        purposes=(request.purpose,),
+        place=request.tenant.jurisdiction,
+        starts=instant_text(moment.replace(microsecond=0)),
+        ends=instant_text(NEVER.replace(microsecond=0)),
+        searches=1,
+    )
+    return AuthorizationUse(state="used", search="example", number=terms.number, terms=terms)
 
 
 def _place_name(found: PlaceClass) -> str:
@@ -353,8 +378,7 @@ def _regions(
                 purposes=finding.who.purposes,
                 since=_start(span),
                 until=_end(span),
-                reviewers=finding.reviewers,
-                similarity=finding.similarity,
+                **finding.terms._asdict(),
             )
             for (finding, span), members in joined.items()
             for sectors, actions, places in _boxes(members)

@@ -96,6 +96,14 @@ class Rectangle(NamedTuple):
 NOTHING: Final = Rectangle(Names(all_but=False), Names(all_but=False))
 
 
+class Terms(NamedTuple):
+    """Terms of a permit: reviewers, lowest similarity (0 to 100), and whether it needs an authorisation."""
+
+    reviewers: int = 0
+    similarity: float | None = None
+    authorization: bool = False
+
+
 class PlaceClass(NamedTuple):
     """Places that no flag tells apart: one of them, and its lineage.
 
@@ -155,6 +163,13 @@ def _fresh_part(place: str, known: Mapping[Lineage, str]) -> str | None:
     )
 
 
+class Blocking(NamedTuple):
+    """Flags that hold requests up, as bit masks: all of them, and those whose exemption does not count."""
+
+    flags: int
+    closed: int = 0
+
+
 class CompiledFlags:
     """The flags of one document as bit masks: bit n is flag n.
 
@@ -162,11 +177,14 @@ class CompiledFlags:
     ----------
     halts : int
         Flags with effect halt.
+    authorized : int
+        Those of them whose exemption requires an authorisation.
     """
 
     def __init__(self, flags: FlagSet) -> None:
         self.flags = flags.flags
         self.halts = self._which(lambda flag: flag.effect is Effect.HALT)
+        self.authorized = self._which(lambda flag: flag.authorization_required)
         self._edges = tuple(tuple(_edges(flag)) for flag in self.flags)
         self._sectors = {
             sector: self._which(lambda flag: flag.sectors is None or sector in flag.sectors)  # noqa: B023
@@ -204,13 +222,14 @@ class CompiledFlags:
         """The places that the flags mention."""
         return frozenset(self._mentions)
 
-    def restricting(self, reviewers: int, similarity: float | None) -> int:
+    def restricting(self, terms: Terms) -> Blocking:
         """Return the flags that keep a permit to these terms: halts, and restrictions that demand as much."""
-        return self.halts | self._which(
+        similarity = terms.similarity
+        demanding = self._which(
             lambda flag: (
                 flag.effect is Effect.RESTRICT
                 and (
-                    (0 < reviewers <= flag.human_review)
+                    (0 < terms.reviewers <= flag.human_review)
                     or (
                         similarity is not None
                         and flag.min_similarity is not None
@@ -219,6 +238,7 @@ class CompiledFlags:
                 )
             )
         )
+        return Blocking(self.halts | demanding, self.authorized if terms.authorization else 0)
 
     def naming(self, sector: str, action: str) -> int:
         """Return the flags that name a sector and an action, wherever."""
@@ -264,11 +284,11 @@ class CompiledFlags:
             )
         return found
 
-    def permitted(self, binding: int, moment: datetime, blocking: int) -> Rectangle:
+    def permitted(self, binding: int, moment: datetime, blocking: Blocking) -> Rectangle:
         """Return who is held up by none of the ``blocking`` flags among the ``binding`` ones at a moment."""
         in_force, exempting = self.at(moment)
-        held = binding & blocking & in_force
-        if held & ~exempting:
+        held = binding & blocking.flags & in_force
+        if held & ~exempting or held & blocking.closed:
             return NOTHING
         found = self._open.get(held)
         if found is None:
@@ -278,15 +298,18 @@ class CompiledFlags:
         return found
 
     def held(self, binding: int, moment: datetime) -> Iterator[Rectangle]:
-        """Yield rectangles that together hold everybody whom a halt among the ``binding`` flags denies at a moment."""
+        """Yield rectangles that together hold everybody whom a halt among the ``binding`` flags denies at a moment.
+
+        Nobody has an authorisation.
+        """
         in_force, exempting = self.at(moment)
         halting = binding & self.halts & in_force
         for bit in _bits(halting):
-            exempt = self._exempt[bit] if exempting >> bit & 1 else NOTHING
+            exempt = self._exempt[bit] if (exempting & ~self.authorized) >> bit & 1 else NOTHING
             yield from Rectangle().without(exempt)
 
-    def terms(self, binding: int, moment: datetime, who: Rectangle) -> tuple[int, float | None]:
-        """Return the reviewers and the similarity that everybody in ``who`` needs at least."""
+    def terms(self, binding: int, moment: datetime, who: Rectangle) -> Terms:
+        """Return the terms that everybody in ``who``, all of whom are permitted, needs at least."""
         in_force, exempting = self.at(moment)
         reviewers, similarity = 0, None
         for bit in _bits(binding & in_force & ~self.halts):
@@ -296,7 +319,7 @@ class CompiledFlags:
             reviewers = max(reviewers, flag.human_review)
             if flag.min_similarity is not None:
                 similarity = max(similarity or 0.0, flag.min_similarity)
-        return reviewers, similarity
+        return Terms(reviewers, similarity, bool(binding & in_force & self.authorized))
 
     def _which(self, holds: Callable[[Flag], bool]) -> int:
         return sum(1 << bit for bit, flag in enumerate(self.flags) if holds(flag))

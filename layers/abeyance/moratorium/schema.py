@@ -16,6 +16,7 @@ from typing import Any, get_args
 import msgspec
 
 from abeyance.moratorium.model import (
+    MAX_DUE_HOURS,
     SCHEMA_VERSION,
     ActionScope,
     DisabledValue,
@@ -56,6 +57,13 @@ def attribute_definitions() -> dict[str, Any]:
         "exempt_tenants": attribute("Who may still, for exempt_purposes", many(text(TENANT_ID))),
         "exempt_purposes": attribute("For what it may still be done", many(text(PURPOSE))),
         "exempt_until": attribute("Until when the exemption holds, UTC", text(INSTANT)),
+        "authorization_required": attribute(
+            "Whether each exempted request needs an authorisation, with halt", {"type": "boolean"}
+        ),
+        "authorization_due_within_hours": attribute(
+            "Hours in which an authorisation may follow its request, in an emergency",
+            {"type": "number", "minimum": 1, "maximum": MAX_DUE_HOURS},
+        ),
         "min_similarity": attribute(
             "Lowest similarity, with restrict", {"type": "number", "minimum": 0, "maximum": 100}
         ),
@@ -85,6 +93,13 @@ def json_schema() -> dict[str, Any]:
         "exempt_tenants": ["exempt_purposes"],
         "exempt_until": ["exempt_purposes"],
     }
+    authorized = {
+        "required": ["authorization_required"],
+        "properties": {"authorization_required": {"const": True}},
+    }
+    enabled["dependentSchemas"] = {"authorization_due_within_hours": authorized}
+    halt = {"required": ["exempt_purposes"], "properties": {"effect": {"const": "halt"}}}
+    enabled["allOf"] = [{"if": authorized, "then": halt}]
     terms: list[dict[str, Any]] = [{"required": ["min_similarity"]}, {"required": ["human_review"]}]
     enabled["if"] = {"properties": {"effect": {"const": "restrict"}}}
     enabled["then"] = {"anyOf": terms}

@@ -7,13 +7,22 @@ all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Protocol, Union
 
 import msgspec
 from msgspec import Struct
 
 from abeyance.aws.table import Conflict, Operation, Require, Table
-from abeyance.moratorium.changes import ChangeKind, classify_links, classify_registration
+from abeyance.moratorium.authorization import Authorization
+from abeyance.moratorium.authorization_store import AuthorizationTable
+from abeyance.moratorium.changes import (
+    LOOSENING_PEOPLE,
+    ChangeKind,
+    classify_links,
+    classify_registration,
+)
+from abeyance.moratorium.document import instant
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.principals import Links, Principals
 from abeyance.moratorium.tenants import Tenant, TenantTable
@@ -69,8 +78,32 @@ class UnlinkChange(Struct, frozen=True, forbid_unknown_fields=True, tag="unlink"
     principal: str
 
 
+class AuthorizationChange(
+    Struct, frozen=True, forbid_unknown_fields=True, tag="authorization", tag_field="subject"
+):
+    """A new authorisation. It never changes."""
+
+    authorization: Authorization
+
+
+class RevocationChange(
+    Struct, frozen=True, forbid_unknown_fields=True, tag="revocation", tag_field="subject"
+):
+    """An authorisation is revoked: from now on nothing uses it, also what has used it and waits for a stage."""
+
+    tenant: str
+    number: str
+
+
 Change = Union[  # noqa: UP007 - msgspec reads it
-    FlagsChange, BrakeChange, GuardrailsChange, TenantChange, LinkChange, UnlinkChange
+    FlagsChange,
+    BrakeChange,
+    GuardrailsChange,
+    TenantChange,
+    LinkChange,
+    UnlinkChange,
+    AuthorizationChange,
+    RevocationChange,
 ]
 
 
@@ -223,6 +256,74 @@ class LinkSubject:
             return links.linked(change.principal, change.person)
         except ValueError as error:
             raise ChangeRefused(str(error)) from None
+
+
+class AuthorizationSubject:
+    """Authorisations: registering one loosens, revoking it tightens.
+
+    Parameters
+    ----------
+    tenants
+        The registry: an authorisation is for a tenant that there is.
+    check
+        Raises :class:`ChangeRefused` while nobody may be given more, because a guardrail is broken.
+    clock
+        Now, aware.
+    """
+
+    def __init__(
+        self,
+        authorizations: AuthorizationTable,
+        tenants: TenantTable,
+        table: Table,
+        check: Callable[[], object],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._authorizations = authorizations
+        self._tenants = tenants
+        self._table = table
+        self._check = check
+        self._clock = clock
+
+    def judge(self, change: AuthorizationChange | RevocationChange, /) -> ChangeJudgement:
+        if isinstance(change, RevocationChange):
+            found = self._authorizations.registered(change.tenant, change.number)
+            if found is None or found.revoked:
+                raise ChangeRefused("no authorisation of this number is in force for this tenant")
+            return ChangeJudgement(
+                kind=ChangeKind.TIGHTENING, people=1, base=f"{change.tenant}:{change.number}"
+            )
+        new = change.authorization
+        if self._authorizations.registered(new.tenant, new.number) is not None:
+            raise ChangeRefused("an authorisation of this number is registered; it never changes, revoke it")
+        if self._tenants.get(new.tenant) is None:
+            raise ChangeRefused("no tenant of this id is registered")
+        if instant(new.ends) <= self._clock():
+            raise ChangeRefused("this authorisation has ended")
+        self._check()
+        return ChangeJudgement(
+            kind=ChangeKind.LOOSENING, people=LOOSENING_PEOPLE, base=f"{new.tenant}:{new.number}:none"
+        )
+
+    def apply(
+        self,
+        change: AuthorizationChange | RevocationChange,
+        judgement: ChangeJudgement,
+        proposal: str,
+        note: str,
+        also: Sequence[Operation],
+        /,
+    ) -> dict[str, Any]:
+        made: Operation
+        if isinstance(change, RevocationChange):
+            made = self._authorizations.revoke(change.tenant, change.number)
+        else:
+            made = self._authorizations.register(change.authorization, self._clock())
+        transact(self._table, [made, *also])
+        return {}
+
+    def is_made(self, change: AuthorizationChange | RevocationChange, base: str, /) -> bool:
+        return False  # one transaction has the change and its end
 
 
 def transact(table: Table, operations: Sequence[Operation]) -> None:

@@ -51,7 +51,7 @@ def region(found: Region) -> str:
     """Return a region as a phrase: who, what, where, what for, when, and on what terms."""
     sectors = "every sector" if len(found.sectors) == len(SECTORS) else _list(found.sectors)
     actions = "everything" if len(found.actions) == len(ACTIONS) else _list(found.actions)
-    terms = _terms(found.similarity, found.reviewers)
+    terms = _terms(found.similarity, found.reviewers, found.authorization)
     return (
         f"{actions} by {sectors} {_wherever(found.places)}: "
         f"{_among(found.tenants, 'tenant').lower()}, for {_among(found.purposes, 'purpose').lower()}"
@@ -113,10 +113,12 @@ def _stretch(since: str, until: str) -> str:
     return start + end or " at any time"
 
 
-def _terms(similarity: float | None, reviewers: int) -> str:
+def _terms(similarity: float | None, reviewers: int, authorization: bool = False) -> str:
     terms = [] if similarity is None else [f"similarity of at least {similarity:g}"]
     if reviewers:
         terms.append(f"review by {reviewers}")
+    if authorization:
+        terms.append("an authorisation")
     return ", ".join(terms)
 
 
@@ -163,12 +165,19 @@ def _did(part: Part, flag: Flag) -> str:
         return "halts it"
     if part is Part.HOLDS:
         return "still halts it, past its end, because it is held until somebody acts"
+    if part is Part.NEEDS_AUTHORIZATION:
+        return f"halts it; its exemption would cover {_exempted(flag)}"
     if part is Part.EXEMPTS:
-        whom = " and ".join(flag.exempt_tenants) if flag.exempt_tenants else "anybody"
-        purposes = " or ".join(_spoken(purpose) for purpose in flag.exempt_purposes)
-        end = "" if flag.exempt_until is None else f", until {_day(flag.exempt_until)}"
-        return f"would bind it, but exempts {whom} for {purposes}{end}"
+        return f"would bind it, but exempts {_exempted(flag)}"
     return f"restricts it ({_terms(flag.min_similarity, flag.human_review)})"
+
+
+def _exempted(flag: Flag) -> str:
+    whom = " and ".join(flag.exempt_tenants) if flag.exempt_tenants else "anybody"
+    purposes = " or ".join(_spoken(purpose) for purpose in flag.exempt_purposes)
+    end = "" if flag.exempt_until is None else f", until {_day(flag.exempt_until)}"
+    needed = ", each by an authorisation" if flag.authorization_required else ""
+    return f"{whom} for {purposes}{end}{needed}"
 
 
 def _outlook(decision: Decision, flags: FlagSet) -> list[str]:

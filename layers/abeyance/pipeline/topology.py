@@ -6,7 +6,6 @@ resources come from the deployment's settings; here is only their shape.
 ::
 
     S3 Object Created/Deleted -> gate -> Upload Permitted -> detect -> Faces Detected -> recognize -> Faces Matched ...
-                                   |\\-> of a video -> frames, a segment at a time ----^
                                    \\-> Upload Withdrawn -------------------------------^
     Faces Matched, for review by people -> review -> Matches Released | Matches Withheld
     every event of ours -> ledger, thousands at a time -> checkpoint, every minute
@@ -23,9 +22,6 @@ from abeyance.pipeline import events
 #: ``source`` of every event that this system puts on its bus.
 SOURCE = "abeyance"
 
-#: The bucket in the upload of a job; no bucket of S3 has such a name.
-JOBS = "abeyance:jobs"
-
 #: The tenant in an event about an upload, as an EventBridge target's parameter reads it at run time.
 TENANT_PATH = "$.detail.upload.tenant"
 
@@ -40,10 +36,6 @@ class Subscription(msgspec.Struct, frozen=True):
     default_bus: bool = False
     #: Name of the setting that holds the bucket that events must come from, for S3 events.
     bucket_setting: str = ""
-    #: Only uploads of this kind, ``photo`` or ``video``; empty for all.
-    media: str = ""
-    #: Only the jobs of the Rekognition API.
-    jobs: bool = False
 
     def pattern(self, settings: Any) -> dict[str, Any]:
         """Return the rule's event pattern, with bucket names from ``settings``."""
@@ -52,10 +44,6 @@ class Subscription(msgspec.Struct, frozen=True):
             pattern["detail-type"] = list(self.detail_types)
         if self.bucket_setting:
             pattern["detail"] = {"bucket": {"name": [getattr(settings, self.bucket_setting)]}}
-        if self.media:
-            pattern["detail"] = {"media": [self.media]}
-        if self.jobs:
-            pattern["detail"] = {"upload": {"bucket": [JOBS]}}
         return pattern
 
 
@@ -122,33 +110,12 @@ GATE = Stage(
 #: One photo an invocation: a photo that exhausts memory or time stops no other.
 DETECT = Stage(
     name="detect",
-    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,), media=events.PHOTO),),
+    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,)),),
     emits=(events.FacesDetected, events.UploadRejected, events.RecognitionHalted, events.EventRefused),
     timeout=60,
     memory=2048,
     max_receives=4,
     max_concurrency=150,
-)
-
-#: Opens a video and sends its segments to its own queue; then one segment an invocation, as for photos.
-FRAMES = Stage(
-    name="frames",
-    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,), media=events.VIDEO),),
-    emits=(
-        events.VideoRequested,
-        events.VideoOpened,
-        events.SegmentExamined,
-        events.FacesDetected,
-        events.FacesAnalyzed,
-        events.UploadRejected,
-        events.RecognitionHalted,
-        events.EventRefused,
-    ),
-    timeout=300,
-    memory=3008,
-    max_receives=4,
-    max_concurrency=50,
-    local_workers=2,
 )
 
 #: Batches, because the embedder is fastest on many chips at once; under load the queue fills them.
@@ -174,6 +141,7 @@ RECOGNIZE = Stage(
         events.FacesDeleted,
         events.RecognitionHalted,
         events.UploadRejected,
+        events.AuthorizationLapsed,
         events.EventRefused,
     ),
     batch_size=10,
@@ -187,27 +155,6 @@ REVIEW = Stage(
     name="review",
     consumes=(Subscription(SOURCE, (events.FacesMatched.detail_type,)),),
     emits=(events.MatchesReleased, events.MatchesWithheld, events.EventRefused),
-    batch_size=10,
-)
-
-#: Tells the callers of the Rekognition API that their jobs ended.
-NOTIFY = Stage(
-    name="notify",
-    consumes=(
-        Subscription(
-            SOURCE,
-            (
-                events.FacesMatched.detail_type,
-                events.FacesAnalyzed.detail_type,
-                events.MatchesReleased.detail_type,
-                events.MatchesWithheld.detail_type,
-                events.RecognitionHalted.detail_type,
-                events.UploadRejected.detail_type,
-            ),
-            jobs=True,
-        ),
-    ),
-    emits=(events.EventRefused,),
     batch_size=10,
 )
 
@@ -227,9 +174,7 @@ LEDGER = Stage(
     max_concurrency=2,
 )
 
-STAGES = (GATE, DETECT, FRAMES, RECOGNIZE, REVIEW, NOTIFY, LEDGER)
-#: The stages that a photo passes.
-PHOTO_STAGES = (GATE, DETECT, RECOGNIZE, REVIEW, LEDGER)
+STAGES = (GATE, DETECT, RECOGNIZE, REVIEW, LEDGER)
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -248,6 +193,9 @@ INDEX = Schedule("index", "index", 5)
 ANNOUNCE = Schedule("announce", "flags", 60)
 #: Finishes interrupted deletions of collections.
 SWEEP = Schedule("sweep", "recognize", 60)
+#: Gives searches the authorisations that were to follow, and deletes what was made where none arrived in time. Its
+#: outcomes are recorded under its name.
+LAPSE = Schedule("lapse", "recognize", 5)
 
 #: Compares what happened with the ledger.
 RECONCILE = Schedule("reconcile", "reconcile", 24 * 60)
@@ -258,7 +206,7 @@ ERASE = Schedule("erase", "console", 60)
 #: Finds drift, deploys what waits, and sends to the ledger what it could not take before.
 WATCH = Schedule("watch", "flags", 1)
 
-SCHEDULES = (CHECKPOINT, INDEX, ANNOUNCE, SWEEP, RECONCILE, ERASE, WATCH)
+SCHEDULES = (CHECKPOINT, INDEX, ANNOUNCE, SWEEP, LAPSE, RECONCILE, ERASE, WATCH)
 
 
 class TableShape(msgspec.Struct, frozen=True):
@@ -278,8 +226,8 @@ TABLES = (
     TableShape("gallery_table", "pk", "sk", ttl="expires"),
     TableShape("ledger_table", "pk", "sk"),
     TableShape("proposals_table", "pk", "sk"),
+    TableShape("authorizations_table", "pk", "sk"),
     TableShape("reviews_table", "pk", "sk", ttl="expires"),
-    TableShape("jobs_table", "pk", "sk", ttl="expires"),
     TableShape("erasures_table", "pk", "sk"),
 )
 

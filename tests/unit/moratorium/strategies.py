@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from abeyance.moratorium.authorization import Authorization, AuthorizationUse, Refusal
 from abeyance.moratorium.decide import Request
 from abeyance.moratorium.tenants import Tenant
 
@@ -62,6 +63,10 @@ def values(draw: st.DrawFn, effects: tuple[str, ...] = ("halt", "restrict")) -> 
             )
         if draw(st.booleans()):
             flag["exempt_until"] = text(day(draw(DAYS)))
+        if flag["effect"] == "halt" and draw(st.booleans()):
+            flag["authorization_required"] = True
+            if draw(st.booleans()):
+                flag["authorization_due_within_hours"] = draw(st.sampled_from([1, 24, 100]))
     if flag["effect"] == "restrict":
         terms = draw(st.integers(1, 3))
         if terms & 1:
@@ -93,14 +98,39 @@ def tenants(draw: st.DrawFn) -> Tenant:
 
 
 @st.composite
+def uses(draw: st.DrawFn) -> AuthorizationUse | None:
+    """What a request uses, which may or may not cover it."""
+    kind = draw(st.sampled_from(["none", "used", "used", "late", "refused"]))
+    if kind == "none":
+        return None
+    if kind == "late":
+        return AuthorizationUse(state="late", search="s", since=text(day(draw(DAYS))))
+    if kind == "refused":
+        return AuthorizationUse(state="refused", search="s", refused=draw(st.sampled_from(list(Refusal))))
+    starts = draw(DAYS)
+    terms = Authorization(
+        tenant=draw(st.sampled_from(TENANTS)),
+        number="26-1",
+        issuer="A court",
+        purposes=tuple(draw(st.lists(st.sampled_from(PURPOSES), min_size=1, unique=True))),
+        place=draw(st.sampled_from(PLACES)),
+        starts=text(day(starts)),
+        ends=text(day(starts + draw(st.integers(1, 12)))),
+        searches=1,
+    )
+    return AuthorizationUse(state="used", search="s", number="26-1", terms=terms)
+
+
+@st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Well-formed requests of registered tenants."""
+    """Well-formed requests of registered tenants, some of which use an authorisation."""
     who = draw(tenants())
     return Request(
         tenant=who,
         tenant_id=who.id,
         action=draw(st.sampled_from(ACTIONS)),
         purpose=draw(st.sampled_from(PURPOSES)),
+        authorization=draw(uses()),
     )
 
 

@@ -1,4 +1,4 @@
-"""The moratoria of 2019 to 2025, replayed from the presets."""
+"""The moratoria of 2019 to 2026, replayed from the presets."""
 
 from __future__ import annotations
 
@@ -261,6 +261,14 @@ def test_police_identify_in_real_time_for_the_exceptions_of_the_law_alone() -> N
     assert ask(EU, tenant("shop", "commercial", "DE"), "2025-02-02", action="search").permitted
 
 
+def test_police_search_afterwards_by_an_authorisation_alone() -> None:
+    police = tenant("polizia", jurisdiction="IT", purposes=("post_remote_identification", "investigation"))
+    act = flags("eu-ai-act-2026")
+    for when, clause in (("2026-08-01", Clause.PERMITTED), ("2026-08-02", Clause.AUTHORIZATION_REQUIRED)):
+        assert ask(act, police, when, purpose="post_remote_identification").clause is clause
+    assert ask(act, police, "2026-08-02", purpose="investigation").clause is Clause.HALTED
+
+
 def test_a_new_deployment_halts_police_until_further_notice() -> None:
     start = parse(new_deployment())
     assert not ask(start, POLICE, "2026-11-22").permitted
@@ -285,7 +293,7 @@ def test_every_preset_is_valid_by_itself_and_says_where_it_is_from(found) -> Non
 def test_presets_combine_and_name_what_is_wrong() -> None:
     everything = document([found.id for found in presets()])
     assert check(everything) == []
-    assert len(parse(everything).flags) == 14
+    assert len(parse(everything).flags) == 15
     with pytest.raises(KeyError, match="there are"):
         preset("amazon")
     with pytest.raises(ValueError, match="two presets"):

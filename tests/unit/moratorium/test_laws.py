@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abeyance.moratorium.authorization import Authorization, AuthorizationUse
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.decide import Clause, Decision, Request, decide, rebuild
 from abeyance.moratorium.document import FlagSet, instant, parse
@@ -20,6 +21,21 @@ from abeyance.moratorium.tenants import Tenant
 
 from . import strategies as s
 from .conftest import value
+
+
+def covering(tenant_id: str, purpose: str) -> AuthorizationUse:
+    """Return a used authorisation that covers a tenant and a purpose everywhere in the United States, at all times."""
+    terms = Authorization(
+        tenant=tenant_id,
+        number="26-1",
+        issuer="A court",
+        purposes=(purpose,),
+        place="US",
+        starts="1999-01-01T00:00:00Z",
+        ends="2099-01-01T00:00:00Z",
+        searches=1,
+    )
+    return AuthorizationUse(state="used", search="s", number="26-1", terms=terms)
 
 
 def strictness(decision: Decision) -> tuple[float, float]:
@@ -54,7 +70,11 @@ def test_a_document_decides_as_the_strictest_of_its_flags_alone(document, reques
 @s.MANY
 @given(s.value_documents(), s.values(effects=("halt",)), s.requests(), s.moments)
 def test_no_exemption_allows_what_another_halt_forbids(document, halt, request_, moment) -> None:
-    bare = {name: attribute for name, attribute in halt.items() if not name.startswith("exempt")}
+    bare = {
+        name: attribute
+        for name, attribute in halt.items()
+        if not name.startswith(("exempt", "authorization"))
+    }
     if decide(request_, parse({"halt": bare}), moment).permitted:
         return
     exempting = {
@@ -74,6 +94,7 @@ def test_no_exemption_allows_what_another_halt_forbids(document, halt, request_,
 @given(s.value_documents(), s.requests(), s.moments, st.integers(-400, 4000))
 def test_shifting_all_times_shifts_the_answer(document, request_, moment, hours) -> None:
     shift = timedelta(hours=hours)
+    request_ = msgspec.structs.replace(request_, authorization=None)
 
     def shifted(flag: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -142,13 +163,15 @@ def test_decide_is_total_and_denies_what_is_not_a_question(request_, flags, mome
     assert msgspec.json.decode(msgspec.json.encode(decision), type=Decision) == decision
 
 
-REQUEST_FIELDS = ("tenant", "tenant_id", "action", "purpose", "jurisdiction")
+REQUEST_FIELDS = ("tenant", "tenant_id", "action", "purpose", "jurisdiction", "collection", "authorization")
 
 
 @s.MANY
 @given(s.requests(), st.sampled_from(REQUEST_FIELDS), s.anything)
 def test_an_ill_typed_request_is_denied(request_, name, junk) -> None:
-    if junk is None and name == "jurisdiction":
+    if (junk is None and name in ("jurisdiction", "authorization")) or (
+        name == "collection" and isinstance(junk, str)
+    ):
         return
     decision = decide(
         msgspec.structs.replace(request_, **{name: junk}), parse({}), datetime(2020, 1, 1, tzinfo=UTC)
@@ -185,7 +208,9 @@ def _plausible(name: str, thing: object) -> bool:
         return isinstance(thing, bool)
     if name in ("reason", "source"):
         return isinstance(thing, str) and bool(thing)
-    if name in ("min_similarity", "human_review"):
+    if name == "authorization_required":
+        return isinstance(thing, bool)
+    if name in ("min_similarity", "human_review", "authorization_due_within_hours"):
         return isinstance(thing, int | float) and not isinstance(thing, bool)
     return False
 
@@ -220,7 +245,7 @@ def test_a_denial_names_a_halt_that_is_in_force_and_a_permission_names_none(
     document, request_, moment
 ) -> None:
     decision = decide(request_, parse(document), moment)
-    halting = [part for part in decision.flags if part.clause in ("halts", "holds")]
+    halting = [part for part in decision.flags if part.clause in ("halts", "holds", "needs_authorization")]
     assert bool(halting) is not decision.permitted
     for part in decision.flags:
         flag = document[part.key]
@@ -251,10 +276,13 @@ EVERYBODY = [
     for name in s.TENANTS
     for place in s.PLACES
 ]
+#: In an emergency, asked on a day.
+LATE = AuthorizationUse(state="late", search="s", since=s.text(s.day(3)))
 EVERYTHING = [
-    Request(tenant=who, tenant_id=who.id, action="search", purpose=purpose)
+    Request(tenant=who, tenant_id=who.id, action="search", purpose=purpose, authorization=use)
     for who in EVERYBODY
     for purpose in s.PURPOSES
+    for use in (None, covering(who.id, purpose), LATE)
 ]
 #: Attributes in whose change a wrong classification would hide; a flag that binds no request would hide it too.
 EDITS = {
@@ -267,6 +295,8 @@ EDITS = {
     "exempt_until": s.moments.map(s.text),
     "min_similarity": st.sampled_from([80, 90, 99]),
     "human_review": st.integers(1, 3),
+    "authorization_required": st.booleans(),
+    "authorization_due_within_hours": st.sampled_from([1, 30, 100]),
 }
 
 

@@ -10,8 +10,10 @@ import pytest
 import z3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from abeyance.moratorium import words
+from abeyance.moratorium.authorization import Authorization, AuthorizationUse
 from abeyance.moratorium.claims import ANY, ClaimError, PolicyClaim, implies, parse_claim
 from abeyance.moratorium.decide import Decision, Request, decide
 from abeyance.moratorium.document import Flag, FlagSet, parse
@@ -72,13 +74,44 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
+def authorized(request: Request) -> AuthorizationUse:
+    """Return an authorisation that covers a request at all times."""
+    assert request.tenant is not None
+    terms = Authorization(
+        tenant=request.tenant_id,
+        number="26-1",
+        issuer="A court",
+        purposes=(request.purpose,),
+        place=request.tenant.jurisdiction,
+        starts="1999-01-01T00:00:00Z",
+        ends="2099-01-01T00:00:00Z",
+        searches=1,
+    )
+    return AuthorizationUse(state="used", search="s", number="26-1", terms=terms)
+
+
+#: Asked in an emergency, a moment ago for some of the days that are tried.
+LATE = AuthorizationUse(state="late", search="s", since=s.text(s.day(3)))
+
+
 @st.composite
 def claims(draw: st.DrawFn) -> PolicyClaim:
     def some(words: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(draw(st.lists(st.sampled_from(words), max_size=2, unique=True)))
 
     verb = draw(st.sampled_from(["deny", "permit"]))
-    terms = draw(st.sampled_from([(0, None), (0, None), (1, None), (2, None), (0, 90.0)]))
+    terms = draw(
+        st.sampled_from(
+            [
+                (0, None, False),
+                (0, None, False),
+                (1, None, False),
+                (2, None, False),
+                (0, 90.0, False),
+                (0, None, True),
+            ]
+        )
+    )
     since, length = draw(st.none() | st.integers(-1, 12)), draw(st.none() | st.integers(1, 9))
     return PolicyClaim(
         verb=verb,
@@ -90,6 +123,7 @@ def claims(draw: st.DrawFn) -> PolicyClaim:
         unless=some(PURPOSES) if draw(st.booleans()) else (),
         reviewers=terms[0] if verb == "deny" else 0,
         similarity=terms[1] if verb == "deny" else None,
+        authorization=terms[2] if verb == "deny" else False,
         since=None if since is None else s.day(since),
         until=None if since is None or length is None else s.day(since + length),
     )
@@ -99,6 +133,8 @@ def contradicts(decision: Decision, claim: PolicyClaim) -> bool:
     """Return whether one decision in the scope of a claim is what the claim says that there is none of."""
     if claim.verb == "permit":
         return not decision.permitted
+    if claim.authorization:
+        return decision.permitted and decision.authorization is None
     if not decision.permitted:
         return False
     if claim.reviewers:
@@ -142,9 +178,11 @@ def tried(claim: PolicyClaim, document: dict[str, Any], flags: FlagSet) -> Decis
             for purpose, number in itertools.product(PURPOSES, days):
                 if in_scope(claim, tenant_id, purpose, s.day(number)):
                     request = Request(tenant=who, tenant_id=tenant_id, action=action, purpose=purpose)
-                    decision = decide(request, flags, s.day(number))
-                    if contradicts(decision, claim):
-                        return decision
+                    for use in (None, authorized(request), LATE):
+                        asked = structs.replace(request, authorization=use)
+                        decision = decide(asked, flags, s.day(number))
+                        if contradicts(decision, claim):
+                            return decision
     return None
 
 
@@ -194,7 +232,7 @@ class Question:
     def among(self, variable: z3.ArithRef, numbers: Any) -> z3.BoolRef:
         return z3.Or([variable == number for number in numbers])
 
-    def binds(self, flag: Flag) -> z3.BoolRef:
+    def binds(self, flag: Flag, authorized: z3.BoolRef) -> z3.BoolRef:
         value = flag.value
         actions = [n for n, action in enumerate(self.actions) if INVOLVES[action] & {*value.actions}]
         places = [
@@ -211,9 +249,9 @@ class Question:
             parts.append(self.among(self.place, places))
         if flag.ends is not None and not flag.hold:
             parts.append(self.day < days(flag.ends))
-        return z3.And(*parts, z3.Not(self.exempts(flag)))
+        return z3.And(*parts, z3.Not(self.exempts(flag, authorized)))
 
-    def exempts(self, flag: Flag) -> z3.BoolRef:
+    def exempts(self, flag: Flag, authorized: z3.BoolRef) -> z3.BoolRef:
         if not flag.exempt_purposes:
             return z3.BoolVal(False)
         parts = [self.among(self.purpose, [PURPOSES.index(one) for one in flag.exempt_purposes])]
@@ -221,20 +259,32 @@ class Question:
             parts.append(self.among(self.tenant, [TENANTS.index(one) for one in flag.exempt_tenants]))
         if flag.exempt_until is not None:
             parts.append(self.day < days(flag.exempt_until))
+        if flag.authorization_required:
+            parts.append(authorized)
         return z3.And(parts)
 
     def contradiction(self, claim: PolicyClaim, flags: FlagSet) -> z3.BoolRef:
-        halted = z3.Or([self.binds(flag) for flag in flags.flags if flag.effect == "halt"])
+        # Whoever asks may have an authorisation, or none.
+        authorized = z3.Bool("authorized")
+        halted = z3.Or([self.binds(flag, authorized) for flag in flags.flags if flag.effect == "halt"])
         restricts = [flag for flag in flags.flags if flag.effect == "restrict"]
         enough = z3.BoolVal(False)
         if claim.reviewers:
-            enough = z3.Or([self.binds(flag) for flag in restricts if flag.human_review >= claim.reviewers])
+            enough = z3.Or(
+                [self.binds(flag, authorized) for flag in restricts if flag.human_review >= claim.reviewers]
+            )
         elif claim.similarity is not None:
             enough = z3.Or(
-                [self.binds(flag) for flag in restricts if (flag.min_similarity or 0) >= claim.similarity]
+                [
+                    self.binds(flag, authorized)
+                    for flag in restricts
+                    if (flag.min_similarity or 0) >= claim.similarity
+                ]
             )
         wrong = z3.And(z3.Not(halted), z3.Not(enough)) if claim.verb == "deny" else halted
         scope = [self.basis, wrong]
+        if claim.authorization:
+            scope.append(z3.Not(authorized))
         if claim.sector != ANY:
             scope.append(self.sector == self.sectors.index(claim.sector))
         if claim.action != ANY:
@@ -341,8 +391,8 @@ def mentions(*documents: dict[str, Any]) -> set[str]:
     return {line[-1] for place in named for line in lines(place)} | named - UNIONS.keys()
 
 
-def terms(decision: Decision) -> tuple[float, int]:
-    return decision.min_similarity or 0.0, decision.human_review
+def terms(decision: Decision) -> tuple[float, int, bool]:
+    return decision.min_similarity or 0.0, decision.human_review, decision.authorization is not None
 
 
 @settings(s.MANY, max_examples=100)
@@ -351,7 +401,8 @@ def test_the_difference_of_two_documents_is_exact(old, new, asked) -> None:
     before, after, mentioned = parse(old), parse(new), mentions(old, new)
     found = difference(before, after)
     for request_, day in asked:
-        was, becomes = (decide(request_, flags, day) for flags in (before, after))
+        asked_ = structs.replace(request_, authorization=authorized(request_))
+        was, becomes = (decide(asked_, flags, day) for flags in (before, after))
         kinds = {region.kind for region in found if holds(region, request_, day, mentioned)}
         expected = set()
         if becomes.permitted and not was.permitted:
@@ -371,12 +422,13 @@ def test_who_may_is_exact(document, asked) -> None:
     flags, mentioned = parse(document), mentions(document)
     found = who_may(parse_claim("permit any any in any"), flags)
     for request_, day in asked:
-        decision = decide(request_, flags, day)
+        decision = decide(structs.replace(request_, authorization=authorized(request_)), flags, day)
         there = [region for region in found if holds(region, request_, day, mentioned)]
         assert len(there) == decision.permitted
         for region in there:
             assert (region.similarity or 0.0) <= (decision.min_similarity or 0.0)
             assert region.reviewers <= decision.human_review
+            assert region.authorization == (decision.authorization is not None)
 
 
 @settings(s.MANY, max_examples=80)
@@ -384,7 +436,8 @@ def test_who_may_is_exact(document, asked) -> None:
 def test_what_changes_on_a_day_is_exact(document, number, asked) -> None:
     flags, mentioned = parse(document), mentions(document)
     found = changes_on(s.day(number), flags)
-    for request_, _ in asked:
+    for plain, _ in asked:
+        request_ = structs.replace(plain, authorization=authorized(plain))
         was = decide(request_, flags, s.day(number) - timedelta(microseconds=1))
         becomes = decide(request_, flags, s.day(number + 1) - timedelta(microseconds=1))
         kinds = {region.kind for region in found if holds(region, request_, s.day(number), mentioned)}
