@@ -32,7 +32,7 @@ from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline.events import Event, FacesMatched, Upload
 from abeyance.pipeline.leftovers import review_key
-from abeyance.pipeline.outbox import Outbox
+from abeyance.pipeline.outbox import Outbox, search_of
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.review_cases import (
     MAX_NOTE_CHARACTERS,
@@ -118,6 +118,10 @@ class ReviewService:
         if free is None:
             return None
         review, case = free
+        if self._matched(review.waiting.upload) is None:
+            # The photo was replaced, or its authorisation did not come.
+            self._close(review, NOTHING_TO_REVIEW)
+            return self.next_comparison(person)
         case = self._change(review.identity, case.number, lambda case: case.claim(reviewer, self._now()))
         return ClaimedComparison(review=review, case=case, until=case.claimed_until(reviewer))
 
@@ -125,7 +129,8 @@ class ReviewService:
         """Return the comparison if this person holds it; raises :class:`NotFound` otherwise."""
         found, review = self._store.case(identity, number), self._store.get(identity)
         until = found.case.claimed_until(self.alias(person)) if found else 0.0
-        if found is None or review is None or review.outcome or until <= self._now():
+        gone = found is None or review is None or review.outcome or until <= self._now()
+        if found is None or review is None or gone or self._matched(review.waiting.upload) is None:
             raise NotFound("You do not hold this comparison any more. Take the next one.")
         return ClaimedComparison(review=review, case=found.case, until=until)
 
@@ -210,7 +215,7 @@ class ReviewService:
         for case in cases:
             for judgement in () if case.void else case.judgements:
                 self._ledger.put(self._record(review, case, judgement))
-        decision = self._guard.decide(upload.tenant, upload.action, review.waiting.purpose)
+        decision = self._guard.decide(upload.tenant, upload.action, review.waiting.purpose, search_of(upload))
         if decision.fault:  # The flags cannot be read now. That denies, but it is no reason to end a review.
             return ""
         if decision.permitted and self._require_more(review, cases, decision.human_review):

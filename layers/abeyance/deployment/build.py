@@ -19,6 +19,7 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment.parts import (
     build_access_keys,
     build_analyzer,
+    build_authorizations,
     build_change_client,
     build_embedder,
     build_flag_source,
@@ -46,14 +47,12 @@ from abeyance.deployment.settings import (
     DetectSettings,
     GateSettings,
     IndexSettings,
-    LedgerGroup,
     LedgerSettings,
     OversightSettings,
     RecognizeSettings,
     ReconcileSettings,
     ReviewSettings,
 )
-from abeyance.deployment.videos import build_stored_videos
 
 if TYPE_CHECKING:
     from abeyance.assurance.reconcile import Trace
@@ -68,10 +67,6 @@ if TYPE_CHECKING:
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
     from abeyance.rekognition.service import Rekognition
-
-
-#: Time to begin new segments of the lookup index, of the 600 s of its function; the next run goes on.
-INDEX_WITHIN_S = 240.0
 
 
 def build_gate(settings: GateSettings | None = None, clients: Clients = client) -> GroupByTenant:
@@ -138,6 +133,27 @@ def build_sweep(
     return lambda: {"finished": sum(gallery.sweep(tenant.id) for tenant in tenants.all())}
 
 
+def build_lapse(
+    settings: RecognizeSettings | None = None, clients: Clients = client
+) -> Callable[[], dict[str, int]]:
+    """Return the task that settles searches whose authorisation was to follow, and counts them."""
+    from abeyance.aws.timestamps import utc_now
+    from abeyance.pipeline import topology
+    from abeyance.pipeline.aws import S3Objects
+    from abeyance.pipeline.lapse import SettleLateSearches
+    from abeyance.pipeline.leftovers import Leftovers
+
+    settings = settings or RecognizeSettings.from_environment()
+    objects, outbox = S3Objects(clients("s3")), build_outbox(topology.LAPSE.task, settings, clients)
+    return SettleLateSearches(
+        build_authorizations(settings, clients),
+        build_upload_records(settings, clients),
+        Leftovers(build_gallery(settings, clients), objects, outbox, settings.chips_bucket),
+        outbox,
+        utc_now,
+    )
+
+
 def build_review(settings: ReviewSettings | None = None, clients: Clients = client) -> EnqueueReviews:
     """Return the stage that queues matches for people."""
     from abeyance.pipeline import topology
@@ -167,7 +183,6 @@ def build_checkpoint(
     It returns origin, size and the log's public key; nothing for an empty ledger.
     """
     from abeyance.ledger.checkpointer import Checkpointer
-    from abeyance.ledger.policy import parse_policy
     from abeyance.pipeline.record import corruption_logged
 
     settings = settings or CheckpointSettings.from_environment()
@@ -177,7 +192,6 @@ def build_checkpoint(
         build_log_objects(settings, clients),
         signer,
         build_witnesses(settings),
-        parse_policy(settings.ledger_policy) if settings.ledger_policy else None,
         parallel=settings.ledger_parallel,
     )
 
@@ -191,31 +205,15 @@ def build_checkpoint(
     return checkpoint
 
 
-def build_index(
-    settings: IndexSettings | None = None, clients: Clients = client
-) -> Callable[[], dict[str, Any]]:
-    """Return the task that writes what is due of the lookup index; it returns how much is in the index."""
-    from msgspec import to_builtins
-
-    from abeyance.pipeline.record import corruption_logged
-
-    indexer = build_indexer(settings or IndexSettings.from_environment(), clients)
-
-    def index() -> dict[str, Any]:
-        with corruption_logged():
-            state: dict[str, Any] = to_builtins(indexer.index(INDEX_WITHIN_S))
-        return state
-
-    return index
-
-
-def build_indexer(settings: LedgerGroup, clients: Clients = client) -> Indexer:
+def build_indexer(
+    settings: IndexSettings | OversightSettings | None = None, clients: Clients = client
+) -> Indexer:
     """Return the writer of the lookup index."""
     from abeyance.ledger.indexer import Indexer
 
-    heads = build_heads(settings, clients)
+    settings = settings or IndexSettings.from_environment()
     return Indexer(
-        heads.integrated,
+        build_heads(settings, clients),
         build_log_objects(settings, clients),
         parallel=settings.ledger_parallel,
     )
@@ -273,16 +271,16 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
         build_pseudonyms(settings, clients),
         rates=TenantRates(rates_table, settings.tenant_rate, tenants) if settings.tenant_rate else None,
     )
-    photos = Photos(clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket}))
     services = Services(
         gallery=gallery,
         searcher=build_searcher(settings, gallery, clients),
-        photos=photos,
+        photos=Photos(
+            clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket})
+        ),
         analyzer=build_analyzer(settings),
         embedder=build_embedder(settings, clients),
         scale=build_similarity_scale(settings),
         embedding_model=embedding_model,
-        videos=build_stored_videos(settings, photos, clients),
     )
     return Rekognition(access, services)
 
@@ -346,7 +344,7 @@ def build_reviews(settings: OversightSettings, clients: Clients = client) -> Rev
         S3Objects(clients("s3")),
         settings.chips_bucket,
         build_gallery(settings, clients),
-        build_guard(settings, clients),
+        build_guard(settings, clients, consumes=False),
         build_outbox("review", settings, clients),
         build_ledger_queue(settings, clients),
         build_pseudonyms(settings, clients),
@@ -398,16 +396,19 @@ def build_reconciler(
     from abeyance.assurance import traces
     from abeyance.assurance.reconciler import Reconciler
     from abeyance.aws.timestamps import utc_now
+    from abeyance.moratorium.authorization_uses import UseTable
     from abeyance.pipeline.review_store import ReviewStore
 
     settings = settings or ReconcileSettings.from_environment()
     records = build_upload_records(settings, clients)
     reviews = ReviewStore(DynamoTable(clients("dynamodb"), settings.reviews_table))
+    uses = UseTable(DynamoTable(clients("dynamodb"), settings.authorizations_table))
     bucket = settings.results_bucket
     stores: list[Callable[[], Iterable[Trace]]] = [
         lambda: traces.of_records(records),
         lambda: traces.of_results(clients("s3"), bucket),
         lambda: traces.of_reviews(reviews),
+        lambda: traces.of_uses(uses),
     ]
     if isinstance(settings, OversightSettings):
         from abeyance.assurance.faces import of_faces

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, Final, Self
 
-from abeyance.deployment.flags import build_watch
+from abeyance.deployment.build import build_lapse
+from abeyance.deployment.flags import build_use_log, build_watch
 from abeyance.deployment.parts import build_ledger_queue, build_log_objects
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 from abeyance.ledger.documents import DocumentLog
@@ -46,9 +47,7 @@ class LocalSystem:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="abeyance-")
         self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
-        settings = (settings or DeploymentSettings()).replace(
-            flags=f"file:{self.flags}", notification_topics="arn:aws:sns:*"
-        )
+        settings = (settings or DeploymentSettings()).replace(flags=f"file:{self.flags}")
         self.settings = settings
         #: Signs the sign-ins of this run, which are made up.
         self.sign_in_key = secrets.token_hex(32)
@@ -89,6 +88,7 @@ class LocalSystem:
                 self.flags,
                 signer,
                 documents.record,
+                [build_use_log(self.settings, self.client), build_lapse(self.settings, self.client)],
             )
             starting.callback(self.timekeeper.stop)
             for poller in self.pollers.values():

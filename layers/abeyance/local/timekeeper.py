@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,8 @@ class Timekeeper:
         The function that signs checkpoints.
     record
         Puts a document on the ledger.
+    tasks
+        Scheduled tasks that need no process of their own; done before each checkpoint.
     clock
         Aware wall clock.
     """
@@ -56,6 +58,7 @@ class Timekeeper:
         flags: Path,
         signer: Worker,
         record: Callable[[dict[str, Any]], object],
+        tasks: Sequence[Callable[[], object]] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._eventbridge = eventbridge
@@ -64,6 +67,7 @@ class Timekeeper:
         self._signer = signer
         self._record = record
         self._recorded = b""
+        self._tasks = tasks
         self._clock = clock
         self._announced = clock()
         self._checkpointed = time.monotonic()
@@ -90,6 +94,7 @@ class Timekeeper:
             except (BotoCoreError, ClientError, ConnectionError) as error:
                 log.warning("announcements wait: %s", error)
             if time.monotonic() - self._checkpointed > CHECKPOINT_INTERVAL_S:
+                self.do_tasks()
                 self.checkpoint()
 
     def record_flags(self) -> None:
@@ -122,6 +127,14 @@ class Timekeeper:
             ),
         )
         self._announced = now
+
+    def do_tasks(self) -> None:
+        """Do the tasks; one that fails is done again before the next checkpoint."""
+        for task in self._tasks:
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the others are done, and the thread goes on
+                log.warning("a task failed: %s", type(error).__name__)
 
     def checkpoint(self) -> None:
         """Ask for a checkpoint."""

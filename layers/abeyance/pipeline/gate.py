@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from abeyance.aws.objects import ObjectUnreadable
+from abeyance.moratorium.authorization import LATE, is_number
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.vocabulary import PURPOSE_FORM, UNSPECIFIED, is_purpose
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Event, Upload
-from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, rejected
+from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, rejected, search_of
 from abeyance.pipeline.ports import Heads, ObjectGone
 from abeyance.pipeline.upload_records import UploadRecords, UploadState
 from abeyance.pipeline.uploads import (
     KeyNotUnderstood,
     S3Notification,
     external_image_id,
-    media_of,
     parse_key,
     parse_notification,
 )
@@ -63,7 +63,7 @@ class Gate:
         """Return the outcome to record for the upload; None if a later stage or a later event has it."""
         if state.recorded:
             # If the gate's is the only record, its event may never have been emitted.
-            is_last_record = state.recorded.keys() == {topology.GATE.name}
+            is_last_record = state.recorded.keys() - {topology.LAPSE.task} == {topology.GATE.name}
             return self._outbox.already_recorded(state) if is_last_record else None
         upload, is_deletion = job.notification
         # One version of many that is deleted for good is not the latest event on the key.
@@ -86,22 +86,23 @@ class Gate:
             metadata = self._heads.head(upload)
             purpose = _purpose(metadata)
             threshold = _face_match_threshold(metadata)
+            authorization = _authorization(metadata)
         except ObjectUnreadable as error:
             if error.may_pass and not is_last_delivery:
                 raise
             return _rejected(upload, error.reason, str(error))
         except ValueError as error:
             return _rejected(upload, "INVALID_METADATA", str(error))
-        decision = decide(upload.tenant, upload.action, purpose)
+        decision = decide(upload.tenant, upload.action, purpose, search_of(upload, authorization))
         if not decision.permitted:
             return events.UploadHalted.of(upload, decision=decision)
         return events.UploadPermitted.of(
             upload,
             decision=decision,
             purpose=purpose,
+            authorization=authorization,
             external_image_id=external_image_id(upload, metadata.get("external-image-id", "")),
             face_match_threshold=threshold,
-            media=media_of(upload.key),
         )
 
 
@@ -119,6 +120,14 @@ def _purpose(metadata: Mapping[str, str]) -> str:
     if not is_purpose(purpose):
         raise ValueError(f"The metadata purpose is badly written. {PURPOSE_FORM}")
     return purpose
+
+
+def _authorization(metadata: Mapping[str, str]) -> str:
+    """Return the number of the authorisation that the uploader names, LATE, or ""; raises ``ValueError``."""
+    named = metadata.get("authorization", "")
+    if named and named != LATE and not is_number(named):
+        raise ValueError(f"The metadata authorization must be the number of one, or {LATE}.")
+    return named
 
 
 def _face_match_threshold(metadata: Mapping[str, str]) -> float | None:

@@ -15,7 +15,7 @@ from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, Upload, UploadWithdrawn
 from abeyance.pipeline.outbox import Outbox, PublishedEvent
 from abeyance.pipeline.ports import ObjectStore
-from abeyance.pipeline.uploads import chips_key, people_key
+from abeyance.pipeline.uploads import chips_key
 
 #: Namespace of the ids of faces that come from uploads.
 _FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
@@ -62,6 +62,23 @@ class Leftovers:
         uploads = [msgspec.structs.replace(upload, sequencer=sequencer) for sequencer in sequencers]
         return any(self._outbox.has_recorded(one, events.FacesIndexed) for one in uploads)
 
+    def delete_lapsed(self, upload: Upload) -> int:
+        """Delete what was made of an upload without authorisation; returns how many faces that were.
+
+        The faces stay if another upload of the same photo, which did not lapse, indexed them too.
+        """
+        deleted: tuple[str, ...] = ()
+        if upload.action == "index":
+            with contextlib.suppress(CollectionNotFound):
+                ref, source = collection_of(upload), source_of(upload)
+                others = set(self._gallery.indexed_by(ref, source)) - {upload.sequencer}
+                same = [msgspec.structs.replace(upload, sequencer=sequencer) for sequencer in others]
+                if not any(map(self._outbox.stands_indexed, same)):
+                    deleted = self._gallery.delete_source(ref, source)
+        for key in (chips_key(upload), review_key(upload)):
+            self._objects.delete(self._chips_bucket, key)
+        return len(deleted)
+
     def delete_withdrawn(self, event: UploadWithdrawn) -> int:
         """Delete what came from a photo that was deleted; returns how many faces that were."""
         upload = event.upload
@@ -91,7 +108,7 @@ class Leftovers:
         upload = event.upload
         if isinstance(event, events.FacesIndexed):
             self.delete_indexed(upload)
-        for key in (chips_key(upload), review_key(upload), people_key(upload)):
+        for key in (chips_key(upload), review_key(upload)):
             self._objects.delete(self._chips_bucket, key)
 
     def delete_indexed(self, upload: Upload) -> None:
@@ -104,7 +121,7 @@ class Leftovers:
         """Return the keys of the chips and candidates that the latest upload on its key needs."""
         upload = event.upload
         if not isinstance(event, events.FacesIndexed):
-            return {chips_key(upload), review_key(upload), people_key(upload)}
+            return {chips_key(upload), review_key(upload)}
         try:
             faces = self._gallery.get_faces(
                 collection_of(upload), [face.face_id for face in event.faces if face.face_id]

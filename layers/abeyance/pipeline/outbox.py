@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
+from abeyance.moratorium.authorization import Search
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
@@ -21,8 +22,8 @@ from abeyance.pipeline.uploads import result_key, tenant_of_key
 Value = TypeVar("Value")
 EventType = TypeVar("EventType", bound=Event)
 
-#: Decides for a tenant, an action and a purpose.
-Decide: TypeAlias = Callable[[str, str, str], Decision]
+#: Decides for a tenant, an action, a purpose, and the request that may use an authorisation.
+Decide: TypeAlias = Callable[[str, str, str, Search], Decision]
 
 #: The events that end an upload and are written as its result.
 FINAL_EVENTS = (
@@ -34,11 +35,12 @@ FINAL_EVENTS = (
     events.MatchesReleased,
     events.MatchesWithheld,
     events.FacesAnalyzed,
+    events.AuthorizationLapsed,
 )
 
 
 #: The stages in the order in which an upload passes them.
-_ORDER = tuple(stage.name for stage in topology.STAGES)
+_ORDER = (*(stage.name for stage in topology.STAGES), topology.LAPSE.task)
 
 
 class RecordedEvent(NamedTuple):
@@ -113,11 +115,6 @@ class Outbox:
         """Return what the stage has recorded for one upload outside a batch, or None."""
         return self._records.recorded(upload.identity).get(self._stage)
 
-    def recorded_parts(self, upload: Upload, parts: Sequence[str | int]) -> dict[str | int, Event]:
-        """Return what the stage has recorded for some parts of an upload; nothing for the others."""
-        found = self._records.recorded_parts(upload, parts)
-        return {part: recorded[self._stage] for part, recorded in found.items() if self._stage in recorded}
-
     def is_latest(self, upload: Upload) -> bool:
         """Return True if no later event has come on the upload's key."""
         return self._records.latest([upload]) == [upload.identity]
@@ -141,6 +138,12 @@ class Outbox:
         """Return True if the stage recorded an event of ``kind``, or if the records of the upload have expired."""
         recorded = self._records.recorded(upload.identity)
         return not recorded or isinstance(recorded.get(self._stage), kind)
+
+    def stands_indexed(self, upload: Upload) -> bool:
+        """Return True if an upload's faces are recorded as indexed, and its authorisation did not lapse."""
+        recorded = self._records.recorded(upload.identity)
+        indexed = any(isinstance(event, events.FacesIndexed) for event in recorded.values())
+        return indexed and topology.LAPSE.task not in recorded
 
     def announce(self, event: Event) -> None:
         """Emit a recorded event again, and publish it if it ends its upload."""
@@ -218,11 +221,14 @@ class Outbox:
         return result._replace(written=result.latest)
 
 
-def halted(
-    upload: Upload, decision: Decision, video: events.VideoExamined | msgspec.UnsetType = msgspec.UNSET
-) -> Event:
+def search_of(upload: Upload, authorization: str = "") -> Search:
+    """Return an upload as a request that may use an authorisation: the one that it names, if it names one."""
+    return Search(id=upload.identity, collection=upload.collection, named=authorization, may_be_late=True)
+
+
+def halted(upload: Upload, decision: Decision) -> Event:
     """Return the end of an upload that the gate let pass and that is denied now."""
-    return events.RecognitionHalted.of(upload, decision=decision, video=video)
+    return events.RecognitionHalted.of(upload, decision=decision)
 
 
 def rejected(stage: str, upload: Upload, reason: str, message: str) -> Event:

@@ -30,7 +30,7 @@ from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
 from abeyance.pipeline.leftovers import Leftovers, collection_of, face_id, image_id, review_key, source_of
-from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected
+from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected, search_of
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.upload_records import UploadState
@@ -155,10 +155,12 @@ class Recognize:
 
     def _decide(self, detected: events.FacesDetected, decide: Decide) -> Event | RecognitionJob:
         upload = detected.upload
-        decision = decide(upload.tenant, upload.action, detected.permitted.purpose)
+        permitted = detected.permitted
+        search = search_of(upload, permitted.authorization)
+        decision = decide(upload.tenant, upload.action, permitted.purpose, search)
         if not decision.permitted:
             self._leftovers.delete_unrecorded(upload)
-            return halted(upload, decision, detected.video)
+            return halted(upload, decision)
         if upload.action == "analyze":
             return events.FacesAnalyzed.of(upload, decision=decision, faces=detected.faces)
         try:
@@ -185,10 +187,7 @@ class Recognize:
             return list(jobs)
         templates = self._embedder().embed(np.concatenate(chips))
         own = np.split(templates, np.cumsum([len(rows) for rows in chips])[:-1])
-        return [
-            job._replace(templates=_averaged(rows, job.detected.views or ()))
-            for job, rows in zip(jobs, own, strict=True)
-        ]
+        return [job._replace(templates=rows) for job, rows in zip(jobs, own, strict=True)]
 
     def _index(self, jobs: Batch[RecognitionJob], replacing: Set[str]) -> Batch[Event]:
         """Return the outcomes of jobs in one collection; photos that are new to it are indexed together."""
@@ -245,7 +244,6 @@ class Recognize:
                 for face in indexed
             ),
             unindexed=_set_aside(detected),
-            video=detected.video,
         )
 
     def _index_or_create(
@@ -337,7 +335,6 @@ class Recognize:
             unsearched=_set_aside(detected),
             left_out=_count_matches(searched) - _count_matches(faces),
             reviewers=job.decision.human_review if _count_matches(faces) else 0,
-            video=detected.video,
         )
         return self._withhold(event) if event.reviewers else event
 
@@ -347,19 +344,6 @@ class Recognize:
         self._objects.put(self._chips_bucket, key, msgspec.json.encode(event), "application/json")
         hidden = tuple(msgspec.structs.replace(face, matches=()) for face in event.faces)
         return msgspec.structs.replace(event, faces=hidden)
-
-
-def _averaged(templates: np.ndarray, views: Sequence[int]) -> np.ndarray:
-    """Return one template a face, (n, d) of unit length.
-
-    ``templates`` are those of the faces and, behind them, of further views of the faces in ``views``.
-    """
-    if not views:
-        return templates
-    averaged = templates[: len(templates) - len(views)].copy()
-    np.add.at(averaged, list(views), templates[len(averaged) :])
-    averaged /= np.linalg.norm(averaged, axis=1, keepdims=True)
-    return averaged
 
 
 def _kept(job: RecognitionJob) -> list[DetectedFace]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from abeyance.aws.timestamps import utc_now
 from abeyance.ledger.admissible import named
 from abeyance.ledger.entry import Record
 from abeyance.ledger.queue import RecordQueue
+from abeyance.moratorium.authorization import Search
 from abeyance.moratorium.decide import Clause, Decision
 from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.guard import Guard
@@ -31,7 +33,7 @@ MANAGED: Final = "management"
 MATCHING: Final = frozenset({"compare", "search", "template_search", "template_export"})
 
 #: Faults that pass by themselves. Each is a denial on the ledger; the caller's SDK asks again, as of a busy service.
-PASSING_FAULTS: Final = frozenset({Fault.TENANTS_UNAVAILABLE})
+PASSING_FAULTS: Final = frozenset({Fault.TENANTS_UNAVAILABLE, Fault.AUTHORIZATIONS_UNAVAILABLE})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
@@ -114,16 +116,8 @@ class Access:
         self._send(request, "manage", MANAGED, {"tenant": tenant}, operation, named(collection))
         return Grant(tenant)
 
-    def permit(
-        self,
-        request: ApiRequest,
-        operation: str,
-        actions: Sequence[str],
-        collection: str,
-        *,
-        waits: bool = False,
-    ) -> Grant:
-        """Return the grant to do ``actions`` on pixels or templates; ``waits`` if the answer can wait for reviewers.
+    def permit(self, request: ApiRequest, operation: str, actions: Sequence[str], collection: str) -> Grant:
+        """Return the grant to do ``actions`` on pixels or templates.
 
         Raises
         ------
@@ -131,12 +125,14 @@ class Access:
             AccessDeniedException, with the flag's reason, if an action is not permitted or if a match would need human
             review; ThrottlingException if the tenant cannot be read now, or a decision cannot be queued for the ledger.
         """
-        decisions = [self._guard.decide_for(request.principal, action, request.purpose) for action in actions]
+        # What was answered cannot be taken back, so no authorisation may follow later.
+        search = Search(id=f"api:{_request_id(request)}", collection=collection, named=request.authorization)
+        decisions = [
+            self._guard.decide_for(request.principal, action, request.purpose, search) for action in actions
+        ]
         refusals = []
         for action, decision in zip(actions, decisions, strict=True):
-            needs_review = (
-                decision.permitted and decision.human_review > 0 and action in MATCHING and not waits
-            )
+            needs_review = decision.permitted and decision.human_review > 0 and action in MATCHING
             more: dict[str, Any] = named(collection)
             if needs_review:
                 more["refused"] = "human_review"
@@ -168,7 +164,7 @@ class Access:
         operation: str,
         more: Mapping[str, Any],
     ) -> None:
-        request_id = request.id if _REQUEST_ID.fullmatch(request.id) else str(uuid.uuid4())
+        request_id = _request_id(request)
         try:
             record = Record(
                 id=f"api:{request_id}:{action}",
@@ -179,6 +175,17 @@ class Access:
             self._queue.put(record)
         except Exception:  # noqa: BLE001 - fail closed: it may not be on the ledger
             raise unserved(NO_LEDGER) from None
+
+
+def _request_id(request: ApiRequest) -> str:
+    """Return the request's id, or a digest of one that the ledger does not take."""
+    if _REQUEST_ID.fullmatch(request.id):
+        return request.id
+    return (
+        hashlib.sha256(request.id.encode(errors="replace")).hexdigest()[:32]
+        if request.id
+        else str(uuid.uuid4())
+    )
 
 
 def _refusal(clause: Clause, reason: str, *, fault: str = "", tenant: str = "") -> Decision:

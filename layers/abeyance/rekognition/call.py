@@ -25,6 +25,8 @@ class ApiRequest:
     id: str
     #: Purpose of the request, ``lower_snake``.
     purpose: str
+    #: Number of the authorisation that the caller names; empty for none.
+    authorization: str = ""
     account: str = ""
     region: str = ""
 

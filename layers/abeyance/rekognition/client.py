@@ -10,11 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from abeyance.moratorium.access_keys import is_key_id
-from abeyance.rekognition.gateway import PURPOSE_HEADER
+from abeyance.rekognition.gateway import AUTHORIZATION_HEADER, PURPOSE_HEADER
 from abeyance.rekognition.wire import SDK_FOLDER
 
 
-def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", **options: Any) -> Any:
+def client(
+    endpoint_url: str,
+    region: str | None = None,
+    *,
+    purpose: str = "",
+    authorization: str = "",
+    **options: Any,
+) -> Any:
     """Return a boto3 Rekognition client that signs for API Gateway and knows the operations on templates.
 
     With an access key of the deployment it signs for Rekognition; then ``endpoint_url`` is ``RekognitionKeysUrl``.
@@ -27,6 +34,8 @@ def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", *
         Region of the deployment; by default that of the environment.
     purpose
         Purpose of the calls, ``lower_snake``, such as ``missing_children``; tenants are registered for purposes.
+    authorization
+        Number of the authorisation that the calls use, where a moratorium asks for one.
     options
         Options of ``boto3.Session.client``, such as ``config`` or ``aws_access_key_id``.
 
@@ -47,9 +56,10 @@ def client(endpoint_url: str, region: str | None = None, *, purpose: str = "", *
     credentials = None if "aws_access_key_id" in options else caller.get_credentials()
     if is_key_id(options.get("aws_access_key_id") or (credentials.access_key if credentials else "")):
         made.meta.events.register("before-sign.rekognition", _sign_for_rekognition)
-    if purpose:
+    given = {PURPOSE_HEADER: purpose, AUTHORIZATION_HEADER: authorization}
+    if headers := {name: value for name, value in given.items() if value}:
         made.meta.events.register(
-            "before-call.rekognition", lambda params, **_: params["headers"].update({PURPOSE_HEADER: purpose})
+            "before-call.rekognition", lambda params, **_: params["headers"].update(headers)
         )
     return made
 

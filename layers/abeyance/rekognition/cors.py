@@ -14,6 +14,7 @@ ALLOWED_HEADERS: Final = (
     "amz-sdk-request",
     "authorization",
     "content-type",
+    "x-abeyance-authorization",
     "x-abeyance-purpose",
     "x-amz-content-sha256",
     "x-amz-date",

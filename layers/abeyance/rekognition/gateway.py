@@ -15,6 +15,9 @@ from abeyance.rekognition.wire import CONTENT_TYPE, write_error
 #: Header with the purpose of a request.
 PURPOSE_HEADER: Final = "x-abeyance-purpose"
 
+#: Header with the number of the authorisation that a request uses.
+AUTHORIZATION_HEADER: Final = "x-abeyance-authorization"
+
 
 def request_of(event: Mapping[str, Any], region: str = "") -> ApiRequest:
     """Return the request in a REST API proxy event with IAM authorisation, to the API of a region.
@@ -31,6 +34,7 @@ def request_of(event: Mapping[str, Any], region: str = "") -> ApiRequest:
         principal=(context.get("identity") or {}).get("userArn") or "",
         id=context.get("requestId") or str(uuid.uuid4()),
         purpose=headers.get(PURPOSE_HEADER, UNSPECIFIED),
+        authorization=headers.get(AUTHORIZATION_HEADER, ""),
         account=context.get("accountId") or "",
         region=region,
     )

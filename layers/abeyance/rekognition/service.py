@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from abeyance.moratorium.authorization import is_number
 from abeyance.moratorium.vocabulary import PURPOSE_FORM, is_purpose
 from abeyance.pipeline.batch import error_fields
 from abeyance.rekognition import wire
@@ -66,6 +67,8 @@ class Rekognition:
         try:
             if not is_purpose(request.purpose):
                 raise invalid(f"The purpose of the request is badly written. {PURPOSE_FORM}")
+            if request.authorization and not is_number(request.authorization):
+                raise invalid("The authorisation of the request is badly written; give its number.")
             operation = self._model.operation(request.target)
             params = self._model.read(operation, request.body)
         except ApiError:
@@ -84,4 +87,4 @@ class Rekognition:
         with timings.measure("decide"):
             if not actions:
                 return self._access.manage(request, name, collection)
-            return self._access.permit(request, name, actions, collection, waits=operation.waits)
+            return self._access.permit(request, name, actions, collection)

@@ -17,7 +17,7 @@ from abeyance.aws.signing import signature_of
 from abeyance.aws.timestamps import utc_now
 from abeyance.rekognition.call import ReceivedRequest
 from abeyance.rekognition.errors import ApiError
-from abeyance.rekognition.gateway import PURPOSE_HEADER
+from abeyance.rekognition.gateway import AUTHORIZATION_HEADER, PURPOSE_HEADER
 
 #: A request may be sent again within it, as with AWS.
 SKEW: Final = timedelta(minutes=5)
@@ -31,7 +31,7 @@ _HEADER: Final = re.compile(
 )
 #: Headers that decide what is asked, and by whose name; each must be signed, the others too where they are there.
 _ALWAYS_SIGNED: Final = frozenset({"host", "x-amz-target"})
-_SIGNED_IF_THERE: Final = frozenset({PURPOSE_HEADER})
+_SIGNED_IF_THERE: Final = frozenset({PURPOSE_HEADER, AUTHORIZATION_HEADER})
 #: The errors of a request that is signed; one without a signature has no principal, and so no tenant.
 SIGNATURE_ERRORS: Final = frozenset(
     {"IncompleteSignatureException", "InvalidSignatureException", "UnrecognizedClientException"}

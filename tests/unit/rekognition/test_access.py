@@ -10,12 +10,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fakes import InMemoryGallery
+from tests.fakes import InMemoryGallery, MemoryTable
 from tests.tables import registry_of
 
 from abeyance.gallery.search import Searcher
 from abeyance.ledger.entry import Record, make_entry, read_opening
 from abeyance.ledger.errors import LedgerUnavailable
+from abeyance.moratorium.authorization import Authorization
+from abeyance.moratorium.authorization_store import AuthorizationTable
+from abeyance.moratorium.authorization_uses import UseTable
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.simulate import Direction, simulate
@@ -35,7 +38,6 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 IMAGE = {"Bytes": base64.b64encode(b"pixels").decode()}
 FACE = "02fc7f98-57d4-59e9-a67a-8b3633471b3a"
 #: A valid request of each operation that needs a decision.
-VIDEO: Any = {"S3Object": {"Bucket": "uploads", "Name": "acme/a.mp4"}}
 GUARDED: dict[str, dict[str, Any]] = {
     "DetectFaces": {"Image": IMAGE},
     "CompareFaces": {"SourceImage": IMAGE, "TargetImage": IMAGE},
@@ -49,8 +51,6 @@ GUARDED: dict[str, dict[str, Any]] = {
     "GetFaceTemplate": {"CollectionId": "c", "FaceId": FACE},
     "ExportFaces": {"CollectionId": "c", "WithTemplates": True},
     "ImportFaces": {"CollectionId": "c", "FaceModelVersion": "m@0", "Faces": []},
-    "StartFaceDetection": {"Video": VIDEO},
-    "StartFaceSearch": {"CollectionId": "c", "Video": VIDEO},
 }
 PHOTO_ACTIONS = ("detect", "analyze", "compare", "index", "search")
 ACTIONS = (*PHOTO_ACTIONS, "template_search", "template_export", "template_import")
@@ -117,13 +117,21 @@ class World:
         self.tenants: Any = self.registry
         self.gallery: Any = NoStore()
         self.s3: Any = NoStore()
+        self.orders = MemoryTable()
+        self.authorizations = AuthorizationTable(self.orders, UseTable(MemoryTable()), pause=lambda _: None)
 
     def current(self) -> Snapshot:
         raw = json.dumps(self.values)
         return Snapshot(flags=parse(raw), version="1", fetched_at=NOW, raw=raw.encode())
 
     def ask(
-        self, operation: str, body: Any, principal: str = "acme", purpose: str = "unspecified"
+        self,
+        operation: str,
+        body: Any,
+        principal: str = "acme",
+        purpose: str = "unspecified",
+        authorization: str = "",
+        request_id: str = "r-1",
     ) -> ApiResponse:
         services = Services(
             gallery=self.gallery,
@@ -133,10 +141,9 @@ class World:
             embedder=untouchable,
             scale=untouchable,
             embedding_model=lambda: EmbeddingModel("m@0", 1),
-            videos=NoStore(),
         )
         access = Access(
-            Guard(self, self.tenants, lambda: NOW),
+            Guard(self, self.tenants, lambda: NOW, authorizations=self.authorizations),
             self.tenants,
             self.ledger,
             lambda text: f"p{len(text)}",
@@ -146,8 +153,9 @@ class World:
             target=f"RekognitionService.{operation}",
             body=body if isinstance(body, bytes) else json.dumps(body).encode(),
             principal=principal,
-            id="r-1",
+            id=request_id,
             purpose=purpose,
+            authorization=authorization,
         )
         return Rekognition(access, services)(request)
 
@@ -193,10 +201,7 @@ def test_without_a_ledger_nothing_is_permitted(world: World, operation: str, bro
 @pytest.mark.parametrize("operation", sorted(GUARDED))
 def test_a_match_that_people_must_see_is_not_answered(world: World, operation: str) -> None:
     world.values = {"review": flag(effect="restrict", human_review=2)}
-    matching = operation not in (
-        *("DetectFaces", "IndexFaces", "ImportFaces"),
-        *("StartFaceDetection", "StartFaceSearch"),
-    )
+    matching = operation not in ("DetectFaces", "IndexFaces", "ImportFaces")
     answer = world.ask(operation, GUARDED[operation])
     record = world.ledger.records[-1]
     assert record.body["decision"]["outcome"] == "permit"
@@ -421,3 +426,44 @@ def test_unforeseen_errors_tell_nothing(world: World, caplog: pytest.LogCaptureF
     assert b"secret" not in answer.body
     assert msgspec.json.decode(answer.body)["__type"] == "InternalServerError"
     assert "request failed" in caplog.text
+
+
+def test_a_search_uses_an_authorisation_and_names_it(world: World) -> None:
+    order = Authorization(
+        tenant="acme",
+        number="26-CR-1",
+        issuer="A court",
+        purposes=("unspecified",),
+        place="US",
+        collection="c",
+        starts="2000-01-01T00:00:00Z",
+        ends="2100-01-01T00:00:00Z",
+        searches=1,
+    )
+    world.orders.transact([world.authorizations.register(order, NOW)])
+    world.values = {"a": flag(exempt_purposes=["unspecified"], authorization_required=True)}
+    body = {"CollectionId": "c", "FaceId": "00000000-0000-0000-0000-000000000000"}
+
+    def asked(**options: Any) -> tuple[Any, ...]:
+        world.ledger.records.clear()
+        world.ask("SearchFaces", body, **options)
+        decision = world.ledger.records[0].body["decision"]
+        use = decision["authorization"]
+        return decision["clause"], use["state"], use.get("number", ""), use.get("refused", "")
+
+    refused = "authorization_required", "refused"
+    assert asked(authorization="26-CR-2", request_id="r-1") == (*refused, "26-CR-2", "unknown")
+    assert asked(authorization="26-CR-1", request_id="r-2") == ("authorized", "used", "26-CR-1", "")
+    assert asked(request_id="r-2") == ("authorized", "used", "26-CR-1", "")
+    assert asked(authorization="26-CR-1", request_id="r-3") == (*refused, "26-CR-1", "used_up")
+    assert asked(request_id="r-3") == (*refused, "", "none_applies")
+
+
+def test_an_authorisation_that_is_badly_written_or_late_is_an_invalid_parameter(world: World) -> None:
+    for named in ("late", "26 CR 1"):
+        answer = world.ask(
+            "SearchFaces",
+            {"CollectionId": "c", "FaceId": "00000000-0000-0000-0000-000000000000"},
+            authorization=named,
+        )
+        assert error(answer)[0] == "InvalidParameterException"

@@ -17,7 +17,6 @@ from abeyance.gallery.search import Searcher
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.facedetail import percent, wire_box
 from abeyance.rekognition.photos import Photos
-from abeyance.rekognition.videos import StoredVideos
 from abeyance.rekognition.wire import single
 from abeyance.vision.analysis import AnalyzedFace, FaceAnalyzer
 from abeyance.vision.models.manifest import ModelRole
@@ -44,7 +43,6 @@ class Services:
     embedder: Callable[[], Embedder]
     scale: Callable[[], SimilarityScale]
     embedding_model: Callable[[], EmbeddingModel]
-    videos: StoredVideos
 
     def analyze(
         self,
