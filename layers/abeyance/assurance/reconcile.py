@@ -11,12 +11,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from abeyance.aws.timestamps import rfc3339
 from abeyance.ledger.reading import LoggedEntry
+from abeyance.moratorium.authorization_uses import USED
 from abeyance.pipeline import events
 from abeyance.pipeline.outbox import FINAL_EVENTS
 
@@ -36,20 +37,14 @@ _AFTER_PERMIT: Final = (
     *(kind for kind in FINAL_EVENTS if kind not in (events.UploadHalted, events.UploadRejected)),
 )
 #: Outcomes that a stage has a record of.
-_RECORDED: Final = (
-    events.UploadPermitted,
-    events.VideoRequested,
-    events.VideoOpened,
-    events.SegmentExamined,
-    events.FacesDetected,
-    *FINAL_EVENTS,
-)
+_RECORDED: Final = (events.UploadPermitted, events.FacesDetected, *FINAL_EVENTS)
 _SCHEMA: Final = """
 CREATE TABLE entries (id TEXT PRIMARY KEY, number INTEGER, type TEXT, time TEXT, upload TEXT,
-  tenant TEXT, collection TEXT, operation TEXT, outcome TEXT, faces INTEGER) WITHOUT ROWID;
+  tenant TEXT, collection TEXT, operation TEXT, outcome TEXT, faces INTEGER, used TEXT) WITHOUT ROWID;
 CREATE INDEX uploads ON entries (upload);
 CREATE INDEX calls ON entries (tenant, operation, time);
 CREATE TABLE records (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE uses (used TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
@@ -70,6 +65,7 @@ class TraceSource(StrEnum):
     FACE = "face"
     REVIEW = "review"
     OBJECT = "object"
+    AUTHORIZATION = "authorization"
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +85,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         Pseudonym of the object, of which an entry has to exist; else empty.
     tenant, collection
         Of a face that a call of the API added: a decision to index has to stand shortly before it; else empty.
+    used
+        Search and number of an authorisation that was used, as :func:`used_by` writes them; else empty.
     """
 
     source: TraceSource
@@ -98,6 +96,12 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     upload: str = ""
     tenant: str = ""
     collection: str = ""
+    used: str = ""
+
+
+def used_by(search: str, number: str) -> str:
+    """Return what the use of an authorisation and every entry about it have in common."""
+    return f"{search} {number}"
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -195,13 +199,15 @@ class _Comparison:
     def add_entries(self, entries: Iterable[LoggedEntry]) -> None:
         """Take the entries, each id once."""
         self._database.executemany(
-            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, entries)
+            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, entries)
         )
 
     def compare(self, trace: Trace) -> None:
         """Look for the entry of a trace of the time that is compared."""
         if trace.source is TraceSource.RECORD:
             self._database.execute("INSERT OR IGNORE INTO records VALUES (?)", (trace.entry,))
+        if trace.used:
+            self._database.execute("INSERT OR IGNORE INTO uses VALUES (?)", (trace.used,))
         at = _in_utc(trace.at)
         if not self._since <= at <= self._until:
             return
@@ -218,19 +224,18 @@ class _Comparison:
             for name, number, time in self._window(missing):
                 what = "an entry says what no stage has a record of"
                 self._add(Gap(GapKind.NO_RECORD, what, name, time, number))
+        for name, number, time in self._window("used != '' AND used NOT IN (SELECT used FROM uses)"):
+            what = "an entry names the use of an authorisation that there is no record of"
+            self._add(Gap(GapKind.NO_RECORD, what, name, time, number))
         kinds = ", ".join(f"'{kind.detail_type}'" for kind in _AFTER_PERMIT)
-        # A job of the API has a decision of its own in the place of the gate's.
-        permits = " OR ".join(
-            f"'{permit}:' || substr(id, instr(id, ':') + 1) IN (SELECT id FROM entries)"  # noqa: S608 - our own names
-            for permit in ("upload-permitted", "video-requested")
-        )
-        unpermitted = f"type IN ({kinds}) AND NOT ({permits})"
+        permit = "'upload-permitted:' || substr(id, instr(id, ':') + 1)"
+        unpermitted = f"type IN ({kinds}) AND {permit} NOT IN (SELECT id FROM entries)"  # noqa: S608 - our own names
         for name, number, time in self._window(unpermitted):
             self._add(Gap(GapKind.NOT_PERMITTED, "an outcome has no permit of the gate", name, time, number))
 
     def compare_templates(self, made: int) -> None:
         """Compare the embedder's own count with the most that the entries account for."""
-        detected = self._sum("coalesce(sum(faces), 0)", "type IN ('Faces Detected', 'Segment Examined')")
+        detected = self._sum("coalesce(sum(faces), 0)", "type = 'Faces Detected'")
         calls = self._sum("count(*)", "operation != '' AND outcome = 'permit'")
         accounted = detected + calls * _MAX_FACES
         if made > accounted:
@@ -249,6 +254,8 @@ class _Comparison:
         )
 
     def _has_entry(self, trace: Trace, at: str) -> bool:
+        if trace.used:
+            return self._any("SELECT 1 FROM entries WHERE id = ? AND used = ?", trace.entry, trace.used)
         if trace.entry:
             return self._any("SELECT 1 FROM entries WHERE id = ?", trace.entry)
         if trace.upload:
@@ -283,6 +290,7 @@ _WHAT: Final = {
     TraceSource.FACE: "a face in a gallery",
     TraceSource.REVIEW: "a finished review",
     TraceSource.OBJECT: "an uploaded object",
+    TraceSource.AUTHORIZATION: "the use of an authorisation",
 }
 
 
@@ -290,8 +298,8 @@ def _row(entry: LoggedEntry) -> tuple[str | int, ...]:
     body = entry.body
     inner = body.get("decision")
     decided = inner if isinstance(inner, dict) else {}
-    # Recognition makes templates of the best views of a video's people again.
-    counts = [body.get(name) for name in ("faces_count", "views_count", "embedded")]
+    count = body.get("faces_count")
+    named = entry.type == USED
     return (
         entry.id,
         entry.index,
@@ -302,8 +310,17 @@ def _row(entry: LoggedEntry) -> tuple[str | int, ...]:
         str(body.get("collection") or body.get("collection_sha256") or ""),
         str(body.get("operation") or "") if decided else "",
         str(decided.get("outcome") or ""),
-        sum(count for count in counts if isinstance(count, int)),
+        count if isinstance(count, int) else 0,
+        _used(decided.get("authorization"))
+        or (_used({**body, "number": body.get("authorization")}) if named else ""),
     )
+
+
+def _used(found: Any) -> str:
+    """Return the use of an authorisation that a decision, or the entry of the use, names; "" for none."""
+    if not isinstance(found, dict) or found.get("state", "used") != "used" or not found.get("number"):
+        return ""
+    return used_by(str(found.get("search")), str(found["number"]))
 
 
 def _in_utc(text: str) -> str:

@@ -63,7 +63,8 @@ class Reconciler:
         """
         now = self._clock()
         traces = itertools.chain(more, *(store() for store in self._stores))
-        reader = LogReader(self._objects, self._heads.integrated())
+        head = self._heads.read()
+        reader = LogReader(self._objects, head.integrated if head else 0)
         first = reader.first_since(rfc3339(since - LOOKBACK, "microseconds")) if reader.size else 0
         return reconcile(
             reader.entries(first), traces, since=since, now=now, grace=grace, templates=templates

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from abeyance.assurance.reconcile import Trace, TraceSource
+from abeyance.assurance.reconcile import Trace, TraceSource, used_by
 from abeyance.aws.timestamps import rfc3339
+from abeyance.moratorium.authorization_uses import UseTable
 from abeyance.pipeline.events import BY_DETAIL_TYPE
 from abeyance.pipeline.review_store import ReviewStore
 from abeyance.pipeline.upload_records import UploadRecords
@@ -65,6 +66,13 @@ def of_reviews(reviews: ReviewStore) -> Iterator[Trace]:
         if review.outcome in BY_DETAIL_TYPE:
             entry = BY_DETAIL_TYPE[review.outcome].identify(review.waiting.upload)
             yield Trace(source=TraceSource.REVIEW, name=entry, at=review.finished, entry=entry)
+
+
+def of_uses(uses: UseTable) -> Iterator[Trace]:
+    """Yield every use of an authorisation."""
+    for use in uses.all():
+        used = used_by(use.search, use.number)
+        yield Trace(source=TraceSource.AUTHORIZATION, name=use.entry, at=use.at, entry=use.entry, used=used)
 
 
 def of_cloudtrail(path: Path, bucket: str, pseudonym: Callable[[str], str]) -> Iterator[Trace]:

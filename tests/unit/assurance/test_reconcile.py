@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 
-from abeyance.assurance.reconcile import MAX_GAPS, GapKind, Reconciliation, Trace, TraceSource, reconcile
+from abeyance.assurance.reconcile import (
+    MAX_GAPS,
+    GapKind,
+    Reconciliation,
+    Trace,
+    TraceSource,
+    reconcile,
+    used_by,
+)
 from abeyance.assurance.traces import TraceError, of_cloudtrail
 from abeyance.ledger.reading import LoggedEntry
+from abeyance.moratorium.authorization_uses import USED
 
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)
 SINCE = NOW - timedelta(days=1)
@@ -135,3 +144,52 @@ def test_a_compressed_log_is_read(tmp_path: Path) -> None:
     (tmp_path / "trail").write_bytes(gzip.compress(json.dumps({"Records": [call]}).encode()))
     (found,) = of_cloudtrail(tmp_path / "trail", "uploads", lambda text: f"hidden {text}")
     assert found == Trace(source=TraceSource.OBJECT, name="1", at=AT, upload="hidden uploads/k")
+
+
+# -- authorisations
+
+
+def use(search: str, number: str = "26-1", at: str = AT) -> Trace:
+    entry_id = f"authorized:{search}"
+    return Trace(
+        source=TraceSource.AUTHORIZATION, name=entry_id, at=at, entry=entry_id, used=used_by(search, number)
+    )
+
+
+def said(number: int, search: str, authorization: str = "26-1") -> LoggedEntry:
+    return entry(number, USED, f"authorized:{search}", search=search, authorization=authorization)
+
+
+def decided(number: int, search: str, authorization: str = "26-1", state: str = "used") -> LoggedEntry:
+    named = {"state": state, "search": search, "number": authorization}
+    return entry(
+        number,
+        "decision",
+        f"api:{number}",
+        decision={"outcome": "permit", "authorization": named},
+        operation="x",
+    )
+
+
+def test_uses_and_entries_that_agree_have_no_gap() -> None:
+    found = run([said(0, "api:1"), decided(1, "api:1"), decided(2, "api:1")], [use("api:1")])
+    assert (found.ok, found.traces) == (True, {"authorization": 1})
+
+
+def test_a_use_without_its_entry_or_of_another_number_is_a_gap() -> None:
+    assert gaps(run([], [use("api:1")])) == [(GapKind.NO_ENTRY, "authorized:api:1")]
+    found = run([said(0, "api:1", "26-2")], [use("api:1")])
+    assert gaps(found) == [
+        (GapKind.NO_ENTRY, "authorized:api:1"),
+        (GapKind.NO_RECORD, "authorized:api:1"),
+    ]
+
+
+def test_an_entry_that_names_a_use_that_there_is_not_is_a_gap() -> None:
+    entries = [
+        said(0, "api:1"),
+        decided(1, "api:2"),
+        decided(2, "api:1", "26-2"),
+        decided(3, "api:3", state="late"),
+    ]
+    assert gaps(run(entries, [use("api:1")])) == [(GapKind.NO_RECORD, "api:1"), (GapKind.NO_RECORD, "api:2")]
