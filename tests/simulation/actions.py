@@ -41,7 +41,8 @@ def upload(world: World) -> None:
         world.change(key, before.body)
         return
     who = chance.sample(PEOPLE, chance.choice((0, 1, 1, 1, 2)))
-    world.change(key, people.photo(who, world.nonce(), bad=chance.random() < 0.1))
+    named = chance.choice(("", "late", *world.orders)) if world.orders else ""
+    world.change(key, people.photo(who, world.nonce(), bad=chance.random() < 0.1), named)
 
 
 def delete(world: World) -> None:

@@ -30,16 +30,18 @@ from abeyance.ledger.query import Query
 from abeyance.ledger.reading import LoggedEntry, LogReader, each_once
 from abeyance.ledger.recent import LOOKBACK_S
 from abeyance.ledger.verification import verify_log
+from abeyance.moratorium.authorization_uses import USED
 from abeyance.moratorium.changes import ChangeKind, classify
 from abeyance.moratorium.document import parse
 from abeyance.moratorium.proposals import change_digest
 from abeyance.moratorium.subjects import FlagsChange
-from abeyance.pipeline import events
+from abeyance.pipeline import events, topology
 from abeyance.pipeline.events import Event
-from abeyance.pipeline.leftovers import face_id
+from abeyance.pipeline.lapse import emptied
+from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.outbox import FINAL_EVENTS
 from abeyance.pipeline.review_store import ReviewStore
-from abeyance.pipeline.uploads import result_key
+from abeyance.pipeline.uploads import chips_key, result_key
 
 #: Events that say that no template was made of their upload.
 _NO_TEMPLATE = (events.RecognitionHalted, events.UploadHalted)
@@ -494,6 +496,69 @@ def _reviews(evidence: _Evidence) -> Iterator[str]:
             yield f"{event.id} was released with {judged[event.upload.identity]} judgements on the ledger"
 
 
+def _authorizations(evidence: _Evidence) -> Iterator[str]:
+    """No authorisation is used more often than it allows, and each request that relies on one has used it once."""
+    world = evidence.world
+    authorizations = build.build_authorizations(world.settings, world.aws.client)
+    used = list(authorizations.uses.all())
+    by_search = {use.search: use.number for use in used}
+    if len(by_search) < len(used):
+        yield "a request has used two authorisations"
+    numbers = Counter(use.number for use in used)
+    for order in authorizations.all():
+        number, most = order.authorization.number, order.authorization.searches
+        if not order.used == numbers[number] <= most:
+            yield f"{number} was used {numbers[number]} times, is counted {order.used} times, and allows {most}"
+    said = {
+        entry.body["search"]: entry.body["authorization"] for entry in evidence.entries if entry.type == USED
+    }
+    if said != by_search:
+        yield f"uses and their entries differ: {by_search} and {said}"
+    for entry in evidence.entries:
+        found = (entry.body.get("decision") or {}).get("authorization") or {}
+        if found.get("state") == "used" and by_search.get(found["search"]) != found["number"]:
+            yield f"{entry.id} names {found['number']}, which its request has not used"
+    for late in authorizations.uses.late():
+        yield f"the search {late.id} still waits for an authorisation"
+
+
+def _lapsed(evidence: _Evidence) -> Iterator[str]:
+    """Nothing is left of a search whose authorisation did not come, and the ledger says so."""
+    world = evidence.world
+    table = world.aws.dynamodb.tables[world.settings.authorizations_table]
+    lapsed = {row["search"] for row in map(decode, table.all()) if row.get("state") == "lapsed"}
+    standing = {
+        event.upload.photo
+        for identity, stages in evidence.recorded.items()
+        for event in stages.values()
+        if isinstance(event, events.FacesIndexed) and identity not in lapsed
+    }
+    for identity in lapsed:
+        stages = evidence.recorded.get(identity, {})
+        if not stages:
+            continue
+        upload = next(iter(stages.values())).upload
+        if not isinstance(stages.get(topology.LAPSE.task), events.AuthorizationLapsed):
+            yield f"{identity} lapsed and nothing says so"
+        for kept in (chips_key(upload), review_key(upload)):
+            if kept in evidence.chips:
+                yield f"{kept} is left of a search that lapsed"
+        for event in stages.values():
+            if emptied(event) != event:
+                yield f"{event.id} still says what was seen, and it lapsed"
+        result = evidence.results.get(result_key(upload.key))
+        if result is not None:
+            said = json.loads(result.body)
+            empty = {"Authorization Lapsed", "Recognition Halted", "Upload Halted", "Upload Rejected"}
+            if said["upload"]["sequencer"] == upload.sequencer and said["event"] not in empty:
+                yield f"{upload.key} lapsed and has the result {said['event']}"
+        if upload.action == "index" and upload.photo not in standing:
+            for face in evidence.faces(CollectionRef(upload.tenant, upload.collection)):
+                source = face.source
+                if source and (source.key, source.version) == (upload.key, upload.version):
+                    yield f"a template of {upload.key} is left, and it lapsed"
+
+
 INVARIANTS = (
     _queues,
     _results,
@@ -510,4 +575,6 @@ INVARIANTS = (
     _changes,
     _swept,
     _reviews,
+    _authorizations,
+    _lapsed,
 )

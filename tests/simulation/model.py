@@ -23,9 +23,24 @@ ACTIONS = ("index", "index", "index", "search", "search", "analyze")
 PEOPLE = range(1, 7)
 
 
-def flags(*, halted: bool, reviewed: bool) -> dict[str, Any]:
-    """Return a document: the police halt, perhaps a halt of everybody, perhaps review of every match."""
+#: Time in which a late authorisation has to arrive.
+DUE_S = 3600.0
+
+
+def flags(*, halted: bool, reviewed: bool, ordered: bool = False) -> dict[str, Any]:
+    """Return a document: the police halt, perhaps a halt of everybody, perhaps review of every match.
+
+    If ``ordered``, icmec needs an authorisation to index and to search, which may be late.
+    """
     document = new_deployment()
+    order = {
+        "effect": "halt",
+        "actions": ["index", "search"],
+        "sectors": ["law_enforcement_support"],
+        "exempt_purposes": ["missing_children"],
+        "authorization_required": True,
+        "authorization_due_within_hours": int(DUE_S // 3600),
+    }
     common = {
         "jurisdictions": ["all"],
         "sectors": ["all"],
@@ -38,6 +53,7 @@ def flags(*, halted: bool, reviewed: bool) -> dict[str, Any]:
     for name, on, attributes in (
         ("everybody", halted, {"effect": "halt", "actions": ["all"]}),
         ("reviewed", reviewed, {"effect": "restrict", "actions": ["search"], "human_review": 1}),
+        ("ordered", ordered, order),
     ):
         document["flags"][name] = definition(name, name)
         document["values"][name] = {"enabled": on, **common, **attributes}

@@ -13,12 +13,15 @@ from unittest import mock
 
 from msgspec import structs
 
-from abeyance.aws.table import Put, Update
+from abeyance.aws.table import PRESENT, Put, Update
 from abeyance.gallery import faces
 from abeyance.gallery.collections import CollectionStore
 from abeyance.gallery.model import CollectionRef
 from abeyance.ledger.queue import LedgerQueue
 from abeyance.ledger.recent import RecentIds
+from abeyance.moratorium import authorization_store, authorization_uses
+from abeyance.moratorium.authorization import Refusal
+from abeyance.moratorium.authorization_uses import UseTable
 from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.source import AppConfigSource
@@ -28,6 +31,7 @@ from abeyance.pipeline.aws import EventBridgeBus, S3Objects
 from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.detect import Detect
 from abeyance.pipeline.gate import Gate
+from abeyance.pipeline.lapse import SettleLateSearches
 from abeyance.pipeline.leftovers import Leftovers
 from abeyance.pipeline.outbox import Outbox, RecordedEvent
 from abeyance.pipeline.postpone import Postpone
@@ -147,6 +151,22 @@ def _one_principal_loosens() -> Iterator[None]:
 
     before = documents.classify
     with mock.patch.object(documents, "classify", classify):
+        yield
+
+
+def _use_without_row(self: UseTable, authorization: Any, used: Any) -> None:
+    self._table.transact(authorization_uses._consumption(authorization, used))
+
+
+@contextlib.contextmanager
+def _without_limit() -> Iterator[None]:
+    def unusable(order: Any, *scope: Any) -> Any:
+        found = before(order, *scope)
+        return None if found is Refusal.USED_UP else found
+
+    before = authorization_store._unusable
+    no_limit = mock.patch.object(authorization_uses, "Below", lambda _: PRESENT)
+    with no_limit, mock.patch.object(authorization_store, "_unusable", unusable):
         yield
 
 
@@ -272,6 +292,22 @@ MUTATIONS = (
         _replaced(ChangeRecorder, "require", _no_approval_entry),
     ),
     Mutation("one-principal-loosens", "a loosening is taken for a tightening", _one_principal_loosens),
+    Mutation(
+        "used-at-each-delivery",
+        "an authorisation is used without the row of the request that uses it",
+        _replaced(UseTable, "use", _use_without_row),
+    ),
+    Mutation("last-one-shared", "the number of searches of an authorisation is no limit", _without_limit),
+    Mutation(
+        "lapsed-faces-stay",
+        "faces of a search stay though its authorisation did not come",
+        _replaced(Leftovers, "delete_lapsed", lambda *_: 0),
+    ),
+    Mutation(
+        "late-for-ever",
+        "a search whose authorisation did not come is not undone",
+        _replaced(SettleLateSearches, "_undo", _nothing),
+    ),
     Mutation(
         "wrong-tenant",
         "recognition uses one tenant's collections for all",

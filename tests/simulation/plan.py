@@ -12,6 +12,7 @@ from abeyance.deployment import build
 from abeyance.deployment.flags import build_watch
 from abeyance.ledger import indexer
 from abeyance.pipeline import topology
+from abeyance.pipeline.lapse import GRACE
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -51,6 +52,10 @@ DEEDS: tuple[Deed, ...] = (
     stories.erase_from_a_deleted_collection,
     stories.search_after_an_erasure,
     stories.outage,
+    stories.race_for_an_order,
+    stories.follow_an_order,
+    visitors.lapse,
+    visitors.revoke,
     visitors.call_api,
     visitors.call_api,
     visitors.change_policy,
@@ -88,6 +93,9 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
     (visitors.announce, visitors.watch, visitors.write_checkpoint),
     (visitors.change_tenant, stories.suspend_a_tenant, stories.halt),
     (visitors.write_checkpoint, visitors.write_index, _wait(4000.0)),
+    (stories.race_for_an_order, visitors.call_api),
+    (stories.follow_an_order, visitors.lapse, stories.overtaken),
+    (stories.follow_an_order, stories.race_for_an_order, actions.review),
 )
 
 
@@ -130,8 +138,22 @@ def settle(world: World) -> None:
         visitors.sweep(world)
         # Whoever opens the queue of reviews closes those that are complete.
         world.console().reviews.next_comparison(actions.READER)
+    _let_orders_lapse(world)
     world.task(build_watch, "flags")
     world.network.drain()
     world.task(build.build_checkpoint, "checkpoint")
     world.clock.advance(indexer.WAIT_S)
     visitors.write_index(world)
+
+
+def _let_orders_lapse(world: World) -> None:
+    """Let the time of every late search be over."""
+    uses = build.build_authorizations(world.settings, world.aws.client).uses
+    for _ in range(3):
+        visitors.lapse(world)
+        world.network.drain()
+        waiting = uses.late()
+        if not waiting:
+            return
+        last_s = max(late.due_at for late in waiting).timestamp() + GRACE.total_seconds()
+        world.clock.advance(max(0.0, last_s - world.clock.now_s) + 1.0)

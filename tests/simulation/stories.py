@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tests.simulation import actions, people, visitors
-from tests.simulation.model import ALL_COLLECTIONS, COLLECTIONS, PEOPLE, flags
+from tests.simulation.model import ALL_COLLECTIONS, COLLECTIONS, DUE_S, PEOPLE, flags
 from tests.simulation.restore import back_up
 from tests.simulation.visitors import OFFICERS
 
@@ -94,7 +94,7 @@ def replace_a_users_photo(world: World) -> None:
             gallery.create_user(ref, "user-0")
         gallery.associate_faces(ref, "user-0", faces)
     world.change(chance.choice((first, second)), chance.choice((None, people.photo([6], world.nonce()))))
-    for stage in topology.PHOTO_STAGES[:2]:
+    for stage in topology.STAGES[:2]:
         world.network.deliver_next(world.aws.sqs.queues[stage.queue])
     for _ in range(2):
         world.network.deliver_next(world.aws.sqs.queues[topology.RECOGNIZE.queue])
@@ -155,7 +155,7 @@ def review_a_match(world: World) -> None:
     world.set_flags(halted=False, reviewed=True)
     world.clock.advance(world.settings.flags_poll_interval + 2)
     _upload(world, "index", collection, who=who)
-    _upload(world, "search", collection, who=who, until=chance.choice(topology.PHOTO_STAGES[:4]))
+    _upload(world, "search", collection, who=who, until=chance.choice(topology.STAGES[:4]))
     for _ in range(2):
         world.network.deliver_all()
         for _ in range(3):
@@ -221,16 +221,60 @@ def erase_somebody(world: World) -> None:
             actions.review(world)
     # Another photo of that name is under way.
     _upload(
-        world,
-        "index",
-        collection,
-        who=who,
-        name=f"more/{name}",
-        until=chance.choice(topology.PHOTO_STAGES[:4]),
+        world, "index", collection, who=who, name=f"more/{name}", until=chance.choice(topology.STAGES[:4])
     )
     if chance.random() < 0.7:
         back_up(world)
     actions.erase(world, ("external_image_id", name) if chance.random() < 0.5 else None)
+
+
+def race_for_an_order(world: World) -> None:
+    """Let several searches by one authorisation come at once, one of which is cut off while it takes its own."""
+    chance = world.random
+    _need_orders(world)
+    number = visitors.authorize(world, chance.choice((1, 1, 2)))
+    for _ in range(3):
+        _by_order(world, chance.choice(("", number, number)))
+    gate = world.aws.sqs.queues[topology.GATE.queue]
+    with world.faults.certain_death(chance.randint(2, _CALLS), chance.choice(("before", "after"))):
+        world.network.deliver_next(gate)
+    world.network.deliver_all(3)
+    if chance.random() < 0.3:
+        visitors.revoke(world)
+
+
+def follow_an_order(world: World) -> None:
+    """Let a search go ahead of its authorisation, which comes in time, too late, or never."""
+    chance = world.random
+    _need_orders(world)
+    if chance.random() < 0.3:
+        world.set_flags(halted=False, reviewed=True, ordered=True)
+    for action in chance.sample(("index", "search", "search"), 2):
+        _by_order(world, "late", action)
+    world.network.deliver_all(chance.randint(1, 4))
+    comes = chance.random()
+    if comes < 0.3:
+        visitors.authorize(world, 1)
+    for _ in range(2):
+        with world.faults.certain_death(chance.randint(1, _CALLS), chance.choice(("before", "after"))):
+            visitors.lapse(world)
+        world.clock.advance(chance.choice((600.0, DUE_S + 1.0)))
+        world.network.deliver_all(1)
+    if comes > 0.8:
+        visitors.authorize(world, 2)
+    visitors.lapse(world)
+
+
+def _need_orders(world: World) -> None:
+    world.set_flags(halted=False, reviewed=False, ordered=True)
+    world.clock.advance(world.settings.flags_poll_interval + 2)
+
+
+def _by_order(world: World, named: str, action: str = "") -> None:
+    chance = world.random
+    action = action or chance.choice(("index", "search", "search"))
+    key = f"icmec/{action}/{chance.choice(COLLECTIONS)}/{chance.randrange(4)}.jpg"
+    world.change(key, people.photo(chance.sample(PEOPLE, 1), world.nonce()), named)
 
 
 def outage(world: World) -> None:
@@ -260,6 +304,6 @@ def _upload(
     body = people.photo(list(who) or chance.sample(PEOPLE, chance.choice((1, 1, 2))), world.nonce())
     world.change(key, body)
     with world.quietly():
-        for stage in topology.PHOTO_STAGES[: topology.PHOTO_STAGES.index(until)]:
+        for stage in topology.STAGES[: topology.STAGES.index(until)]:
             world.network.deliver(world.aws.sqs.queues[stage.queue], chaos=False)
     return key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -15,8 +16,10 @@ from abeyance.deployment import build
 from abeyance.deployment.flags import build_announcements, build_watch
 from abeyance.gallery.errors import GalleryError
 from abeyance.gallery.model import CollectionRef
+from abeyance.moratorium.authorization import Authorization
+from abeyance.moratorium.document import instant_text
 from abeyance.moratorium.errors import MoratoriumError
-from abeyance.moratorium.subjects import FlagsChange, TenantChange
+from abeyance.moratorium.subjects import AuthorizationChange, FlagsChange, RevocationChange, TenantChange
 from abeyance.moratorium.tenants import Tenant
 from abeyance.rekognition.call import ApiRequest
 
@@ -173,7 +176,7 @@ def write_checkpoint(world: World) -> None:
 def write_index(world: World) -> None:
     """The task of the function that writes the lookup index."""
     with contextlib.suppress(Exception):
-        world.task(build.build_index, "index")
+        world.task(lambda *given: build.build_indexer(*given).index, "index")
 
 
 def announce(world: World) -> None:
@@ -188,6 +191,45 @@ def sweep(world: World) -> None:
         world.task(build.build_sweep, "recognize")
     with contextlib.suppress(Exception):
         world.run("console", lambda: world.console().galleries.resume())
+
+
+def authorize(world: World, searches: int = 0) -> str:
+    """Two people register an authorisation for icmec; return its number."""
+    now = world.clock.utc()
+    made = Authorization(
+        tenant="icmec",
+        number=f"26-{world.nonce()}",
+        issuer="A court",
+        purposes=("missing_children",),
+        place="US",
+        collection="" if world.random.random() < 0.8 else "staff",
+        starts=instant_text((now - timedelta(hours=2)).replace(microsecond=0)),
+        ends=instant_text((now + timedelta(days=2)).replace(microsecond=0)),
+        searches=searches or world.random.choice((1, 1, 2, 3)),
+    )
+
+    def work() -> None:
+        proposed = world.officer("alice").submit(AuthorizationChange(made))
+        world.officer("bob").approve(proposed.id, proposed.digest)
+
+    with contextlib.suppress(MoratoriumError, Exception):
+        world.run("operator", work)
+    world.orders.append(made.number)
+    return made.number
+
+
+def revoke(world: World) -> None:
+    """One person revokes an authorisation."""
+    if world.orders:
+        change = RevocationChange("icmec", world.random.choice(world.orders))
+        with contextlib.suppress(MoratoriumError, Exception):
+            world.run("operator", lambda: world.officer("clara").submit(change))
+
+
+def lapse(world: World) -> None:
+    """The task of the recognition function that settles late searches."""
+    with contextlib.suppress(Exception):
+        world.task(build.build_lapse, "recognize")
 
 
 def switch_embedder(world: World) -> None:

@@ -79,6 +79,8 @@ class World:
         #: What callers of the API asked to be deleted, whether or not they learned that it was.
         self.deleted_faces: set[str] = set()
         self.deleted_collections: set[CollectionRef] = set()
+        #: Numbers of the authorisations that somebody registered.
+        self.orders: list[str] = []
         #: The tenants that are registered and active.
         self.active: set[str] = set()
         #: By function, and whether it runs in the middle of another invocation.
@@ -192,13 +194,16 @@ class World:
         """The uploads bucket."""
         return self.aws.s3.buckets[self.settings.uploads_bucket]
 
-    def change(self, key: str, body: bytes | None) -> None:
-        """Somebody uploads a photo, or deletes it."""
+    def change(self, key: str, body: bytes | None, authorization: str = "") -> None:
+        """Somebody uploads a photo, and may name an authorisation, or deletes it."""
         bucket = self.settings.uploads_bucket
         if body is None:
             self.aws.s3.remove(bucket, key)
         else:
-            self.aws.s3.store(bucket, key, body, {"purpose": self.purpose_of(key.split("/")[0])})
+            metadata = {"purpose": self.purpose_of(key.split("/")[0])}
+            if authorization:
+                metadata["authorization"] = authorization
+            self.aws.s3.store(bucket, key, body, metadata)
         self.uploads.append(Upload(bucket, key, self.clock.now_s, f"{self.aws._sequence:016X}", body))
 
     def uploads_since(self, moment_s: float) -> list[Upload]:
@@ -218,11 +223,11 @@ class World:
                 found.append(upload)
         return found
 
-    def set_flags(self, *, halted: bool, reviewed: bool | None = None) -> None:
+    def set_flags(self, *, halted: bool, reviewed: bool | None = None, ordered: bool = False) -> None:
         """Two people bring flags into force, for everybody at once."""
         if reviewed is None:
             reviewed = self.random.random() < 0.5
-        self.agree(flags(halted=halted, reviewed=reviewed))
+        self.agree(flags(halted=halted, reviewed=reviewed, ordered=ordered))
         self.flips += 1
 
     def officer(self, name: str) -> ChangeClient:
