@@ -19,6 +19,7 @@ import msgspec
 
 from abeyance.aws.timestamps import parse_moment
 from abeyance.ledger.errors import LedgerCorrupt
+from abeyance.ledger.heads import HeadStore
 from abeyance.ledger.index_files import (
     IDS,
     INDEX,
@@ -35,7 +36,7 @@ from abeyance.ledger.query import row_of
 from abeyance.ledger.reading import LogReader
 
 #: Entries for which a segment is worth its files, and most entries of one, some 100 MB of memory.
-LEAST_ENTRIES: Final = 4_096
+LEAST_ENTRIES: Final = 16_384
 MOST_ENTRIES: Final = 262_144
 #: Age of the oldest entry for which a smaller segment is written, so that Athena sees it.
 WAIT_S: Final = 3600.0
@@ -76,9 +77,7 @@ class Indexer:
 
     Parameters
     ----------
-    size
-        Returns the number of integrated entries.
-    objects
+    heads, objects
         The log, of which only the index is written.
     parallel
         Objects that are read at the same time.
@@ -88,12 +87,12 @@ class Indexer:
 
     def __init__(
         self,
-        size: Callable[[], int],
+        heads: HeadStore,
         objects: LogObjects,
         parallel: int = 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._size = size
+        self._heads = heads
         self._objects = objects
         self._parallel = parallel
         self._clock = clock
@@ -140,6 +139,10 @@ class Indexer:
         foreign = tuple(key for key in self._objects.keys(INDEX) if key not in mine)
         self._join()
         return IndexState(at, size, len(segments), tuple(repaired), foreign)
+
+    def _size(self) -> int:
+        head = self._heads.read()
+        return head.integrated if head else 0
 
     def _covering(self) -> list[tuple[int, int]]:
         return covering(self._objects.keys(IDS))
