@@ -17,7 +17,7 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.deployment import build
 from abeyance.deployment.flags import build_flags
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
-from abeyance.ledger.documents import DOCUMENT
+from abeyance.ledger.documents import DOCUMENT, GUARDRAILS_DOCUMENT
 from abeyance.moratorium.client import ChangeClient
 from abeyance.moratorium.document import FlagSet
 from abeyance.moratorium.inforce import FLAGS, InForce, InForceTable
@@ -170,13 +170,13 @@ class Office:
 
     def ledger(self) -> list[tuple[str, dict[str, Any]]]:
         """Return type and body of what was sent to the ledger, in its order, without documents."""
+        return [one for one in self.recorded() if one[0] not in (DOCUMENT, GUARDRAILS_DOCUMENT)]
+
+    def recorded(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return type and body of what was sent to the ledger, in its order."""
         messages = self.aws.sqs.queues[topology.LEDGER.queue].messages
         records = [json.loads(message.body) for message in messages]
-        return [
-            (record["type"], record["body"])
-            for record in records
-            if "type" in record and record["type"] != DOCUMENT
-        ]
+        return [(record["type"], record["body"]) for record in records if "type" in record]
 
     def types(self) -> list[str]:
         """Return the types of what was sent to the ledger."""

@@ -111,8 +111,15 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
         "authorization": authorizations,
         "revocation": authorizations,
     }
-    rails = GuardrailSubject(guardrails, table, changes, lambda: documents[FLAGS].refresh().record, utc_now)
-    return ChangeService(table, principals, changes, documents, rails, subjects, utc_now)
+    rails = GuardrailSubject(
+        guardrails,
+        table,
+        changes,
+        lambda: documents[FLAGS].refresh().record,
+        log.record_guardrails,
+        utc_now,
+    )
+    return ChangeService(table, principals, changes, documents, rails, subjects, log.record_change, utc_now)
 
 
 def build_change_endpoint(
@@ -158,14 +165,17 @@ def build_watch(
 ) -> Callable[[], dict[str, Any]]:
     """Return the task that finds drift, deploys what waits, and sends to the ledger what could not be sent before."""
     from abeyance.ledger.documents import DocumentLog
+    from abeyance.moratorium.guardrail_store import GuardrailTable
     from abeyance.moratorium.inforce import InForceTable
 
     settings = settings or FlagsSettings.from_environment()
     changes = build_changes(settings, clients)
-    records = InForceTable(DynamoTable(clients("dynamodb"), settings.proposals_table))
+    table = DynamoTable(clients("dynamodb"), settings.proposals_table)
+    records, guardrails = InForceTable(table), GuardrailTable(table)
     log = DocumentLog(build_ledger_queue(settings, clients), build_log_objects(settings, clients))
     publishers = build_publishers(settings, clients)
     recorded: dict[str, set[str]] = {name: set() for name in publishers}
+    generations: set[str] = set()
     log_uses = build_use_log(settings, clients)
 
     def watch() -> dict[str, Any]:
@@ -177,6 +187,9 @@ def build_watch(
             for published in itertools.islice(publisher.deployed(recorded[name]), _MOST_DOCUMENTS):
                 new += log.record(published.document)
                 recorded[name].add(published.version)
+        for generation, document in guardrails.history(generations):
+            new += log.record_guardrails(document)
+            generations.add(generation)
         return {**answered, "recorded": new, "uses": log_uses()}
 
     return watch

@@ -1,8 +1,9 @@
-"""Flags documents on the ledger: an entry with their digests, and their text beside the log, written once.
+"""Documents that decide, on the ledger: an entry with their digests, and their text beside the log, written once.
 
 A decision names the digest of the flags that made it (``FlagSet.digest``), and an approval the digest of the document
 that was agreed to (``document_digest``). The entry of a document joins the two, and the object with its text has the
-second digest in its key, so that a decision can be made again from the log alone.
+second digest in its key, so that a decision can be made again from the log alone. So it is with guardrails, and with
+a document that was refused because of them: the entry of the refusal names both.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from abeyance.ledger.errors import LedgerError
 from abeyance.ledger.objects import LogObjects
 from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.document import parse, without_metadata
+from abeyance.moratorium.guardrails import parse_guardrails
 from abeyance.moratorium.publish import FlagPublisher, Published, Serving
+from abeyance.moratorium.subjects import Change, DocumentChange, GuardrailsChange
 
 log = logging.getLogger("abeyance")
 
-#: Type of the entry of a flags document.
+#: Type of the entry of a flags document, and of a document of guardrails.
 DOCUMENT: Final = "moratorium.document"
+GUARDRAILS_DOCUMENT: Final = "moratorium.guardrails"
 
 
 class DocumentLog:
-    """Puts flags documents on the ledger, each once."""
+    """Puts documents on the ledger, each once."""
 
     def __init__(self, queue: RecordQueue, objects: LogObjects) -> None:
         self._queue = queue
@@ -47,7 +51,20 @@ class DocumentLog:
         FlagsError
             It cannot be read.
         """
-        flags = parse(document)
+        return self._record(document, DOCUMENT, "document", {"flags": parse(document).digest})
+
+    def record_guardrails(self, document: dict[str, Any]) -> bool:
+        """Put a document of guardrails on the ledger, as :meth:`record` does flags."""
+        parse_guardrails(document)
+        return self._record(document, GUARDRAILS_DOCUMENT, "guardrails", {})
+
+    def record_change(self, change: Change) -> bool:
+        """Put the document of a change on the ledger; return whether there is one, and it was new."""
+        if isinstance(change, GuardrailsChange):
+            return self.record_guardrails(change.document)
+        return isinstance(change, DocumentChange) and self.record(change.document)
+
+    def _record(self, document: dict[str, Any], kind: str, name: str, body: dict[str, Any]) -> bool:
         text = rfc8785.dumps(without_metadata(document))
         key, value = blob_value(text)
         mark = rfc8785.dumps({"recorded": value["blob"]})
@@ -55,8 +72,8 @@ class DocumentLog:
         if self._objects.part(mark_key, 0, 1) is not None:
             return False
         self._objects.put_new(key, text)
-        body = {"flags": flags.digest, "document": value["blob"], "content": value}
-        self._queue.put(Record(f"document:{value['blob']}", DOCUMENT, timestamp("microseconds"), body))
+        body |= {"document": value["blob"], "content": value}
+        self._queue.put(Record(f"{name}:{value['blob']}", kind, timestamp("microseconds"), body))
         self._objects.put_new(mark_key, mark)
         return True
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Operation, Put, Require, Table
+from abeyance.aws.timestamps import rfc3339
 from abeyance.moratorium.change_log import DRIFT, ChangeRecorder
 from abeyance.moratorium.changes import GUARDRAIL_PEOPLE, LOOSENING_PEOPLE, ChangeKind, classify_guardrails
 from abeyance.moratorium.document import FlagSet, canonical_digest, parse
@@ -46,6 +47,8 @@ _DEPLOYED: Final = "deployed"
 _DRIFT: Final = "drift"
 #: Of the 400 KB of an item, compressed.
 _MAX_BYTES: Final = 350_000
+#: Flags that decide, or flags and a brake together, with the digests of their documents.
+_Decided: TypeAlias = Sequence[tuple[FlagSet, Mapping[str, str]]]
 #: The document of a deployment whose guardrails nobody has set yet.
 _NONE: Final[dict[str, Any]] = {"version": SCHEMA_VERSION, "guardrails": {}}
 
@@ -68,6 +71,36 @@ class DeployedGuardrails(Struct, frozen=True, kw_only=True):
     guardrails: Guardrails
     digest: str
     is_intact: bool = True
+
+
+class GuardrailBroken(ChangeRefused):
+    """A change that would break guardrails. What it takes to find that again goes on the ledger.
+
+    Attributes
+    ----------
+    guardrails
+        Digest of the document of guardrails.
+    as_of
+        Moment from which on they were to hold, RFC 3339.
+    verbs
+        The claims that were asked about, such as ``deny``; empty for all.
+    decided
+        Digests of the flags that decide, and of the brake beside them; of each pair that was asked about.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        guardrails: str,
+        as_of: datetime,
+        verbs: tuple[str, ...],
+        decided: Sequence[Mapping[str, str]],
+    ) -> None:
+        super().__init__(what)
+        self.guardrails = guardrails
+        self.as_of = rfc3339(as_of, "microseconds")
+        self.verbs = verbs
+        self.decided = tuple(decided)
 
 
 class GuardrailTable:
@@ -118,6 +151,13 @@ class GuardrailTable:
         ]
         return made if before.is_intact else [*made, Delete((GUARDRAILS, _DRIFT))]
 
+    def history(self, known: Container[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield number and document of every generation that is intact and not ``known`` by its number."""
+        for item in self._table.query(GUARDRAILS):
+            number = item[SORT]
+            if number.isdigit() and number not in known and (found := _compiled(item)) is not None:
+                yield number, found.document
+
     @staticmethod
     def unchanged(found: DeployedGuardrails) -> Require:
         """Return the condition that these are still the guardrails."""
@@ -147,7 +187,8 @@ class GuardrailCheck:
 
     def document(self, name: str, new: FlagSet) -> tuple[Require, ...]:
         """Check flags or brake. Return what must still be so when they come into force; raises ``ChangeRefused``."""
-        return self._check([new]) if name == FLAGS else self._check(self._decided([new]), "deny")
+        alone = [(new, {"flags": new.digest})]
+        return self._check(alone) if name == FLAGS else self._check(self._decided([new]), "deny")
 
     def registrations(self) -> tuple[Require, ...]:
         """Check the flags by which a tenant would be decided about that may do more; as :meth:`document` does."""
@@ -168,22 +209,28 @@ class GuardrailCheck:
             return False
         return True
 
-    def _check(self, decided: Iterable[FlagSet], *verbs: str) -> tuple[Require, ...]:
+    def _check(self, decided: _Decided, *verbs: str) -> tuple[Require, ...]:
         found = self._table.read()
         if not found.is_intact:
             raise ChangeRefused(
                 "the guardrails are not those that three people agreed to (drift): let three deploy them again with "
                 "`abeyance moratoria guardrails propose`; until then nothing can be loosened"
             )
-        _require(found.guardrails, decided, self._clock(), *verbs)
+        _require(found.guardrails, found.digest, decided, self._clock(), *verbs)
         return (self._table.unchanged(found),)
 
-    def _decided(self, brakes: Sequence[FlagSet] = ()) -> list[FlagSet]:
+    def _decided(self, brakes: Sequence[FlagSet] = ()) -> _Decided:
         """Return what decides now: each of the flags in force with each brake, or with these."""
         records = self._records.read_all()
         flags, held = ([parse(one) for one in _agreed(records.get(name))] for name in (FLAGS, BRAKE))
         beside = brakes or held
-        return [one.joined([("brake:", other)]) for one in flags for other in beside] if beside else flags
+        if not beside:
+            return [(one, {"flags": one.digest}) for one in flags]
+        return [
+            (one.joined([("brake:", other)]), {"flags": one.digest, "brake": other.digest})
+            for one in flags
+            for other in beside
+        ]
 
 
 class GuardrailSubject:
@@ -195,6 +242,8 @@ class GuardrailSubject:
         The change service's, for the operations that belong to a change.
     flags
         Returns the record of the flags in force, in step with their store.
+    record
+        Puts a document of guardrails on the ledger. If that fails, the task that watches for drift does it later.
     """
 
     def __init__(
@@ -203,12 +252,14 @@ class GuardrailSubject:
         table: Table,
         changes: ChangeRecorder,
         flags: Callable[[], InForce],
+        record: Callable[[dict[str, Any]], object],
         clock: Callable[[], datetime],
     ) -> None:
         self._guardrails = guardrails
         self._table = table
         self._changes = changes
         self._flags = flags
+        self._record = record
         self._clock = clock
 
     def read(self) -> DeployedGuardrails:
@@ -223,7 +274,8 @@ class GuardrailSubject:
         old, flags = self._guardrails.read(), self._flags()
         known = set(old.guardrails)
         added = Guardrails(tuple(one for one in new if one not in known))
-        _require(added, map(parse, _agreed(flags)), self._clock())
+        decided = [(one, {"flags": one.digest}) for one in map(parse, _agreed(flags))]
+        _require(added, canonical_digest(change.document), decided, self._clock())
         found = classify_guardrails(old.guardrails, new)
         return ChangeJudgement(
             kind=found.kind if old.is_intact else ChangeKind.LOOSENING,
@@ -244,6 +296,10 @@ class GuardrailSubject:
         before = self._guardrails.read()
         if _base(before) != judgement.base:
             raise StateChanged
+        try:
+            self._record(change.document)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing may hold up guardrails
+            log.warning("guardrails are not on the ledger yet", extra={"error": type(error).__name__})
         transact(self._table, [*self._guardrails.replaced(before, change.document), *also])
         return {"generation": before.generation + 1}
 
@@ -262,12 +318,21 @@ class GuardrailSubject:
         return "drift"
 
 
-def _require(guardrails: Guardrails, decided: Iterable[FlagSet], now: datetime, *verbs: str) -> None:
-    """Raise ``ChangeRefused`` with the smallest decision of each guardrail that one of the flag sets breaks."""
+def _require(guardrails: Guardrails, digest: str, decided: _Decided, now: datetime, *verbs: str) -> None:
+    """Raise ``GuardrailBroken`` with the smallest decision of each guardrail that one of the flag sets breaks."""
+    text = broken_by(guardrails, [flags for flags, _ in decided], now, *verbs)
+    if text:
+        raise GuardrailBroken(text, digest, now, verbs, [digests for _, digests in decided])
+
+
+def broken_by(guardrails: Guardrails, decided: Iterable[FlagSet], now: datetime, *verbs: str) -> str:
+    """Return the smallest decision of each guardrail that one of the flag sets breaks, in words; empty if none does.
+
+    ``verbs`` are the claims to ask about, all by default. The refusal on the ledger can be found again by this.
+    """
     asked = Guardrails(tuple(one for one in guardrails if not verbs or one.claim.verb in verbs))
     found = {one.guardrail.key: one for flags in decided for one in violations(asked, flags, now)}
-    if found:
-        raise ChangeRefused(" ".join(broken(one) for one in found.values()))
+    return " ".join(broken(one) for one in found.values())
 
 
 def _agreed(record: InForce | None) -> tuple[dict[str, Any], ...]:

@@ -14,6 +14,7 @@ Whatever is refused is on the ledger too: who tried what, and why it was refused
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -27,7 +28,7 @@ from abeyance.moratorium.callers import Caller
 from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.document import instant_text
 from abeyance.moratorium.documents import GovernedDocument
-from abeyance.moratorium.guardrail_store import GUARDRAILS, GuardrailSubject
+from abeyance.moratorium.guardrail_store import GUARDRAILS, GuardrailBroken, GuardrailSubject
 from abeyance.moratorium.principals import Links, Principals
 from abeyance.moratorium.proposals import (
     APPROVED_S,
@@ -37,6 +38,7 @@ from abeyance.moratorium.proposals import (
     ProposalStore,
     change_digest,
     described,
+    read_change,
     subject_of,
 )
 from abeyance.moratorium.subjects import (
@@ -47,6 +49,8 @@ from abeyance.moratorium.subjects import (
     EffectFailed,
     StateChanged,
 )
+
+log = logging.getLogger("abeyance")
 
 PROPOSED: Final = "moratorium.proposed"
 APPROVED: Final = "moratorium.approved"
@@ -76,6 +80,8 @@ class ChangeService:
         What none of the flags may break.
     subjects
         Everything else that changes, by name.
+    record
+        Puts the document of a change on the ledger, if it has one.
     """
 
     def __init__(
@@ -86,8 +92,10 @@ class ChangeService:
         documents: Mapping[str, GovernedDocument],
         guardrails: GuardrailSubject,
         subjects: Mapping[str, ChangeSubject],
+        record: Callable[[Change], object],
         clock: Callable[[], datetime],
     ) -> None:
+        self._record = record
         self._table = table
         self._principals = principals
         self._changes = changes
@@ -223,16 +231,32 @@ class ChangeService:
 
     def refused(self, caller: Caller | None, request: Mapping[str, Any], error: Exception) -> None:
         """Put an attempt that was refused on the ledger, or into the outbox."""
-        self._changes.keep(
-            REFUSED,
-            {
-                "by": None if caller is None else _principal(caller),
-                "do": str(request.get("do", ""))[:40],
-                "proposal": str(request.get("id", ""))[:40],
-                "because": str(error)[:500],
-                "error": type(error).__name__,
-            },
-        )
+        body = {
+            "by": None if caller is None else _principal(caller),
+            "do": str(request.get("do", ""))[:40],
+            "proposal": str(request.get("id", ""))[:40],
+            "because": str(error)[:500],
+            "error": type(error).__name__,
+        }
+        if isinstance(error, GuardrailBroken):
+            body |= self._broken(request, error)
+        self._changes.keep(REFUSED, body)
+
+    def _broken(self, request: Mapping[str, Any], error: GuardrailBroken) -> dict[str, Any]:
+        """Return what it takes to find again that guardrails are broken, and put the refused document on the ledger."""
+        proposal = str(request.get("id", ""))
+        change = self._store.get(proposal).change if proposal else read_change(request.get("change"))
+        try:
+            self._record(change)
+        except Exception as failure:  # noqa: BLE001 - the refusal stands, and is noted without the text
+            log.warning("a refused document is not on the ledger", extra={"error": type(failure).__name__})
+        return {
+            **described(change),
+            "guardrails": error.guardrails,
+            "as_of": error.as_of,
+            "verbs": error.verbs,
+            "decided": error.decided,
+        }
 
     def watch(self) -> dict[str, Any]:
         """Keep the records in step with their stores, and send what waits for the ledger. The task of every minute."""

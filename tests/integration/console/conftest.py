@@ -33,7 +33,7 @@ from abeyance.embedding.npy import encode
 from abeyance.gallery.errors import CollectionExists
 from abeyance.gallery.model import CollectionRef, NewFace, SourceObject
 from abeyance.gallery.store import DynamoGallery
-from abeyance.ledger.documents import DOCUMENT
+from abeyance.ledger.documents import DOCUMENT, GUARDRAILS_DOCUMENT
 from abeyance.ledger.entry import Record, make_entry
 from abeyance.ledger.reading import LoggedEntry
 from abeyance.local.aws import LocalAws, environment
@@ -221,7 +221,7 @@ class World:
             assert answer({"Records": records}, writer) == {"batchItemFailures": []}
             for one in messages:
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
-        return [entry.type for entry in self.entries() if entry.type != DOCUMENT]
+        return [entry.type for entry in self.entries() if entry.type not in (DOCUMENT, GUARDRAILS_DOCUMENT)]
 
     def append(self, *records: Record) -> None:
         """Write records to the ledger, past its queue."""

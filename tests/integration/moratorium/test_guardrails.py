@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -10,7 +13,11 @@ from tests.office import Office, offices, user
 
 from abeyance.aws.dynamodb import DynamoTable
 from abeyance.aws.table import Delete, Update
-from abeyance.moratorium.document import parse
+from abeyance.ledger.documents import DOCUMENT, GUARDRAILS_DOCUMENT
+from abeyance.ledger.entry import blob_key
+from abeyance.moratorium.document import FlagSet, parse
+from abeyance.moratorium.guardrail_store import broken_by
+from abeyance.moratorium.guardrails import parse_guardrails
 from abeyance.moratorium.inforce import pack
 from abeyance.moratorium.presets import new_deployment
 from abeyance.moratorium.subjects import (
@@ -247,3 +254,73 @@ def test_a_first_deployment_that_breaks_one_is_halted(guarded: Office) -> None:
     assert "moratorium.drift" in guarded.types()
     guarded.settle()
     assert [flag.key for flag in guarded.effective().flags] == ["guardrails"]
+
+
+# -- On the ledger
+
+
+class LogAlone:
+    """What an auditor has: the entries, and the texts beside them."""
+
+    def __init__(self, office: Office) -> None:
+        self.entries = office.recorded()
+        self.stored = office.aws.s3.buckets[office.settings.ledger_bucket]
+
+    def text(self, digest: str) -> Any:
+        data = self.stored[blob_key(digest)].body
+        assert sha256(data).hexdigest() == digest
+        return json.loads(data)
+
+    def flags(self, digest: str) -> FlagSet:
+        (name,) = {
+            body["document"] for kind, body in self.entries if kind == DOCUMENT and body["flags"] == digest
+        }
+        return parse(self.text(name))
+
+    def broken(self, refused: dict[str, Any]) -> str:
+        """Find again what a refusal says."""
+        decided = []
+        for digests in refused["decided"]:
+            flags = self.flags(digests["flags"])
+            if "brake" in digests:
+                flags = flags.joined([("brake:", self.flags(digests["brake"]))])
+            decided.append(flags)
+        rails = parse_guardrails(self.text(refused["guardrails"]))
+        return broken_by(rails, decided, datetime.fromisoformat(refused["as_of"]), *refused["verbs"])
+
+
+@pytest.mark.parametrize(
+    "change", [FlagsChange(NOTHING), GuardrailsChange(guardrails(reviewed="deny any search in any"))]
+)
+def test_a_refusal_is_found_again_from_the_log_alone(guarded: Office, change: Any) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        guarded.person("alice").submit(change)
+    log = LogAlone(guarded)
+    kind, body = log.entries[-1]
+    assert (kind, body["error"]) == ("moratorium.refused", "GuardrailBroken")
+    assert body["because"] == str(refused.value)[:500]
+    assert log.broken(body)[:500] == body["because"]
+    assert log.text(body["document"]) == change.document
+
+
+def test_guardrails_are_on_the_ledger_before_they_hold_and_once(guarded: Office) -> None:
+    guarded.wait(600)
+    kinds = [kind for kind, _ in guarded.recorded()]
+    assert kinds.count(GUARDRAILS_DOCUMENT) == 1
+    assert kinds.index(GUARDRAILS_DOCUMENT) < kinds.index("moratorium.applied")
+    log = LogAlone(guarded)
+    (body,) = [body for kind, body in log.entries if kind == GUARDRAILS_DOCUMENT]
+    assert log.text(body["document"]) == GUARDED.document
+    assert body["document"] == deployed(guarded)["digest"]
+
+
+def test_guardrails_hold_though_the_ledger_has_no_room_for_them_and_come_onto_it_later(
+    office: Office,
+) -> None:
+    bucket = office.aws.s3.buckets.pop(office.settings.ledger_bucket)
+    office.agree(GUARDED)
+    assert deployed(office)["document"] == GUARDED.document
+    assert GUARDRAILS_DOCUMENT not in [kind for kind, _ in office.recorded()]
+    office.aws.s3.buckets[office.settings.ledger_bucket] = bucket
+    office.watch()
+    assert [kind for kind, _ in office.recorded()].count(GUARDRAILS_DOCUMENT) == 1
