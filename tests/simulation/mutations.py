@@ -20,7 +20,7 @@ from abeyance.gallery.model import CollectionRef
 from abeyance.ledger.queue import LedgerQueue
 from abeyance.ledger.recent import RecentIds
 from abeyance.moratorium import authorization_store, authorization_uses
-from abeyance.moratorium.authorization import Refusal
+from abeyance.moratorium.authorization import AuthorizationRefusal
 from abeyance.moratorium.authorization_uses import UseTable
 from abeyance.moratorium.change_log import ChangeRecorder
 from abeyance.moratorium.guard import Guard
@@ -162,7 +162,7 @@ def _use_without_row(self: UseTable, authorization: Any, used: Any) -> None:
 def _without_limit() -> Iterator[None]:
     def unusable(order: Any, *scope: Any) -> Any:
         found = before(order, *scope)
-        return None if found is Refusal.USED_UP else found
+        return None if found is AuthorizationRefusal.USED_UP else found
 
     before = authorization_store._unusable
     no_limit = mock.patch.object(authorization_uses, "Below", lambda _: PRESENT)

@@ -81,7 +81,7 @@ def is_number(text: object) -> bool:
     return isinstance(text, str) and _number.fullmatch(text) is not None and text != LATE
 
 
-class Refusal(StrEnum):
+class AuthorizationRefusal(StrEnum):
     """The reason for which a request has no authorisation."""
 
     NONE_APPLIES = "none_applies"
@@ -98,15 +98,15 @@ class Refusal(StrEnum):
 
 #: What a denied caller reads and can do.
 REFUSALS: Final = {
-    Refusal.NONE_APPLIES: "None that is registered covers it now.",
-    Refusal.SEVERAL_APPLY: "Several apply; name one.",
-    Refusal.UNKNOWN: "The one that it names is not registered for this tenant.",
-    Refusal.REVOKED: "The one that it names was revoked.",
-    Refusal.OUT_OF_SCOPE: "The one that it names does not cover this purpose, place or collection.",
-    Refusal.NOT_VALID: "The one that it names is not valid now.",
-    Refusal.USED_UP: "The one that it names is used up.",
-    Refusal.NO_LATE: "It cannot follow later here.",
-    Refusal.OVERDUE: "It did not arrive in time.",
+    AuthorizationRefusal.NONE_APPLIES: "None that is registered covers it now.",
+    AuthorizationRefusal.SEVERAL_APPLY: "Several apply; name one.",
+    AuthorizationRefusal.UNKNOWN: "The one that it names is not registered for this tenant.",
+    AuthorizationRefusal.REVOKED: "The one that it names was revoked.",
+    AuthorizationRefusal.OUT_OF_SCOPE: "The one that it names does not cover this purpose, place or collection.",
+    AuthorizationRefusal.NOT_VALID: "The one that it names is not valid now.",
+    AuthorizationRefusal.USED_UP: "The one that it names is used up.",
+    AuthorizationRefusal.NO_LATE: "It cannot follow later here.",
+    AuthorizationRefusal.OVERDUE: "It did not arrive in time.",
 }
 
 
@@ -149,7 +149,7 @@ class AuthorizationUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     due : str
         The moment before which a late one has to arrive, by the flags; set by ``decide``.
     refused : str
-        A :class:`Refusal`.
+        A :class:`AuthorizationRefusal`.
     """
 
     state: Literal["used", "late", "refused"]

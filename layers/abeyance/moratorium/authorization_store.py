@@ -33,8 +33,8 @@ from abeyance.aws.timestamps import rfc3339
 from abeyance.moratorium.authorization import (
     LATE,
     Authorization,
+    AuthorizationRefusal,
     AuthorizationUse,
-    Refusal,
     Search,
 )
 from abeyance.moratorium.authorization_uses import (
@@ -97,7 +97,7 @@ class AuthorizationTable:
                 if found is None and self._consumes:
                     refused = self._take(tenant_id, purpose, place, search, due, as_of)
                     found = refused or self._known(tenant_id, search)
-                return found or _refused(search, Refusal.NONE_APPLIES)
+                return found or _refused(search, AuthorizationRefusal.NONE_APPLIES)
             except Exception:  # another took it first, or nobody knows: the row of the request says
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -167,11 +167,13 @@ class AuthorizationTable:
         if row["state"] == "late":
             return AuthorizationUse(state="late", search=search.id, since=row["since"])
         if row["state"] != "used":
-            return _refused(search, Refusal.OVERDUE)
+            return _refused(search, AuthorizationRefusal.OVERDUE)
         number = row["number"]
         order = self.registered(tenant_id, number)
         if order is None or order.revoked:
-            return AuthorizationUse(state="refused", search=search.id, number=number, refused=Refusal.REVOKED)
+            return AuthorizationUse(
+                state="refused", search=search.id, number=number, refused=AuthorizationRefusal.REVOKED
+            )
         return AuthorizationUse(state="used", search=search.id, number=number, terms=order.authorization)
 
     def _take(
@@ -190,21 +192,21 @@ class AuthorizationTable:
         if search.named not in ("", LATE):
             named = self.registered(tenant_id, search.named)
             if named is None:
-                return _refused(search, Refusal.UNKNOWN)
+                return _refused(search, AuthorizationRefusal.UNKNOWN)
             usable = self.uses.counted([named])
             if why := _unusable(usable[0], tenant_id, purpose, place, search.collection, as_of):
                 return _refused(search, why)
         else:
             usable = self._usable(tenant_id, purpose, place, search.collection, as_of)
         if len(usable) > 1 and search.named != LATE:
-            return _refused(search, Refusal.SEVERAL_APPLY)
+            return _refused(search, AuthorizationRefusal.SEVERAL_APPLY)
         if usable:
             self.uses.use(usable[0].authorization, _used_by(late, usable[0], as_of))
             return None
         if search.named != LATE:
-            return _refused(search, Refusal.NONE_APPLIES)
+            return _refused(search, AuthorizationRefusal.NONE_APPLIES)
         if due is None or not search.may_be_late:
-            return _refused(search, Refusal.NO_LATE)
+            return _refused(search, AuthorizationRefusal.NO_LATE)
         self.uses.wait(late)
         return None
 
@@ -219,15 +221,15 @@ class AuthorizationTable:
 
 def _unusable(
     order: RegisteredAuthorization, tenant_id: str, purpose: str, place: str, collection: str, as_of: datetime
-) -> Refusal | None:
+) -> AuthorizationRefusal | None:
     authorization = order.authorization
     if order.revoked:
-        return Refusal.REVOKED
+        return AuthorizationRefusal.REVOKED
     if not authorization.covers(tenant_id, purpose, place, collection):
-        return Refusal.OUT_OF_SCOPE
+        return AuthorizationRefusal.OUT_OF_SCOPE
     if not authorization.valid(as_of):
-        return Refusal.NOT_VALID
-    return Refusal.USED_UP if order.used >= authorization.searches else None
+        return AuthorizationRefusal.NOT_VALID
+    return AuthorizationRefusal.USED_UP if order.used >= authorization.searches else None
 
 
 def _used_by(
@@ -243,7 +245,7 @@ def _used_by(
     )
 
 
-def _refused(search: Search, why: Refusal) -> AuthorizationUse:
+def _refused(search: Search, why: AuthorizationRefusal) -> AuthorizationUse:
     number = "" if search.named == LATE else search.named
     return AuthorizationUse(state="refused", search=search.id, number=number, refused=why)
 

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import Struct, structs
 
 from abeyance.aws.timestamps import later, parse_moment
-from abeyance.moratorium.authorization import REFUSALS, AuthorizationUse, Refusal
+from abeyance.moratorium.authorization import REFUSALS, AuthorizationRefusal, AuthorizationUse
 from abeyance.moratorium.document import NEVER, Flag, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import Effect, FlagPart, Part
@@ -371,7 +371,7 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
         clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
         return _Weighed(clause, halt.reason, found, authorization=use)
     if not stands:
-        why = REFUSALS.get(Refusal(use.refused), "") if use is not None and use.refused else ""
+        why = REFUSALS.get(AuthorizationRefusal(use.refused), "") if use is not None and use.refused else ""
         reason = f"{asking[0].reason} This needs an authorisation. {why}".rstrip()
         return _Weighed(Clause.AUTHORIZATION_REQUIRED, reason, found, authorization=use)
     if restricted:
@@ -399,15 +399,15 @@ def _authorized(
     if use.state == "late":
         due = due_before(asking, parse_moment(use.since))
         if due is None:
-            return structs.replace(use, state="refused", refused=Refusal.NO_LATE, due=""), False
+            return structs.replace(use, state="refused", refused=AuthorizationRefusal.NO_LATE, due=""), False
         if due <= moment:
-            return structs.replace(use, state="refused", refused=Refusal.OVERDUE, due=""), False
+            return structs.replace(use, state="refused", refused=AuthorizationRefusal.OVERDUE, due=""), False
         return structs.replace(use, due=instant_text(due)), True
     place = request.jurisdiction or tenant.jurisdiction
     stands = use.authorizes(tenant.id, request.purpose, place, request.collection, moment)
     if use.state == "used" and not stands:
         # Valid when it was used, and not at this moment; or not this request's.
-        return structs.replace(use, state="refused", refused=Refusal.NOT_VALID), False
+        return structs.replace(use, state="refused", refused=AuthorizationRefusal.NOT_VALID), False
     return use, stands
 
 

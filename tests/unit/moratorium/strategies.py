@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from abeyance.moratorium.authorization import Authorization, AuthorizationUse, Refusal
+from abeyance.moratorium.authorization import Authorization, AuthorizationRefusal, AuthorizationUse
 from abeyance.moratorium.decide import Request
 from abeyance.moratorium.tenants import Tenant
 
@@ -106,7 +106,9 @@ def uses(draw: st.DrawFn) -> AuthorizationUse | None:
     if kind == "late":
         return AuthorizationUse(state="late", search="s", since=text(day(draw(DAYS))))
     if kind == "refused":
-        return AuthorizationUse(state="refused", search="s", refused=draw(st.sampled_from(list(Refusal))))
+        return AuthorizationUse(
+            state="refused", search="s", refused=draw(st.sampled_from(list(AuthorizationRefusal)))
+        )
     starts = draw(DAYS)
     terms = Authorization(
         tenant=draw(st.sampled_from(TENANTS)),

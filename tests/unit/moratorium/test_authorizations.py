@@ -13,7 +13,13 @@ from msgspec import structs
 from tests.fakes import MemoryTable
 
 from abeyance.aws.table import Conflict, Operation
-from abeyance.moratorium.authorization import LATE, Authorization, AuthorizationUse, Refusal, Search
+from abeyance.moratorium.authorization import (
+    LATE,
+    Authorization,
+    AuthorizationRefusal,
+    AuthorizationUse,
+    Search,
+)
 from abeyance.moratorium.authorization_store import AuthorizationTable
 from abeyance.moratorium.authorization_uses import UseTable
 from abeyance.moratorium.changes import ChangeKind, classify
@@ -90,7 +96,7 @@ def test_a_used_authorisation_permits_and_is_named() -> None:
         used(order(ends="2027-03-01T12:00:00Z")),
         used(order(starts="2027-03-01T12:00:01Z")),
         used(number="26-CR-9999"),
-        used(terms=ORDER, state="refused", refused=Refusal.USED_UP),
+        used(terms=ORDER, state="refused", refused=AuthorizationRefusal.USED_UP),
         AuthorizationUse(state="used", search="s1", number="26-CR-1234/2"),
         AuthorizationUse(state="late", search="s1", since="2027-03-01T11:00:00Z"),
     ],
@@ -258,8 +264,8 @@ def test_each_search_uses_one_and_a_redelivery_the_same() -> None:
     assert counted(authorizations) == 1
     assert claim(authorizations, "s2").state == "used"
     refused = claim(authorizations, "s3")
-    assert (refused.state, refused.refused) == ("refused", Refusal.NONE_APPLIES)
-    assert claim(authorizations, "s3", named=ORDER.number).refused == Refusal.USED_UP
+    assert (refused.state, refused.refused) == ("refused", AuthorizationRefusal.NONE_APPLIES)
+    assert claim(authorizations, "s3", named=ORDER.number).refused == AuthorizationRefusal.USED_UP
     assert counted(authorizations) == 2
     assert sorted(use.search for use in authorizations.uses.all()) == ["s1", "s2"]
 
@@ -325,26 +331,28 @@ def test_without_a_name_the_only_one_that_applies_is_taken() -> None:
     used_up = order(number="26-CR-3", searches=1)
     authorizations, _ = store(elsewhere, over, used_up)
     assert claim(authorizations, "s0").number == "26-CR-3"
-    assert claim(authorizations).refused == Refusal.NONE_APPLIES
+    assert claim(authorizations).refused == AuthorizationRefusal.NONE_APPLIES
     authorizations, table = store(elsewhere, over, ORDER)
     assert claim(authorizations).number == ORDER.number
     table.transact([authorizations.register(order(number="26-CR-4"), NOW)])
-    assert claim(authorizations, "s2").refused == Refusal.SEVERAL_APPLY
+    assert claim(authorizations, "s2").refused == AuthorizationRefusal.SEVERAL_APPLY
     assert claim(authorizations, "s2", named="26-CR-4").number == "26-CR-4"
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"number": "26-CR-2"}, Refusal.UNKNOWN),
-        ({"collection": "suspects"}, Refusal.OUT_OF_SCOPE),
-        ({"purposes": ("investigation",)}, Refusal.OUT_OF_SCOPE),
-        ({"place": "US-CA"}, Refusal.OUT_OF_SCOPE),
-        ({"ends": "2027-03-01T12:00:00Z"}, Refusal.NOT_VALID),
-        ({"starts": "2027-03-01T12:00:01Z"}, Refusal.NOT_VALID),
+        ({"number": "26-CR-2"}, AuthorizationRefusal.UNKNOWN),
+        ({"collection": "suspects"}, AuthorizationRefusal.OUT_OF_SCOPE),
+        ({"purposes": ("investigation",)}, AuthorizationRefusal.OUT_OF_SCOPE),
+        ({"place": "US-CA"}, AuthorizationRefusal.OUT_OF_SCOPE),
+        ({"ends": "2027-03-01T12:00:00Z"}, AuthorizationRefusal.NOT_VALID),
+        ({"starts": "2027-03-01T12:00:01Z"}, AuthorizationRefusal.NOT_VALID),
     ],
 )
-def test_one_that_is_named_and_cannot_be_used_says_why(change: dict[str, Any], why: Refusal) -> None:
+def test_one_that_is_named_and_cannot_be_used_says_why(
+    change: dict[str, Any], why: AuthorizationRefusal
+) -> None:
     authorizations, _ = store(order(**change))
     refused = claim(authorizations, named=ORDER.number)
     assert (refused.state, refused.refused, refused.number) == ("refused", why, ORDER.number)
@@ -355,8 +363,8 @@ def test_one_that_is_revoked_is_used_by_nobody_also_not_by_who_has_used_it() -> 
     authorizations, table = store(ORDER)
     assert claim(authorizations).state == "used"
     table.transact([authorizations.revoke(ORDER.tenant, ORDER.number)])
-    assert claim(authorizations).refused == Refusal.REVOKED
-    assert claim(authorizations, "s2", named=ORDER.number).refused == Refusal.REVOKED
+    assert claim(authorizations).refused == AuthorizationRefusal.REVOKED
+    assert claim(authorizations, "s2", named=ORDER.number).refused == AuthorizationRefusal.REVOKED
     with pytest.raises(Conflict):
         table.transact([authorizations.revoke(ORDER.tenant, ORDER.number)])
 
@@ -371,7 +379,7 @@ def test_one_that_is_revoked_at_this_moment_is_not_used() -> None:
             super().transact(operations)
 
     authorizations, _ = store(ORDER, table=Revoking())
-    assert claim(authorizations).refused == Refusal.REVOKED
+    assert claim(authorizations).refused == AuthorizationRefusal.REVOKED
 
 
 def test_a_unit_that_only_looks_takes_none() -> None:
@@ -427,7 +435,7 @@ def test_one_that_arrives_too_late_or_covers_something_else_lets_it_lapse() -> N
     assert authorizations.settle(waiting, DUE - timedelta(seconds=1)) == "late"
     assert authorizations.settle(waiting, DUE) == "lapsed"
     assert authorizations.settle(waiting, DUE) == "lapsed"
-    assert late(authorizations).refused == Refusal.OVERDUE
+    assert late(authorizations).refused == AuthorizationRefusal.OVERDUE
     assert counted(authorizations) == 0
     assert authorizations.uses.late() == [waiting]
     authorizations.uses.close(waiting)
@@ -454,4 +462,4 @@ def test_who_says_late_takes_one_that_there_is() -> None:
 @pytest.mark.parametrize("changes", [{"may_be_late": True}, {"due": DUE}])
 def test_neither_the_flag_nor_the_way_of_asking_alone_lets_it_be_late(changes: dict[str, Any]) -> None:
     authorizations, _ = store()
-    assert claim(authorizations, named=LATE, **changes).refused == Refusal.NO_LATE
+    assert claim(authorizations, named=LATE, **changes).refused == AuthorizationRefusal.NO_LATE
