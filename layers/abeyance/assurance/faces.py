@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from abeyance.assurance.reconcile import Trace, TraceSource
 from abeyance.gallery.facade import Gallery
-from abeyance.gallery.model import Face, Page
+from abeyance.gallery.model import CollectionRef, Face, Page
 from abeyance.ledger.admissible import named
 from abeyance.pipeline.events import FacesIndexed, Upload
 
@@ -20,13 +20,14 @@ def of_faces(gallery: Gallery, tenants: Iterable[str]) -> Iterator[Trace]:
     for tenant in tenants:
         for collection in _pages(functools.partial(gallery.list_collections, tenant)):
             for face in _pages(functools.partial(gallery.list_faces, collection.ref)):
-                yield _face(face)
+                yield _face(face, collection.origin)
 
 
-def _face(face: Face) -> Trace:
+def _face(face: Face, origin: CollectionRef) -> Trace:
     source = face.source
     if source is None:
-        (collection,) = named(face.collection.name).values()
+        # The decision named the collection as it was called then.
+        (collection,) = named(origin.name).values()
         return Trace(
             source=TraceSource.FACE,
             name=face.id,

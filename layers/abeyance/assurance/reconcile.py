@@ -29,6 +29,8 @@ GRACE: Final = timedelta(minutes=15)
 LOOKBACK: Final = timedelta(days=1)
 #: Time between the decision of the API and the last face that it adds.
 _API_CALL: Final = timedelta(minutes=5)
+#: The API's operations that add faces without an upload.
+_ADDING: Final = ("IndexFaces", "ImportFaces", "ReembedFaces")
 #: Most faces of one photo, of the API's operations.
 _MAX_FACES: Final = 100
 #: Outcomes that need a permit of the gate before them.
@@ -261,10 +263,13 @@ class _Comparison:
         if trace.upload:
             return self._any("SELECT 1 FROM entries WHERE upload = ?", trace.upload)
         earliest = rfc3339(datetime.fromisoformat(at) - _API_CALL, "microseconds")
-        return self._any(
-            "SELECT 1 FROM entries WHERE tenant = ? AND operation = 'IndexFaces' AND time BETWEEN ? AND ? "
-            "AND collection = ? AND outcome = 'permit'",
-            *(trace.tenant, earliest, at, trace.collection),
+        return any(
+            self._any(
+                "SELECT 1 FROM entries WHERE tenant = ? AND operation = ? AND time BETWEEN ? AND ? "
+                "AND collection = ? AND outcome = 'permit'",
+                *(trace.tenant, operation, earliest, at, trace.collection),
+            )
+            for operation in _ADDING
         )
 
     def _any(self, query: str, *values: str) -> bool:

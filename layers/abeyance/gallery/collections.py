@@ -5,9 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from abeyance.aws.table import LAST_SORT, PARTITION, SORT, Conflict, Delete, Put
-from abeyance.gallery.errors import CollectionExists, CollectionNotFound, InvalidInput
-from abeyance.gallery.items import Meta, object_prefix, purge_key
+from abeyance.aws.table import LAST_SORT, PARTITION, SORT, Condition, Conflict, Delete, Item, Put
+from abeyance.gallery.errors import (
+    CollectionChanged,
+    CollectionExists,
+    CollectionNotFound,
+    InvalidInput,
+)
+from abeyance.gallery.items import Meta, keyed, meta_key, object_prefix, purge_key, tags_key
 from abeyance.gallery.model import Collection, CollectionRef, Page
 from abeyance.gallery.paging import page_of, page_start
 from abeyance.gallery.storage import Storage
@@ -73,6 +78,38 @@ class CollectionStore:
         if not self._purge(ref.tenant, f"D#{ref.name}#") and not existed:
             raise CollectionNotFound("there is no collection of that name")
 
+    def exchange(self, one: Collection, other: Collection) -> tuple[Collection, Collection]:
+        """Let two collections of a tenant have each other's name and tags, at once; return them as they are then.
+
+        Raises :class:`CollectionChanged` unless both are as they were when they were read.
+        """
+        if one.ref.tenant != other.ref.tenant or one.ref == other.ref:
+            raise InvalidInput("two collections of one tenant exchange their names")
+        first, second = (self._as_read(known) for known in (one, other))
+        moves = [
+            Put(_renamed(second, one.ref), expect=_unmoved(first)),
+            Put(_renamed(first, other.ref), expect=_unmoved(second)),
+        ]
+        tagged = [self._storage.table.get(tags_key(known.pk)) for known in (one, other)]
+        texts = [str((item or {}).get("tags", "")) for item in tagged]
+        if any(texts):
+            moves += [
+                Put(keyed(tags_key(known.pk)) | {"tags": text or "{}"}, expect={"tags": stored or None})
+                for known, stored, text in zip((one, other), texts, texts[::-1], strict=True)
+            ]
+        try:
+            self._storage.table.transact(moves)
+        except Conflict:
+            raise _changed() from None
+        return self.describe(one.ref), self.describe(other.ref)
+
+    def _as_read(self, known: Collection) -> Item:
+        item = self._storage.table.get(meta_key(known.ref))
+        now = Meta.of(item).public() if item else None
+        if item is None or now is None or (now.generation, now.seq) != (known.generation, known.seq):
+            raise _changed()
+        return item
+
     def sweep(self, tenant: str) -> int:
         """Finish the interrupted deletions of a tenant's collections; return how many there were."""
         return self._purge(tenant, "D#")
@@ -86,7 +123,7 @@ class CollectionStore:
         if meta is None:
             return False
         pk, sk = purge_key(ref, meta.generation)
-        note = Put({PARTITION: pk, SORT: sk, "since": self._storage.now()})
+        note = Put({PARTITION: pk, SORT: sk, "since": self._storage.now(), "home": meta.origin.name})
         self._storage.table.transact([Delete(meta.key, expect={"generation": meta.generation}), note])
         return True
 
@@ -95,10 +132,27 @@ class CollectionStore:
         count = 0
         for note in table.query(tenant, prefix, f"{prefix}{LAST_SORT}"):
             name, generation = note[SORT][2:].split("#")
-            ref = CollectionRef(tenant, name)
+            ref = CollectionRef(tenant, note.get("home", name))
             pk = ref.pk(generation)
             table.delete_many((pk, item[SORT]) for item in table.query(pk, attributes=(SORT,)))
             objects.delete(objects.list(object_prefix(ref, generation)))
             table.delete_many([(tenant, note[SORT])])
             count += 1
         return count
+
+
+def _renamed(item: Item, ref: CollectionRef) -> Item:
+    """Return META of a collection under another name; everything else of it stays where it is."""
+    home = Meta.of(item).origin.name
+    renamed = {name: value for name, value in item.items() if name != "home"} | keyed(meta_key(ref))
+    return renamed | ({"home": home} if home != ref.name else {})
+
+
+def _unmoved(item: Item) -> Condition:
+    """Return the condition that META is as it was read; ``pending`` only grows when ``seq`` moves."""
+    names = ("generation", "seq", "covered", "erasures", "uploading", "restored")
+    return {name: item.get(name) for name in names}
+
+
+def _changed() -> CollectionChanged:
+    return CollectionChanged("one of the collections changed meanwhile; bring them level and try again")

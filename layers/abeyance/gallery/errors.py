@@ -23,6 +23,10 @@ class CollectionExists(GalleryError):
     """The tenant has a collection of that name already. Use it, or delete it first."""
 
 
+class CollectionChanged(GalleryError):
+    """A collection is not as it was when it was read. Read it again and decide anew."""
+
+
 class ModelMismatch(GalleryError):
     """Templates of another model than the collection's. Re-embed into a new collection."""
 

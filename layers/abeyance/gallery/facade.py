@@ -81,6 +81,8 @@ class Gallery:
         self.list_collections = collections.page
         self.delete_collection = collections.delete
         self.sweep = collections.sweep
+        self.exchange = collections.exchange
+        self.finish_erasures = snapshots.finish_erasures
         self.tags = tags.read
         self.add_tags = tags.add
         self.remove_tags = tags.remove
@@ -93,6 +95,7 @@ class Gallery:
         self.delete_faces = faces.delete
         self.delete_source = faces.delete_source
         self.indexed_by = faces.indexed_by
+        self.faces_of_source = faces.of_source
         self.create_user = users.create
         self.delete_user = users.delete
         self.get_users = users.get

@@ -193,6 +193,14 @@ class FaceStore:
             return ()
         return (*record.earlier, record.sequencer)
 
+    def of_source(self, collection: CollectionRef | Collection, source: SourceObject) -> list[Face]:
+        """Return the faces of this version of the object."""
+        opened = self._storage.open(collection)
+        record = self._record(opened, source)
+        if record is None or record.gone or record.version != source.version:
+            return []
+        return list(self._storage.faces(opened, record.faces).values())
+
     def _plan_index(
         self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject | None
     ) -> tuple[list[Face], bool]:
@@ -341,7 +349,7 @@ class FaceStore:
             self._users.set_faces(draft, user, left, user.status if left else UserStatus.CREATED)
         return gone
 
-    def _record(self, meta: Meta, source: SourceObject) -> SourceRecord | None:
+    def _record(self, meta: Meta | Collection, source: SourceObject) -> SourceRecord | None:
         item = self._storage.table.get(source_key(meta.pk, source.bucket, source.key))
         return SourceRecord.of(item) if item else None
 

@@ -90,6 +90,8 @@ class Meta:
     index: str = ""
     #: Another text after each restore from a backup; see :meth:`~abeyance.gallery.facade.Gallery.renew`.
     restored: str = ""
+    #: Name that it was created with, if it took another one since: its items stay where they are.
+    home: str = ""
 
     @property
     def key(self) -> Key:
@@ -99,7 +101,17 @@ class Meta:
     @property
     def pk(self) -> str:
         """Partition of the collection's own items."""
-        return self.ref.pk(self.generation)
+        return self.origin.pk(self.generation)
+
+    @property
+    def origin(self) -> CollectionRef:
+        """The collection under the name that it was created with."""
+        return CollectionRef(self.ref.tenant, self.home) if self.home else self.ref
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the collection's segments in the bucket."""
+        return object_prefix(self.origin, self.generation)
 
     @property
     def public_generation(self) -> str:
@@ -119,6 +131,7 @@ class Meta:
             seq=self.seq,
             generation=self.public_generation,
             vector_index=self.index,
+            home=self.home,
         )
 
     def item(self) -> Item:

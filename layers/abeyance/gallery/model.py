@@ -76,11 +76,18 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     generation: str
     #: Name of the vector index that has every template of the collection; empty for none.
     vector_index: str = ""
+    #: Name that it was created with, if it took another one since; empty otherwise.
+    home: str = ""
+
+    @property
+    def origin(self) -> CollectionRef:
+        """The collection under the name that it was created with."""
+        return CollectionRef(self.ref.tenant, self.home) if self.home else self.ref
 
     @property
     def pk(self) -> str:
         """Partition of the collection's items in the gallery table; no other collection ever has the same."""
-        return self.ref.pk(self.generation.partition(".")[0])
+        return self.origin.pk(self.generation.partition(".")[0])
 
 
 class SourceObject(msgspec.Struct, frozen=True):

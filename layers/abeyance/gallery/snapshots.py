@@ -22,7 +22,7 @@ from abeyance.aws.objects import ObjectMissing
 from abeyance.aws.table import LAST_SORT, SORT, Conflict, Item, Update
 from abeyance.gallery.changelog import ChangeLog, window
 from abeyance.gallery.errors import GalleryBusy
-from abeyance.gallery.items import Meta, object_prefix, segment_key
+from abeyance.gallery.items import Meta, segment_key
 from abeyance.gallery.model import Collection, CollectionRef
 from abeyance.gallery.port import Block, Changes
 from abeyance.gallery.segments import SegmentCorrupt, SegmentHeader, decode, encode, without
@@ -114,7 +114,7 @@ class SnapshotStore:
         items = self._storage.table.query(meta.pk, "G#", f"G#{LAST_SORT}", attributes=("object",))
         known = {item["object"] for item in items}
         objects = self._storage.objects
-        objects.delete([n for n in objects.list(object_prefix(ref, meta.generation)) if n not in known])
+        objects.delete([n for n in objects.list(meta.prefix) if n not in known])
 
     # Reading
 
@@ -231,7 +231,7 @@ class SnapshotStore:
 
 
 def _prefix(meta: Meta, number: int) -> str:
-    return f"{object_prefix(meta.ref, meta.generation)}{number:010d}/"
+    return f"{meta.prefix}{number:010d}/"
 
 
 def _header(meta: Meta, number: int) -> SegmentHeader:

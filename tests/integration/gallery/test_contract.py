@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from abeyance.gallery.errors import (
+    CollectionChanged,
     CollectionExists,
     CollectionNotFound,
     FaceTaken,
@@ -652,3 +653,73 @@ class TestUsers:
         ):
             with pytest.raises(UserNotFound):
                 attempt()
+
+
+class TestExchange:
+    NEXT = CollectionRef("acme", "staff.next")
+
+    def filled(self, gallery: Gallery, new_face: MakeFace) -> tuple[str, str]:
+        """Fill two collections, the second with another model; return the face of each."""
+        gallery.create_collection(self.NEXT, model="next@0", dimension=8, tags={"stage": "next"})
+        gallery.add_tags(STAFF, {"stage": "live"})
+        (one,) = gallery.index(STAFF, [new_face("ada")])
+        for number in range(40):
+            gallery.index(self.NEXT, [new_face(f"b{number}", model="next@0")])
+        (other,) = gallery.index(self.NEXT, [new_face("ben", model="next@0")])
+        return one.id, other.id
+
+    def test_two_collections_take_each_others_name_and_back(self, staff: Gallery, new_face: MakeFace) -> None:
+        one, other = self.filled(staff, new_face)
+        searcher = Searcher(staff)
+        probe = np.ones((1, 8), dtype=np.float32)
+
+        def found(ref: CollectionRef) -> set[str]:
+            return {c.face_id for c in searcher.search(ref, probe, limit=100)[0]}
+
+        assert one in found(STAFF)
+        before = staff.describe(STAFF), staff.describe(self.NEXT)
+        named, renamed = staff.exchange(*before)
+        assert (named.model, named.ref, renamed.model, renamed.ref) == ("next@0", STAFF, MODEL, self.NEXT)
+        assert other in found(STAFF)
+        assert one not in found(STAFF)
+        assert found(self.NEXT) == {one}
+        assert (staff.tags(STAFF), staff.tags(self.NEXT)) == ({"stage": "live"}, {"stage": "next"})
+        # Changes go on under the new names, in snapshots too.
+        staff.delete_faces(STAFF, [other])
+        (more,) = staff.index(self.NEXT, [new_face("more")])
+        assert ids(staff) == found(STAFF) == set(ids(staff)) - {other}
+        assert found(self.NEXT) == {one, more.id}
+        assert {c.ref.name: c.model for c in staff.list_collections("acme").items} == {
+            "staff": "next@0",
+            "staff.next": MODEL,
+        }
+        back, _ = staff.exchange(staff.describe(STAFF), staff.describe(self.NEXT))
+        assert (back.model, back.home) == (MODEL, "")
+        assert found(STAFF) == {one, more.id}
+
+    def test_one_that_changed_meanwhile_is_not_exchanged(self, staff: Gallery, new_face: MakeFace) -> None:
+        self.filled(staff, new_face)
+        before = staff.describe(STAFF), staff.describe(self.NEXT)
+        staff.index(STAFF, [new_face("late")])
+        with pytest.raises(CollectionChanged):
+            staff.exchange(*before)
+        assert staff.describe(STAFF).model == MODEL
+
+    def test_deletion_removes_what_it_named_and_leaves_the_other(
+        self, staff: Gallery, new_face: MakeFace
+    ) -> None:
+        one, _ = self.filled(staff, new_face)
+        staff.exchange(staff.describe(STAFF), staff.describe(self.NEXT))
+        staff.delete_collection(STAFF)
+        assert ids(staff, self.NEXT) == {one}
+        assert [key for key in staff.objects.list("acme/") if "staff.next" in key] == []
+        staff.create_collection(STAFF, model="third@0", dimension=8)
+        assert ids(staff) == set()
+        staff.delete_collection(self.NEXT)
+        assert staff.sweep("acme") == 0
+
+    def test_faces_of_a_photo(self, staff: Gallery, new_face: MakeFace) -> None:
+        source = SourceObject("uploads", "acme/a.jpg", "v1", "01")
+        faces = staff.index(STAFF, [new_face("one"), new_face("two")], source=source)
+        assert {face.id for face in staff.faces_of_source(STAFF, source)} == {face.id for face in faces}
+        assert staff.faces_of_source(STAFF, msgspec.structs.replace(source, version="v2")) == []

@@ -118,6 +118,13 @@ class FittedMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     sha256: Sha256
 
 
+class FormerModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An earlier form of an embedder: the same weights with another map or none, so that its templates can be made."""
+
+    calibration: SimilarityCalibration
+    map: FittedMap | None = None
+
+
 class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The calibration of an attribute model's confidence; see ``abeyance.vision.attributes``."""
 
@@ -156,6 +163,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     #: Length of a template, for an embedder.
     dimension: int = 0
     map: FittedMap | None = None
+    #: Earlier forms, whose collections are still answered.
+    former: tuple[FormerModel, ...] = ()
     calibration: SimilarityCalibration | None = None
     #: Names of the outputs in their order, for a classifier.
     classes: tuple[str, ...] = ()
@@ -201,6 +210,14 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         }
         return f"{self.name}@{hashlib.sha256(rfc8785.dumps(determines)).hexdigest()[:12]}"
 
+    @property
+    def forms(self) -> tuple[ModelEntry, ...]:
+        """The earlier forms as entries of their own, which have the same name and another identity."""
+        return tuple(
+            msgspec.structs.replace(self, map=one.map, calibration=one.calibration, former=())
+            for one in self.former
+        )
+
 
 class _ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
@@ -237,11 +254,13 @@ class Manifest(msgspec.Struct, frozen=True):
                     entry = msgspec.structs.replace(
                         entry, path=str(file.parent.joinpath(entry.path).absolute())
                     )
-                if entry.map:
-                    beside = str(file.parent.joinpath(entry.map.file).absolute())
-                    entry = msgspec.structs.replace(
-                        entry, map=msgspec.structs.replace(entry.map, file=beside)
-                    )
+                entry = msgspec.structs.replace(
+                    entry,
+                    map=_beside(file, entry.map),
+                    former=tuple(
+                        msgspec.structs.replace(one, map=_beside(file, one.map)) for one in entry.former
+                    ),
+                )
                 if entries.setdefault(entry.name, entry) != entry:
                     raise ManifestInvalid(
                         f"{file}: the manifest already has another model {entry.name}; names are part of a "
@@ -255,6 +274,12 @@ class Manifest(msgspec.Struct, frozen=True):
         except KeyError:
             known = ", ".join(sorted(self.entries))
             raise ManifestInvalid(f"no model {name!r} in the manifest; there are: {known}") from None
+
+
+def _beside(manifest: Path, fitted: FittedMap | None) -> FittedMap | None:
+    if fitted is None:
+        return None
+    return msgspec.structs.replace(fitted, file=str(manifest.parent.joinpath(fitted.file).absolute()))
 
 
 def _installed() -> Path:
