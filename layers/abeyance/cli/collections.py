@@ -5,9 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from abeyance.cli.output import Commands, Exit, Json, console, existing_file, fail, progress, report
+from abeyance.cli._context import settings
+from abeyance.cli.output import (
+    Commands,
+    Exit,
+    Json,
+    cells,
+    console,
+    existing_file,
+    fail,
+    progress,
+    report,
+    table,
+)
 
 if TYPE_CHECKING:
     from abeyance.moving.exchange import Advance, Moved
@@ -77,6 +90,103 @@ def import_file(
         lambda advance: import_collection(api, file, key, collection, advance=advance),
     )
     _show(moved, f"Imported from {file}", as_json)
+
+
+Target = Annotated[str, typer.Argument(help="The collection beside it.")]
+
+
+@app.command("re-embed")
+def re_embed(
+    collection: Annotated[str, typer.Argument(help="The collection to read.")],
+    target: Annotated[
+        str, typer.Argument(help="The collection to write; made with the deployed model if it is missing.")
+    ],
+    probes: Annotated[
+        int, typer.Option(help="Compare the matches of so many faces in both; 0 for no report.", min=0)
+    ] = 500,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Compare at this similarity, 0 to 100; repeat it. By default the deployment's.", max=100
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        existing_file(
+            "--labels", help="Report by group: a CSV file with group, and FaceId, UserId or ExternalImageId."
+        ),
+    ] = None,
+    purpose: Purpose = "",
+    as_json: Json = False,
+) -> None:
+    """Make a collection again with another model beside it, and show which matches change. Both answer meanwhile.
+
+    Repeat it if it is interrupted.
+    """
+    from abeyance.moving.reembed import changed_matches, level, read_labels
+
+    api = client(purpose)
+    thresholds = threshold or [settings().search_threshold]
+    groups = {"group_of": read_labels(labels)} if labels else {}
+    with progress() as bar:
+        task = bar.add_task("Re-embedding", total=None)
+        found = level(
+            api, collection, target, advance=lambda listing: bar.update(task, description=listing, advance=1)
+        )
+    changed = []
+    if probes:
+        with progress() as bar:
+            task = bar.add_task("Comparing", total=min(probes, found.target_faces))
+            changed = changed_matches(
+                api,
+                collection,
+                target,
+                probes=probes,
+                thresholds=thresholds,
+                advance=lambda done: bar.update(task, completed=done),
+                **groups,
+            )
+
+    def show() -> None:
+        console.print(
+            f"{target} has {found.target_faces} of {found.faces} faces of {collection}.", highlight=False
+        )
+        console.print(table("Templates", ("made", "faces"), found.outcomes.items(), key=True))
+        names = (
+            *("group", "threshold", "probes", "changed"),
+            *("lost", "lost_same_user", "gained", "gained_other_user"),
+        )
+        console.print(table("Matches that change", names, cells(changed, names), key=True))
+        console.print(f"Switch with: abeyance collections switch {collection} {target}", highlight=False)
+
+    answer = {"level": msgspec.to_builtins(found), "changed_matches": msgspec.to_builtins(changed)}
+    report(answer, as_json=as_json, show=show)
+
+
+@app.command()
+def switch(
+    collection: Annotated[str, typer.Argument(help="The collection that programs name.")],
+    target: Target,
+    accept_missing: Annotated[
+        bool, typer.Option("--accept-missing", help="Switch although the other lacks faces.")
+    ] = False,
+    purpose: Purpose = "",
+    as_json: Json = False,
+) -> None:
+    """Make the second collection level with the first, and let them have each other's name. Again switches back."""
+    from abeyance.moving.reembed import level
+    from abeyance.moving.reembed import switch as switch_names
+
+    api = client(purpose)
+    done = switch_names(api, level(api, collection, target), accept_missing=accept_missing)
+
+    def show() -> None:
+        console.print(f"{collection} is the collection of {done['model']} now.", highlight=False)
+        console.print(
+            f"The one of {done['former_model']} is {target}; the same command switches back.", highlight=False
+        )
+
+    report(done, as_json=as_json, show=show)
 
 
 def client(purpose: str) -> Any:

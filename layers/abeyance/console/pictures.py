@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from abeyance.vision.analysis import FaceAnalyzer
 
 Chip = NDArray[np.uint8]
-#: A detected face is the face of the gallery from this intersection over union on.
-SAME_BOX_IOU = 0.5
 
 
 class Pictures:
@@ -66,18 +64,15 @@ class Pictures:
         return self._cut_again(upload, face)
 
     def _cut_again(self, upload: Upload, face: Face) -> Chip | None:
-        from abeyance.vision.boxes import iou
+        from abeyance.vision.analysis import face_at
         from abeyance.vision.errors import ImageRejected
 
         try:
             found = self._analyzer.analyze(self._objects.read(upload)).faces
         except (ObjectGone, ObjectUnreadable, ImageRejected):
             return None
-        if not found:
-            return None
-        overlaps = iou(face.box, [one.relative_box for one in found])[0]
-        best = int(np.argmax(overlaps))
-        return found[best].chip if overlaps[best] >= SAME_BOX_IOU else None
+        again = face_at(found, face.box)
+        return None if again is None else again.chip
 
 
 def png(chip: Chip) -> bytes:

@@ -23,6 +23,7 @@ from abeyance.deployment.parts import (
     build_change_client,
     build_embedder,
     build_flag_source,
+    build_former_models,
     build_gallery,
     build_guard,
     build_heads,
@@ -108,15 +109,17 @@ def build_recognize(settings: RecognizeSettings | None = None, clients: Clients 
 
     settings = settings or RecognizeSettings.from_environment()
     gallery = build_gallery(settings, clients)
+    embedder = build_embedder(settings, clients)
     return Recognize(
         build_guard(settings, clients),
         S3Objects(clients("s3")),
         build_outbox("recognize", settings, clients),
         gallery,
         build_searcher(settings, gallery, clients),
-        build_embedder(settings, clients),
+        embedder,
         build_similarity_scale(settings),
         Postpone(clients("sqs"), settings.recognize_queue),
+        build_former_models(settings, embedder, clients),
         chips_bucket=settings.chips_bucket,
         threshold=settings.search_threshold,
         max_candidates=settings.max_candidates,
@@ -260,8 +263,9 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
     @functools.cache
     def embedding_model() -> EmbeddingModel:
         entry = Manifest.load()[settings.embedder_model]
-        return EmbeddingModel(entry.identity, entry.dimension)
+        return EmbeddingModel(entry.identity, entry.dimension, entry)
 
+    embedder = build_embedder(settings, clients)
     tenants = build_tenants(settings, clients)
     rates_table = DynamoTable(clients("dynamodb"), settings.rates_table, partition=KEY, sort="")
     access = Access(
@@ -278,9 +282,10 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
             clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket})
         ),
         analyzer=build_analyzer(settings),
-        embedder=build_embedder(settings, clients),
+        embedder=embedder,
         scale=build_similarity_scale(settings),
         embedding_model=embedding_model,
+        former=build_former_models(settings, embedder, clients),
     )
     return Rekognition(access, services)
 

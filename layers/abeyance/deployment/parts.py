@@ -25,6 +25,7 @@ from abeyance.deployment.settings import (
 )
 
 if TYPE_CHECKING:
+    from abeyance.embedding.former import FormerModels
     from abeyance.embedding.port import Embedder
     from abeyance.gallery.search import Searcher
     from abeyance.gallery.store import DynamoGallery
@@ -320,19 +321,41 @@ def build_analyzer(settings: DetectionGroup) -> FaceAnalyzer:
     return FaceAnalyzer(detector, attributes)
 
 
-def build_embedder(settings: EmbeddingGroup, clients: Clients = client) -> Callable[[], Embedder]:
-    """Return a loader of the embedder, in this process or at its endpoint, which opens it once."""
+def build_embedder(
+    settings: EmbeddingGroup, clients: Clients = client, *, former: bool = False
+) -> Callable[[], Embedder]:
+    """Return a loader of the embedder, in this process or at its endpoint, which opens it once.
+
+    With ``former``, of the other model whose collections are answered too.
+    """
 
     def load() -> Embedder:
         from abeyance.embedding.selection import embedder_from
 
         return embedder_from(
-            settings.embedder,
-            settings.embedder_model,
+            (settings.former_embedder or "local") if former else settings.embedder,
+            settings.former_embedder_model if former else settings.embedder_model,
             settings.models,
             sagemaker_runtime=lambda: clients("sagemaker-runtime"),
             verify=settings.verify_models,
         )
+
+    return functools.cache(load)
+
+
+def build_former_models(
+    settings: EmbeddingGroup, embedder: Callable[[], Embedder], clients: Clients = client
+) -> Callable[[], FormerModels]:
+    """Return a loader of the models beside the deployed one, whose collections are answered too."""
+
+    def load() -> FormerModels:
+        from abeyance.embedding.former import former_models
+        from abeyance.vision.models.manifest import Manifest
+
+        manifest = Manifest.load()
+        name = settings.former_embedder_model
+        other = (manifest[name], build_embedder(settings, clients, former=True)) if name else None
+        return former_models(manifest[settings.embedder_model], embedder, other)
 
     return functools.cache(load)
 

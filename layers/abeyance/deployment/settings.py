@@ -73,6 +73,10 @@ class EmbeddingGroup(DetectionGroup):
     embedder: str = "local"
     #: Name in the model manifest.
     embedder_model: str = "sface-2021dec"
+    #: Another model whose collections are answered too, and where it runs, as ``embedder``; empty for none. Earlier
+    #: forms of the deployed model need no setting.
+    former_embedder: str = ""
+    former_embedder_model: str = ""
 
 
 class GalleryGroup(Group):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from abeyance.embedding.former import FormerEmbedding, FormerModels
 from abeyance.embedding.port import Embedder, EmbedderUnavailable
 from abeyance.gallery.errors import (
     CollectionExists,
@@ -64,6 +65,8 @@ class FoundCandidates(NamedTuple):
     threshold: float
     candidates: list[list[Candidate]]
     names: dict[str, str]
+    model: str
+    scale: SimilarityScale
 
 
 class Recognize:
@@ -73,6 +76,8 @@ class Recognize:
 
     Parameters
     ----------
+    former
+        Loads the models beside the deployed one, whose collections are answered too.
     threshold
         Lowest similarity (0–100) of a candidate, where neither uploader nor flag asks for another.
     max_candidates
@@ -89,6 +94,7 @@ class Recognize:
         embedder: Callable[[], Embedder],
         scale: Callable[[], SimilarityScale],
         postpone: Postpone,
+        former: Callable[[], FormerModels] = dict,
         *,
         chips_bucket: str,
         threshold: float,
@@ -102,6 +108,7 @@ class Recognize:
         self._embedder = embedder
         self._scale = scale
         self._postpone = postpone
+        self._former = former
         self._chips_bucket = chips_bucket
         self._leftovers = Leftovers(gallery, objects, outbox, chips_bucket)
         self._threshold = threshold
@@ -207,12 +214,12 @@ class Recognize:
             return [(job, None) for job in jobs]
         return list(zip(jobs, indexed, strict=True))
 
-    def _new_faces(self, job: RecognitionJob) -> list[NewFace]:
+    def _new_faces(self, job: RecognitionJob, model: str = "") -> list[NewFace]:
         upload = job.upload
         return [
             NewFace(
                 id=face_id(upload, face.chip),
-                model=self._embedder().identity,
+                model=model or self._embedder().identity,
                 template=job.templates[face.chip],
                 image_id=image_id(upload),
                 external_image_id=job.detected.permitted.external_image_id,
@@ -223,22 +230,25 @@ class Recognize:
             for face in _kept(job)
         ]
 
-    def _indexed(self, job: RecognitionJob, indexed: Sequence[Face] | None) -> Event:
+    def _indexed(self, job: RecognitionJob, indexed: Sequence[Face] | None, model: str = "") -> Event:
+        """Return the outcome of a job with its faces in the gallery; index them where that is still to be done."""
         detected, upload = job.detected, job.upload
+        ref, model = collection_of(upload), model or self._embedder().identity
         if indexed is None:
             try:
-                indexed = self._index_or_create(
-                    collection_of(upload), self._new_faces(job), source_of(upload)
-                )
+                indexed = self._index_or_create(ref, self._new_faces(job, model), source_of(upload))
             except Superseded:
                 return _rejected(upload, "SUPERSEDED", "The photo was replaced or deleted meanwhile.")
             except ModelMismatch:
-                return _model_mismatch(upload)
+                former = self._former_of(self._gallery.describe(ref).model)
+                if former is None:
+                    return _model_mismatch(upload)
+                return self._indexed(_embedded_by(former, job), None, former.identity)
         by_id = {face_id(upload, face.chip): face for face in _kept(job)}
         return events.FacesIndexed.of(
             upload,
             decision=job.decision,
-            model=self._embedder().identity,
+            model=model,
             faces=tuple(
                 IndexedFace(face_id=face.id, external_image_id=face.external_image_id, face=by_id[face.id])
                 for face in indexed
@@ -274,28 +284,39 @@ class Recognize:
 
     def _find_candidates(self, jobs: Sequence[RecognitionJob]) -> list[FoundCandidates]:
         collection = self._searcher.refresh(collection_of(jobs[0].upload))
-        embedder = self._embedder()
+        former = self._former_of(collection.model)
+        scale = former.scale() if former else self._scale()
+        if former:
+            jobs = [_embedded_by(former, job) for job in jobs]
         thresholds = [self._threshold_of(job) for job in jobs]
-        probes = np.concatenate([job.templates.reshape(-1, embedder.dimension) for job in jobs])
+        cosines = [scale.cosine(threshold) if threshold > 0 else -1.0 for threshold in thresholds]
+        probes = np.concatenate([job.templates.reshape(-1, collection.dimension) for job in jobs])
         candidates = iter(
             self._searcher.search(
                 collection,
                 probes,
                 limit=self._max_candidates,
-                min_cosine=min(map(self._cosine, thresholds)),
-                model=embedder.identity,
+                min_cosine=min(cosines),
+                model=former.identity if former else self._embedder().identity,
             )
         )
         rows = [list(itertools.islice(candidates, len(job.templates))) for job in jobs]
         # The search used the lowest threshold of all jobs.
         own = [
-            [[one for one in row if one.cosine >= self._cosine(threshold)] for row in found]
-            for found, threshold in zip(rows, thresholds, strict=True)
+            [[one for one in row if one.cosine >= cosine] for row in found]
+            for found, cosine in zip(rows, cosines, strict=True)
         ]
         ids = {candidate.face_id for found in own for row in found for candidate in row}
         named = self._gallery.get_faces(collection, list(ids)) if ids else []
         names = {face.id: face.external_image_id for face in named}
-        return [FoundCandidates(*parts, names) for parts in zip(jobs, thresholds, own, strict=True)]
+        return [
+            FoundCandidates(*parts, names, collection.model, scale)
+            for parts in zip(jobs, thresholds, own, strict=True)
+        ]
+
+    def _former_of(self, model: str) -> FormerEmbedding | None:
+        """Return what makes the templates of a model other than the deployed one; None if nothing here does."""
+        return None if model == self._embedder().identity else self._former().get(model)
 
     def _threshold_of(self, job: RecognitionJob) -> float:
         """Return the similarity that a candidate must reach."""
@@ -303,12 +324,9 @@ class Recognize:
         threshold = self._threshold if asked is None else asked
         return max(threshold, job.decision.min_similarity or 0.0)
 
-    def _cosine(self, threshold: float) -> float:
-        return self._scale().cosine(threshold) if threshold > 0 else -1.0
-
     def _matched(self, found: FoundCandidates) -> Event:
-        job, threshold, candidates, names = found
-        detected, scale = job.detected, self._scale()
+        job, threshold, candidates, names, model, scale = found
+        detected = job.detected
         searched = tuple(
             SearchedFace(
                 face=face,
@@ -329,7 +347,7 @@ class Recognize:
         event = events.FacesMatched.of(
             job.upload,
             decision=job.decision,
-            model=self._embedder().identity,
+            model=model,
             threshold=threshold,
             faces=faces,
             unsearched=_set_aside(detected),
@@ -344,6 +362,11 @@ class Recognize:
         self._objects.put(self._chips_bucket, key, msgspec.json.encode(event), "application/json")
         hidden = tuple(msgspec.structs.replace(face, matches=()) for face in event.faces)
         return msgspec.structs.replace(event, faces=hidden)
+
+
+def _embedded_by(former: FormerEmbedding, job: RecognitionJob) -> RecognitionJob:
+    """Return a job with the templates of another model."""
+    return job._replace(templates=former.embedder().embed(job.chips)) if len(job.chips) else job
 
 
 def _kept(job: RecognitionJob) -> list[DetectedFace]:

@@ -102,10 +102,11 @@ class Access:
         self._put_on_ledger(request, operation, "manage", decision, {})
         raise _refused(decision)
 
-    def manage(self, request: ApiRequest, operation: str, collection: str) -> Grant:
+    def manage(self, request: ApiRequest, operation: str, collection: str, other: str = "") -> Grant:
         """Return the grant of an operation that needs no decision: managing and erasing one's own collections.
 
-        The call is on the ledger before it is answered: who listed faces, and who deleted them.
+        The call is on the ledger before it is answered: who listed faces, and who deleted them. ``other`` is another
+        collection that the call names.
 
         Raises
         ------
@@ -113,11 +114,20 @@ class Access:
             As :meth:`registered`; also ThrottlingException if the call cannot be queued for the ledger.
         """
         tenant = self.registered(request, operation)
-        self._send(request, "manage", MANAGED, {"tenant": tenant}, operation, named(collection))
+        self._send(request, "manage", MANAGED, {"tenant": tenant}, operation, _named(collection, other))
         return Grant(tenant)
 
-    def permit(self, request: ApiRequest, operation: str, actions: Sequence[str], collection: str) -> Grant:
+    def permit(
+        self,
+        request: ApiRequest,
+        operation: str,
+        actions: Sequence[str],
+        collection: str,
+        other: str = "",
+    ) -> Grant:
         """Return the grant to do ``actions`` on pixels or templates.
+
+        Collections are named as in :meth:`manage`.
 
         Raises
         ------
@@ -133,7 +143,7 @@ class Access:
         refusals = []
         for action, decision in zip(actions, decisions, strict=True):
             needs_review = decision.permitted and decision.human_review > 0 and action in MATCHING
-            more: dict[str, Any] = named(collection)
+            more: dict[str, Any] = _named(collection, other)
             if needs_review:
                 more["refused"] = "human_review"
                 refusals.append(denied(_review_needed(decision.human_review)))
@@ -194,6 +204,10 @@ def _refusal(clause: Clause, reason: str, *, fault: str = "", tenant: str = "") 
 
 def _refused(decision: Decision) -> ApiError:
     return (unserved if decision.fault in PASSING_FAULTS else denied)(decision.reason)
+
+
+def _named(collection: str, other: str) -> dict[str, Any]:
+    return {**named(collection), **{f"other_{key}": value for key, value in named(other).items()}}
 
 
 def _review_needed(reviewers: int) -> str:

@@ -55,6 +55,7 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     gallery.UserNotFound: "ResourceNotFoundException",
     gallery.CollectionExists: "ResourceAlreadyExistsException",
     gallery.UserExists: "ConflictException",
+    gallery.CollectionChanged: "ConflictException",
     gallery.TooManyFaces: "ServiceQuotaExceededException",
     gallery.TooManyTags: "ServiceQuotaExceededException",
     gallery.TokenReused: "IdempotentParameterMismatchException",

@@ -83,8 +83,9 @@ class Rekognition:
 
     def _grant(self, request: ApiRequest, name: str, params: dict[str, Any], timings: Timings) -> Grant:
         operation = OPERATIONS[name]
-        actions, collection = operation.actions(params), operation.collection(params)
+        actions = operation.actions(params)
+        collection, other = operation.collection(params), operation.other(params)
         with timings.measure("decide"):
             if not actions:
-                return self._access.manage(request, name, collection)
-            return self._access.permit(request, name, actions, collection)
+                return self._access.manage(request, name, collection, other)
+            return self._access.permit(request, name, actions, collection, other)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.vision.alignment import CHIP, align
+from abeyance.vision.boxes import iou
 from abeyance.vision.detector import MAX_FACES, MIN_CONFIDENCE, Detector, FaceDetection
 from abeyance.vision.image import DEFAULT_LIMITS, Limits, Photo, open_photo
 from abeyance.vision.models.manifest import ModelRole
@@ -97,6 +98,25 @@ class AnalyzedPhoto:
     def chips(self) -> NDArray[np.uint8]:
         """(n, 112, 112, 3) uint8 RGB: the chips of ``faces``."""
         return np.stack([face.chip for face in self.faces]) if self.faces else _NO_CHIPS
+
+
+#: A detected face is a face that was seen before from this intersection over union on.
+SAME_BOX_IOU: Final = 0.5
+
+
+def face_at(faces: Sequence[AnalyzedFace], box: tuple[float, float, float, float]) -> AnalyzedFace | None:
+    """Return the face of a photo that is where a face was seen before; None if none is.
+
+    Parameters
+    ----------
+    box
+        Left, top, width, height as shares of the photo.
+    """
+    if not faces:
+        return None
+    overlaps = iou(box, [one.relative_box for one in faces])[0]
+    best = int(np.argmax(overlaps))
+    return faces[best] if overlaps[best] >= SAME_BOX_IOU else None
 
 
 _NO_CHIPS: Final = np.empty((0, CHIP, CHIP, 3), np.uint8)

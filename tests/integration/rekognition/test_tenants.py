@@ -60,6 +60,13 @@ def attacks(face: str, photo: bytes) -> dict[str, dict[str, Any]]:
         "get_face_template": {**on, "FaceId": face},
         "export_faces": {**on, "WithTemplates": True},
         "import_faces": {**on, "FaceModelVersion": "any", "Faces": []},
+        "reembed_faces": {**on, "TargetCollectionId": "secret"},
+        "switch_collections": {
+            **on,
+            "TargetCollectionId": "secret",
+            "Version": "x",
+            "TargetVersion": "x",
+        },
     }
 
 

@@ -51,6 +51,7 @@ GUARDED: dict[str, dict[str, Any]] = {
     "GetFaceTemplate": {"CollectionId": "c", "FaceId": FACE},
     "ExportFaces": {"CollectionId": "c", "WithTemplates": True},
     "ImportFaces": {"CollectionId": "c", "FaceModelVersion": "m@0", "Faces": []},
+    "ReembedFaces": {"CollectionId": "c", "TargetCollectionId": "d"},
 }
 PHOTO_ACTIONS = ("detect", "analyze", "compare", "index", "search")
 ACTIONS = (*PHOTO_ACTIONS, "template_search", "template_export", "template_import")
@@ -201,7 +202,7 @@ def test_without_a_ledger_nothing_is_permitted(world: World, operation: str, bro
 @pytest.mark.parametrize("operation", sorted(GUARDED))
 def test_a_match_that_people_must_see_is_not_answered(world: World, operation: str) -> None:
     world.values = {"review": flag(effect="restrict", human_review=2)}
-    matching = operation not in ("DetectFaces", "IndexFaces", "ImportFaces")
+    matching = operation not in ("DetectFaces", "IndexFaces", "ImportFaces", "ReembedFaces")
     answer = world.ask(operation, GUARDED[operation])
     record = world.ledger.records[-1]
     assert record.body["decision"]["outcome"] == "permit"

@@ -35,6 +35,8 @@ def test_every_operation_is_answered() -> None:
         "GetFaceTemplate",
         "ExportFaces",
         "ImportFaces",
+        "ReembedFaces",
+        "SwitchCollections",
     }
 
 

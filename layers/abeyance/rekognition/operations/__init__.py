@@ -13,6 +13,7 @@ from abeyance.rekognition.operations import (
     collections,
     faces,
     images,
+    reembed,
     search,
     tags,
     templates,
@@ -32,6 +33,8 @@ class OperationHandler:
     actions: Callable[[Params], tuple[str, ...]]
     #: Name of the collection that a request is about; empty for none.
     collection: Callable[[Params], str] = lambda params: params.get("CollectionId", "")
+    #: Name of another collection that it names; empty for none.
+    other: Callable[[Params], str] = lambda params: ""
 
 
 def _takes(*actions: str) -> Callable[[Params], tuple[str, ...]]:
@@ -40,6 +43,11 @@ def _takes(*actions: str) -> Callable[[Params], tuple[str, ...]]:
 
 #: Managing one's own collections needs no decision, and no moratorium may stand in the way of erasure.
 _MANAGES = _takes()
+
+
+def _target(params: Params) -> str:
+    name: str = params["TargetCollectionId"]
+    return name
 
 
 def _detects(params: Params) -> tuple[str, ...]:
@@ -69,11 +77,18 @@ OPERATIONS: Final[Mapping[str, OperationHandler]] = {
     "ListFaces": OperationHandler(faces.list_faces, _MANAGES),
     "ListTagsForResource": OperationHandler(tags.list_tags_for_resource, _MANAGES, tags.tagged_collection),
     "ListUsers": OperationHandler(users.list_users, _MANAGES),
+    "ReembedFaces": OperationHandler(
+        reembed.reembed_faces,
+        _takes("index"),
+        collection=_target,
+        other=lambda params: params["CollectionId"],
+    ),
     "SearchFaces": OperationHandler(search.search_faces, _takes("search")),
     "SearchFacesByImage": OperationHandler(search.search_faces_by_image, _takes("search")),
     "SearchFacesByTemplate": OperationHandler(templates.search_faces_by_template, _takes("template_search")),
     "SearchUsers": OperationHandler(search.search_users, _takes("search")),
     "SearchUsersByImage": OperationHandler(search.search_users_by_image, _takes("search")),
+    "SwitchCollections": OperationHandler(reembed.switch_collections, _MANAGES, other=_target),
     "TagResource": OperationHandler(tags.tag_resource, _MANAGES, tags.tagged_collection),
     "UntagResource": OperationHandler(tags.untag_resource, _MANAGES, tags.tagged_collection),
 }

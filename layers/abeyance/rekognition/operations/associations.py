@@ -15,18 +15,22 @@ def associate_faces(call: Call, services: Services) -> dict[str, Any]:
     """Associate faces with a user. It makes a new template of the user, so it takes the action ``index``."""
     params = call.params
     threshold = call.threshold("UserMatchThreshold", THRESHOLD)
+    # Without other models there is no need to look which one the collection has.
+    model = services.gallery.describe(call.ref).model if services.former() else ""
+    if model and not services.serves(model):
+        model = ""
     outcome = services.gallery.associate_faces(
         call.ref,
         params["UserId"],
         params["FaceIds"],
-        min_cosine=services.cosine(threshold),
+        min_cosine=services.cosine(threshold, model),
         token=params.get("ClientRequestToken", ""),
     )
     return {
         "AssociatedFaces": [{"FaceId": face_id} for face_id in outcome.done],
         "UnsuccessfulFaceAssociations": [
             wire_refusal(refusal)
-            | {"Confidence": None if refusal.cosine is None else services.similarity(refusal.cosine)}
+            | {"Confidence": None if refusal.cosine is None else services.similarity(refusal.cosine, model)}
             for refusal in outcome.refused
         ],
         "UserStatus": str(outcome.status) if outcome.status else None,

@@ -36,7 +36,7 @@ def index_faces(call: Call, services: Services) -> dict[str, Any]:
     photo = f"{call.grant.tenant}/{params['CollectionId']}/{hashlib.sha256(data).hexdigest()}"
     new: list[NewFace] = []
     if chosen:
-        templates = services.embed(call, [faces[number] for number in chosen])
+        templates = services.embed(call, [faces[number] for number in chosen], model)
         new = [
             NewFace(
                 id=str(uuid.uuid5(_FACES, f"{photo}/{external}/{number}")),

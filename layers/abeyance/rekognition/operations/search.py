@@ -45,7 +45,7 @@ def search_faces_by_image(call: Call, services: Services) -> dict[str, Any]:
     probe = next((face for face in _faces(call, services) if not face.reasons), None)
     if probe is None:
         raise invalid(NO_FACE)
-    template = services.embed(call, [probe])[0]
+    template = services.embed(call, [probe], collection.model)[0]
     detail = face_detail(probe)
     return {
         "SearchedFaceBoundingBox": detail["BoundingBox"],
@@ -88,7 +88,7 @@ def search_users_by_image(call: Call, services: Services) -> dict[str, Any]:
         "UnsearchedFaces": [_unsearched(face) for face in faces if face not in usable[:1]],
     }
     if usable:
-        template = services.embed(call, usable[:1])[0]
+        template = services.embed(call, usable[:1], collection.model)[0]
         answer["SearchedFace"] = {"FaceDetail": face_detail(usable[0])}
         answer["UserMatches"] = _user_matches(call, services, template, collection)
     return answer
@@ -140,11 +140,13 @@ def _candidates(
             collection,
             template[np.newaxis],
             limit=limit + bool(without),
-            min_cosine=services.cosine(threshold),
+            min_cosine=services.cosine(threshold, collection.model),
             kind=kind,
             model=collection.model,
         )
-    scored = [(c.face_id, services.similarity(c.cosine)) for c in found if c.face_id != without]
+    scored = [
+        (c.face_id, services.similarity(c.cosine, collection.model)) for c in found if c.face_id != without
+    ]
     return dict([pair for pair in scored if pair[1] >= threshold][:limit])
 
 

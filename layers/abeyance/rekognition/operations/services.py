@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abeyance.embedding.former import FormerEmbedding, FormerModels
 from abeyance.embedding.port import Embedder
 from abeyance.gallery.errors import ModelMismatch
 from abeyance.gallery.facade import Gallery
@@ -19,7 +20,7 @@ from abeyance.rekognition.facedetail import percent, wire_box
 from abeyance.rekognition.photos import Photos
 from abeyance.rekognition.wire import single
 from abeyance.vision.analysis import AnalyzedFace, FaceAnalyzer
-from abeyance.vision.models.manifest import ModelRole
+from abeyance.vision.models.manifest import ModelEntry, ModelRole
 from abeyance.vision.quality import QualityFilter
 from abeyance.vision.similarity import SimilarityScale
 
@@ -30,6 +31,7 @@ class EmbeddingModel:
 
     identity: str
     dimension: int
+    entry: ModelEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Services:
     embedder: Callable[[], Embedder]
     scale: Callable[[], SimilarityScale]
     embedding_model: Callable[[], EmbeddingModel]
+    #: Models beside the deployed one, whose collections are answered too.
+    former: Callable[[], FormerModels] = dict
 
     def analyze(
         self,
@@ -63,27 +67,50 @@ class Services:
             measure=call.timings.measure,
         ).faces
 
-    def embed(self, call: Call, faces: Sequence[AnalyzedFace]) -> NDArray[np.float32]:
-        """Return templates of faces: (n, d) float32 of unit length."""
+    def embed(self, call: Call, faces: Sequence[AnalyzedFace], model: str = "") -> NDArray[np.float32]:
+        """Return templates of faces, of the deployed model or another: (n, d) float32 of unit length."""
+        former = self._former(model)
+        embedder = former.embedder if former else self.embedder
         with call.timings.measure("embed"):
-            return self.embedder().embed(np.stack([face.chip for face in faces]))
+            return embedder().embed(np.stack([face.chip for face in faces]))
 
-    def similarity(self, cosine: float) -> float:
-        """Return the similarity, 0 to 100, as the service writes it."""
-        return single(min(100.0, max(0.0, float(self.scale().similarity(cosine)))))
+    def similarity(self, cosine: float, model: str = "") -> float:
+        """Return the similarity, 0 to 100, as the service writes it, of templates of a model."""
+        return single(min(100.0, max(0.0, float(self._scale(model).similarity(cosine)))))
 
-    def cosine(self, similarity: float) -> float:
+    def cosine(self, similarity: float, model: str = "") -> float:
         """Return the lowest cosine that has at least this similarity."""
-        return float(self.scale().cosine(similarity))
+        return float(self._scale(model).cosine(similarity))
+
+    def serves(self, model: str) -> bool:
+        """Return whether templates of a model can be made here."""
+        return model == self.embedding_model().identity or model in self.former()
+
+    def entry(self, model: str) -> ModelEntry | None:
+        """Return the manifest's entry of a model, if its templates can be made here."""
+        deployed = self.embedding_model()
+        if model == deployed.identity:
+            return deployed.entry
+        former = self.former().get(model)
+        return former.entry if former else None
+
+    def _scale(self, model: str) -> SimilarityScale:
+        former = self._former(model)
+        return former.scale() if former else self.scale()
+
+    def _former(self, model: str) -> FormerEmbedding | None:
+        if not model or model == self.embedding_model().identity:
+            return None
+        return self.former()[model]
 
 
 def deployed_model(call: Call, services: Services) -> str:
-    """Return the collection's model; raise ``ModelMismatch`` if another one is deployed."""
+    """Return the collection's model; raise ``ModelMismatch`` if its templates cannot be made here."""
     return _of_deployed_model(services.gallery.describe(call.ref), services).model
 
 
 def searched_collection(call: Call, services: Services) -> Collection:
-    """Return the collection, up to date in memory; raise ``ModelMismatch`` if another model is deployed.
+    """Return the collection, up to date in memory; raise ``ModelMismatch`` if its templates cannot be made here.
 
     The search and the reads of the call take it in place of the name, which is so looked up once.
     """
@@ -93,7 +120,7 @@ def searched_collection(call: Call, services: Services) -> Collection:
 
 
 def _of_deployed_model(collection: Collection, services: Services) -> Collection:
-    if collection.model != services.embedding_model().identity:
+    if not services.serves(collection.model):
         raise ModelMismatch(
             f"the collection holds templates of {collection.model}, which is not deployed here"
         )

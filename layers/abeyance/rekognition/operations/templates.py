@@ -22,9 +22,9 @@ def search_faces_by_template(call: Call, services: Services) -> dict[str, Any]:
         )
     template = np.array(call.params["Template"], dtype=np.float64)
     length = float(np.linalg.norm(template))
-    if len(template) != services.embedding_model().dimension or not 1e-6 < length < 1e30:
+    if len(template) != collection.dimension or not 1e-6 < length < 1e30:
         raise invalid(
-            f"A template of this collection is {services.embedding_model().dimension} numbers, not all of them zero"
+            f"A template of this collection is {collection.dimension} numbers, not all of them zero"
         )
     matches = face_matches(call, services, (template / length).astype(np.float32), collection)
     return {"FaceMatches": matches, "FaceModelVersion": collection.model}
