@@ -3,7 +3,7 @@
 ==========================  ===============  =============================================================
 partition                   sort             content
 ==========================  ===============  =============================================================
-``tenant``                  ``C#name``       META of a collection: model, counters, erasures under way
+``tenant``                  ``C#name``       META of a collection: model, counters, the name it began with
 ``tenant``                  ``D#name#gen``   a deleted collection whose items are still being removed
 ``tenant#name#generation``  ``F#face id``    a face without its template
 ..                          ``S#seq``        change log: a template that came, or a void; ``of`` names one that went

@@ -85,11 +85,10 @@ def test_an_outcome_needs_a_permit_that_may_be_older() -> None:
     assert run([before, *CHAIN[1:]], RECORDS[1:]).ok
 
 
-def test_a_face_of_the_api_needs_a_decision_shortly_before_it() -> None:
+@pytest.mark.parametrize("operation", ["IndexFaces", "ImportFaces", "ReembedFaces"])
+def test_a_face_of_the_api_needs_a_decision_shortly_before_it(operation: str) -> None:
     permit = {"outcome": "permit", "tenant": "acme"}
-    decided = entry(
-        0, "decision", "api:1:index_faces", decision=permit, operation="IndexFaces", collection="staff"
-    )
+    decided = entry(0, "decision", "api:1:index", decision=permit, operation=operation, collection="staff")
 
     def face(at: str, tenant: str = "acme", collection: str = "staff") -> Trace:
         return Trace(source=TraceSource.FACE, name="f", at=at, tenant=tenant, collection=collection)
