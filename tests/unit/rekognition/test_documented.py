@@ -201,7 +201,9 @@ def page_size(ours: str) -> None:
 
 
 def templates(ours: str) -> None:
-    assert set(OPERATIONS) - set(published()["operations"]) == set(re.findall(r"[A-Z]\w+", ours))
+    added = set(OPERATIONS) - set(published()["operations"])
+    # The two that move a collection to another model hand out no template.
+    assert added - {"ReembedFaces", "SwitchCollections"} == set(re.findall(r"[A-Z]\w+", ours))
 
 
 def user_status(ours: str) -> None:
