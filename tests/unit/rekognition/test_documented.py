@@ -38,7 +38,7 @@ def test_actions_of_every_operation() -> None:
     assert set(rows) == set(OPERATIONS)
     for name, (told,) in rows.items():
         entry = OPERATIONS[name]
-        more = {"Attributes": ["ALL"], "DetectionAttributes": ["ALL"]}
+        more = {"Attributes": ["ALL"], "DetectionAttributes": ["ALL"], "WithTemplates": True}
         plain, all_ = entry.actions({}), entry.actions(more)
         assert told.split(";")[0] == (", ".join(plain) or "none")
         assert ("analyze" in told) == (plain != all_)
