@@ -15,7 +15,7 @@ def acknowledge(scope: Construct, tenant_buckets: str = "") -> None:
     """Note every exception on its constructs, and those of ``tenant_buckets``; call it when the tree is complete."""
     places = [place if "/" in place else f"{place}/" for place in tenant_buckets.split()]
     own = {
-        "path": "/ApiFunction/Policy$",
+        "path": "/(Gate|Detect|Api|Console)Function/Policy$",
         "rules": [
             f"AwsSolutions-IAM5[Resource::arn:{partition}:s3:::{place}*]"
             for place in places

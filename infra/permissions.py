@@ -4,7 +4,8 @@ The statements are in ``permissions.toml``. Read it beside docs/operations.md, "
 promises, which tests/infra checks:
 
 - The gate asks for the head of an object, which IAM cannot tell from reading it (both are ``s3:GetObject``). That it
-  cannot read is a matter of the key: it may not decrypt with that of the photos, and a deny makes sure of it.
+  cannot read is a matter of the key: it may not decrypt with that of the photos, and a deny makes sure of it. In
+  buckets of tenants it may read the tags of objects and nothing else.
 - Only recognize and api reach the gallery and the key of the templates, and the console, which erases.
 - Only ledger gives entries their places, and only checkpoint signs; neither can do the other.
 - Only flags, the change service, deploys configuration and writes registrations, proposals and people. Officers and the

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: Choices of the operator that are settings of functions by the same name.
 _SAME_NAME = (
-    *("detector_model", "embedder_model", "exact_up_to", "tenant_rate", "cors_origins"),
+    *("detector_model", "embedder_model", "exact_up_to", "tenant_rate", "cors_origins", "tenant_buckets"),
     *("retention_days", "archive_days", "recovery_days", "log_days"),
 )
 
@@ -169,7 +169,9 @@ class FlowStack(Stack):
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
         CfnOutput(self, "RekognitionUrl", value=api.rest.url)
         CfnOutput(self, "RekognitionKeysUrl", value=api.keys_url)
-        CfnOutput(self, "ApiRole", value=made["api"].role.role_arn)
+        for name in ("gate", "detect", "api", *(["console"] if console else [])):
+            # They are the readers of a bucket that a tenant registered.
+            CfnOutput(self, f"{name.capitalize()}Role", value=made[name].role.role_arn)
         CfnOutput(self, "ChangesUrl", value=api.changes_url)
         CfnOutput(self, "TightenStrategy", value=moratoria.tighten.ref)
         CfnOutput(self, "LoosenStrategy", value=moratoria.loosen.ref)

@@ -339,16 +339,29 @@ def test_the_console_sends_to_the_ledger_and_reads_it(
         assert not may(console, f"dynamodb:{action}", tenants, templates)
 
 
-def test_only_the_api_reads_in_buckets_of_tenants_and_only_in_those_named(synthesise: Synthesise) -> None:
+def test_readers_of_photos_read_in_buckets_of_tenants_that_are_named_and_the_gate_their_tags(
+    synthesise: Synthesise,
+) -> None:
     templates = synthesise(tenant_buckets="door-photos/entrance/ gates")
     for named, elsewhere in (
         ("door-photos/entrance/a.jpg", "door-photos/hall/a.jpg"),
         ("gates/a.jpg", "gates-2/a.jpg"),
     ):
         place = "arn:aws:s3:::"
-        assert owners_of("s3:GetObject", place + named, templates) == of(templates, "api")
-        assert owners_of("s3:GetObject", place + elsewhere, templates) == set()
-        assert owners_of("s3:PutObject", place + named, templates) == set()
+        readers = of(templates, "api") | of(templates, "detect") | of(templates, "console")
+        assert owners_of("s3:GetObject", place + named, templates) == readers
+        assert owners_of("s3:GetObjectTagging", place + named, templates) == of(templates, "gate")
+        for action in ("GetObject", "GetObjectTagging"):
+            assert owners_of(f"s3:{action}", place + elsewhere, templates) == set()
+        for action in ("PutObject", "DeleteObject", "PutObjectTagging"):
+            assert owners_of(f"s3:{action}", place + named, templates) == set()
+    (pattern,) = [
+        rule["Properties"]["EventPattern"]
+        for rule in templates["AbeyanceFlow"]["Resources"].values()
+        if rule["Type"] == "AWS::Events::Rule"
+        and rule["Properties"].get("EventPattern", {}).get("source") == ["aws.s3"]
+    ]
+    assert pattern["detail"]["bucket"]["name"][1:] == ["door-photos", "gates"]
 
 
 def test_a_browser_asks_without_a_signature_and_calls_with_one(synthesise: Synthesise) -> None:

@@ -67,7 +67,7 @@ def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates
         if text(rule["Targets"][0]["Arn"], templates) == f"<{logical}>"
     ]
     assert len(rules) == len(stage.consumes)
-    settings = DeploymentSettings.of(uploads_bucket=_bucket(templates))
+    settings = DeploymentSettings.of(uploads_bucket=_bucket(templates), tenant_buckets="")
     for subscription in stage.consumes:
         (rule,) = [found for found in rules if ("EventBusName" not in found) == subscription.default_bus]
         pattern = json.loads(json.dumps(rule["EventPattern"]).replace("\\u003c", "<"))

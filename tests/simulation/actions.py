@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import people
+from tests.simulation import doors, people
 from tests.simulation.model import ACTIONS, COLLECTIONS, PEOPLE, Erasure
 
 from abeyance.console.errors import ConsoleError, NotFound
@@ -34,6 +34,9 @@ _TENANTS = ("acme", "acme", "acme", "acme", "acme", "icmec", "springfield-police
 def upload(world: World) -> None:
     """Somebody uploads a photo: a new one, one over another, or the same once more."""
     chance = world.random
+    if doors.is_door_seed(world) and chance.random() < 0.4:
+        doors.upload(world)
+        return
     parts = (chance.choice(_TENANTS), chance.choice(ACTIONS), chance.choice(COLLECTIONS))
     key = "/".join((*parts, f"{chance.randrange(4)}.jpg"))
     before = world.photos.get(key)

@@ -18,6 +18,7 @@ from tests.office import ApiGateway
 from tests.simulation.clock import VirtualClock
 from tests.simulation.dynamodb import SimulatedDynamoDB
 from tests.simulation.faults import Faults
+from tests.simulation.model import DOOR_BUCKET
 
 from abeyance.pipeline import topology
 
@@ -38,7 +39,7 @@ class Stored:
 
 
 class SimulatedS3:
-    """The low-level client of S3, without versions; ``notify`` is told of every change in the uploads bucket."""
+    """The low-level client of S3, without versions; metadata are tags too. ``notify`` is told of every change."""
 
     exceptions = SimpleNamespace(NoSuchKey=NoSuchKey)
 
@@ -46,11 +47,13 @@ class SimulatedS3:
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.notify: Callable[[str, str, str, Stored | None], None] = lambda *_: None
         self.on_read: Callable[[str, str, Stored], None] = lambda *_: None
+        self.on_head: Callable[[str, str], None] = lambda *_: None
         self._call = call
 
     def head_object(self, *, Bucket: str, Key: str, **how: Any) -> dict[str, Any]:
         def run() -> dict[str, Any]:
             found = self._find(Bucket, Key, how, "HeadObject")
+            self.on_head(Bucket, Key)
             return {
                 "Metadata": dict(found.metadata),
                 "ETag": f'"{found.etag}"',
@@ -58,6 +61,13 @@ class SimulatedS3:
             }
 
         return self._call("HeadObject", run)
+
+    def get_object_tagging(self, *, Bucket: str, Key: str, **how: Any) -> dict[str, Any]:
+        def run() -> dict[str, Any]:
+            found = self._find(Bucket, Key, how, "GetObjectTagging")
+            return {"TagSet": [{"Key": name, "Value": value} for name, value in found.metadata.items()]}
+
+        return self._call("GetObjectTagging", run)
 
     def get_object(self, *, Bucket: str, Key: str, **how: Any) -> dict[str, Any]:
         def run() -> dict[str, Any]:
@@ -336,6 +346,7 @@ class SimulatedAws:
             self.dynamodb.create(getattr(settings, table.setting), table.partition_key, table.sort_key)
         for bucket in topology.BUCKETS:
             self.s3.buckets[getattr(settings, bucket.setting)] = {}
+        self.s3.buckets[DOOR_BUCKET] = {}
         for stage in topology.STAGES:
             self.sqs.queues[stage.queue] = SimulatedQueue(
                 stage.queue, stage.max_receives, stage.visibility_timeout
@@ -355,7 +366,7 @@ class SimulatedAws:
                     self.sqs.enqueue(stage.queue, body)
 
     def _notify(self, detail_type: str, bucket: str, key: str, stored: Stored | None) -> None:
-        if bucket != self.uploads_bucket:
+        if bucket not in (self.uploads_bucket, DOOR_BUCKET):
             return
         self._sequence += 1
         thing: dict[str, Any] = {"key": key, "sequencer": f"{self._sequence:016X}"}

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import structs
 from tests.simulation.dynamodb import SimulatedTable
 
 from abeyance.gallery.model import CollectionRef
@@ -21,6 +22,27 @@ NEW_COLLECTIONS = ("lobby", "canteen")
 ALL_COLLECTIONS = COLLECTIONS + NEW_COLLECTIONS
 ACTIONS = ("index", "index", "index", "search", "search", "analyze")
 PEOPLE = range(1, 7)
+
+#: A bucket that tenants register for uploads, see tests.simulation.doors.
+DOOR_BUCKET = "door-photos"
+#: Keys in it begin so, and in the uploads bucket none does.
+DOOR_PREFIX = "door/"
+#: Tenant and rule that may be registered for it; an empty rule ends the registration.
+DOOR_RULES = (
+    ("acme", "index:staff"),
+    ("acme", "index:staff"),
+    ("acme", "index:guests"),
+    ("acme", "search:staff"),
+    ("icmec", "index:staff:missing_children"),
+    ("", ""),
+)
+#: Tenant, action and collection that an object in it may have.
+DOOR_PLACES = (
+    ("acme", "index", "staff"),
+    ("acme", "index", "guests"),
+    ("acme", "search", "staff"),
+    ("icmec", "index", "staff"),
+)
 
 
 #: Time in which a late authorisation has to arrive.
@@ -62,7 +84,7 @@ def flags(*, halted: bool, reviewed: bool, ordered: bool = False) -> dict[str, A
 
 @dataclass
 class Upload:
-    """What was done to a key of the uploads bucket, at one moment."""
+    """What was done to a key of a bucket that photos come to, at one moment."""
 
     bucket: str
     key: str
@@ -81,7 +103,9 @@ class Upload:
     def upload(self) -> events.Upload:
         """The upload as the pipeline names it."""
         etag = "" if self.body is None else hashlib.md5(self.body, usedforsecurity=False).hexdigest()
-        tenant, action, collection, _ = self.key.split("/", 3)
+        # In a registered bucket the rules say it, see tests.simulation.doors.
+        parts = ["", "", ""] if self.bucket == DOOR_BUCKET else self.key.split("/", 3)
+        tenant, action, collection = parts[:3]
         return events.Upload(
             bucket=self.bucket,
             key=self.key,
@@ -96,9 +120,14 @@ class Upload:
     @property
     def face_ids(self) -> set[str]:
         """The ids of the faces that the upload makes if it is indexed."""
-        if self.key.split("/")[1] != "index":
-            return set()
-        return {face_id(self.upload, row) for row in range(len(self.people))}
+        own = self.upload
+        places = [(own.tenant, own.action, own.collection)] if own.tenant else DOOR_PLACES
+        return {
+            face_id(structs.replace(own, tenant=tenant, collection=collection), row)
+            for tenant, action, collection in places
+            for row in range(len(self.people))
+            if action == "index"
+        }
 
 
 @dataclass

@@ -36,6 +36,7 @@ from abeyance.pipeline.leftovers import Leftovers
 from abeyance.pipeline.outbox import Outbox, RecordedEvent
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.record import RecordDecisions
+from abeyance.pipeline.registered import RegisteredBuckets
 from abeyance.pipeline.upload_records import KEY, UploadRecords
 
 Patch = Callable[[], contextlib.AbstractContextManager[Any]]
@@ -307,6 +308,11 @@ MUTATIONS = (
         "late-for-ever",
         "a search whose authorisation did not come is not undone",
         _replaced(SettleLateSearches, "_undo", _nothing),
+    ),
+    Mutation(
+        "other-rules-forgotten",
+        "what a key had under former rules of its bucket stays",
+        _replaced(RegisteredBuckets, "others", lambda *_: []),
     ),
     Mutation(
         "wrong-tenant",

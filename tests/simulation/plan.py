@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.simulation import actions, people, stories, visitors
+from tests.simulation import actions, doors, people, stories, visitors
 from tests.simulation.restore import back_up
 
 from abeyance.deployment import build
@@ -103,6 +103,8 @@ def run_steps(world: World, steps: int) -> None:
     """Let things happen, one after the other: at least one flip of a flag and one death."""
     chance = world.random
     favourites = chance.choice((tuple(chance.sample(DEEDS, 3)), *FOCI))
+    if doors.is_door_seed(world):
+        favourites = (*favourites, *doors.DEEDS)
     actions.flip(world)
     for _ in range(steps):
         drawn = chance.random()

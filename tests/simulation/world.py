@@ -18,7 +18,16 @@ from tests.simulation import actions, people
 from tests.simulation.aws import SimulatedAws, Stored
 from tests.simulation.clock import VirtualClock
 from tests.simulation.faults import Died, Faults
-from tests.simulation.model import ALL_COLLECTIONS, Backup, Erasure, Upload, flags
+from tests.simulation.model import (
+    ALL_COLLECTIONS,
+    DOOR_BUCKET,
+    DOOR_PLACES,
+    DOOR_PREFIX,
+    Backup,
+    Erasure,
+    Upload,
+    flags,
+)
 from tests.simulation.network import Network
 
 from abeyance.deployment import build
@@ -61,6 +70,9 @@ class World:
         self.settings = DeploymentSettings.of(flags=FLAGS, brake=BRAKE, ledger_parallel=1)
         self.aws.create(self.settings)
         self.aws.s3.on_read = self._on_read
+        self.aws.s3.on_head = self._on_head
+        #: When somebody last began to register other rules for the bucket of doors.
+        self.rules_changed_s = 0.0
         self.aws.change_service = self.aws.appconfig.validate = self._invoke_flags
         people.EMBEDDER.available = True
         self.network = Network(self)
@@ -191,12 +203,13 @@ class World:
 
     @property
     def photos(self) -> dict[str, Stored]:
-        """The uploads bucket."""
-        return self.aws.s3.buckets[self.settings.uploads_bucket]
+        """The objects that photos are: of the uploads bucket, and of the one that tenants register."""
+        buckets = self.aws.s3.buckets
+        return buckets[self.settings.uploads_bucket] | buckets[DOOR_BUCKET]
 
     def change(self, key: str, body: bytes | None, authorization: str = "") -> None:
         """Somebody uploads a photo, and may name an authorisation, or deletes it."""
-        bucket = self.settings.uploads_bucket
+        bucket = DOOR_BUCKET if key.startswith(DOOR_PREFIX) else self.settings.uploads_bucket
         if body is None:
             self.aws.s3.remove(bucket, key)
         else:
@@ -253,8 +266,14 @@ class World:
             self.officer("bob").approve(made.id, made.digest)
 
     def _on_read(self, bucket: str, key: str, stored: Stored) -> None:
-        if bucket == self.settings.uploads_bucket and self.faults.unit in STAGES:
+        if bucket in (self.settings.uploads_bucket, DOOR_BUCKET) and self.faults.unit in STAGES:
             self._require_permit(key)
+        if bucket == DOOR_BUCKET and self.faults.unit == topology.GATE.name:
+            self.violations.append(f"the gate reads {key} in somebody else's bucket")
+
+    def _on_head(self, bucket: str, key: str) -> None:
+        if bucket == DOOR_BUCKET:
+            self.violations.append(f"{self.faults.unit} asks for the head of {key} in somebody else's bucket")
 
     def _require_permit(self, key: str) -> None:
         """Note a violation unless a document permits that is in force, or was so recently that it may be cached."""
@@ -272,11 +291,13 @@ class World:
             if start_s <= now_s and end_s > now_s - poll_s
             for document in documents
         ]
-        tenant = key.split("/")[0]
+        tenants = (
+            {key.split("/")[0]} if not key.startswith(DOOR_PREFIX) else {place[0] for place in DOOR_PLACES}
+        )
         permitted = any(
             not document["values"].get("everybody", {"enabled": False})["enabled"] for document in recent
         )
-        if not permitted or tenant == "springfield-police" or tenant not in self.active:
+        if not permitted or "springfield-police" in tenants or not tenants & self.active:
             self.violations.append(f"{self.faults.unit} read pixels of {key} without a permit in force")
 
     @contextlib.contextmanager

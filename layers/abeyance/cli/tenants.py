@@ -42,6 +42,13 @@ def add(
         list[str] | None,
         typer.Option(help="A place in S3 whose photos it may name: BUCKET or BUCKET/PREFIX; repeat it."),
     ] = None,
+    upload: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A rule for uploads to such a place: PLACE=ACTION:COLLECTION[:PURPOSE], with the action index, "
+            "search or analyze; repeat it."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Propose to register a tenant. Another person approves it with ``abeyance moratoria approve``."""
@@ -60,6 +67,7 @@ def add(
             purposes=tuple(dict.fromkeys(purpose)),
             principals=tuple(dict.fromkeys(canonical_principal(name) for name in principal or [tenant])),
             buckets=tuple(dict.fromkeys(bucket or ())),
+            uploads=tuple(dict.fromkeys(upload or ())),
         )
     except ValueError as error:
         fail(str(error), Exit.USAGE)
@@ -83,6 +91,12 @@ def change(
     bucket: Annotated[
         list[str] | None, typer.Option(help="All its places in S3 from now on: BUCKET or BUCKET/PREFIX.")
     ] = None,
+    upload: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="All its rules for uploads from now on: PLACE=ACTION:COLLECTION[:PURPOSE]; none to end them."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a registration; what permits more takes a second person."""
@@ -96,7 +110,10 @@ def change(
         fields["purposes"] = tuple(dict.fromkeys(purpose or ()))
         fields["principals"] = tuple(dict.fromkeys(map(canonical_principal, principal or ())))
         fields["buckets"] = tuple(dict.fromkeys(bucket or ()))
+        fields["uploads"] = tuple(dict.fromkeys(upload or ()))
         given = {name: value for name, value in fields.items() if value}
+        if given.get("uploads") == ("none",):
+            given["uploads"] = ()
         submit(msgspec.structs.replace(known(tenant), **given), as_json)
     except ValueError as error:
         fail(str(error), Exit.USAGE)
@@ -113,15 +130,29 @@ def list_tenants(as_json: Json = False) -> None:
 def bucket_policy(
     tenant: TenantId,
     bucket: Annotated[str, typer.Argument(help="A bucket of its registration.")],
-    reader: Annotated[str, typer.Option(help="ARN of the API's role: the stack's output ApiRole.")],
+    reader: Annotated[
+        list[str],
+        typer.Option(
+            help="ARN of a role that reads photos: the stack's outputs ApiRole, and for uploads DetectRole and "
+            "ConsoleRole; repeat it."
+        ),
+    ],
+    gate: Annotated[
+        str,
+        typer.Option(help="ARN of the role that reads tags of uploads: the stack's output GateRole."),
+    ] = "",
 ) -> None:
-    """Print the policy that the owner of a registered bucket sets, so that the API may read there."""
+    """Print the policy that the owner of a registered bucket sets, so that the deployment may read there."""
     from abeyance.moratorium import buckets
 
     places = [place for place in known(tenant).buckets if place.partition("/")[0] == bucket]
     if not places:
         fail(f"{bucket} is not registered for {tenant}; register it with: abeyance tenants change --bucket")
-    typer.echo(buckets.bucket_policy(places, reader, reader.split(":")[1] if ":" in reader else "aws"))
+    partition = reader[0].split(":")[1] if reader[0].count(":") > 1 else "aws"
+    try:
+        typer.echo(buckets.bucket_policy(places, reader, gate, partition))
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
 
 
 @app.command()
@@ -161,6 +192,16 @@ def submit(tenant: Tenant, as_json: bool) -> None:
 
 
 def _show(found: Sequence[Tenant]) -> None:
-    columns = ("id", "sector", "place", "status", "actions", "purposes", "principals", "buckets")
-    names = ("id", "sector", "jurisdiction", "status", "actions", "purposes", "principals", "buckets")
+    columns = ("id", "sector", "place", "status", "actions", "purposes", "principals", "buckets", "uploads")
+    names = (
+        "id",
+        "sector",
+        "jurisdiction",
+        "status",
+        "actions",
+        "purposes",
+        "principals",
+        "buckets",
+        "uploads",
+    )
     console.print(table("Tenants", columns, cells(found, names), key=True))

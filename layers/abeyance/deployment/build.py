@@ -82,8 +82,11 @@ def build_gate(settings: GateSettings | None = None, clients: Clients = client) 
         S3Objects(clients("s3")),
         build_upload_records(settings, clients),
         build_outbox("gate", settings, clients),
+        settings.uploads_bucket,
     )
-    return GroupByTenant(gate, functools.partial(clients, "sqs"), settings.gate_queue)
+    return GroupByTenant(
+        gate, functools.partial(clients, "sqs"), settings.gate_queue, settings.uploads_bucket
+    )
 
 
 def build_detect(settings: DetectSettings | None = None, clients: Clients = client) -> Detect:

@@ -21,6 +21,7 @@ from abeyance.deployment.settings import (
     OutcomeGroup,
     PseudonymGroup,
     RecordingGroup,
+    RegistryGroup,
     SigningGroup,
 )
 
@@ -181,7 +182,7 @@ def build_source_clients(profile: str = "", region: str = "", endpoint: str = ""
     return rekognition, s3
 
 
-def build_tenants(settings: DecisionGroup, clients: Clients = client) -> TenantTable:
+def build_tenants(settings: RegistryGroup, clients: Clients = client) -> TenantTable:
     """Return the registry of tenants."""
     from abeyance.moratorium.tenants import TenantTable
 
@@ -200,10 +201,16 @@ def build_outbox(stage: str, settings: OutcomeGroup, clients: Clients = client) 
     """Return the outbox of a stage."""
     from abeyance.pipeline.aws import EventBridgeBus, S3Objects
     from abeyance.pipeline.outbox import Outbox
+    from abeyance.pipeline.registered import RegisteredBuckets
 
     bus = EventBridgeBus(clients("events"), settings.event_bus)
     return Outbox(
-        stage, build_upload_records(settings, clients), bus, S3Objects(clients("s3")), settings.results_bucket
+        stage,
+        build_upload_records(settings, clients),
+        bus,
+        S3Objects(clients("s3")),
+        settings.results_bucket,
+        RegisteredBuckets(build_tenants(settings, clients).registrations),
     )
 
 

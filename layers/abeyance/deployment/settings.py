@@ -23,13 +23,19 @@ class Group:
     """
 
 
+class RegistryGroup(Group):
+    """The registry of tenants."""
+
+    tenants_table: str = "abeyance-tenants"
+
+
 class UsesGroup(Group):
     """The use of authorisations."""
 
     authorizations_table: str = "abeyance-authorizations"
 
 
-class DecisionGroup(UsesGroup):
+class DecisionGroup(RegistryGroup, UsesGroup):
     """The basis of a decision: flags and tenants."""
 
     #: Where moratorium flags come from: ``file:<path>`` or ``appconfig:<application>/<environment>/<profile>``.
@@ -40,12 +46,11 @@ class DecisionGroup(UsesGroup):
     flags_poll_interval: float = 15.0
     #: Where the brake comes from, as ``flags``; empty for a file beside those of a file, and for none of AppConfig.
     brake: str = ""
-    tenants_table: str = "abeyance-tenants"
     #: The change service's own table: what is in force, proposals, who is whom, and authorisations.
     proposals_table: str = "abeyance-proposals"
 
 
-class OutcomeGroup(Group):
+class OutcomeGroup(RegistryGroup):
     """The records, the bus and the results of a stage."""
 
     uploads_table: str = "abeyance-uploads"
@@ -227,6 +232,13 @@ class IntakeGroup(Group):
     gate_queue: str = "abeyance-gate"
 
 
+class TenantBucketsGroup(Group):
+    """The buckets whose events come to the gate beside those of the uploads bucket."""
+
+    #: Places, ``BUCKET`` or ``BUCKET/PREFIX``, separated by blanks; ``*`` for every bucket on one machine.
+    tenant_buckets: str = "*"
+
+
 class AnnouncementGroup(Group):
     """EventBridge Scheduler's announcements of moratoria that start and end."""
 
@@ -304,7 +316,7 @@ class UnitSettings(Group):
         }
 
 
-class GateSettings(DecisionGroup, OutcomeGroup, IntakeGroup, UnitSettings):
+class GateSettings(DecisionGroup, OutcomeGroup, IntakeGroup, UploadsGroup, UnitSettings):
     """The settings of the gate: nothing about pixels."""
 
 
@@ -314,8 +326,8 @@ class DetectSettings(DecisionGroup, OutcomeGroup, ChipsGroup, DetectionGroup, Un
 
 class RecognizeSettings(
     DecisionGroup,
-    GalleryGroup,
     OutcomeGroup,
+    GalleryGroup,
     ChipsGroup,
     EmbeddingGroup,
     SearchGroup,
@@ -387,7 +399,13 @@ class ConsoleSettings(OversightSettings, EmbeddingGroup, ConsoleSignInGroup):
 
 
 class DeploymentSettings(
-    OversightSettings, ApiSettings, RecognizeSettings, GateSettings, SendersGroup, CertificateGroup
+    OversightSettings,
+    ApiSettings,
+    RecognizeSettings,
+    GateSettings,
+    SendersGroup,
+    TenantBucketsGroup,
+    CertificateGroup,
 ):
     """The settings of a whole deployment: for the local runtime, an operator's commands, and the CDK app."""
 

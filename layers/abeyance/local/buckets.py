@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from abeyance.moratorium.buckets import UploadRule, covers
 from abeyance.moratorium.tenants import Tenant, TenantTable
 
 _CREDENTIAL: Final = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^,\s]+)/\d{8}/[^/,\s]+/s3/aws4_request\b")
@@ -48,9 +49,14 @@ class MadeBuckets:
         Makes the registry; called when the first bucket is made.
     reserved
         Buckets of the deployment, which are nobody's.
+    s3
+        Makes a client of S3, which lets a new bucket send its events, as its owner does in AWS.
     """
 
-    def __init__(self, tenants: Callable[[], TenantTable], reserved: frozenset[str]) -> None:
+    def __init__(
+        self, tenants: Callable[[], TenantTable], reserved: frozenset[str], s3: Callable[[], Any]
+    ) -> None:
+        self._s3 = s3
         self._tenants = tenants
         self._reserved = reserved
 
@@ -67,6 +73,10 @@ class MadeBuckets:
         ):
             # S3 in us-east-1 says yes to a bucket that is there already.
             self._change(registry, maker.id, lambda own: own | {call.bucket})
+        if not call.is_deletion:
+            self._s3().put_bucket_notification_configuration(
+                Bucket=call.bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+            )
 
     @staticmethod
     def _change(
@@ -77,7 +87,13 @@ class MadeBuckets:
             if tenant is None:
                 return
             buckets = tuple(sorted(change(frozenset(tenant.buckets))))
-            changed: Tenant = msgspec.structs.replace(tenant, buckets=buckets)
+            rules = [UploadRule.parse(rule) for rule in tenant.uploads]
+            kept = [
+                text
+                for text, rule in zip(tenant.uploads, rules, strict=True)
+                if covers(buckets, *rule.place.partition("/")[::2])
+            ]
+            changed: Tenant = msgspec.structs.replace(tenant, buckets=buckets, uploads=tuple(kept))
             if changed == tenant or registry.put(changed, revision):
                 return
 

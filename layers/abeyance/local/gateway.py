@@ -168,7 +168,8 @@ def mount_api(aws: LocalAws) -> FunctionGateway:
     api = FunctionGateway(aws, "api", rest_api_event, max_bytes=MAX_API_BYTES, busy=busy, too_large=too_large)
     aws.router.mount(is_api_request, api)
     reserved = frozenset(str(getattr(aws.settings, bucket.setting)) for bucket in topology.BUCKETS)
-    aws.router.on_bucket = MadeBuckets(lambda: build_tenants(aws.settings, aws.client), reserved).record
+    made = MadeBuckets(lambda: build_tenants(aws.settings, aws.client), reserved, lambda: aws.client("s3"))
+    aws.router.on_bucket = made.record
     return api
 
 

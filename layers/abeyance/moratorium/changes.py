@@ -198,6 +198,7 @@ _KINDS: Final[dict[str, Callable[[Any, Any], ChangeKind]]] = {
     "purposes": _sets,
     "principals": _sets,
     "buckets": _sets,
+    "uploads": _sets,
     "status": lambda _, becomes: TIGHTENING if becomes == "suspended" else LOOSENING,
     "jurisdiction": lambda was, becomes: NEUTRAL if same_place(was, becomes) else LOOSENING,
 }

@@ -5,9 +5,10 @@ Table design
 ========================  ================  ===============================================================
 ``pk``                    ``sk``            holds
 ========================  ================  ===============================================================
-``<tenant id>``           ``registration``  sector, jurisdiction, actions, purposes, principals, buckets, status;
-                                            ``revision``
+``<tenant id>``           ``registration``  sector, jurisdiction, actions, purposes, principals, buckets, uploads,
+                                            status; ``revision``
 ``principal#<principal>``  ``claim``         the one tenant that the principal belongs to
+``bucket#<bucket>``       ``<version>``     a version of the rules for uploads to a bucket, and whose they are
 ========================  ================  ===============================================================
 
 The tenant id *is* the leading key, so an IAM policy can hold a role to its own registration with
@@ -17,6 +18,9 @@ in the same transaction as the registration under the condition that no other te
 principal is one strongly consistent read (a global secondary index would go on answering for a moment after
 a principal was taken away), and two tenants cannot claim one principal. Where somebody edited the table by
 hand and claim and registration disagree, the answer is an error.
+
+Versions of rules are written in the same transaction too, and never changed: a stage that works on an upload, and the
+deletion of its photo, find the rules by which it came in, whatever has been registered since.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import msgspec
 from msgspec import Struct
 
 from abeyance.aws.table import PARTITION, SORT, Conflict, Delete, Item, Key, Put, ReadAlong, Table
-from abeyance.moratorium.buckets import PLACE_FORM, is_place
+from abeyance.moratorium.buckets import PLACE_FORM, BucketRegistration, is_place, parse_rules
 from abeyance.moratorium.errors import PrincipalAmbiguous, TenantExists, TenantUnreadable
 from abeyance.moratorium.places import is_jurisdiction
 from abeyance.moratorium.vocabulary import ACTIONS, PURPOSE_FORM, SECTORS, is_purpose, is_tenant_id
@@ -38,7 +42,7 @@ Status = Literal["active", "suspended"]
 _REGISTRATION: Final = "registration"
 _CLAIM: Final = "claim"
 _REVISION: Final = "revision"
-_LISTS: Final = ("actions", "purposes", "principals", "buckets")
+_LISTS: Final = ("actions", "purposes", "principals", "buckets", "uploads")
 _arn = re.compile(r"arn:(aws[a-z-]*):(iam|sts)::([0-9]{12}):(.+)")
 _name = re.compile(r"[A-Za-z0-9_+=,.@/:-]{1,256}")
 
@@ -63,6 +67,8 @@ class Tenant(Struct, frozen=True, kw_only=True):
         Canonical principals (see ``canonical_principal``) that act as this tenant.
     buckets : tuple of str
         Places in S3 outside the deployment whose photos it may name in a request: ``BUCKET`` or ``BUCKET/PREFIX``.
+    uploads : tuple of str
+        Rules for uploads to these places, see :class:`~abeyance.moratorium.buckets.UploadRule`.
     status : str
         ``active`` or ``suspended``.
     """
@@ -74,6 +80,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
     purposes: tuple[str, ...]
     principals: tuple[str, ...] = ()
     buckets: tuple[str, ...] = ()
+    uploads: tuple[str, ...] = ()
     status: Status = "active"
 
     def __post_init__(self) -> None:
@@ -95,6 +102,7 @@ class Tenant(Struct, frozen=True, kw_only=True):
             raise ValueError("principals must be canonical; use canonical_principal")
         if not all(is_place(place) for place in self.buckets):
             raise ValueError(PLACE_FORM)
+        parse_rules(self.uploads, self.buckets)
         if self.status not in ("active", "suspended"):
             raise ValueError("status must be active or suspended")
 
@@ -212,7 +220,8 @@ class TenantTable:
     def put(self, tenant: Tenant, revision: int, /) -> bool:
         """Write a registration in the place of that revision (0: of none), with the claims to its principals.
 
-        Returns False if it has another revision by now. Raises ``TenantExists`` if another tenant has a principal.
+        Returns False if it has another revision by now. Raises ``TenantExists`` if another tenant has a principal, or
+        rules for uploads to a bucket.
         """
         old, found = self.read(tenant.id)
         if found != revision:
@@ -229,14 +238,36 @@ class TenantTable:
         ]
         gone = [Delete((f"principal#{principal}", _CLAIM)) for principal in sorted(before - after)]
         try:
-            self._table.transact([registration, *claims, *gone])
+            self._table.transact([registration, *claims, *gone, *self._versions(old, tenant)])
         except Conflict as error:
             if not any(error.failed):
                 raise
             if not error.failed[0]:
-                raise TenantExists("one of its principals is another tenant's") from None
+                raise TenantExists("one of its principals or buckets is another tenant's") from None
             return False
         return True
+
+    def registrations(self, bucket: str, /) -> tuple[BucketRegistration, ...]:
+        """Return every version of the rules for uploads to a bucket, the one in force last; none without any."""
+        try:
+            return tuple(
+                BucketRegistration(bucket, int(item[SORT]), item["tenant"], tuple(item["rules"]))
+                for item in self._table.query(f"bucket#{bucket}")
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise TenantUnreadable(_UNREADABLE) from None
+
+    def _versions(self, old: Tenant | None, tenant: Tenant) -> Iterator[Put]:
+        """Yield the next version of each bucket whose rules change."""
+        before, after = _rules_by_bucket(old), _rules_by_bucket(tenant)
+        for bucket in sorted(before.keys() | after.keys()):
+            if before.get(bucket) == after.get(bucket):
+                continue
+            found = self.registrations(bucket)
+            if found and found[-1].rules and found[-1].tenant != tenant.id:
+                raise TenantExists("one of its principals or buckets is another tenant's")
+            key = {PARTITION: f"bucket#{bucket}", SORT: f"{len(found) + 1:06d}"}
+            yield Put({**key, "tenant": tenant.id, "rules": after.get(bucket, [])}, absent=True)
 
     def add(self, tenant: Tenant, /) -> None:
         """Register a new tenant. Raises ``TenantExists`` if its id or one of its principals is taken."""
@@ -256,6 +287,13 @@ class TenantTable:
 
 
 _UNREADABLE: Final = "a registration in the tenants table is not well-formed; register it anew"
+
+
+def _rules_by_bucket(tenant: Tenant | None) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for rule in sorted(tenant.uploads) if tenant else ():
+        found.setdefault(rule.partition("=")[0].partition("/")[0], []).append(rule)
+    return found
 
 
 def _revision(item: Item) -> int:
@@ -285,8 +323,9 @@ def _tenant(item: Item) -> Tenant:
     try:
         if fields.pop(SORT) != _REGISTRATION:
             raise ValueError("sort key")
-        # A registration from before buckets could be registered has none.
+        # A registration from before these could be registered has none.
         fields.setdefault("buckets", [])
+        fields.setdefault("uploads", [])
         for name in _LISTS:
             if not isinstance(fields[name], list):
                 raise ValueError(name)

@@ -30,6 +30,12 @@ class S3Objects:
         metadata: Mapping[str, str] = answer.get("Metadata", {})
         return metadata
 
+    def tags(self, upload: Upload) -> Mapping[str, str]:
+        # S3 takes no condition here: where there are no versions, these may be a later upload's, whose event follows.
+        named = {name: value for name, value in _version(upload).items() if name != "IfMatch"}
+        answer = _call(self._s3.get_object_tagging, **named)
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
     def read(self, upload: Upload) -> bytes:
         body: bytes = _call(self._s3.get_object, **_version(upload))["Body"].read()
         return body

@@ -17,7 +17,15 @@ from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement
-from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected, search_of
+from abeyance.pipeline.outbox import (
+    Decide,
+    Outbox,
+    RecordedEvent,
+    halted,
+    registration_changed,
+    rejected,
+    search_of,
+)
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.upload_records import UploadState
 from abeyance.pipeline.uploads import chips_key
@@ -80,6 +88,8 @@ class Detect:
             self._objects.delete(self._chips_bucket, chips_key(upload))
         if not state.latest or self._outbox.already_recorded(state):
             return self._outbox.already_recorded(state)
+        if not self._outbox.registered.holds(upload):
+            return registration_changed(topology.DETECT.name, upload)
         search = search_of(upload, permitted.authorization)
         decision = decide(upload.tenant, upload.action, permitted.purpose, search)
         if not decision.permitted:

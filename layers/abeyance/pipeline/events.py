@@ -24,7 +24,10 @@ SCHEMA = "1"
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One version of one object in the uploads bucket, with the tenant, action and collection of its key."""
+    """One version of one object, with the tenant, action and collection that its place has.
+
+    In the uploads bucket its key names them. In a bucket that a tenant registered, the rules of that version do.
+    """
 
     bucket: str
     key: str
@@ -38,12 +41,22 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     collection: str = ""
     etag: str = ""
     size: int = 0
+    #: Version of the bucket's registration; 0 in the uploads bucket.
+    registration: int = 0
 
     @property
     def identity(self) -> str:
         """The upload's id, 32 hexadecimal digits: equal for every redelivery of its event."""
         parts = "\0".join((self.bucket, self.key, self.version, self.sequencer))
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+    @property
+    def is_version_only(self) -> bool:
+        """True if this is, as a deletion, one version of many that was deleted for good.
+
+        One with an ETag was written over where no rule for uploads is in force any more.
+        """
+        return bool(self.version) and not self.etag
 
     @property
     def folder(self) -> str:

@@ -32,9 +32,12 @@ GROUP_FIELD: Final = "group"
 _MOST_SENT: Final = 10
 
 
-def group_of(envelope: Mapping[str, Any]) -> str:
-    """Return the message group of an event of ours or of S3: its tenant."""
+def group_of(envelope: Mapping[str, Any], uploads_bucket: str = "") -> str:
+    """Return the message group of an event of ours or of S3: its tenant, or the bucket that a tenant registered."""
     detail = envelope.get("detail", {})
+    bucket = detail.get("bucket", {}).get("name", "")
+    if bucket not in ("", uploads_bucket):
+        return f"bucket/{bucket}"
     tenant = detail.get("upload", {}).get("tenant") or tenant_of_key(detail.get("object", {}).get("key", ""))
     return tenant or NO_TENANT
 
@@ -53,6 +56,8 @@ class GroupByTenant:
         Makes the SQS client, when it is first needed.
     queue
         Name or URL of the stage's own queue.
+    uploads_bucket
+        Where keys begin with the tenant.
     clock
         Epoch seconds.
     """
@@ -62,11 +67,13 @@ class GroupByTenant:
         stage: Callable[[Batch[Message]], None],
         sqs: Callable[[], Any],
         queue: str,
+        uploads_bucket: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stage = stage
         self._make_sqs = sqs
         self._queue = queue
+        self._uploads_bucket = uploads_bucket
         self._clock = clock
         self._sqs: Any = None
         self._sorts_until = 0.0
@@ -87,14 +94,13 @@ class GroupByTenant:
             self._sqs = self._make_sqs()
             self._queue = queue_url(self._sqs, self._queue)
         for some in batches(enumerate(messages), _MOST_SENT):
-            entries = [_entry(str(number), message.envelope) for number, message in some]
+            entries = [self._entry(str(number), message.envelope) for number, message in some]
             failed = self._sqs.send_message_batch(QueueUrl=self._queue, Entries=entries).get("Failed")
             if failed:
                 raise RuntimeError(f"SQS did not take a message: {failed[0].get('Code')}")
         return [None] * len(messages)
 
-
-def _entry(name: str, envelope: Mapping[str, Any]) -> dict[str, str]:
-    group = group_of(envelope)
-    body = msgspec.json.encode({**envelope, GROUP_FIELD: group}).decode()
-    return {"Id": name, "MessageBody": body, "MessageGroupId": group}
+    def _entry(self, name: str, envelope: Mapping[str, Any]) -> dict[str, str]:
+        group = group_of(envelope, self._uploads_bucket)
+        body = msgspec.json.encode({**envelope, GROUP_FIELD: group}).decode()
+        return {"Id": name, "MessageBody": body, "MessageGroupId": group}

@@ -1,4 +1,7 @@
-"""The gate: decides on an upload's metadata alone. It imports no image library and never asks for an object's bytes."""
+"""The gate: decides on an upload's metadata alone. It imports no image library and never asks for an object's bytes.
+
+In a bucket that a tenant registered, it may read the tags of an object and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,18 @@ _rejected = functools.partial(rejected, topology.GATE.name)
 
 class _GateJob(NamedTuple):
     notification: S3Notification
+    #: Purpose that a rule names; empty for the uploader's.
+    purpose: str
     is_last_delivery: bool
 
 
 class Gate:
     """S3's ``Object Created`` becomes Upload Permitted, Halted or Rejected; ``Object Deleted``, Upload Withdrawn."""
 
-    def __init__(self, guard: Guard, heads: Heads, records: UploadRecords, outbox: Outbox) -> None:
+    def __init__(
+        self, guard: Guard, heads: Heads, records: UploadRecords, outbox: Outbox, uploads_bucket: str
+    ) -> None:
+        self._uploads_bucket = uploads_bucket
         self._guard = guard
         self._heads = heads
         self._records = records
@@ -50,14 +58,20 @@ class Gate:
         The records are read once for the batch. Each message is decided for at its own moment.
         """
         guard = self._guard.for_batch()
-        jobs = batch.map(
-            lambda message: _GateJob(
-                parse_notification(message.envelope), message.receives >= topology.GATE.max_receives
-            )
-        )
+        jobs = batch.map(self._job).select(_GateJob)
         states = self._outbox.read_states(jobs, lambda job: job.notification.upload, guard)
         outcomes = states.map(lambda pair: self._outcome(*pair, guard.decide))
         self._outbox.record_outcomes(outcomes.select(Event, RecordedEvent))
+
+    def _job(self, message: Message) -> _GateJob | None:
+        """Return what is to be done for a message; None for an object that is no upload of anybody's."""
+        notification, purpose = parse_notification(message.envelope), ""
+        if notification.upload.bucket != self._uploads_bucket:
+            assigned = self._outbox.registered.assign(notification)
+            if assigned is None:
+                return None
+            notification, purpose = assigned
+        return _GateJob(notification, purpose, message.receives >= topology.GATE.max_receives)
 
     def _outcome(self, job: _GateJob, state: UploadState, decide: Decide) -> Event | RecordedEvent | None:
         """Return the outcome to record for the upload; None if a later stage or a later event has it."""
@@ -67,28 +81,28 @@ class Gate:
             return self._outbox.already_recorded(state) if is_last_record else None
         upload, is_deletion = job.notification
         # One version of many that is deleted for good is not the latest event on the key.
-        if not (is_deletion and upload.version) and not self._records.claim(upload):
+        if not (is_deletion and upload.is_version_only) and not self._records.claim(upload):
             return None
         try:
-            return _withdrawn(upload) if is_deletion else self._decide(upload, job.is_last_delivery, decide)
+            return _withdrawn(upload) if is_deletion else self._decide(upload, job, decide)
         except ObjectGone:
             log.info(
                 "object is gone, or was replaced; its next event will come", extra={"upload": upload.identity}
             )
             return None
 
-    def _decide(self, upload: Upload, is_last_delivery: bool, decide: Decide) -> Event:
+    def _decide(self, upload: Upload, job: _GateJob, decide: Decide) -> Event:
         try:
-            upload = parse_key(upload)
+            upload = upload if upload.registration else parse_key(upload)
         except KeyNotUnderstood as error:
             return _rejected(upload, "KEY_NOT_UNDERSTOOD", str(error))
         try:
-            metadata = self._heads.head(upload)
-            purpose = _purpose(metadata)
+            metadata = self._heads.tags(upload) if upload.registration else self._heads.head(upload)
+            purpose = job.purpose or _purpose(metadata)
             threshold = _face_match_threshold(metadata)
             authorization = _authorization(metadata)
         except ObjectUnreadable as error:
-            if error.may_pass and not is_last_delivery:
+            if error.may_pass and not job.is_last_delivery:
                 raise
             return _rejected(upload, error.reason, str(error))
         except ValueError as error:
@@ -109,7 +123,7 @@ class Gate:
 def _withdrawn(upload: Upload) -> Event | None:
     """Return the end of a deleted upload; None if its key was never understood, so that nothing came from it."""
     try:
-        return events.UploadWithdrawn.of(parse_key(upload))
+        return events.UploadWithdrawn.of(upload if upload.registration else parse_key(upload))
     except KeyNotUnderstood:
         return None
 

@@ -30,21 +30,21 @@ class Leftovers:
         self._outbox = outbox
         self._chips_bucket = chips_bucket
 
-    def delete_replaced(self, upload: Upload) -> None:
+    def delete_replaced(self, event: Event) -> None:
         """Delete what an earlier photo left under the key of an upload that ended without faces.
 
         The faces stay if they come from the same photo.
         """
+        upload = event.upload
         if not upload.tenant:
             return
+        self._delete_former(event, _any_version(upload))
         self._objects.delete_all(self._chips_bucket, upload.folder)
         if upload.action != "index":
             return
         with contextlib.suppress(CollectionNotFound):
             if not self._is_indexing_recorded(upload):
-                self._gallery.delete_source(
-                    collection_of(upload), SourceObject(upload.bucket, upload.key, "", upload.sequencer)
-                )
+                self._gallery.delete_source(collection_of(upload), _any_version(upload))
 
     def delete_unrecorded(self, upload: Upload) -> None:
         """Delete the photo's faces if no upload of it recorded that they are in the gallery.
@@ -82,25 +82,43 @@ class Leftovers:
     def delete_withdrawn(self, event: UploadWithdrawn) -> int:
         """Delete what came from a photo that was deleted; returns how many faces that were."""
         upload = event.upload
+        source = source_of(upload) if upload.is_version_only else _any_version(upload)
         deleted: tuple[str, ...] = ()
         if upload.action == "index":
             with contextlib.suppress(CollectionNotFound):
-                deleted = self._gallery.delete_source(collection_of(upload), source_of(upload))
-        if not upload.version:
+                deleted = self._gallery.delete_source(collection_of(upload), source)
+        if not source.version:
             # A later upload may have taken the key at this moment, and its result stays.
             self._outbox.republish(event)
         elif deleted:
-            self._outbox.delete_result(upload.key)
-        if deleted or not upload.version:
+            self._outbox.delete_result(upload)
+        if deleted or not source.version:
             self._objects.delete_all(self._chips_bucket, upload.folder)
-        return len(deleted)
+        return len(deleted) + self._delete_former(event, source)
+
+    def _delete_former(self, event: Event, source: SourceObject) -> int:
+        """Delete what the key had under other rules of its bucket; returns how many faces that were."""
+        count, upload = 0, event.upload
+        for one in self._outbox.registered.others(upload):
+            if one.action == "index":
+                with contextlib.suppress(CollectionNotFound):
+                    count += len(self._gallery.delete_source(collection_of(one), source))
+            if source.version or one.tenant == upload.tenant:
+                continue
+            # A later upload may be the other tenant's, and what it has stays.
+            if self._outbox.is_latest(upload):
+                self._objects.delete_all(self._chips_bucket, one.folder)
+            self._outbox.republish(msgspec.structs.replace(event, upload=one))
+        return count
 
     def clean_up(self, ended: PublishedEvent, replacing: Set[str]) -> None:
         """Delete what an outcome leaves superfluous; ``replacing`` are the uploads that replace an earlier photo."""
         event, upload = ended.event, ended.event.upload
         if not ended.is_latest:
             self._delete_leftovers(event)
-        elif upload.identity in replacing:
+            return
+        self._delete_former(event, _any_version(upload))
+        if upload.identity in replacing:
             self._objects.delete_all(self._chips_bucket, upload.folder, keep=self._used_objects(event))
 
     def _delete_leftovers(self, event: Event) -> None:
@@ -154,6 +172,11 @@ def collection_of(upload: Upload) -> CollectionRef:
 def source_of(upload: Upload) -> SourceObject:
     """Return the photo, as the gallery keeps it beside its faces."""
     return SourceObject(upload.bucket, upload.key, upload.version, upload.sequencer, upload.etag)
+
+
+def _any_version(upload: Upload) -> SourceObject:
+    """Return the object in whatever version, up to this event on its key."""
+    return SourceObject(upload.bucket, upload.key, "", upload.sequencer)
 
 
 def image_id(upload: Upload) -> str:

@@ -16,8 +16,9 @@ from abeyance.pipeline.batch import Batch
 from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.pointers import recorded_for, refusal
 from abeyance.pipeline.ports import EventBus, ObjectStore
+from abeyance.pipeline.registered import RegisteredBuckets
 from abeyance.pipeline.upload_records import UploadRecords, UploadState
-from abeyance.pipeline.uploads import result_key, tenant_of_key
+from abeyance.pipeline.uploads import result_key_of, tenant_of_key
 
 Value = TypeVar("Value")
 EventType = TypeVar("EventType", bound=Event)
@@ -73,8 +74,16 @@ class Outbox:
     """
 
     def __init__(
-        self, stage: str, records: UploadRecords, bus: EventBus, objects: ObjectStore, results_bucket: str
+        self,
+        stage: str,
+        records: UploadRecords,
+        bus: EventBus,
+        objects: ObjectStore,
+        results_bucket: str,
+        registered: RegisteredBuckets | None = None,
     ) -> None:
+        #: The buckets that tenants registered for uploads.
+        self.registered = registered or RegisteredBuckets()
         self._stage = stage
         self._records = records
         self._bus = bus
@@ -91,7 +100,8 @@ class Outbox:
 
         def pair(values: Sequence[Value]) -> list[tuple[Value, UploadState]]:
             uploads = [upload_of(value) for value in values]
-            along = guard.read_along({tenant_of_key(upload.key) for upload in uploads}) if guard else ()
+            tenants = {upload.tenant or tenant_of_key(upload.key) for upload in uploads}
+            along = guard.read_along(tenants) if guard else ()
             return list(zip(values, self._records.read_states(uploads, along), strict=True))
 
         return batch.map_together(pair)
@@ -101,7 +111,7 @@ class Outbox:
 
         An event that differs from the record leaves a trace on the bus, and so on the ledger.
         """
-        recorded = recorded_for(event, state)
+        recorded = recorded_for(event, state, self.registered.derive)
         if recorded != event:
             self._bus.emit([refusal(self._stage, event, recorded)])
         return cast("EventType | None", recorded)
@@ -156,9 +166,9 @@ class Outbox:
         published = Batch.single(event).map(lambda event: _Publication(RecordedEvent(event, is_new=False)))
         self._publish(published).raise_failure()
 
-    def delete_result(self, key: str) -> None:
+    def delete_result(self, upload: Upload) -> None:
         """Delete the result on an upload's key, if there is one."""
-        self._objects.delete(self._results_bucket, result_key(key))
+        self._objects.delete(self._results_bucket, result_key_of(upload))
 
     def _record(self, outcome: Event | RecordedEvent) -> RecordedEvent:
         if isinstance(outcome, RecordedEvent):
@@ -208,12 +218,13 @@ class Outbox:
         The last one is that of the last stage: the stages' clocks may differ.
         """
         event, is_new = result.recorded
-        key = result_key(event.upload.key)
+        key = result_key_of(event.upload)
         own = is_new and result.latest == event.upload.identity
         known = {self._stage: event} if own else self._records.recorded(result.latest)
         final = {stage: event for stage, event in known.items() if isinstance(event, FINAL_EVENTS)}
-        if final:
-            last = final[max(final, key=_ORDER.index)]
+        last = final[max(final, key=_ORDER.index)] if final else None
+        # The latest upload may have been registered for another tenant, whose result is elsewhere.
+        if last is not None and result_key_of(last.upload) == key:
             body = json.dumps({"event": last.detail_type, **msgspec.to_builtins(last)}, indent=1)
             self._objects.put(self._results_bucket, key, body.encode(), "application/json")
         else:
@@ -229,6 +240,12 @@ def search_of(upload: Upload, authorization: str = "") -> Search:
 def halted(upload: Upload, decision: Decision) -> Event:
     """Return the end of an upload that the gate let pass and that is denied now."""
     return events.RecognitionHalted.of(upload, decision=decision)
+
+
+def registration_changed(stage: str, upload: Upload) -> Event:
+    """Return the end of an upload to a place that is not registered any more, or not like this."""
+    message = "The place of the object was registered otherwise meanwhile. Copy the object over itself."
+    return rejected(stage, upload, "REGISTRATION_CHANGED", message)
 
 
 def rejected(stage: str, upload: Upload, reason: str, message: str) -> Event:

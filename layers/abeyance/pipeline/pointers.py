@@ -7,14 +7,14 @@ stages alone, each in its own name.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 
 from abeyance.aws.timestamps import timestamp
 from abeyance.pipeline import events, topology
-from abeyance.pipeline.events import Event
+from abeyance.pipeline.events import Event, Upload
 from abeyance.pipeline.upload_records import UploadState
-from abeyance.pipeline.uploads import derive
 
 #: Detail-type -> the stages that record such events.
 _EMITTERS = {
@@ -23,10 +23,10 @@ _EMITTERS = {
 }
 
 
-def recorded_for(event: Event, state: UploadState) -> Event | None:
+def recorded_for(event: Event, state: UploadState, derive: Callable[[Upload], Upload]) -> Event | None:
     """Return the event that a stage recorded and that ``event`` points to; ``None`` if there is none.
 
-    Its tenant and action must be those of its key, whatever anybody wrote into a record.
+    Its tenant, action and collection must be those that ``derive`` finds, whatever anybody wrote into a record.
     """
     emitters = _EMITTERS[event.detail_type]
     found = [one for stage, one in state.recorded.items() if stage in emitters and type(one) is type(event)]

@@ -22,6 +22,13 @@ class Heads(Protocol):
         """
         ...
 
+    def tags(self, upload: Upload) -> Mapping[str, str]:
+        """Return the tags of that version, which take the place of metadata in a bucket that a tenant registered.
+
+        Raises :class:`ObjectGone`, or :class:`~abeyance.aws.objects.ObjectUnreadable`.
+        """
+        ...
+
 
 class ObjectStore(Heads, Protocol):
     """Objects in several buckets, and in the versions that were uploaded."""

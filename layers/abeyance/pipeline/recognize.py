@@ -31,7 +31,15 @@ from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
 from abeyance.pipeline.events import DetectedFace, Event, IndexedFace, Match, SearchedFace, Upload
 from abeyance.pipeline.leftovers import Leftovers, collection_of, face_id, image_id, review_key, source_of
-from abeyance.pipeline.outbox import Decide, Outbox, RecordedEvent, halted, rejected, search_of
+from abeyance.pipeline.outbox import (
+    Decide,
+    Outbox,
+    RecordedEvent,
+    halted,
+    registration_changed,
+    rejected,
+    search_of,
+)
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.postpone import Postpone
 from abeyance.pipeline.upload_records import UploadState
@@ -142,10 +150,10 @@ class Recognize:
             return None
         event = verified
         if isinstance(event, events.UploadHalted | events.UploadRejected | events.RecognitionHalted):
-            self._leftovers.delete_replaced(event.upload)
+            self._leftovers.delete_replaced(event)
             return None
         # One version of many that was deleted for good never was the latest event on its key.
-        is_single_version = isinstance(event, events.UploadWithdrawn) and event.upload.version
+        is_single_version = isinstance(event, events.UploadWithdrawn) and event.upload.is_version_only
         recorded = None if is_single_version else self._outbox.already_recorded(state)
         if recorded or not (is_single_version or state.latest):
             if isinstance(event, events.FacesDetected) and not state.latest:
@@ -162,6 +170,9 @@ class Recognize:
 
     def _decide(self, detected: events.FacesDetected, decide: Decide) -> Event | RecognitionJob:
         upload = detected.upload
+        if not self._outbox.registered.holds(upload):
+            self._leftovers.delete_unrecorded(upload)
+            return registration_changed(topology.RECOGNIZE.name, upload)
         permitted = detected.permitted
         search = search_of(upload, permitted.authorization)
         decision = decide(upload.tenant, upload.action, permitted.purpose, search)

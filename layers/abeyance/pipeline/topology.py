@@ -34,16 +34,18 @@ class Subscription(msgspec.Struct, frozen=True):
     detail_types: tuple[str, ...] = ()
     #: True for the account's default bus, where AWS services publish; False for the system's own.
     default_bus: bool = False
-    #: Name of the setting that holds the bucket that events must come from, for S3 events.
-    bucket_setting: str = ""
+    #: Names of the settings that hold the places that events must come from, for S3 events; ``*`` for everywhere.
+    place_settings: tuple[str, ...] = ()
 
     def pattern(self, settings: Any) -> dict[str, Any]:
         """Return the rule's event pattern, with bucket names from ``settings``."""
         pattern: dict[str, Any] = {"source": [self.source]}
         if self.detail_types:
             pattern["detail-type"] = list(self.detail_types)
-        if self.bucket_setting:
-            pattern["detail"] = {"bucket": {"name": [getattr(settings, self.bucket_setting)]}}
+        places = [place for name in self.place_settings for place in getattr(settings, name).split()]
+        if places and "*" not in places:
+            buckets = dict.fromkeys(place.partition("/")[0] for place in places)
+            pattern["detail"] = {"bucket": {"name": list(buckets)}}
         return pattern
 
 
@@ -97,7 +99,10 @@ GATE = Stage(
     name="gate",
     consumes=(
         Subscription(
-            "aws.s3", ("Object Created", "Object Deleted"), default_bus=True, bucket_setting="uploads_bucket"
+            "aws.s3",
+            ("Object Created", "Object Deleted"),
+            default_bus=True,
+            place_settings=("uploads_bucket", "tenant_buckets"),
         ),
     ),
     emits=(events.UploadPermitted, events.UploadHalted, events.UploadRejected, events.UploadWithdrawn),

@@ -9,19 +9,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from abeyance.moratorium.buckets import COLLECTION_NAME, UPLOAD_ACTIONS
 from abeyance.pipeline.events import Upload
-
-#: The values of the second part of a key.
-ACTIONS = ("index", "search", "analyze")
 
 #: S3's limit, in bytes of UTF-8.
 MAX_KEY_BYTES = 1024
 #: Of the parts of a long key that stay in its result's key. Tenant, action and collection have at most 327.
 _MAX_FOLDER_BYTES = 600
 _DIGEST_KEY = re.compile(r"/key-sha256-[0-9a-f]{64}\Z")
+#: Second part of the keys of results of uploads to registered buckets, before the bucket's name.
+_REGISTERED = "s3:"
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
-_COLLECTION = re.compile(r"[a-zA-Z0-9_.\-]{1,255}")
 #: Amazon Rekognition's pattern of an ExternalImageId.
 _EXTERNAL_IMAGE_ID = re.compile(r"[a-zA-Z0-9_.\-:]{1,255}")
 #: Bytes that an escaped name keeps.
@@ -78,9 +77,9 @@ def parse_key(upload: Upload) -> Upload:
         raise KeyNotUnderstood(
             "The key's first part must be a tenant: lower-case letters, digits and hyphens."
         )
-    if action not in ACTIONS:
-        raise KeyNotUnderstood(f"The key's second part must be one of {', '.join(ACTIONS)}.")
-    if not _COLLECTION.fullmatch(collection):
+    if action not in UPLOAD_ACTIONS:
+        raise KeyNotUnderstood(f"The key's second part must be one of {', '.join(UPLOAD_ACTIONS)}.")
+    if not COLLECTION_NAME.fullmatch(collection):
         raise KeyNotUnderstood(
             "The key's third part must be a collection: letters, digits, '_', '.' and '-'."
         )
@@ -133,9 +132,26 @@ def result_key(key: str) -> str:
     """Return the key of an upload's result in the results bucket: the upload's key and ``.json``.
 
     A key that would exceed S3's limit becomes ``<first three parts>/key-sha256-<digest>.json``, and so does a key that
-    looks like one of these, so that no two keys have one result.
+    looks like one of these or like that of a result of a registered bucket, so that no two keys have one result.
     """
-    if len(key.encode()) <= MAX_KEY_BYTES - len(".json") and not _DIGEST_KEY.search(key):
+    parts = key.split("/")
+    if _is_plain(key) and not (len(parts) > 1 and parts[1].startswith(_REGISTERED)):
         return f"{key}.json"
-    folder = "/".join(key.split("/")[:3]).encode()[:_MAX_FOLDER_BYTES].decode(errors="ignore")
+    folder = "/".join(parts[:3]).encode()[:_MAX_FOLDER_BYTES].decode(errors="ignore")
     return f"{folder}/key-sha256-{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def result_key_of(upload: Upload) -> str:
+    """Return the key of an upload's result: in a registered bucket, ``<tenant>/s3:<bucket>/<key>.json``."""
+    if not upload.registration:
+        return result_key(upload.key)
+    folder = f"{upload.tenant}/{_REGISTERED}{upload.bucket}"
+    if _is_plain(f"{folder}/{upload.key}"):
+        return f"{folder}/{upload.key}.json"
+    digest = hashlib.sha256(f"{upload.bucket}/{upload.key}".encode()).hexdigest()
+    return f"{folder}/key-sha256-{digest}.json"
+
+
+def _is_plain(key: str) -> bool:
+    """Return whether a key and ``.json`` is within S3's limit, and looks like no digest."""
+    return len(key.encode()) <= MAX_KEY_BYTES - len(".json") and not _DIGEST_KEY.search(key)

@@ -54,6 +54,39 @@ def test_principals_lead_to_their_tenant(registry: TenantTable) -> None:
         assert registry.by_principal(nonsense) is None
 
 
+def test_rules_for_uploads_are_kept_in_versions_that_never_change(registry: TenantTable) -> None:
+    police = tenant("oakland-police")
+    rules = ("doors/in/=index:staff", "gates=search:staff:missing_children")
+    with_rules = structs.replace(police, buckets=("doors", "gates"), uploads=rules)
+    assert registry.registrations("doors") == ()
+    registry.add(with_rules)
+    # What leaves a bucket's rules as they are makes no version.
+    assert registry.put(structs.replace(with_rules, status="suspended"), 1)
+    assert registry.put(structs.replace(with_rules, uploads=rules[1:]), 2)
+    assert registry.put(with_rules, 3)
+    versions = registry.registrations("doors")
+    assert [one.rules for one in versions] == [rules[:1], (), rules[:1]]
+    assert {(one.bucket, one.tenant) for one in versions} == {("doors", "oakland-police")}
+    assert [one.version for one in versions] == [1, 2, 3]
+    assert [one.rules for one in registry.registrations("gates")] == [rules[1:]]
+    assert registry.get("oakland-police") == with_rules
+    assert [one.id for one in registry.all()] == ["oakland-police"]
+
+
+def test_the_rules_of_a_bucket_are_one_tenants(registry: TenantTable) -> None:
+    police = structs.replace(tenant("oakland-police"), buckets=("doors",), uploads=("doors/in/=index:a",))
+    other = structs.replace(tenant("fresno-police"), buckets=("doors",), uploads=("doors/out/=index:a",))
+    registry.add(police)
+    with pytest.raises(TenantExists):
+        registry.add(other)
+    assert registry.get("fresno-police") is None
+    assert registry.put(structs.replace(police, uploads=()), 1)
+    registry.add(other)
+    assert [one.tenant for one in registry.registrations("doors")] == [
+        *("oakland-police", "oakland-police", "fresno-police")
+    ]
+
+
 def test_nobody_registers_twice(registry: TenantTable) -> None:
     registry.add(tenant("oakland-police"))
     with pytest.raises(TenantExists):

@@ -98,7 +98,16 @@ class World:
 
     def gate(self) -> dict[str, Any]:
         """Run the gate on what waits for it, as Lambda would."""
-        return self.run(topology.GATE, Gate(self.guard(), self.objects, self.records, self.outbox("gate")))
+        return self.run(
+            topology.GATE,
+            Gate(
+                self.guard(),
+                self.objects,
+                self.records,
+                self.outbox("gate"),
+                self.aws.settings.uploads_bucket,
+            ),
+        )
 
     def run(self, stage: topology.Stage, work: Any) -> dict[str, Any]:
         url = self.sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]

@@ -120,8 +120,8 @@ def test_two_codes_of_a_place_are_no_change() -> None:
 
 
 def test_every_attribute_of_a_registration_has_a_rule_or_loosens() -> None:
-    old = tenant(principals=("police",))
-    other = {"sector": "military", "jurisdiction": "DE", "status": "suspended", "buckets": ("doors/in/",)}
+    old = tenant(principals=("police",), buckets=("doors/in/",), uploads=("doors/in/=index:staff",))
+    other = {"sector": "military", "jurisdiction": "DE", "status": "suspended", "buckets": ("doors/",)}
     for name in Tenant.__struct_fields__[1:]:
         was = getattr(old, name)
         becomes = other.get(name, (*was, "detective") if name == "principals" else ())
@@ -140,6 +140,18 @@ def test_another_place_in_s3_loosens_and_one_less_tightens() -> None:
         (("halls",), LOOSER),
     ):
         assert classify_registration(old, msgspec.structs.replace(old, buckets=places)).kind is kind
+
+
+def test_another_rule_for_uploads_loosens_and_one_less_tightens() -> None:
+    old = tenant(buckets=("doors",), uploads=("doors/in/=index:staff", "doors/out/=search:staff"))
+    for rules, kind in (
+        (("doors/in/=index:staff", "doors/out/=search:staff", "doors/up/=analyze:staff"), LOOSER),
+        (("doors/in/=index:staff",), TIGHTER),
+        ((), TIGHTER),
+        (("doors/in/=search:staff",), LOOSER),
+        (("doors/in/=index:staff:access_control", "doors/out/=search:staff"), LOOSER),
+    ):
+        assert classify_registration(old, msgspec.structs.replace(old, uploads=rules)).kind is kind
 
 
 @pytest.mark.parametrize("name", ["thorn", "icmec", "marinus-analytics", "anybody"])

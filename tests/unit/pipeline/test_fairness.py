@@ -39,6 +39,7 @@ def run(sqs: Sqs, *messages: Message) -> tuple[list[str], list[str]]:
         lambda batch: reached.extend(message.id for message in batch),
         lambda: sqs,
         "abeyance-gate",
+        "b",
         lambda: NOW,
     )
     batch = Batch.of(messages)
@@ -79,7 +80,7 @@ def test_what_sqs_does_not_take_has_failed() -> None:
 
 def test_once_there_is_a_backlog_fresh_messages_are_sorted_too_for_a_while() -> None:
     sqs, moments, reached = Sqs(), [NOW], []
-    stage = GroupByTenant(reached.extend, lambda: sqs, "abeyance-gate", lambda: moments[0])
+    stage = GroupByTenant(reached.extend, lambda: sqs, "abeyance-gate", "b", lambda: moments[0])
     stage(Batch.of([Message("old", 1, envelope("acme/index/c/x"), NOW - BACKLOG_S - 1)]))
     for passed, behind in ((SORT_S - 1, 0), (SORT_S + 1, 1)):
         moments[0] = NOW + passed
@@ -102,11 +103,13 @@ def test_more_messages_than_one_call_takes() -> None:
         ({"object": {"key": "acme/search/c/x"}}, "acme"),
         ({"object": {"key": "acme"}}, "acme"),
         ({"object": {"key": "../x"}}, NO_TENANT),
+        ({"bucket": {"name": "uploads"}, "object": {"key": "acme/search/c/x"}}, "acme"),
+        ({"bucket": {"name": "doors"}, "object": {"key": "acme/search/c/x"}}, "bucket/doors"),
         ({}, NO_TENANT),
     ],
 )
 def test_group(detail: dict[str, Any], group: str) -> None:
-    assert group_of({"detail": detail}) == group
+    assert group_of({"detail": detail}, "uploads") == group
 
 
 def test_age_is_read_from_the_record() -> None:
