@@ -31,7 +31,7 @@ def step(folder: str, what: str, key: str) -> dict[str, float | str]:
         result = f"{opened.opened} opened, {opened.found} defects"
     else:
         result = f"{_hash_alone(objects, read_checkpoint(objects).size)} hashed"
-    return {"seconds": time.process_time() - start, "mib": _peak_mib(), "result": result}
+    return {"seconds": time.process_time() - start, "mib": peak_mib(), "result": result}
 
 
 def _hash_alone(objects: DirectoryObjects, size: int) -> int:
@@ -46,7 +46,8 @@ def _hash_alone(objects: DirectoryObjects, size: int) -> int:
     return hashed
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """Return the most memory that this process has had, in MiB."""
     # On Linux ru_maxrss begins with what the parent had at the fork; VmHWM is this program's own.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -26,6 +26,7 @@ PARTS = {
     "pipeline": "Upload to result, and the models' share of that.",
     "neighbours": "Clients of the API beside a tenant that sends the most expensive photos.",
     "ledger": "Entries of the ledger, and the verification of a million of them.",
+    "certificates": "The certificate of a year of a million decisions, and checking it.",
     "coldstart": "Time of each function until its first event.",
     "scale": "Ten million photos a day, simulated with the durations measured here.",
 }

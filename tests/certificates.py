@@ -171,7 +171,7 @@ class Halt:
             self.log.objects,
             self.log.edge.size,
             lambda _: CERTIFICATES.verifier(SIGN),
-            lambda message: sign(CERTIFICATES, message),
+            CERTIFICATES.sign_bytes,
             lambda: self.at,
         )
 
@@ -184,10 +184,3 @@ class Halt:
             FLAG, first, last, out, disclosed=disclosed, reconciled=[self.reconciled()]
         )
         return made, out.getvalue()
-
-
-def sign(key: SignerKey, message: bytes) -> bytes:
-    """Return an Ed25519 signature."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    return Ed25519PrivateKey.from_private_bytes(key.seed).sign(message)

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 import rfc8785
-from tests.certificates import CERTIFICATES, TENANTS, Halt, sign
+from tests.certificates import CERTIFICATES, TENANTS, Halt
 from tests.logs import ORIGIN, signer
 
-from abeyance.assurance.certificate import findings, sign_certificate
+from abeyance.assurance.certificate import sign_certificate
 from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
 from abeyance.ledger.entry import Record, make_entry, read_opening
 from abeyance.ledger.signatures import SIGN, SignerKey
@@ -61,7 +61,7 @@ class Lines:
     def sign(self, key: SignerKey = CERTIFICATES) -> None:
         """Sign the certificate again, its findings as they have to be."""
         certificate = self.read("certificate")
-        note = sign_certificate(certificate, key.verifier(SIGN), lambda message: sign(key, message))
+        note = sign_certificate(certificate, key.verifier(SIGN), key.sign_bytes)
         self.write("note", str(note))
 
     def change(self, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -329,4 +329,3 @@ OF_LOG: dict[str, tuple[Callable[[Halt], None], str]] = {
         (decide_before_the_start, "it is not in force at that moment"),
     )
 }
-__all__ = ["OF_BUNDLE", "OF_LOG", "Lines", "findings"]

@@ -77,8 +77,11 @@ class SignerKey(msgspec.Struct, frozen=True):
 
     def sign(self, checkpoint: SignedText) -> Signature:
         """Return the ledger's own signature of a checkpoint."""
-        key_id = self.verifier(SIGN).key_id
-        return Signature(self.name, key_id, self._private().sign(checkpoint.text.encode()))
+        return Signature(self.name, self.verifier(SIGN).key_id, self.sign_bytes(checkpoint.text.encode()))
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of a message, 64 bytes."""
+        return self._private().sign(message)
 
     def countersign(self, checkpoint: SignedText, time: datetime) -> Signature:
         """Return a countersignature: the caller had verified the checkpoint at ``time``."""
