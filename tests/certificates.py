@@ -136,13 +136,14 @@ class Halt:
     def grow(self, count: int) -> LogCheckpoint:
         """Append decisions and sign."""
         self.append(*self.decided(count))
+        self.log.now = self.at
         return self.log.checkpoint()
 
     def reconciled(self) -> Reconciliation:
         """Return a comparison of the whole time, without a gap."""
         return Reconciliation(
             since="2026-06-01T00:00:00.000000Z",
-            until="2027-06-01T00:00:00.000000Z",
+            until="2026-07-01T00:00:00.000000Z",
             entries=self.number,
             traces={"record": self.number},
             gaps=(),

@@ -24,7 +24,7 @@
       if (found.ok) {
         const against = found.certificate.findings.length;
         show(against ? "bad" : "good", [
-          `Yes: this certificate says what the ${found.entries} entries of the log say, and the keys below signed it.`,
+          `Yes: this certificate says what the ${found.entries} entries of the log say, and keys in the list above signed both.`,
           by, ...(against ? ["It says itself that something speaks against the halt; see the top of this page."] : []),
           ...found.said,
         ]);
