@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.note import NoteError
 from abeyance.moratorium.presets import new_deployment
+from benchmarks import certificates as bench
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +270,20 @@ def test_moments_are_compared_with_and_without_a_fraction() -> None:
     ]
     assert sorted(set(texts), key=moment_key) == texts
     assert Tally(FLAG, "day").counted()["first"] == ""
+
+
+@pytest.mark.slow
+def test_a_bundle_of_any_length_is_made_and_checked_in_constant_memory(tmp_path: Path) -> None:
+    peak_mib = {}
+    for count in (2_000, 12_000):
+        folder = tmp_path / str(count)
+        bench.write_log(folder / "log", count)
+        for what in ("certify", "verify"):
+            command = [sys.executable, "-m", "benchmarks.certificate_steps"]
+            request = json.dumps({"folder": str(folder), "what": what}).encode()
+            done = subprocess.run(command, input=request, capture_output=True, check=True)
+            found = json.loads(done.stdout)
+            assert ", 0 " in found["result"]
+            peak_mib[count, what] = found["mib"]
+    for what in ("certify", "verify"):
+        assert peak_mib[12_000, what] < peak_mib[2_000, what] + 6
