@@ -46,8 +46,8 @@ LIMITS: Final = (
     "A decision that was never written down, if every store that keeps a trace of it was changed, too.",
     "A false history, if the log's signing key and the keys of all its witnesses were stolen together, and nobody kept "
     "an earlier checkpoint.",
-    "That an organisation is what it is registered as. A police force that is registered as a company is not bound by a "
-    "halt of the police.",
+    "That an organisation is what it is registered as. A police force that is registered as a company is not bound by "
+    "a halt of the police.",
     "That the rule was applied to every request that it covers. That takes the sector and the place of each request, "
     "which are withheld. The operator states that each decision, made again, came out the same.",
     "That the operator's own statements are true: they are signed, so that the operator can be held to them.",
