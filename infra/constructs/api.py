@@ -6,7 +6,8 @@ from aws_cdk import Duration, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 
-from abeyance.rekognition import cors
+from abeyance.rekognition import cors, wire
+from abeyance.rekognition.errors import SLOW_DOWN, TOO_LARGE, ApiError
 from constructs import Construct
 from infra.config import Config
 from infra.constructs.logs import log_group
@@ -51,6 +52,30 @@ class Api(Construct):
         self._origins = sorted(cors.parse_origins(config.cors_origins))
         if self._origins:
             self._allow_pages(self.rest.root)
+        # What API Gateway refuses by itself, in the service's words, so that SDKs raise or try again as they should.
+        self._answer(
+            "TooLarge", apigateway.ResponseType.REQUEST_TOO_LARGE, "ImageTooLargeException", TOO_LARGE
+        )
+        self._answer("Throttled", apigateway.ResponseType.THROTTLED, "ThrottlingException", SLOW_DOWN)
+
+    def _answer(self, name: str, kind: apigateway.ResponseType, error: str, message: str) -> None:
+        """Answer what the gateway refuses with an error of the service."""
+        body = wire.write_error(ApiError(error, message), "$context.requestId").decode()
+        headers = {"Content-Type": f"'{wire.CONTENT_TYPE}'", "x-amzn-ErrorType": f"'{error}'"}
+        if self._origins:
+            # A gateway response knows no choice: of several origins, whoever asks is answered, and nobody learns more
+            # than that a request was refused.
+            one = f"'{self._origins[0]}'" if len(self._origins) == 1 else "method.request.header.Origin"
+            headers["Access-Control-Allow-Origin"] = one
+            headers["Access-Control-Expose-Headers"] = f"'{','.join(cors.EXPOSED_HEADERS)}'"
+            headers["Vary"] = "'Origin'"
+        self.rest.add_gateway_response(
+            name,
+            type=kind,
+            status_code=str(ApiError(error, message).status),
+            response_headers=headers,
+            templates={"application/json": body},
+        )
 
     def serve(self, api: lambda_.IFunction, changes: lambda_.IFunction) -> None:
         """Route requests to the functions, all for signed callers only.

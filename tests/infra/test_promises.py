@@ -378,6 +378,29 @@ def test_a_browser_asks_without_a_signature_and_calls_with_one(synthesise: Synth
     assert methods(cors_origins="https://app.example.org") == signed | {("OPTIONS", "NONE")}
 
 
+def test_what_the_gateway_refuses_by_itself_has_the_services_names(synthesise: Synthesise) -> None:
+    def answers(**choices: str) -> dict[str, dict[str, Any]]:
+        return {
+            found["Properties"]["ResponseType"]: found["Properties"]
+            for found in synthesise(**choices)["AbeyanceFlow"]["Resources"].values()
+            if found["Type"] == "AWS::ApiGateway::GatewayResponse"
+        }
+
+    for kind, error, status in (
+        ("REQUEST_TOO_LARGE", "ImageTooLargeException", "400"),
+        ("THROTTLED", "ThrottlingException", "500"),
+    ):
+        found = answers()[kind]
+        body = json.loads(found["ResponseTemplates"]["application/json"])
+        assert (body["__type"], found["StatusCode"]) == (error, status)
+        assert body["Logref"] == "$context.requestId"
+        headers = found["ResponseParameters"]
+        assert headers["gatewayresponse.header.Content-Type"] == "'application/x-amz-json-1.1'"
+        assert "gatewayresponse.header.Access-Control-Allow-Origin" not in headers
+        named = answers(cors_origins="https://app.example.org")[kind]["ResponseParameters"]
+        assert named["gatewayresponse.header.Access-Control-Allow-Origin"] == "'https://app.example.org'"
+
+
 def test_wildcards_only_where_listed(templates: Templates) -> None:
     for found in statements(templates):
         for action in found.actions:

@@ -23,7 +23,7 @@ from abeyance.local.moto import ACCOUNT, REGION
 from abeyance.local.worker import BACKGROUND_NICE, FunctionError, Worker
 from abeyance.moratorium.access_keys import is_key_id
 from abeyance.pipeline import topology
-from abeyance.rekognition.errors import ApiError, unserved
+from abeyance.rekognition.errors import TOO_LARGE, ApiError, unserved
 from abeyance.rekognition.gateway import error_response
 
 log = logging.getLogger("abeyance.local")
@@ -34,9 +34,6 @@ TIMEOUT_S: Final = 29.0
 MAX_API_BYTES: Final = 16 * 1024 * 1024
 MAX_CONSOLE_BYTES: Final = 4 * 1024 * 1024
 MAX_CHANGE_BYTES: Final = 2 * 1024 * 1024
-TOO_LARGE: Final = (
-    "The request has more than 16 MiB. Image bytes have at most 5 MiB; name a larger photo by S3Object."
-)
 CONSOLE_PATH: Final = "/console"
 CHANGES_PATH: Final = "/changes"
 #: Principal to person on one machine: an access key id, and the same person at the console.

@@ -33,6 +33,13 @@ def invalid(message: str = "Request has invalid parameters") -> ApiError:
     return ApiError("InvalidParameterException", message)
 
 
+SLOW_DOWN: Final = "Slow down; sudden increase in rate of requests"
+#: A request that is refused for its size before it is read: here over 16 MiB, in AWS over 10 MB.
+TOO_LARGE: Final = (
+    "The request is too large. Send image bytes of at most 4.5 MB, or name a larger photo by S3Object."
+)
+
+
 def denied(reason: str) -> ApiError:
     """Return an AccessDeniedException."""
     return ApiError("AccessDeniedException", reason)
@@ -93,5 +100,5 @@ def translate(error: Exception) -> ApiError:
             return ApiError(name, f"{error}")
     # Passed on as a throttle, so that the caller's SDK waits and retries.
     if aws_code(error) in THROTTLES:
-        return ApiError("ThrottlingException", "Slow down; sudden increase in rate of requests")
+        return ApiError("ThrottlingException", SLOW_DOWN)
     return ApiError("InternalServerError", "Internal server error")

@@ -284,7 +284,8 @@ class TestErrors:
                 detect(image(photos("obama.jpg")[:-2000])),
                 detect(image(_animated())),
             ],
-            "bytes over 5 MB, an object over 15 MB, too many pixels; on one machine a request over 16 MiB": [
+            "bytes over 5 MB, an object over 15 MB, too many pixels; a request over "
+            "10 MB, on one machine over 16 MiB": [
                 detect(image(bytes(5 * 1024 * 1024 + 1))),
                 detect(stored("acme/large.jpg")),
                 detect(image(encoded(Image.new("L", (8001, 8000)), "PNG"))),
