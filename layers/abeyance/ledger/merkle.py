@@ -1,8 +1,7 @@
 """Merkle tree of RFC 9162 (Certificate Transparency 2.0), section 2.1, over the hashes of entries.
 
-The leaf of entry ``seq`` has index ``seq - 1`` and its data is the entry's 32-byte hash. Everything streams:
-a root and the nodes of any proof come from one pass over the leaves with O(log n) memory, because a
-:class:`CompactRange` keeps only the roots of the complete subtrees so far.
+Everything streams: a root comes from one pass over the leaves with O(log n) memory, because a :class:`CompactRange`
+keeps only the roots of the complete subtrees so far.
 """
 
 from __future__ import annotations
@@ -143,36 +142,6 @@ def consistency_ranges(first: int, second: int) -> list[tuple[int, int]]:
     if not whole:
         ranges.append((low, high))
     return ranges[::-1]
-
-
-def range_roots(leaves: Iterable[bytes], ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Roots of disjoint ranges of leaves, in the order of ``ranges``, in one pass over the leaf hashes.
-
-    Raises
-    ------
-    ValueError
-        There are fewer leaves than a range needs.
-    """
-    order = sorted(range(len(ranges)), key=lambda position: ranges[position])
-    roots = [b""] * len(ranges)
-    pending = iter(order)
-    position = next(pending, None)
-    tree, row = CompactRange(), list[bytes]()
-    for index, leaf in enumerate(leaves):
-        if position is None:
-            break
-        low, high = ranges[position]
-        if index >= low:
-            row.append(leaf)
-        if len(row) == 1024 or index == high - 1:
-            tree.extend(row)
-            row.clear()
-        if index == high - 1:
-            roots[position] = tree.root()
-            tree, position = CompactRange(), next(pending, None)
-    if position is not None:
-        raise ValueError("there are fewer entries than the proof is about")
-    return roots
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
