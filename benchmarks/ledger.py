@@ -14,15 +14,21 @@ from typing import Any
 from abeyance.ledger.checkpoint import LATEST, LogCheckpoint, checkpoint_key
 from abeyance.ledger.entry import LogEntry, Record, make_entry
 from abeyance.ledger.identity import LOG, new_identity
+from abeyance.ledger.indexer import Indexer
 from abeyance.ledger.integrate import TreeEdge, integrate
+from abeyance.ledger.lookup import Lookup
 from abeyance.ledger.objects import DirectoryObjects
+from abeyance.ledger.query import Query
 from abeyance.ledger.receipts import make_receipt, read_checkpoint
 from abeyance.ledger.signatures import SIGN, generate
 from benchmarks.comparison import BenchmarkPart, Comparison, Figure, Progress, Spread
-from benchmarks.process import Child
+from benchmarks.process import BenchmarkError, Child
 
 #: Entries of a batch, and of the checkpoints in between.
 BATCH = 3_000
+#: Entries of a segment of the lookup index: some more than the least.
+SEGMENT = 6_000
+OUTCOMES = ("permit", "deny")
 ROUNDS = 3
 #: Most memory of a verification, and most photos' entries that one writer has to make, by the objectives.
 MEMORY_AIM_MIB = 32
@@ -82,6 +88,8 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
         opening = _apart(folder, "open")
         progress("proofs")
         proofs, requests = _proofs(Path(folder), count)
+        progress("lookups")
+        writing, lookups = _lookups(Path(folder), count)
     what = f"{count:,} entries".replace(",", " ")
     verify = [one["verify"]["seconds"] for one in rounds]
     alone = [one["hash"]["seconds"] for one in rounds]
@@ -125,6 +133,23 @@ def run(quick: bool, progress: Progress) -> BenchmarkPart:
             value=Spread.of(proofs, 1000),
             note=f"{requests} reads of a disk; over a network, as many requests",
         ),
+        Figure(
+            key="ledger.index",
+            what="entries that one core adds to the lookup index",
+            unit="entries/s",
+            value=Spread.of([1 / writing]),
+            note=f"of a log of {what}, {SEGMENT} at a time",
+        ),
+        *(
+            Figure(
+                key=f"ledger.lookup.{key}",
+                what=f"{asked}, looked up in a log of {what}",
+                unit="ms",
+                value=Spread.of(seconds, 1000),
+                note=f"{min(reads)} to {max(reads)} reads of a disk; over a network, as many requests",
+            )
+            for key, (asked, seconds, reads) in lookups.items()
+        ),
     ]
     compared = Comparison(
         key="ledger.verify.hashing",
@@ -166,9 +191,51 @@ def _proofs(folder: Path, count: int) -> tuple[list[float], int]:
     return seconds, objects.reads
 
 
+def _lookups(folder: Path, count: int) -> tuple[float, dict[str, tuple[str, list[float], list[int]]]]:
+    """Return the processor seconds of indexing one entry, and of each kind of lookup the seconds and the reads."""
+    objects, start = _Counting(folder), time.process_time()
+    for size in range(SEGMENT, count + 1, SEGMENT):
+        Indexer(lambda size=size: size, objects).index()  # type: ignore[misc]
+    writing = (time.process_time() - start) / (count // SEGMENT * SEGMENT)
+    numbers = range(0, count, count // 100)
+    queries = {
+        "id": ("an entry by its id", [Query(id=f"d-{number}") for number in numbers]),
+        "tenant": (
+            "50 entries by tenant, day and outcome",
+            [
+                Query(tenant=f"agency-{number % 50}", day="2020-06-10", outcome=OUTCOMES[number % 2])
+                for number in range(100)
+            ],
+        ),
+    }
+    found = {}
+    for key, (asked, some) in queries.items():
+        seconds, reads = [], []
+        for query in some:
+            objects.reads, start = 0, time.perf_counter()
+            page = Lookup(objects, count).page(query, before=count, limit=50, most=count)
+            seconds.append(time.perf_counter() - start)
+            reads.append(objects.reads)
+            if not page.entries:
+                raise BenchmarkError(f"{query} finds nothing")
+        found[key] = (asked, seconds, reads)
+    return writing, found
+
+
 class _Counting(DirectoryObjects):
+    """A log in a folder that counts what would be requests of S3: every read, and every page of a listing."""
+
     reads = 0
 
     def get(self, key: str, version: str | None = None) -> bytes | None:
         self.reads += 1
         return super().get(key, version)
+
+    def part(self, key: str, first: int, length: int) -> bytes | None:
+        self.reads += 1
+        return super().part(key, first, length)
+
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        for number, key in enumerate(super().keys(prefix, after)):
+            self.reads += not number % 1000
+            yield key

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
+from abeyance.deployment.build import build_index
 
-from abeyance.deployment.build import build_indexer
-
-#: Time to begin new segments; the function itself has longer, and the next run goes on.
-WITHIN_S = 240
-
-indexer = build_indexer()
+index = build_index()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Write what is due; return how many entries are in the index, and on the log."""
-    state: dict[str, Any] = msgspec.to_builtins(indexer.index(WITHIN_S))
-    return state
+    return index()

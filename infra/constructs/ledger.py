@@ -23,7 +23,7 @@ POINTER = "checkpoint"
 INDEX = "index/*"
 #: What each of the two roles writes, and nobody else.
 SEQUENCED = ("log", "sequenced/*", "tile/*", "opening/*")
-SIGNED = (POINTER, "checkpoints/*", "cosignatures/*")
+SIGNED = (POINTER, "checkpoints/*", "cosignatures/*", "refusals/*")
 
 
 def retention(config: Config) -> s3.ObjectLockRetention:

@@ -16,6 +16,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
 from abeyance.assurance.reconciler import GAP
+from abeyance.ledger.checkpointer import WITNESS_REFUSES
 from abeyance.ledger.entry import CONFLICT, REFUSED
 from abeyance.moratorium.errors import CALLER_FAULTS
 from abeyance.pipeline.record import CORRUPT
@@ -39,8 +40,8 @@ _ABOUT = {
     "ledger-conflicts": "An id came to the ledger with two contents: somebody wrote what was not theirs, or a stage is "
     "wrong. docs/operations.md, The ledger",
     "ledger-refusals": "The ledger noted a message that it could not write as it was. docs/operations.md, The ledger",
-    "ledger-corrupt": "The ledger contradicts itself, or a witness saw another one: nothing is signed. "
-    "docs/operations.md, The ledger",
+    "ledger-corrupt": "The ledger contradicts itself, or its lookup index is damaged. docs/operations.md, The ledger",
+    "witness-refuses": "A witness signed another history of the ledger, or is wrong. docs/operations.md, The ledger",
     "ledger-gaps": "Something happened that is not on the ledger, or an entry tells what no store knows. "
     "abeyance ledger reconcile names it",
     "api-5xx": "The API fails",
@@ -93,14 +94,16 @@ class Alarms(Construct):
         }
         faults = self._alarm("denials-by-fault", _metric("Faults", "sum"))
         _count_decisions(self, functions["ledger"].logs)
-        _count_drift(self, functions["flags"].logs)
-        self._alarm("drift", _metric("Drift", "sum"))
-        _count_corruption(self, {name: functions[name].logs for name in ("ledger", "checkpoint")})
         self._alarm("ledger-conflicts", _metric("Conflicts", "sum"))
         self._alarm("ledger-refusals", _metric("Refusals", "sum"))
-        self._alarm("ledger-corrupt", _metric("Corrupt", "sum"))
-        _count_gaps(self, functions["reconcile"].logs)
-        self._alarm("ledger-gaps", _metric("Gaps", "sum"))
+        for kind, metric, message, by in (
+            ("drift", "Drift", "drift", ("flags",)),
+            ("ledger-corrupt", "Corrupt", CORRUPT, ("ledger", "checkpoint", "index")),
+            ("witness-refuses", "WitnessRefusals", WITNESS_REFUSES, ("checkpoint",)),
+            ("ledger-gaps", "Gaps", GAP, ("reconcile",)),
+        ):
+            _count_lines(self, metric, message, {name: functions[name] for name in by})
+            self._alarm(kind, _metric(metric, "sum"))
         #: The alarms that roll back a loosened moratorium while it is being deployed.
         self.for_rollback = [faults, errors["gate"], errors["recognize"], errors["api"]]
 
@@ -165,50 +168,20 @@ def _count_decisions(scope: Construct, ledger_log: logs.ILogGroup) -> None:
         )
 
 
-def _count_drift(scope: Construct, flags_log: logs.ILogGroup) -> None:
-    """Count the line of the change service for each document that it did not deploy."""
-    logs.CfnMetricFilter(
-        scope,
-        "DriftFound",
-        log_group_name=flags_log.log_group_name,
-        filter_pattern='{ $.message = "drift" }',
-        metric_transformations=[
-            logs.CfnMetricFilter.MetricTransformationProperty(
-                metric_namespace=NAMESPACE, metric_name="Drift", metric_value="1", unit="Count"
-            )
-        ],
-    )
-
-
-def _count_corruption(scope: Construct, function_logs: Mapping[str, logs.ILogGroup]) -> None:
-    """Count how often a writer or the signer of the ledger found it to contradict itself."""
-    for name, group in function_logs.items():
+def _count_lines(scope: Construct, metric: str, message: str, functions: Mapping[str, Function]) -> None:
+    """Count the lines with a message that functions log, as a metric."""
+    for name, made in functions.items():
         logs.CfnMetricFilter(
             scope,
-            f"Corrupt{name.capitalize()}",
-            log_group_name=group.log_group_name,
-            filter_pattern=f'{{ $.message = "{CORRUPT}" }}',
+            f"{metric}{name.capitalize()}",
+            log_group_name=made.logs.log_group_name,
+            filter_pattern=f'{{ $.message = "{message}" }}',
             metric_transformations=[
                 logs.CfnMetricFilter.MetricTransformationProperty(
-                    metric_namespace=NAMESPACE, metric_name="Corrupt", metric_value="1", unit="Count"
+                    metric_namespace=NAMESPACE, metric_name=metric, metric_value="1", unit="Count"
                 )
             ],
         )
-
-
-def _count_gaps(scope: Construct, reconcile_log: logs.ILogGroup) -> None:
-    """Count what happened and is not on the ledger, or the other way round."""
-    logs.CfnMetricFilter(
-        scope,
-        "Gaps",
-        log_group_name=reconcile_log.log_group_name,
-        filter_pattern=f'{{ $.message = "{GAP}" }}',
-        metric_transformations=[
-            logs.CfnMetricFilter.MetricTransformationProperty(
-                metric_namespace=NAMESPACE, metric_name="Gaps", metric_value="1", unit="Count"
-            )
-        ],
-    )
 
 
 class Dashboard(Construct):

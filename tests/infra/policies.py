@@ -11,7 +11,7 @@ Templates = dict[str, dict[str, Any]]
 #: The wildcards that a policy's resources may end with.
 WILDCARDS = (
     r"<Buckets\w+>/\*$",
-    r"<BucketsLedger\w+>/(sequenced|tile|opening|blob|checkpoints|cosignatures|index)/\*$",
+    r"<BucketsLedger\w+>/(sequenced|tile|opening|blob|checkpoints|cosignatures|refusals|index)/\*$",
     r"/environment/<\w+>/deployment/\*$",
     r"/configurationprofile/<\w+>/hostedconfigurationversion/\*$",
     r":schedule/[\w-]+/\*$",

@@ -134,7 +134,7 @@ def test_who_sequences_cannot_sign_and_who_signs_cannot_sequence(
     for key in ("log", "sequenced/1", "tile/0/000", "tile/entries/000", "opening/000"):
         assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) <= sequencer, key
     assert owners_of("s3:PutObject", f"{bucket}/index/1", templates) == of(templates, "index")
-    for key in ("checkpoint", "checkpoints/1", "cosignatures/1/2"):
+    for key in ("checkpoint", "checkpoints/1", "cosignatures/1/2", "refusals/1/2"):
         assert owners_of("s3:PutObject", f"{bucket}/{key}", templates) == signer, key
     key = logical(templates, "AWS::KMS::Key", "LedgerKey")
     assert owners_of("kms:Sign", key, templates) == signer
@@ -186,7 +186,7 @@ def test_the_ledger_is_written_once(templates: Templates) -> None:
     assert "Condition" not in denied["NobodyDeletes"]
     for sid, role, keys in (
         ("OneSequencer", "ledger", ("log", "sequenced/*", "tile/*", "opening/*")),
-        ("OneSigner", "checkpoint", ("checkpoint", "checkpoints/*", "cosignatures/*")),
+        ("OneSigner", "checkpoint", ("checkpoint", "checkpoints/*", "cosignatures/*", "refusals/*")),
         ("OneIndexer", "index", ("index/*",)),
     ):
         assert _role(denied[sid], templates).endswith(f":role/abeyance-{role}-eu-central-1")

@@ -12,6 +12,7 @@ import pytest
 from tests.infra.policies import Templates
 
 from abeyance.assurance.reconciler import GAP
+from abeyance.ledger.checkpointer import WITNESS_REFUSES
 from abeyance.ledger.entry import LogEntry, Record
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.sequencer import Placed
@@ -55,7 +56,7 @@ def test_filters_match_the_ledgers_log_line(templates: Templates, caplog: pytest
     filters = _filters(templates)
     assert filters.keys() == {
         *("Decisions", "Halts", "FaultsByKind", "Faults", "LedgerLag"),
-        *("Conflicts", "Refusals", "Corrupt", "Gaps", "Drift"),
+        *("Conflicts", "Refusals", "Corrupt", "Gaps", "Drift", "WitnessRefusals"),
     }
     for pattern in filters.values():
         for field in re.findall(r"\$\.(\w+)", pattern):
@@ -73,6 +74,10 @@ def test_a_batch_has_a_line_for_each_kind_and_its_number(caplog: pytest.LogCaptu
 
 def test_a_gap_rings(templates: Templates) -> None:
     assert _filters(templates)["Gaps"] == f'{{ $.message = "{GAP}" }}'
+
+
+def test_a_witness_that_refuses_rings(templates: Templates) -> None:
+    assert _filters(templates)["WitnessRefusals"] == f'{{ $.message = "{WITNESS_REFUSES}" }}'
 
 
 def test_a_ledger_that_contradicts_itself_rings(

@@ -176,7 +176,7 @@ def write_checkpoint(world: World) -> None:
 def write_index(world: World) -> None:
     """The task of the function that writes the lookup index."""
     with contextlib.suppress(Exception):
-        world.task(lambda *given: build.build_indexer(*given).index, "index")
+        world.task(build.build_index, "index")
 
 
 def announce(world: World) -> None:

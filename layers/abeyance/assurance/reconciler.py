@@ -63,8 +63,7 @@ class Reconciler:
         """
         now = self._clock()
         traces = itertools.chain(more, *(store() for store in self._stores))
-        head = self._heads.read()
-        reader = LogReader(self._objects, head.integrated if head else 0)
+        reader = LogReader(self._objects, self._heads.integrated())
         first = reader.first_since(rfc3339(since - LOOKBACK, "microseconds")) if reader.size else 0
         return reconcile(
             reader.entries(first), traces, since=since, now=now, grace=grace, templates=templates

@@ -50,8 +50,7 @@ def log_size(path: Path | None) -> int:
     if path is None:
         from abeyance.deployment.parts import build_heads
 
-        head = build_heads(context.settings()).read()
-        return head.integrated if head else 0
+        return build_heads(context.settings()).integrated()
     from abeyance.ledger.receipts import read_checkpoint
 
     return read_checkpoint(open_log_objects(path)).size

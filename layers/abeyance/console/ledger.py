@@ -106,7 +106,7 @@ class LedgerService:
 
     def search(self, query: Query, before: int = 0) -> SearchPage:
         """Return matching entries, newest first, from below entry ``before`` (0 for the end)."""
-        lookup = Lookup(self._objects, self._size(), self._readers)
+        lookup = Lookup(self._objects, self._heads.integrated(), self._readers)
         page = lookup.page(query, before=before or lookup.size, limit=PAGE_ENTRIES, most=SEARCHED_ENTRIES)
         return SearchPage(entries=page.entries, before=page.before, size=lookup.size)
 
@@ -173,8 +173,4 @@ class LedgerService:
                 yield msgspec.structs.asdict(entry)
 
     def _reader(self) -> LogReader:
-        return LogReader(self._objects, self._size(), self._readers)
-
-    def _size(self) -> int:
-        head = self._heads.read()
-        return head.integrated if head else 0
+        return LogReader(self._objects, self._heads.integrated(), self._readers)

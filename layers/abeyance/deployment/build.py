@@ -48,6 +48,7 @@ from abeyance.deployment.settings import (
     DetectSettings,
     GateSettings,
     IndexSettings,
+    LedgerGroup,
     LedgerSettings,
     OversightSettings,
     RecognizeSettings,
@@ -68,6 +69,10 @@ if TYPE_CHECKING:
     from abeyance.pipeline.record import RecordDecisions
     from abeyance.pipeline.review import EnqueueReviews
     from abeyance.rekognition.service import Rekognition
+
+
+#: Time to begin new segments of the lookup index, of the 600 s of its function; the next run goes on.
+INDEX_WITHIN_S = 240.0
 
 
 def build_gate(settings: GateSettings | None = None, clients: Clients = client) -> GroupByTenant:
@@ -189,6 +194,7 @@ def build_checkpoint(
     It returns origin, size and the log's public key; nothing for an empty ledger.
     """
     from abeyance.ledger.checkpointer import Checkpointer
+    from abeyance.ledger.policy import parse_policy
     from abeyance.pipeline.record import corruption_logged
 
     settings = settings or CheckpointSettings.from_environment()
@@ -198,6 +204,7 @@ def build_checkpoint(
         build_log_objects(settings, clients),
         signer,
         build_witnesses(settings),
+        parse_policy(settings.ledger_policy) if settings.ledger_policy else None,
         parallel=settings.ledger_parallel,
     )
 
@@ -211,15 +218,31 @@ def build_checkpoint(
     return checkpoint
 
 
-def build_indexer(
-    settings: IndexSettings | OversightSettings | None = None, clients: Clients = client
-) -> Indexer:
+def build_index(
+    settings: IndexSettings | None = None, clients: Clients = client
+) -> Callable[[], dict[str, Any]]:
+    """Return the task that writes what is due of the lookup index; it returns how much is in the index."""
+    from msgspec import to_builtins
+
+    from abeyance.pipeline.record import corruption_logged
+
+    indexer = build_indexer(settings or IndexSettings.from_environment(), clients)
+
+    def index() -> dict[str, Any]:
+        with corruption_logged():
+            state: dict[str, Any] = to_builtins(indexer.index(INDEX_WITHIN_S))
+        return state
+
+    return index
+
+
+def build_indexer(settings: LedgerGroup, clients: Clients = client) -> Indexer:
     """Return the writer of the lookup index."""
     from abeyance.ledger.indexer import Indexer
 
-    settings = settings or IndexSettings.from_environment()
+    heads = build_heads(settings, clients)
     return Indexer(
-        build_heads(settings, clients),
+        heads.integrated,
         build_log_objects(settings, clients),
         parallel=settings.ledger_parallel,
     )

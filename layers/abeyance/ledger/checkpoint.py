@@ -30,6 +30,8 @@ from abeyance.ledger.signatures import VerifierKey
 LATEST: Final = "checkpoint"
 CHECKPOINTS: Final = "checkpoints"
 COSIGNATURES: Final = "cosignatures"
+#: What witnesses gave as reasons not to sign.
+REFUSALS: Final = "refusals"
 #: Longest note that is read, in bytes.
 MAX_NOTE_BYTES: Final = 64 * 1024
 _MAX_SIZE: Final = 2**63 - 1
@@ -121,6 +123,11 @@ def checkpoint_key(size: int) -> str:
 def cosignature_key(size: int, signature: Signature, seconds: int) -> str:
     """Return the key of a cosignature that came after its checkpoint was written."""
     return f"{COSIGNATURES}/{size:0{DIGITS}d}/{signature.key_id.hex()}-{seconds}"
+
+
+def refusal_key(key_id: bytes, seconds: int) -> str:
+    """Return the key of a witness's refusal at a time, seconds since 1970; later ones sort behind earlier ones."""
+    return f"{REFUSALS}/{key_id.hex()}/{seconds:012d}"
 
 
 def signature_lines(signatures: Iterable[Signature]) -> bytes:

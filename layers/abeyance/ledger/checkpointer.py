@@ -27,6 +27,7 @@ from abeyance.ledger.checkpoint import (
     checkpoint_key,
     cosignature_key,
     parse_note,
+    refusal_key,
 )
 from abeyance.ledger.errors import CheckpointConflict, LedgerCorrupt, LedgerError
 from abeyance.ledger.heads import Head, HeadStore
@@ -34,7 +35,7 @@ from abeyance.ledger.integrate import DIGITS
 from abeyance.ledger.merkle import CompactRange, leaf_hash
 from abeyance.ledger.note import NoteError, Signature
 from abeyance.ledger.objects import LogObjects
-from abeyance.ledger.policy import WitnessEntry
+from abeyance.ledger.policy import Policy, WitnessEntry
 from abeyance.ledger.signatures import cosigned_at
 from abeyance.ledger.signers import Signer
 from abeyance.ledger.tiles import ENTRIES, WIDTH, TileName, TileReader, decode_bundle, read_tile, split_hashes
@@ -47,8 +48,17 @@ _READ_AHEAD: Final = 64
 RENEW_S: Final = 6 * 3600
 
 
+#: The line that is logged when a witness refuses; an alarm rings on it.
+WITNESS_REFUSES: Final = "a witness refuses"
+
+
 class Witness(Protocol):
     """Somebody who signs a checkpoint that extends what they saw before."""
+
+    @property
+    def key_id(self) -> bytes:
+        """Id of the witness's key, 4 bytes."""
+        ...
 
     def cosign(self, checkpoint: LogCheckpoint, old: int, tree: TileReader) -> Signature:
         """Return a cosignature. Raises ``LedgerError`` if the witness refuses or does not answer.
@@ -65,6 +75,10 @@ class HttpWitness:
         self._witness = witness
         self._post = post
 
+    @property
+    def key_id(self) -> bytes:
+        return self._witness.key.key_id
+
     def cosign(self, checkpoint: LogCheckpoint, old: int, tree: TileReader) -> Signature:
         return ask_witness(self._witness, checkpoint, old, tree.consistency, self._post)
 
@@ -79,8 +93,11 @@ class Checkpointer:
     signer
         The log's own key.
     witnesses
-        Asked for cosignatures. One that does not answer holds up nothing, and ``verify`` says who is missing; one that
-        has seen another history stops everything.
+        Asked for cosignatures. One that does not answer holds up nothing, and ``verify`` says who is missing. One that
+        has seen another history is logged for the alarm, and its word is kept beside the log, where ``verify`` reads
+        it; unless the others fulfil the policy, nothing is published then.
+    policy
+        How many witnesses it takes.
     parallel
         Objects that are read at the same time.
     clock
@@ -93,6 +110,7 @@ class Checkpointer:
         objects: LogObjects,
         signer: Signer,
         witnesses: Sequence[Witness] = (),
+        policy: Policy | None = None,
         parallel: int = 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -101,6 +119,7 @@ class Checkpointer:
         self._objects = objects
         self._signer = signer
         self._witnesses = witnesses
+        self._policy = policy or Policy()
         self._parallel = parallel
 
     def checkpoint(self) -> LogCheckpoint | None:
@@ -109,7 +128,8 @@ class Checkpointer:
         Raises
         ------
         LedgerCorrupt
-            The entries, the tiles, the head and the last checkpoint contradict each other. Nothing was signed.
+            The entries, the tiles, the head and the last checkpoint contradict each other, and nothing was signed; or
+            a witness has seen another history and the others are too few, and nothing was published.
         LedgerUnavailable
             AWS refused or did not answer.
         """
@@ -124,7 +144,11 @@ class Checkpointer:
         self._require_growth(last, tree, head.root_bytes)
         made = LogCheckpoint(head.origin, tree.size, head.root_bytes)
         made = made.signed_with(self._signer.verifier(head.origin), self._signer.sign)
-        made = made.signed(*self._cosignatures(made, tree, last.size if last else 0))
+        signatures, refusals = self._ask(made, tree, last.size if last else 0)
+        made = made.signed(*signatures)
+        trust = self._policy.judge(made, made.origin, made.size)
+        if refusals and not self._policy.witnessed(trust.cosigned):
+            raise refusals[0]
         return self._publish(made)
 
     def _published(self, head: Head) -> LogCheckpoint | None:
@@ -200,16 +224,28 @@ class Checkpointer:
             for start in range(first, last, _READ_AHEAD):
                 yield from pool.map(read, range(start, min(last, start + _READ_AHEAD)))
 
-    def _cosignatures(self, made: LogCheckpoint, tree: TileReader, old: int) -> list[Signature]:
-        found = []
+    def _ask(
+        self, made: LogCheckpoint, tree: TileReader, old: int
+    ) -> tuple[list[Signature], list[LedgerCorrupt]]:
+        """Return the cosignatures of all witnesses who gave one, and the errors of those who refused."""
+        found, refusals = [], []
         for witness in self._witnesses:
             try:
                 found.append(witness.cosign(made, old, tree))
-            except LedgerCorrupt:
-                raise  # it has seen another history: nothing is published before somebody finds out
+            except LedgerCorrupt as error:
+                log.error(WITNESS_REFUSES, extra={"what": str(error)})
+                self._keep_refusal(witness.key_id, str(error))
+                refusals.append(error)
             except LedgerError as error:
                 log.warning("no cosignature", extra={"error": type(error).__name__})
-        return found
+        return found, refusals
+
+    def _keep_refusal(self, key_id: bytes, what: str) -> None:
+        """Write what a witness says, once in a while."""
+        now = int(self._clock())
+        since = refusal_key(key_id, max(0, now - RENEW_S))
+        if next(self._objects.keys(refusal_key(key_id, 0)[:-12], since), None) is None:
+            self._objects.put_new(refusal_key(key_id, now), f"{what}\n".encode())
 
     def _renew(self, made: LogCheckpoint) -> None:
         """Ask the witnesses again about a state that nothing came after: one is missing, or its word grows old.
@@ -225,7 +261,7 @@ class Checkpointer:
         if len(newest) >= len(self._witnesses) and all(at > old for at in newest.values()):
             return
         tree = TileReader(self._objects, made.size)
-        for signature in self._cosignatures(made, tree, made.size):
+        for signature in self._ask(made, tree, made.size)[0]:
             if newest.get(signature.key_id, 0) <= old:
                 key = cosignature_key(made.size, signature, cosigned_at(signature))
                 self._objects.put_new(key, f"{signature}\n".encode())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST, LogCheckpoint
+from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST, REFUSALS, LogCheckpoint
 from abeyance.ledger.entry import blob_key
 from abeyance.ledger.errors import LedgerCorrupt, LedgerError
 from abeyance.ledger.identity import LOG
@@ -79,6 +79,8 @@ def export_log(
     if first == 0:
         put(LOG, _needed(objects, LOG))
     for key in _notes(objects, first, size if whole else stop):
+        put(key, _needed(objects, key))
+    for key in objects.keys(f"{REFUSALS}/") if whole else ():
         put(key, _needed(objects, key))
     copied: set[bytes] = set()
     names = _names(first, stop, size, openings=openings)

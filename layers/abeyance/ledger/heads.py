@@ -74,6 +74,11 @@ class HeadStore:
             item = self._table.get((_KEY[PARTITION], _KEY[SORT]))
         return None if item is None else msgspec.convert(item, Head)
 
+    def integrated(self) -> int:
+        """Return the number of integrated entries; 0 before the first."""
+        head = self.read()
+        return head.integrated if head else 0
+
     def create(self, origin: str) -> Head:
         """Return the head of a new log; of two that create it one wins, and both get the winner's."""
         head = Head(origin=origin)

@@ -19,7 +19,6 @@ import msgspec
 
 from abeyance.aws.timestamps import parse_moment
 from abeyance.ledger.errors import LedgerCorrupt
-from abeyance.ledger.heads import HeadStore
 from abeyance.ledger.index_files import (
     IDS,
     INDEX,
@@ -36,7 +35,7 @@ from abeyance.ledger.query import row_of
 from abeyance.ledger.reading import LogReader
 
 #: Entries for which a segment is worth its files, and most entries of one, some 100 MB of memory.
-LEAST_ENTRIES: Final = 16_384
+LEAST_ENTRIES: Final = 4_096
 MOST_ENTRIES: Final = 262_144
 #: Age of the oldest entry for which a smaller segment is written, so that Athena sees it.
 WAIT_S: Final = 3600.0
@@ -77,7 +76,9 @@ class Indexer:
 
     Parameters
     ----------
-    heads, objects
+    size
+        Returns the number of integrated entries.
+    objects
         The log, of which only the index is written.
     parallel
         Objects that are read at the same time.
@@ -87,12 +88,12 @@ class Indexer:
 
     def __init__(
         self,
-        heads: HeadStore,
+        size: Callable[[], int],
         objects: LogObjects,
         parallel: int = 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._heads = heads
+        self._size = size
         self._objects = objects
         self._parallel = parallel
         self._clock = clock
@@ -139,10 +140,6 @@ class Indexer:
         foreign = tuple(key for key in self._objects.keys(INDEX) if key not in mine)
         self._join()
         return IndexState(at, size, len(segments), tuple(repaired), foreign)
-
-    def _size(self) -> int:
-        head = self._heads.read()
-        return head.integrated if head else 0
 
     def _covering(self) -> list[tuple[int, int]]:
         return covering(self._objects.keys(IDS))

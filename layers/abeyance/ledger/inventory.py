@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from abeyance.ledger.batches import PREFIX as SEQUENCED
-from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST
+from abeyance.ledger.checkpoint import CHECKPOINTS, COSIGNATURES, LATEST, REFUSALS
 from abeyance.ledger.defects import MAX_DEFECTS, DefectKind, DefectList
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.identity import LOG
@@ -31,6 +31,7 @@ from abeyance.ledger.tiles import (
 
 _OTHER: Final = re.compile(
     rf"{LOG}|{LATEST}|{CHECKPOINTS}/[0-9]{{20}}|{COSIGNATURES}/[0-9]{{20}}/[0-9a-f]{{8}}-[0-9]{{1,12}}"
+    rf"|{REFUSALS}/[0-9a-f]{{8}}/[0-9]{{12}}"
     rf"|{SEQUENCED}[0-9]{{20}}-[0-9a-f]{{16}}|blob/[0-9a-f]{{64}}"
 )
 

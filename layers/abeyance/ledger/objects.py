@@ -118,7 +118,12 @@ class DirectoryObjects:
             self.put_new(key, data)
 
     def part(self, key: str, first: int, length: int) -> bytes | None:
-        return cut(self.get(key), first, length)
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(first)
+                return file.read(length) or None
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
 
     def replace(self, key: str, data: bytes) -> None:
         path, partial = self._written(key, data)

@@ -22,6 +22,7 @@ from abeyance.ledger.checkpoint import (
     CHECKPOINTS,
     COSIGNATURES,
     LATEST,
+    REFUSALS,
     LogCheckpoint,
     checkpoint_key,
     parse_note,
@@ -90,6 +91,7 @@ def verify_log(
         standing.lost(note, size)
     check_partials(objects, size, defects, readers)
     _check_pointer(objects, standing)
+    _check_refusals(objects, standing)
     if 0 <= size <= inventory.sequenced:
         standing.notice(f"a sequenced batch from entry {inventory.sequenced} on is not integrated yet")
     verdict, why = standing.verdict(size)
@@ -124,6 +126,8 @@ class _Standing:
         #: A state is signed, which may be that of no entries.
         self.any_signed = self.any_witnessed = False
         self.notices: list[str] = []
+        #: Time of the newest good cosignature of each witness under a signed state, by its name in the policy.
+        self.cosigned: dict[str, int] = {}
 
     def notice(self, what: str, *, pending: bool = True) -> None:
         """Note what is no defect; with ``pending``, something is not published yet, and the log not called whole."""
@@ -155,6 +159,8 @@ class _Standing:
             else:
                 self.notice(f"a cosignature by {name} of {note.size} entries is not good", pending=False)
         if trust.signed:
+            for name, time in trust.cosigned.items():
+                self.cosigned[name] = max(time, self.cosigned.get(name, 0))
             self.any_signed, self.signed = True, max(self.signed, note.size)
             at = self.policy.witnessed_at(trust.cosigned)
             if at is not None and note.size >= self.witnessed:
@@ -307,6 +313,23 @@ def _check_pointer(objects: LogObjects, standing: _Standing) -> None:
         if data == latest and note.size < standing.signed:
             what = f"the pointer names {note.size} entries, and {standing.signed} are signed; write it again"
             standing.notice(what)
+
+
+def _check_refusals(objects: LogObjects, standing: _Standing) -> None:
+    """Note each witness of the policy who refused to sign, and has signed nothing since.
+
+    It proves nothing, so it is no defect; but who believes a witness hears it, and does not call the log whole.
+    """
+    for witness in standing.policy.witnesses:
+        for key in objects.keys(f"{REFUSALS}/{witness.key.key_id.hex()}/"):
+            seconds = key.rpartition("/")[2]
+            if seconds.isdecimal() and int(seconds) > standing.cosigned.get(witness.name, 0):
+                said = (objects.get(key) or b"").decode(errors="replace").strip()[:300]
+                standing.notice(
+                    f"witness {witness.name} refuses: {said}. Ask it for the note that it signed, and give that with "
+                    "--checkpoint; if the witness is wrong, take it out of the policy"
+                )
+                break
 
 
 def _check_published(objects: LogObjects, note: LogCheckpoint, standing: _Standing) -> None:

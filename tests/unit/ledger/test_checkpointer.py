@@ -6,21 +6,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.fakes import MemoryTable
 from tests.log_objects import MemoryLogObjects
 from tests.logs import entries, signer
 
 from abeyance.ledger.checkpoint import LATEST, LogCheckpoint, checkpoint_key, parse_note
-from abeyance.ledger.checkpointer import RENEW_S, Checkpointer, HttpWitness
+from abeyance.ledger.checkpointer import RENEW_S, WITNESS_REFUSES, Checkpointer, HttpWitness
 from abeyance.ledger.defects import LedgerReport, LogVerdict
 from abeyance.ledger.errors import LedgerCorrupt
+from abeyance.ledger.exporting import export_log
 from abeyance.ledger.heads import HeadStore
 from abeyance.ledger.policy import Policy, WitnessEntry
+from abeyance.ledger.receipts import read_checkpoint
 from abeyance.ledger.sequencer import Sequencer
 from abeyance.ledger.signatures import COSIGN
 from abeyance.ledger.signers import LocalSigner
 from abeyance.ledger.verification import verify_log
-from abeyance.ledger.witness import WitnessRefused
+from abeyance.ledger.witness import WitnessRefused, add_checkpoint_body
 from abeyance.ledger.witness_server import CheckpointWitness, WitnessMemory
 
 
@@ -142,15 +145,116 @@ def test_what_does_not_follow_is_not_signed() -> None:
         ledger.checkpoint()
 
 
-def test_a_witness_that_saw_another_history_stops_it() -> None:
-    ledger = Ledger()
+class Witnessed(Ledger):
+    """A log with three witnesses, of whom two are demanded; the first has signed another history of it."""
+
+    def __init__(self, needed: int = 2) -> None:
+        super().__init__()
+        self.away = ""
+        self.refusing = self.witness
+        forged = LogCheckpoint(self.origin, 99, bytes(32))
+        forged = forged.signed_with(self.signer.verifier(self.origin), self.signer.sign)
+        status, _, _ = self.refusing.add_checkpoint(add_checkpoint_body(0, [], forged))
+        assert status == 200
+        self.servers = {self.entry.url: self.refusing}
+        entries = [self.entry]
+        for name in ("x", "y"):
+            key = signer(f"{name}.example", ord(name))
+            url = f"https://{name}.example/"
+            known = [self.signer.verifier(self.origin)]
+            self.servers[url] = CheckpointWitness(key, known, WitnessMemory(":memory:"), lambda: self.now)
+            entries.append(WitnessEntry(name, key.verifier(COSIGN), url))
+        self.policy = Policy(
+            logs=(self.signer.verifier(self.origin),),
+            witnesses=tuple(entries),
+            groups={"quorum": (needed, tuple(one.name for one in entries))},
+            quorum="quorum",
+        )
+        self.checkpointer = Checkpointer(
+            self.heads,
+            self.objects,
+            self.signer,
+            [HttpWitness(one, self.post) for one in entries],
+            self.policy,
+            clock=lambda: self.now.timestamp(),
+        )
+
+    def post(self, url: str, body: bytes) -> Any:
+        if self.away and self.away in url:
+            raise ConnectionError
+        return self.servers[url.removesuffix("add-checkpoint")].add_checkpoint(body)
+
+    def verify(self, policy: Policy | None = None) -> LedgerReport:
+        return verify_log(self.objects, policy or self.policy, now=self.now)
+
+
+def test_a_witness_that_refuses_stops_nothing_that_the_others_sign_and_is_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger = Witnessed()
     made = ledger.checkpoint()
-    forged = LogCheckpoint(ledger.origin, made.size, bytes(32))
-    forged = forged.signed_with(ledger.signer.verifier(ledger.origin), ledger.signer.sign)
+    assert [one.name for one in made.signatures] == [ledger.origin, "x.example", "y.example"]
+    assert ledger.objects.get(LATEST) == str(made).encode()
+    assert [one.message for one in caplog.records] == [WITNESS_REFUSES]
+    report = ledger.verify()
+    assert (report.verdict, report.witnessed, report.found) == (LogVerdict.UNSIGNED, 5, 0)
+    assert "witness w refuses: witness w has signed 99 entries of this log, which now has 5" in report.why
+    without = structs.replace(ledger.policy, witnesses=ledger.policy.witnesses[1:])
+    assert ledger.verify(without).verdict is LogVerdict.WHOLE
+
+
+def test_a_refusal_is_kept_once_in_a_while_and_is_part_of_an_export() -> None:
+    ledger = Witnessed()
+    ledger.checkpoint()
+    for number, hours in enumerate((0, 1, 6), 1):
+        ledger.now += timedelta(hours=hours)
+        ledger.append(5 * number, 5)
+        ledger.checkpoint()
+    kept = list(ledger.objects.keys("refusals/"))
+    assert len(kept) == 2
+    exported = MemoryLogObjects()
+    export_log(ledger.objects, read_checkpoint(ledger.objects), exported.put_new)
+    assert list(exported.keys("refusals/")) == kept
+    assert "witness w refuses" in verify_log(exported, ledger.policy, now=ledger.now).why
+
+
+def test_a_witness_that_signs_again_takes_its_refusal_back() -> None:
+    ledger = Witnessed()
+    ledger.checkpoint()
+    url = ledger.entry.url
+    known = [ledger.signer.verifier(ledger.origin)]
+    ledger.servers[url] = CheckpointWitness(
+        signer("w.example", 9), known, WitnessMemory(":memory:"), lambda: ledger.now
+    )
+    ledger.now += timedelta(minutes=1)
+    ledger.append(5, 5)
+    ledger.checkpoint()
+    assert ledger.verify().verdict is LogVerdict.WHOLE
+
+
+@pytest.mark.parametrize(("needed", "away"), [(3, ""), (2, "x.example")])
+def test_a_witness_that_refuses_and_is_needed_stops_the_checkpoints(needed: int, away: str) -> None:
+    ledger = Witnessed(needed)
+    ledger.away = away
     with pytest.raises(WitnessRefused):
-        ledger.checkpointer._cosignatures(forged, _Nothing(), made.size)
+        ledger.checkpoint()
+    assert ledger.objects.get(LATEST) is None
+    assert list(ledger.objects.keys("checkpoints/")) == []
+    assert len(list(ledger.objects.keys("refusals/"))) == 1
 
 
-class _Nothing:
-    def consistency(self, first: int) -> list[bytes]:
-        return []
+def test_witnesses_that_are_away_stop_nothing() -> None:
+    ledger = Witnessed()
+    ledger.away = "example"
+    assert [one.name for one in ledger.checkpoint().signatures] == [ledger.origin]
+    assert ledger.verify().verdict is LogVerdict.UNSIGNED
+
+
+def test_a_witness_that_refuses_a_log_that_stands_still_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Witnessed()
+    ledger.away = "w.example"
+    ledger.checkpoint()
+    ledger.away = ""
+    ledger.checkpoint()
+    assert WITNESS_REFUSES in [one.message for one in caplog.records]
+    assert ledger.verify().verdict is LogVerdict.UNSIGNED

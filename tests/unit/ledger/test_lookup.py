@@ -11,15 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes import MemoryTable
 from tests.log_objects import MemoryLogObjects
-from tests.logs import ORIGIN, Log, decision
+from tests.logs import Log, decision
 
 from abeyance.ledger import index_files, indexer
 from abeyance.ledger.defects import DefectList
 from abeyance.ledger.entry import LogEntry, Record, make_entry
 from abeyance.ledger.errors import LedgerCorrupt
-from abeyance.ledger.heads import Head, HeadStore
 from abeyance.ledger.index_files import IDS, INDEX, covering, ids_key, merge_ids, search_ids, segment_key
 from abeyance.ledger.indexer import Indexer, joinable
 from abeyance.ledger.inventory import take_inventory
@@ -78,22 +76,13 @@ class Logged:
     def __init__(self) -> None:
         self.objects = Bombed()
         self.log = Log(self.objects)
-        self.heads = HeadStore(MemoryTable())
-        self.head = self.heads.create(ORIGIN)
 
     def append(self, count: int, day: str = "2020-06-10", *, prefix: str = "d-") -> None:
         first = self.log.edge.size
-        self.add([_entry(prefix, n, day) for n in range(first, first + count)])
-
-    def add(self, entries: list[LogEntry]) -> None:
-        self.log.append(entries)
-        size = self.log.edge.size
-        after = Head(origin=ORIGIN, size=size, digest=str(size), integrated=size)
-        assert self.heads.move(self.head, after)
-        self.head = after
+        self.log.append([_entry(prefix, n, day) for n in range(first, first + count)])
 
     def indexer(self, now: float = NOW) -> Indexer:
-        return Indexer(self.heads, self.objects, clock=lambda: now)
+        return Indexer(lambda: self.log.edge.size, self.objects, clock=lambda: now)
 
     def lookup(self, readers: int = 1) -> Lookup:
         return Lookup(self.objects, self.log.edge.size, readers)
@@ -147,7 +136,7 @@ def test_few_entries_are_indexed_when_they_have_waited(logged: Logged) -> None:
 
 
 def test_an_empty_log_has_an_empty_index(logged: Logged) -> None:
-    assert Indexer(HeadStore(MemoryTable()), logged.objects).index() == indexer.IndexState(0, 0, 0)
+    assert logged.indexer().index() == indexer.IndexState(0, 0, 0)
     assert list(logged.lookup().entries(Query())) == []
     assert logged.lookup().find("d-1") is None
 
@@ -225,10 +214,10 @@ def test_two_indexers_agree(logged: Logged) -> None:
 def test_an_id_that_is_there_twice_is_found_first(logged: Logged) -> None:
     logged.append(30)
     again = _entry("d-", 7, "2020-06-10")
-    logged.add([again])
+    logged.log.append([again])
     logged.append(29)
     logged.indexer().index()
-    logged.add([_entry("d-", 59, "2020-06-10"), again])
+    logged.log.append([_entry("d-", 59, "2020-06-10"), again])
     assert (logged.lookup().find("d-7"), logged.lookup().find("d-59")) == (7, 59)
     assert logged.lookup().find("d-1000") is None
     assert Lookup(logged.objects, 30).find("d-59") is None
