@@ -16,6 +16,8 @@ import msgspec
 
 from abeyance.cost.demand import EVENT_PUT, Demand
 from abeyance.cost.stations import DAY_S, ENTRIES, Plan, Station, stations
+from abeyance.deployment.settings import UNITS
+from abeyance.ledger.tiles import WIDTH
 from abeyance.pipeline import topology
 
 Prices = Mapping[str, Any]
@@ -29,6 +31,10 @@ _BATCH_LOG_BYTES = 8 * 350
 _RECEIVED = 10
 #: Pollers of a queue whose function runs twice at most.
 _POLLERS = 2
+#: Before it signs, checkpoint reads each bundle of entries and its tile once, and index its openings.
+_READS_AN_ENTRY = 3 / WIDTH
+#: Alarms besides those of each stage's queue and each function.
+_OTHER_ALARMS = 9
 _GB = 1e9
 
 
@@ -169,7 +175,7 @@ def _photo_lines(
     # Faces beyond those of the measured photos: an item and a change each, in a transaction.
     writes += photos * max(0.0, plan.faces - demand.faces) * 4
     archived = photos * demand.event_bytes / _GB
-    gets = calls["s3.GetObject"] + calls["s3.HeadObject"]
+    gets = calls["s3.GetObject"] + calls["s3.HeadObject"] + photos * ENTRIES * _READS_AN_ENTRY
     lines += [
         _line("Lambda", "requests", batches, "requests", prices["lambda_request"]),
         _line("EventBridge", "events", calls[EVENT_PUT], "events", prices["eventbridge_custom_event"]),
@@ -210,7 +216,7 @@ def _idle_lines(embedder: str, prices: Prices) -> list[Line]:
     # Lambda's five pollers of a queue, each waiting 20 s.
     polls = HOURS_A_MONTH * 3600 / 20 * 5 * len(topology.STAGES)
     runs = sum(HOURS_A_MONTH * 60 / schedule.every_minutes for schedule in topology.SCHEDULES)
-    alarms = 2 * len(topology.STAGES) + len(topology.STAGES) + 8
+    alarms = 2 * len(topology.STAGES) + len(UNITS) + _OTHER_ALARMS
     checkpoints = HOURS_A_MONTH * 60 / topology.CHECKPOINT.every_minutes
     lines = [
         _line("KMS", "keys", 5, "keys", prices["kms_key_month"]),
