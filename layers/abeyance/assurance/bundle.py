@@ -32,6 +32,7 @@ from abeyance.encoding import decode_base64, encode_base64
 from abeyance.ledger.canonical import canonical_json, is_canonical
 from abeyance.ledger.entry import Disclosure
 from abeyance.ledger.errors import LedgerError
+from abeyance.ledger.tiles import HASH_BYTES
 from abeyance.moratorium.document import FlagSet
 
 MAGIC: Final = "abeyance-bundle-1"
@@ -199,10 +200,7 @@ def read_about(value: bytes) -> About:
 
 def read_nodes(value: bytes) -> list[bytes]:
     """Return hashes from a line's value. Raises :class:`BundleError`."""
-    try:
-        return [decode_base64(one) for one in _decoded(value, list[str])]
-    except ValueError:
-        raise BundleError("a hash is not base64") from None
+    return _hashes(_decoded(value, list[str]))
 
 
 def read_document(value: bytes) -> BundledDocument:
@@ -214,10 +212,7 @@ def read_document(value: bytes) -> BundledDocument:
 def read_evidence(value: bytes) -> Evidence:
     """Return an entry with its proof from a line's value. Raises :class:`BundleError`."""
     text: _EvidenceText = _decoded(value, _EvidenceText)
-    try:
-        path = tuple(map(decode_base64, text.path))
-    except ValueError:
-        raise BundleError("a hash is not base64") from None
+    path = tuple(_hashes(text.path))
     return Evidence(text.index, path, bytes(text.leaf), tuple(_shown(text.disclosures)))
 
 
@@ -228,6 +223,16 @@ def read_entry(value: bytes) -> tuple[bytes, tuple[Disclosure, ...]]:
     except msgspec.MsgspecError:
         raise BundleError("not an entry") from None
     return bytes(leaf), tuple(_shown(disclosures))
+
+
+def _hashes(texts: list[str]) -> list[bytes]:
+    try:
+        found = [decode_base64(one) for one in texts]
+    except ValueError:
+        raise BundleError("a hash is not base64") from None
+    if any(len(one) != HASH_BYTES for one in found):
+        raise BundleError(f"a hash has not {HASH_BYTES} bytes")
+    return found
 
 
 def _shown(disclosures: list[tuple[str, str, msgspec.Raw]]) -> Iterator[Disclosure]:

@@ -51,8 +51,8 @@ from abeyance.moratorium.errors import FlagsError
 
 _MAX_PROBLEMS: Final = 50
 _ROW: Final = 1024
-#: The order of lines.
-_ORDER: Final = ("about", "from", "to", "nodes", "document", "evidence", "entry", "certificate", "note")
+#: Names of lines, in their order.
+ORDER: Final = ("about", "from", "to", "nodes", "document", "evidence", "entry", "certificate", "note")
 _REPEATED: Final = frozenset({"document", "evidence", "entry"})
 
 
@@ -164,9 +164,9 @@ class _Check:
 
     def line(self, name: str, value: bytes) -> None:
         """Take one line. Raises what makes it pointless to go on."""
-        at = _ORDER.index(name) if name in _ORDER else -1
+        at = ORDER.index(name) if name in ORDER else -1
         again = at == self._last and name in _REPEATED
-        if not again and (at <= self._last or not _REPEATED.issuperset(_ORDER[self._last + 1 : at])):
+        if not again and (at <= self._last or not _REPEATED.issuperset(ORDER[self._last + 1 : at])):
             raise BundleError(f"a line of the name {name[:20]} does not belong here")
         self._last = at
         match name:
@@ -192,7 +192,7 @@ class _Check:
 
     def end(self, certificate: Mapping[str, Any] | None) -> None:
         """Compare the certificate with what was read. Raises what makes it pointless to go on."""
-        if self._last != len(_ORDER) - 1:
+        if self._last != len(ORDER) - 1:
             raise BundleError("the bundle is cut off")
         self._tree.extend(self._hashes)
         if self._end is not None and (self._tree.size, self._tree.root()) != (self._end.size, self._end.root):

@@ -39,12 +39,13 @@ def stated_documents(
     agreements: dict[str, dict[str, Any]] = {}
     for one in evidence:
         shown = {each.field: msgspec.json.decode(each.value) for each in one.disclosures}
-        kind = shown.get("type")
+        kind = str(shown.get("type"))
         if kind == DOCUMENT:
             entries.setdefault(str(shown.get("body.flags")), (one.index, str(shown.get("body.document"))))
         elif kind in _AGREED:
             digest = str(shown.get("body.digest" if kind == ADOPTED else "body.flags"))
-            people = 1 if kind == TIGHTENED else int(shown.get("body.people") or 0)
+            said = shown.get("body.people")
+            people = 1 if kind == TIGHTENED else said if isinstance(said, int) else 0
             agreement = {"agreed": _AGREED[kind], "agreement": one.index, "people": people}
             names = {name: shown[f"body.{name}"] for name in PEOPLE_FIELDS if f"body.{name}" in shown}
             agreements.setdefault(digest, agreement | ({"by": names} if names else {}))

@@ -127,10 +127,10 @@ def picture(spans: Sequence[Mapping[str, Any]], unit: str) -> str:
         f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH}" y1="{base}" y2="{base}"/>',
         f'<text x="{_LEFT - 6}" y="{base}" text-anchor="end">0</text>',
         f'<text x="{_LEFT - 6}" y="{_TOP + 10}" text-anchor="end">{highest}</text>',
-        f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{_label(spans[0]["span"])}</text>',
+        f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{escape(_label(spans[0]["span"]))}</text>',
     ]
     if len(spans) > 1:
-        label = _label(spans[-1]["span"])
+        label = escape(_label(spans[-1]["span"]))
         parts.append(f'<text x="{_WIDTH - 8}" y="{_HEIGHT - 8}" text-anchor="end">{label}</text>')
     for place, one in zip(places, spans, strict=True):
         y = float(base)

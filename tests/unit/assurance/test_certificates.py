@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from tests.manipulations import OF_BUNDLE, OF_LOG, Lines
 
 from abeyance.assurance.certificate import Tally, findings, moment_key, parse_certificate_note
 from abeyance.assurance.certifier import Certified
-from abeyance.assurance.checking import CertificateReport, check_bundle
+from abeyance.assurance.checking import ORDER, CertificateReport, check_bundle
 from abeyance.assurance.period import size_after, size_before
 from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
 from abeyance.ledger.errors import LedgerCorrupt
@@ -138,6 +139,44 @@ def test_a_manipulated_log_fails_and_says_what_and_where(tmp_path: Path, name: s
     report = checked(halt, bundle, tmp_path)
     index = halt.log.edge.size - 1
     assert [one.where for one in report.problems if what in one.what] == [f"entry {index}"], report.problems
+
+
+def test_whatever_a_bundle_holds_ends_in_a_report(
+    halt: Halt, certified: tuple[Certified, bytes], tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    odd = [
+        None,
+        True,
+        -1,
+        1e300,
+        "",
+        "type",
+        [],
+        {},
+        [[]],
+        {"type": {}},
+        ["a", "b", "c"],
+        "2026-06-01T00:00:00Z",
+    ]
+
+    def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        inner = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        )
+        return [path, *(one for key, each in inner for one in places(each, (*path, key)))]
+
+    for _ in range(120):
+        lines, name = Lines(certified[1]), chance.choice(ORDER)
+        whole = [lines.read(name)]
+        *path, last = chance.choice(places(whole)[1:])
+        holder: Any = whole
+        for key in path:
+            holder = holder[key]
+        before, holder[last] = holder[last], chance.choice(odd)
+        lines.write(name, whole[0])
+        same = type(holder[last]) is type(before) and holder[last] == before
+        assert checked(halt, lines.bundle(), tmp_path).ok is same, (name, path, last)
 
 
 def test_a_file_that_is_cut_off_or_is_none_fails(
