@@ -21,6 +21,7 @@ from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
 from abeyance.ledger.entry import Record, make_entry, read_opening
 from abeyance.ledger.signatures import SIGN, SignerKey
 from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.presets import new_deployment
 
 
 class Lines:
@@ -310,6 +311,19 @@ def exempt_another_purpose(halt: Halt) -> None:
     _recorded(halt, "missing", lambda one: one.update(purpose="criminal_investigation"))
 
 
+def exempt_without_authorization(halt: Halt) -> None:
+    document = new_deployment()
+    document["values"]["police_halt"]["authorization_required"] = True
+    halt.flags = halt.document(document, 2)
+
+    def permit(one: dict[str, Any]) -> None:
+        assert one["clause"] == "authorization_required"
+        one.update(outcome="permit", clause="exempted")
+        one["flags"][0].update(clause="exempts")
+
+    _recorded(halt, "missing", permit)
+
+
 def name_another_version(halt: Halt) -> None:
     _recorded(halt, "missing", lambda one: one["flags"][0].update(version="0" * 12))
 
@@ -325,6 +339,7 @@ OF_LOG: dict[str, tuple[Callable[[Halt], None], str]] = {
         (permit_what_is_halted, "a flag halts the request, and it was permitted"),
         (permit_as_unbound, "the clause says permitted, and a flag has a part"),
         (exempt_another_purpose, "it does not exempt this purpose"),
+        (exempt_without_authorization, "the exemption needs an authorisation"),
         (name_another_version, "is not in the document that decided"),
         (decide_before_the_start, "it is not in force at that moment"),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from abeyance.assurance.certificate import HALTING, Ruling, RulingPart, moment_key
+from abeyance.assurance.certificate import DENYING, HALTING, Ruling, RulingPart, moment_key
 from abeyance.moratorium.document import Flag, FlagSet, instant_text
 from abeyance.moratorium.model import Effect
 from abeyance.moratorium.vocabulary import INVOLVES
@@ -76,15 +76,23 @@ def contradictions(ruling: Ruling, documents: Documents, shown: Mapping[str, str
         Further parts of the decision that are disclosed: ``purpose``, ``tenant``.
     """
     clauses = {part.clause for part in ruling.flags}
-    halting = not clauses.isdisjoint(HALTING)
+    halting, denying = not clauses.isdisjoint(HALTING), not clauses.isdisjoint(DENYING)
     permit = ruling.outcome == "permit"
+    exempting = [flag for part in ruling.flags if part.clause == "exempts" and (flag := documents.flag(part))]
     rules = {
-        "a flag halts the request, and it was permitted": halting and permit,
+        "a flag halts the request, and it was permitted": denying and permit,
         "the clause says halted, and no flag halts": ruling.clause in ("halted", "held") and not halting,
         "the clause says halted, and the request was permitted": ruling.clause in ("halted", "held")
         and permit,
         "the clause says exempted, and no flag exempts": ruling.clause == "exempted"
         and clauses != {"exempts"},
+        "the exemption needs an authorisation, and the clause says nothing of one": ruling.clause
+        == "exempted"
+        and any(flag.authorization_required for flag in exempting),
+        "the clause speaks of an authorisation, and no flag asks for one": ruling.clause
+        in ("authorized", "authorization_due")
+        and len(exempting) == len(ruling.flags)
+        and not any(flag.authorization_required for flag in exempting),
         "the clause says restricted, and no flag restricts": ruling.clause == "restricted"
         and "restricts" not in clauses,
         "the clause says permitted, and a flag has a part": ruling.clause == "permitted" and bool(clauses),
@@ -125,7 +133,9 @@ def _part_contradictions(part: RulingPart, flag: Flag, ruling: Ruling, shown: Ma
         "the effect is another": part.effect != str(flag.effect),
         "it is not in force at that moment": not started or (ended and not flag.hold),
         "it does not name the action": flag.actions is not None and not flag.actions & involved,
-        "it does not halt": part.clause in HALTING and flag.effect is not Effect.HALT,
+        "it does not halt": part.clause in DENYING and flag.effect is not Effect.HALT,
+        "it asks for no authorisation": part.clause == "needs_authorization"
+        and not flag.authorization_required,
         "it does not restrict": part.clause == "restricts" and flag.effect is not Effect.RESTRICT,
         "it is past its end, and held": part.clause == "halts" and ended,
         "it is not past its end": part.clause == "holds" and not ended,

@@ -28,6 +28,7 @@ AGREED: Final = {
 PARTS: Final = {
     "halts": "halted",
     "holds": "halted, past the planned end",
+    "needs_authorization": "halted: no authorisation",
     "restricts": "allowed under restrictions",
     "exempts": "exempt from the halt",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import subprocess
@@ -11,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from tests.certificates import BEGUN, FLAG, Halt
+from tests.certificates import BEGUN, FLAG, TENANTS, Halt
 from tests.manipulations import OF_BUNDLE, OF_LOG, Lines
 
 from abeyance.assurance.certificate import Tally, findings, moment_key, parse_certificate_note
@@ -20,8 +22,13 @@ from abeyance.assurance.certifier import Certified
 from abeyance.assurance.checking import ORDER, CertificateReport, check_bundle
 from abeyance.assurance.period import size_after, size_before
 from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
+from abeyance.ledger.entry import Record
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.note import NoteError
+from abeyance.ledger.policy import Policy
+from abeyance.moratorium.authorization import AuthorizationUse
+from abeyance.moratorium.decide import Request, decide
+from abeyance.moratorium.document import parse
 from abeyance.moratorium.presets import new_deployment
 from benchmarks import certificates as bench
 
@@ -206,8 +213,6 @@ def test_the_bundle_of_another_certificate_fails(
 def test_without_a_believed_key_nothing_is_believed(
     certified: tuple[Certified, bytes], tmp_path: Path
 ) -> None:
-    from abeyance.ledger.policy import Policy
-
     path = tmp_path / "halt.bundle"
     path.write_bytes(certified[1])
     report = check_bundle(path, Policy())
@@ -218,8 +223,6 @@ def test_what_speaks_against_a_halt_stands_on_its_certificate(tmp_path: Path) ->
     halt = Halt()
     document = new_deployment()
     document["values"]["police_halt"]["exempt_until"] = "2026-06-02T00:00:00Z"
-    from abeyance.moratorium.document import parse
-
     halt.flags = parse(document)  # in use, and not on the log
     halt.append(*halt.decided(30))
     made, bundle = halt.certify(None, halt.log.checkpoint())
@@ -241,10 +244,6 @@ def test_drift_is_a_finding(halt: Halt, certified: tuple[Certified, bytes]) -> N
 def test_comparisons_have_to_cover_the_period(
     halt: Halt, period: tuple[LogCheckpoint, LogCheckpoint]
 ) -> None:
-    import io
-
-    import msgspec
-
     whole = halt.reconciled()
     days = [
         msgspec.structs.replace(
@@ -326,3 +325,31 @@ def test_a_bundle_of_any_length_is_made_and_checked_in_constant_memory(tmp_path:
             peak_mib[count, what] = found["mib"]
     for what in ("certify", "verify"):
         assert peak_mib[12_000, what] < peak_mib[2_000, what] + 6
+
+
+def test_searches_under_authorisations_are_counted_by_their_clause(tmp_path: Path) -> None:
+    halt = Halt()
+    document = new_deployment()
+    document["values"]["police_halt"] |= {
+        "authorization_required": True,
+        "authorization_due_within_hours": 24,
+    }
+    halt.flags = halt.document(document, 2)
+    halt.append(*halt.decided(5))
+    tenant = TENANTS["missing"]
+    used = AuthorizationUse(state="late", search="s1", since=halt.at.isoformat())
+    request = Request(
+        tenant=tenant, tenant_id=tenant.id, action="search", purpose=tenant.purposes[0], authorization=used
+    )
+    decision = decide(request, halt.flags, halt.at + timedelta(hours=1))
+    assert decision.clause == "authorization_due"
+    body = {"tenant": tenant.id, "decision": msgspec.to_builtins(decision)}
+    halt.append(Record("late:1", "Upload Permitted", halt.at.isoformat(), body))
+    made, bundle = halt.certify(None, halt.log.checkpoint())
+    report = checked(halt, bundle, tmp_path)
+    assert (report.problems, report.findings) == ((), ())
+    counted = {(one["part"], one["clause"]): one["count"] for one in made.certificate["counted"]["by"]}
+    assert counted[("needs_authorization", "authorization_required")] == 1
+    assert counted[("exempts", "authorization_due")] == 1
+    assert made.certificate["stated"]["replay"]["different"] == 0
+    assert '"late"' not in gzip.decompress(bundle).decode()

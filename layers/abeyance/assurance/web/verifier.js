@@ -11,8 +11,9 @@ const ROW = 256;
 const ORDER = ["about", "from", "to", "nodes", "document", "evidence", "entry", "certificate", "note"];
 const REPEATED = new Set(["document", "evidence", "entry"]);
 const REQUESTS = new Set(["Upload Permitted", "Upload Halted", "decision"]);
-const PARTS = ["holds", "halts", "restricts", "exempts"];
-const HALTING = new Set(["holds", "halts"]);
+const PARTS = ["holds", "halts", "needs_authorization", "restricts", "exempts"];
+const HALTING = new Set(PARTS.slice(0, 2));
+const DENYING = new Set(PARTS.slice(0, 3));
 const DISCLOSABLE = ["jurisdiction", "place", "purpose", "sector", "tenant"];
 const AGREED = {
   "moratorium.applied": "approved", "moratorium.tightened": "tightened", "moratorium.adopted": "adopted",
@@ -349,7 +350,8 @@ function partContradictions(part, flag, ruling, shown) {
     "the effect is another": part.effect !== flag.effect,
     "it is not in force at that moment": !past(flag.starts) || (ended && flag.on_expiry !== "hold"),
     "it does not name the action": actions !== null && !involved.some((one) => actions.includes(one)),
-    "it does not halt": HALTING.has(part.clause) && flag.effect !== "halt",
+    "it does not halt": DENYING.has(part.clause) && flag.effect !== "halt",
+    "it asks for no authorisation": part.clause === "needs_authorization" && !flag.authorization_required,
     "it does not restrict": part.clause === "restricts" && flag.effect !== "restrict",
     "it is past its end, and held": part.clause === "halts" && ended,
     "it is not past its end": part.clause === "holds" && !ended,
@@ -363,13 +365,19 @@ function partContradictions(part, flag, ruling, shown) {
 function contradictions(ruling, documents, shown) {
   const clauses = new Set(ruling.flags.map((part) => part.clause));
   const halting = [...HALTING].some((one) => clauses.has(one));
+  const denying = [...DENYING].some((one) => clauses.has(one));
   const permit = ruling.outcome === "permit";
+  const exempting = ruling.flags.filter((part) => part.clause === "exempts").map((part) => documents.flag(part)).filter(Boolean);
+  const authorizing = exempting.some((flag) => flag.authorization_required);
   const halted = ["halted", "held"].includes(ruling.clause);
   const rules = {
-    "a flag halts the request, and it was permitted": halting && permit,
+    "a flag halts the request, and it was permitted": denying && permit,
     "the clause says halted, and no flag halts": halted && !halting,
     "the clause says halted, and the request was permitted": halted && permit,
     "the clause says exempted, and no flag exempts": ruling.clause === "exempted" && !(clauses.size === 1 && clauses.has("exempts")),
+    "the exemption needs an authorisation, and the clause says nothing of one": ruling.clause === "exempted" && authorizing,
+    "the clause speaks of an authorisation, and no flag asks for one":
+      ["authorized", "authorization_due"].includes(ruling.clause) && exempting.length === ruling.flags.length && !authorizing,
     "the clause says restricted, and no flag restricts": ruling.clause === "restricted" && !clauses.has("restricts"),
     "the clause says permitted, and a flag has a part": ruling.clause === "permitted" && clauses.size > 0,
     "a request was permitted although no decision could be made": Boolean(ruling.fault) && permit,
