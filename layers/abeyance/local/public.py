@@ -14,6 +14,7 @@ from abeyance.deployment.certificates import build_certifier, policy_text, write
 from abeyance.deployment.parts import build_heads, build_log_objects
 from abeyance.ledger.receipts import read_checkpoint
 from abeyance.local.system import LocalSystem
+from abeyance.moratorium.errors import FlagsError
 
 PUBLIC_PATH: Final = "/public"
 
@@ -49,8 +50,13 @@ def mount_public(system: LocalSystem, folder: Path) -> None:
             )
             return [b""]
         name = path.removeprefix(f"{PUBLIC_PATH}/") or INDEX
-        if name in PAGE_FILES:
-            write_public_page(system.settings, folder, system.client)
+        try:
+            if name in PAGE_FILES:
+                write_public_page(system.settings, folder, system.client)
+        except FlagsError as error:
+            said = f"The flags cannot be read, so every request is denied: {error}".encode()
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+            return [said]
         # Only names that the folder has: no path leads out of it.
         found = {one.name: one for one in folder.iterdir() if one.is_file() and not one.name.startswith(".")}
         if name not in found:

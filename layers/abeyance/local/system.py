@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import secrets
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final, Self
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from abeyance.deployment.build import build_lapse
 from abeyance.deployment.flags import build_use_log, build_watch
 from abeyance.deployment.parts import build_ledger_queue, build_log_objects
 from abeyance.deployment.settings import DeploymentSettings, FlagsSettings
 from abeyance.ledger.documents import DocumentLog
+from abeyance.ledger.errors import LedgerError
 from abeyance.local.aws import LocalAws
 from abeyance.local.gateway import FunctionGateway, mount_api, mount_changes
 from abeyance.local.moto import Inbox
 from abeyance.local.poller import Poller
 from abeyance.local.timekeeper import Timekeeper
 from abeyance.local.worker import Worker
+from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
+
+log = logging.getLogger("abeyance.local")
 
 #: Longest time for a checkpoint.
 SIGNER_TIMEOUT_S: Final = 600
@@ -105,10 +112,16 @@ class LocalSystem:
             service.stop()
 
     def watch_flags(self) -> None:
-        """Have the change service note what is in force, and put it on the ledger; in AWS it does so every minute."""
+        """Have the change service note what is in force, and put it on the ledger; in AWS it does so every minute.
+
+        What it cannot read, such as a file that is being edited, it notes the next time.
+        """
         known = FlagsSettings.variables().values()
         own = {name: value for name, value in self.settings.values().items() if name in known}
-        build_watch(FlagsSettings.of(**own), self.client)()
+        try:
+            build_watch(FlagsSettings.of(**own), self.client)()
+        except (OSError, MoratoriumError, LedgerError, BotoCoreError, ClientError) as error:
+            log.warning("what is in force is not noted yet: %s", type(error).__name__)
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages in each queue, those in flight included, and in each dead-letter queue.

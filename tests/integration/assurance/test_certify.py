@@ -120,6 +120,15 @@ def test_the_public_page_is_served_beside_its_certificates(halted: LocalSystem, 
     assert get("/public/note.txt")[2] == b"a file of the operator"
     for path in ("/public/../secret.txt", "/public/%2e%2e/secret.txt", "/public/none", "/public/.part-x"):
         assert get(path)[0] in (403, 404), path
+    before = halted.flags.read_text()
+    try:
+        halted.flags.write_text("[")
+        halted.watch_flags()
+        status, _, body = get("/public/")
+        assert status == 503
+        assert b"every request is denied" in body
+    finally:
+        halted.flags.write_text(before)
     # S3's clients sign, and reach a bucket of this name.
     halted.client("s3").create_bucket(Bucket="public")
     halted.client("s3").put_object(Bucket="public", Key="a", Body=b"theirs")
