@@ -30,13 +30,10 @@ ATTRIBUTE_ROLES: Final = frozenset(
     {ModelRole.AGE, ModelRole.GENDER, ModelRole.EXPRESSION, ModelRole.MESH, ModelRole.IRIS}
 )
 
-#: A larger photo takes so much time and memory to decode that attributes of fewer faces, 10 ms each, are estimated, and
-#: in half of its size, where the decoder gives that.
-_LARGE_PHOTO_PX: Final = 16_000_000
-#: Faces of a large photo whose attributes are estimated.
-_MAX_FACES_OF_LARGE_PHOTO: Final = 40
-#: The same of a smaller one whose decoding takes long.
-_MAX_FACES_OF_SLOW_PHOTO: Final = 64
+#: Faces of a photo whose attributes are estimated: each takes some 10 ms, twice that on a slow or busy machine.
+_MAX_ESTIMATED: Final = 64
+#: The same of a photo whose decoding takes long.
+_MAX_ESTIMATED_OF_A_COSTLY_PHOTO: Final = 24
 
 #: Chooses detections of a photo of ``shape`` (height, width, 3).
 Selection: TypeAlias = Callable[[Sequence[FaceDetection], tuple[int, int, int]], Sequence[FaceDetection]]
@@ -183,9 +180,9 @@ class FaceAnalyzer:
         quality_filter
             Decides ``reasons``; faces that do not meet it stay in the result.
         attributes
-            Roles of the attribute models to ask, such as :data:`ATTRIBUTE_ROLES`. In a photo of more than 16
-            megapixels only the first 40 faces are estimated, if possible in half its size, and every answer for the
-            others is withheld.
+            Roles of the attribute models to ask, such as :data:`ATTRIBUTE_ROLES`. Only the first 64 faces are
+            estimated, of a photo whose decoding takes long the first 24, and every answer for the others is withheld.
+            A photo of more than 16 megapixels is taken in half its size, where the decoder gives that.
         min_confidence
             Of the network, 0 to 1; less certain detections are left out.
         max_faces
@@ -225,12 +222,8 @@ class FaceAnalyzer:
         if roles:
             from abeyance.vision.attributes.estimate import AttributeEstimate
 
-            large = photo.width * photo.height > _LARGE_PHOTO_PX
-            most = _MAX_FACES_OF_LARGE_PHOTO if large else len(found)
-            if photo.decoded_once:
-                most = min(most, _MAX_FACES_OF_SLOW_PHOTO)
-            some = found[:most]
-            pixels, reduction = photo.reduced(2 if large else 1)
+            some = found[: _MAX_ESTIMATED_OF_A_COSTLY_PHOTO if photo.is_costly else _MAX_ESTIMATED]
+            pixels, reduction = photo.reduced(2 if photo.is_large else 1)
             some = [face.reduced(reduction) for face in some]
             answered = self._attributes().estimate(pixels, some, roles)
             estimates = [one.enlarged(reduction) for one in answered]

@@ -42,6 +42,8 @@ _APPLY_TILT_DEG = 9.0
 _MAX_CORRECTIONS = 5
 #: Corrections of all faces of a photo together, the largest face first. A hundred tilted faces take 150 to 220.
 _MAX_CORRECTIONS_OF_A_PHOTO = 250
+#: The same of a photo whose decoding takes long.
+_MAX_CORRECTIONS_OF_A_COSTLY_PHOTO = 100
 #: Side of the upright patch in which a tilted face is detected again, where its points come to lie, and the least
 #: confidence there.
 _PATCH_SIDE_PX = 160
@@ -163,7 +165,8 @@ class Detector:
             found = _merge(found, _enlarged(self._run(coarse, min_confidence), coarse, *_size(fine)))
         scores, boxes, points = _enlarged(found, fine, photo.width, photo.height)
         largest = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")[:max_faces]
-        looks = iter(range(_MAX_CORRECTIONS_OF_A_PHOTO))
+        most = _MAX_CORRECTIONS_OF_A_COSTLY_PHOTO if photo.is_costly else _MAX_CORRECTIONS_OF_A_PHOTO
+        looks = iter(range(most))
         return [
             FaceDetection(
                 box=tuple(boxes[i].tolist()),

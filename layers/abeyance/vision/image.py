@@ -39,6 +39,9 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+#: A photo of more pixels takes so much time and memory to decode that less is done with its faces.
+_LARGE_PX = 16_000_000
+
 #: Pixels, and their reduction along each side.
 _Loaded: TypeAlias = tuple[NDArray[np.uint8], int]
 
@@ -97,6 +100,16 @@ class Photo:
     def shape(self) -> tuple[int, int, int]:
         """(height, width, 3) of the whole photo."""
         return self.height, self.width, 3
+
+    @property
+    def is_large(self) -> bool:
+        """The photo has more than 16 megapixels."""
+        return self.width * self.height > _LARGE_PX
+
+    @property
+    def is_costly(self) -> bool:
+        """Decoding takes so long that less is done with the faces."""
+        return self.is_large or self.decoded_once
 
     @property
     def pixels(self) -> NDArray[np.uint8]:

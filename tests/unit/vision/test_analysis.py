@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from abeyance.vision import analysis
+from abeyance.vision import analysis, image
 from abeyance.vision.alignment import align
 from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
 from abeyance.vision.attributes.estimate import AttributeEstimate
@@ -131,11 +131,14 @@ def test_a_large_photo_has_attributes_of_its_largest_faces(
         faces = analyzer.analyze(Photo.of(two_faces), attributes=ATTRIBUTE_ROLES).faces
         return [face.attributes for face in faces]
 
-    monkeypatch.setattr(analysis, "_MAX_FACES_OF_LARGE_PHOTO", 1)
+    monkeypatch.setattr(analysis, "_MAX_ESTIMATED_OF_A_COSTLY_PHOTO", 1)
     assert [one and one.ages for one in attributes()] == [estimated.ages] * 2
-    monkeypatch.setattr(analysis, "_LARGE_PHOTO_PX", 768 * 512 - 1)
+    monkeypatch.setattr(image, "_LARGE_PX", 768 * 512 - 1)
     assert [one and one.ages for one in attributes()] == [estimated.ages, None]
     assert None not in attributes()
+    monkeypatch.setattr(image, "_LARGE_PX", 768 * 512)
+    monkeypatch.setattr(analysis, "_MAX_ESTIMATED", 0)
+    assert [one and one.ages for one in attributes()] == [None, None]
 
 
 class Nose(AttributeEstimator):
@@ -156,7 +159,7 @@ def test_attributes_of_a_large_photo_are_estimated_in_half_its_size(
     Image.fromarray(two_faces).resize((2700, 1800)).save(body, "JPEG", quality=95)
     analyzer = FaceAnalyzer(lambda: detector, lambda: estimator)
     for limit, shape in ((4_860_000, (1800, 2700, 3)), (4_859_999, (900, 1350, 3))):
-        monkeypatch.setattr(analysis, "_LARGE_PHOTO_PX", limit)
+        monkeypatch.setattr(image, "_LARGE_PX", limit)
         faces = analyzer.analyze(body.getvalue(), attributes=ATTRIBUTE_ROLES).faces
         assert estimator.shape == shape
         assert faces

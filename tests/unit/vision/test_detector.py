@@ -11,6 +11,7 @@ from PIL import Image
 
 from abeyance.embedding.onnx import OnnxEmbedder
 from abeyance.vision import detector as detector_module
+from abeyance.vision import image
 from abeyance.vision.alignment import align
 from abeyance.vision.detector import Detector, FaceDetection
 from abeyance.vision.models.manifest import Manifest
@@ -178,6 +179,9 @@ def test_corrections_of_a_photo_are_limited(
         first = straight if budget else plain
         assert np.array_equal(found[0].landmarks, first[0].landmarks)
     assert not np.array_equal(straight[0].landmarks, plain[0].landmarks)
+    monkeypatch.setattr(detector_module, "_MAX_CORRECTIONS_OF_A_COSTLY_PHOTO", 0)
+    monkeypatch.setattr(image, "_LARGE_PX", 1200 * 600 - 1)
+    assert np.array_equal(Detector(model).detect(photo)[0].landmarks, plain[0].landmarks)
 
 
 def test_more_confidence_means_fewer_faces(detector: Detector, astronaut: NDArray[np.uint8]) -> None:

@@ -121,6 +121,9 @@ def on_white(image: Image) -> Image:
     from PIL.Image import new
 
     coloured = image.convert("RGBA")
+    shown = coloured.getchannel("A")
+    if shown.getextrema() == (255, 255):
+        return coloured.convert("RGB")
     page = new("RGB", coloured.size, "white")
-    page.paste(coloured, mask=coloured.getchannel("A"))
+    page.paste(coloured, mask=shown)
     return page
