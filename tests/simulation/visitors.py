@@ -93,9 +93,11 @@ def call(world: World, tenant: str, operation: str, parameters: dict[str, Any]) 
         id=f"request-{world.nonce()}",
         purpose=world.purpose_of(tenant),
     )
+    # Others may delete some in the middle of the call.
+    before = world.face_ids(tenant)
     ended, answer = world.run("api", lambda: world.process("api", build.build_rekognition)(request))
     if ended and answer.status == 200:
-        world.check_answer(tenant, operation, json.loads(answer.body))
+        world.check_answer(tenant, operation, json.loads(answer.body), before | world.face_ids(tenant))
 
 
 def picture(who: list[int], world: World) -> dict[str, str]:
