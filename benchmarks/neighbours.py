@@ -37,7 +37,7 @@ _WAYS = {"api": "DetectFaces with all attributes", "uploads": "uploads to the pi
 
 def run(quick: bool, progress: Progress) -> BenchmarkPart:
     """Measure; see :mod:`benchmarks.suite`."""
-    seconds, rounds = (6.0, 1) if quick else (20.0, 2)
+    seconds, rounds = (6.0, 1) if quick else (10.0, 2)
     prepare()
     with ExitStack() as open_:
         folder = Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="abeyance-bench-")))

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import IO, Any, Final
 
 #: Steps of priority by which what nobody waits for at a screen, or what costs others their time, stands back.
-BACKGROUND_NICE: Final = 5
+BACKGROUND_NICE: Final = 10
 
 
 class FunctionError(Exception):
