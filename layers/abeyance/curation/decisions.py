@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from abeyance.aws.timestamps import timestamp
-from abeyance.curation.findings import Finding, findings
 from abeyance.erasure.traces import subject_pseudonym
 from abeyance.gallery.errors import GalleryError, UserExists
 from abeyance.gallery.facade import Gallery
@@ -26,7 +25,10 @@ from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.decide import Decision
 from abeyance.moratorium.guard import Guard
 from abeyance.moratorium.vocabulary import Action
-from abeyance.vision.similarity import SimilarityScale
+
+if TYPE_CHECKING:
+    from abeyance.curation.findings import Finding
+    from abeyance.vision.similarity import SimilarityScale
 
 #: Types of ledger entries.
 MERGED: Final = "person.merged"
@@ -34,6 +36,7 @@ SPLIT: Final = "person.split"
 NOT_THE_PERSON: Final = "person.not"
 WITHDRAWN: Final = "person.not.withdrawn"
 CHECKED: Final = "person.checked"
+SEEN: Final = "person.seen"
 DENIED: Final = "person.denied"
 
 _NAMED_BY: Final = {TemplateKind.FACE: "face_id", TemplateKind.USER: "user_id"}
@@ -88,6 +91,18 @@ class Curation:
             faces = tuple(self._gallery.get_faces(collection, user.face_ids))
             others = self._gallery.verdicts_of(collection, _user_subject(user_id))
             return UserFaces(user, faces, tuple(sorted(others)))
+
+    def see(self, principal: str, ref: CollectionRef, user_id: str, purpose: str) -> bool:
+        """Return whether somebody may see pictures of a user's faces side by side, which is decided as ``compare``."""
+        with _refusals():
+            if not (decision := self._guard.decide(ref.tenant, Action.COMPARE, purpose)).permitted:
+                return False
+            self._record(SEEN, principal, ref, {"subject": _user_subject(user_id)}, decision)
+            return True
+
+    def may_see(self, ref: CollectionRef, purpose: str) -> bool:
+        """Return whether pictures of a tenant's faces may be seen now; what is seen is recorded by :meth:`see`."""
+        return self._guard.decide(ref.tenant, Action.COMPARE, purpose).permitted
 
     def merge(self, principal: str, ref: CollectionRef, keep: str, gone: str, purpose: str) -> int:
         """Give all faces of the user ``gone`` to the user ``keep``, and delete ``gone``; return the number of faces.
@@ -189,6 +204,8 @@ class Curation:
 
         Comparing all users with each other is decided as ``search``, reading ages as ``analyze``.
         """
+        from abeyance.curation.findings import findings
+
         with _refusals():
             model = self._gallery.describe(ref).model
             scale = self._scale_of(model)

@@ -75,13 +75,14 @@ def findings(
         Returns the lowest and highest age of a face from its photo; None without one. No children without it.
     """
     searcher = Searcher(gallery)
+    decided = {frozenset(pair) for pair in gallery.list_verdicts(ref)}
     for kind, least in (
         (TemplateKind.USER, scale.cosine(threshold)),
         (TemplateKind.FACE, DUPLICATE_COSINE),
     ):
         found = FindingKind.LOOK_ALIKE if kind is TemplateKind.USER else FindingKind.DUPLICATE
         for one, other, cosine in _pairs(gallery, searcher, ref, kind, least):
-            if (kind, other) not in gallery.verdicts_of(ref, CollectionSubject(kind, one)):
+            if frozenset({CollectionSubject(kind, one), CollectionSubject(kind, other)}) not in decided:
                 yield Finding(found, one, other, round(scale.similarity(cosine), 2))
     for face in items_of(lambda token: gallery.list_faces(ref, token=token)):
         if weak := weaknesses(face):

@@ -326,6 +326,7 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
     from abeyance.console.pictures import Pictures
     from abeyance.console.policy import PolicyService
     from abeyance.console.web.context import ConsoleServices
+    from abeyance.deployment.curation import build_curation
     from abeyance.pipeline.aws import S3Objects
     from abeyance.vision.models.manifest import Manifest
 
@@ -358,6 +359,7 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
         pictures=pictures,
         policy=policy,
         ledger=ledger,
+        curation=build_curation(settings, clients),
         galleries=GalleryService(build_gallery(settings, clients), build_erasures(settings, clients)),
         error_rates=functools.cache(lambda: MeasuredErrorRates.of(Manifest.load()[model])),
         accuracy_report=Path(settings.accuracy_report) if settings.accuracy_report else None,
