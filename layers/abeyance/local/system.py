@@ -54,7 +54,9 @@ class LocalSystem:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="abeyance-")
         self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
-        settings = (settings or DeploymentSettings()).replace(flags=f"file:{self.flags}")
+        settings = (settings or DeploymentSettings()).replace(
+            flags=f"file:{self.flags}", notification_topics="arn:aws:sns:*"
+        )
         self.settings = settings
         #: Signs the sign-ins of this run, which are made up.
         self.sign_in_key = secrets.token_hex(32)
