@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from abeyance.aws.clients import Clients, client
@@ -15,11 +16,17 @@ from abeyance.deployment.parts import (
     build_similarity_scale,
     build_upload_records,
 )
-from abeyance.deployment.settings import ApiSettings, FramesSettings, JobsGroup, NotifySettings
+from abeyance.deployment.settings import (
+    ApiSettings,
+    DeploymentSettings,
+    FramesSettings,
+    JobsGroup,
+    NotifySettings,
+)
 
 if TYPE_CHECKING:
     from abeyance.pipeline.frames import Frames
-    from abeyance.pipeline.jobs import VideoJobs
+    from abeyance.pipeline.jobs import JobProgress, VideoJobs
     from abeyance.pipeline.notify import Notify
     from abeyance.rekognition.photos import Photos
     from abeyance.rekognition.videos import StoredVideos
@@ -59,6 +66,36 @@ def build_jobs(settings: JobsGroup, clients: Clients = client) -> VideoJobs:
     from abeyance.pipeline.jobs import VideoJobs
 
     return VideoJobs(DynamoTable(clients("dynamodb"), settings.jobs_table), time.time)
+
+
+def build_job_progress(
+    settings: DeploymentSettings, clients: Clients = client
+) -> Callable[[str], JobProgress | None]:
+    """Return the function that looks how far a job is, by its id; it returns None for an unknown job."""
+    from abeyance.pipeline.events import VideoOpened
+    from abeyance.pipeline.jobs import JobProgress, job_state
+    from abeyance.pipeline.topology import FRAMES
+
+    jobs, records = build_jobs(settings, clients), build_upload_records(settings, clients)
+
+    def look(job_id: str) -> JobProgress | None:
+        job = jobs.get(job_id)
+        if job is None:
+            return None
+        upload = job.upload
+        opened = records.recorded_parts(upload, ["video"]).get("video", {}).get(FRAMES.name)
+        count = len(opened.segments) if isinstance(opened, VideoOpened) else 0
+        state = job_state(records.recorded(upload.identity), None)
+        return JobProgress(
+            id=job.id,
+            status=state.status,
+            message=state.message,
+            segments=count,
+            examined=len(records.recorded_parts(upload, range(count))),
+            people=len(state.result.faces) if state.result else None,
+        )
+
+    return look
 
 
 def build_stored_videos(settings: ApiSettings, photos: Photos, clients: Clients = client) -> StoredVideos:

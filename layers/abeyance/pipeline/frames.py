@@ -62,8 +62,9 @@ _rejected = functools.partial(rejected, topology.FRAMES.name)
 
 #: Outcomes of a segment.
 EXAMINED, HALTED, UNREADABLE = "EXAMINED", "HALTED", "UNREADABLE"
-#: Similarities of two templates of one person: where their boxes overlap, and anywhere.
-_NEAR, _FAR = 65.0, 99.0
+#: Similarities of two templates of one person: in the same place a moment later, and anywhere. Between two tracks there
+#: are as many comparisons as pairs of people in the video, and a mixture is worse than one person twice.
+NEAR, FAR = 99.0, 99.25
 #: What the embedder is tried with before the stage gives up on a segment.
 _NO_FACE = np.zeros((1, 112, 112, 3), np.uint8)
 
@@ -294,7 +295,7 @@ class Frames:
                 video.frames(start_ms, end_ms, is_last=number == len(opened.segments) - 1),
                 self._analyzer,
                 self._embedder().embed if upload.action != "analyze" else None,
-                LinkThresholds(near=scale.cosine(_NEAR), far=scale.cosine(_FAR)),
+                LinkThresholds(near=scale.cosine(NEAR), far=scale.cosine(FAR)),
                 quality_filter=QualityFilter.AUTO if upload.action == "index" else QualityFilter.NONE,
                 attributes=ATTRIBUTE_ROLES if self._wants_attributes(opened) else (),
             )
@@ -355,7 +356,7 @@ class Frames:
         self, opened: VideoOpened, state: UploadState, read: list[SegmentExamined], summary: VideoExamined
     ) -> Event:
         upload = opened.upload
-        people = self._findings.people(upload, [one.segment for one in read], self._scale().cosine(_FAR))
+        people = self._findings.people(upload, [one.segment for one in read], self._scale().cosine(FAR))
         summary = msgspec.structs.replace(summary, people_left_out=people.left_out)
         if upload.bucket == topology.JOBS:
             self._findings.write_samples(upload, people.samples)

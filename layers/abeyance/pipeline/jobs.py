@@ -66,6 +66,27 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     result: events.FacesAnalyzed | events.FacesMatched | events.MatchesReleased | None = None
 
 
+class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job is, for people.
+
+    Attributes
+    ----------
+    status, message
+        As in :class:`JobState`.
+    segments, examined
+        Number of segments, 0 until the video was opened, and of those that have ended.
+    people
+        Number of people in the result; None without one.
+    """
+
+    id: str
+    status: str
+    message: str
+    segments: int
+    examined: int
+    people: int | None
+
+
 class VideoJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job on a stored video, as it was asked for."""
 

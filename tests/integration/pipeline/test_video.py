@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -195,6 +196,18 @@ def test_the_aws_cli_runs_a_job(films: LocalSystem) -> None:
     job = aws("start-face-detection", "--video", json.dumps(OBJECT))["JobId"]
     films.drain(30)
     assert aws("get-face-detection", "--job-id", job)["JobStatus"] == "SUCCEEDED"
+    command = [sys.executable, "-m", "abeyance", "jobs", "watch", job, "--json"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment(films.endpoint), **films.settings.to_environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    watched = json.loads(done.stdout)
+    assert (watched["status"], watched["examined"], watched["segments"]) == ("SUCCEEDED", 1, 1)
+    assert watched["people"] >= 2
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ Embed: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 #: A face that was not seen for longer begins a new track.
 MAX_GAP_MS: Final = 1_500
+#: After a longer time, somebody else may stand where the face was.
+_RECENT_MS: Final = 800
 #: Boxes of one face in two samples overlap at least so much, where the templates agree.
 _SAME_BOX_IOU: Final = 0.25
 #: The same, where no templates are made.
@@ -32,7 +34,7 @@ class LinkThresholds:
     Attributes
     ----------
     near
-        Where the boxes overlap: one in a hundred strangers has it.
+        In the same place a moment later: one in ten thousand strangers has it.
     far
         Anywhere in the picture, and between tracks: strangers hardly ever have it.
     """
@@ -47,7 +49,8 @@ class Track:
 
     times_ms: list[int] = field(default_factory=list)
     faces: list[AnalyzedFace] = field(default_factory=list)
-    #: Sum of the templates, (d,); empty where none are made.
+    #: The last sample's template, and the sum of all, (d,) float32; empty where none are made.
+    last: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     template_sum: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     #: (score, chip, template) of the best samples, best first.
     best: list[tuple[float, int, NDArray[np.float32]]] = field(default_factory=list)
@@ -60,6 +63,7 @@ class Track:
     def add(self, time_ms: int, face: AnalyzedFace, template: NDArray[np.float32]) -> None:
         """Add a sample."""
         self.times_ms.append(time_ms)
+        self.last = template
         self.faces.append(face)
         self.template_sum = self.template_sum + template if self.template_sum.size else template.copy()
         self.best.append((view_score(face), len(self.faces) - 1, template))
@@ -99,7 +103,7 @@ class TrackLinker:
         templates: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(faces)
         if self._embed:
             templates = list(self._embed(np.stack([face.chip for face in faces])))
-        links = self._links(faces, templates)
+        links = self._links(time_ms, faces, templates)
         for number, face in enumerate(faces):
             track = links.get(number)
             if track is None:
@@ -109,16 +113,21 @@ class TrackLinker:
             track.add(time_ms, face, templates[number])
 
     def _links(
-        self, faces: Sequence[AnalyzedFace], templates: Sequence[NDArray[np.float32]]
+        self, time_ms: int, faces: Sequence[AnalyzedFace], templates: Sequence[NDArray[np.float32]]
     ) -> dict[int, Track]:
         """Return the track of each face that has one; the surest pairs first, and each track once."""
         if not self._open:
             return {}
         overlaps = iou([face.relative_box for face in faces], [t.faces[-1].relative_box for t in self._open])
         if self._embed:
-            cosines = np.stack(templates) @ np.stack([track.mean for track in self._open]).T
+            # The last sample has about the same pose, and the mean is of all of them.
+            means = np.stack(templates) @ np.stack([track.mean for track in self._open]).T
+            cosines = np.maximum(
+                means, np.stack(templates) @ np.stack([track.last for track in self._open]).T
+            )
             near, far = self._thresholds.near, self._thresholds.far
-            same = ((overlaps >= _SAME_BOX_IOU) & (cosines >= near)) | (cosines >= far)
+            recent = np.array([time_ms - track.times_ms[-1] <= _RECENT_MS for track in self._open])
+            same = ((overlaps >= _SAME_BOX_IOU) & recent & (cosines >= near)) | (cosines >= far)
             scores = np.where(same, cosines + overlaps, -np.inf)
         else:
             scores = np.where(overlaps >= _SAME_BOX_ALONE_IOU, overlaps, -np.inf)
