@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 from collections import Counter
@@ -23,7 +24,7 @@ from abeyance.ledger.batches import decode_start
 from abeyance.ledger.defects import LedgerReport
 from abeyance.ledger.documents import DOCUMENT
 from abeyance.ledger.identity import LOG, read_identity
-from abeyance.ledger.index_files import ENTRIES, decode_rows
+from abeyance.ledger.index_files import ENTRIES
 from abeyance.ledger.lookup import Lookup
 from abeyance.ledger.opened import open_log, with_opened
 from abeyance.ledger.pseudonym import pseudonym
@@ -236,8 +237,9 @@ def _looked_up(evidence: _Evidence) -> Iterator[str]:
     world = evidence.world
     objects = build.build_log_objects(world.settings, world.aws.client)
     size = evidence.report.size if evidence.report else 0
-    rows = [row for key in objects.keys(ENTRIES) for row in decode_rows(objects.get(key))]
-    if sorted(row.index for row in rows) != list(range(size)):
+    files = [gzip.decompress(objects.get(key) or b"") for key in objects.keys(ENTRIES)]
+    rows = [json.loads(line)["index"] for file in files for line in file.splitlines()]
+    if sorted(rows) != list(range(size)):
         yield f"the lookup index has {len(rows)} rows for {size} entries"
     lookup = Lookup(objects, size)
     if sorted(entry.id for entry in lookup.entries(Query())) != sorted(one.id for one in evidence.entries):

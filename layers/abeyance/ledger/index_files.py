@@ -7,8 +7,9 @@
     index/directory/<10^20 - 1 - first>                  where in those files each tenant begins; newest first
     index/ids/<first>-<count>                            half digests of ids, sorted, each with the entry's index
 
-The lines are sorted by tenant and entry, in blocks that are unpacked apart, so that a lookup reads some kilobytes of a
-file, and Athena reads the same file whole. Digests are uniform, so that one read finds one among millions. A file of
+The lines are sorted by tenant and entry. Every so many, the compression begins anew (``Z_FULL_FLUSH``), so that a
+lookup reads some kilobytes of a file, and yet the file is one gzip member, because not every reader goes on behind the
+first: Athena reads it whole. Digests are uniform, so that one read finds one among millions. A file of
 ids may stand for those of several segments.
 
 Nothing here proves anything. It follows from the openings of the log, has no field that they lack, and is made again
@@ -17,11 +18,11 @@ from them: see :mod:`abeyance.ledger.indexer`.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import itertools
 import re
 import struct
+import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -39,6 +40,8 @@ IDS: Final = f"{INDEX}ids/"
 SEGMENTS: Final = f"{INDEX}segments/"
 #: Entries that are unpacked together.
 BLOCK_ROWS: Final = 2048
+#: Of a gzip member without a name (RFC 1952, section 2.3).
+_HEADER_BYTES: Final = 10
 _DIGEST_BYTES: Final = 8
 _ID: Final = struct.Struct(">8sQ")
 _LAST: Final = 10**DIGITS - 1
@@ -49,9 +52,10 @@ _IDS_KEY: Final = re.compile(rf"{IDS}([0-9]{{{DIGITS}}})-([1-9][0-9]*)")
 
 
 class IndexBlock(msgspec.Struct, frozen=True, array_like=True):
-    """A part of a file of entries that is unpacked by itself: tenant of its first entry, and its length."""
+    """A part of a file of entries that is unpacked by itself: tenant of the first of its entries, and their number."""
 
     tenant: str
+    rows: int
     bytes: int
 
 
@@ -62,8 +66,8 @@ class SegmentDirectory(msgspec.Struct, frozen=True):
     count: int
     days: dict[str, tuple[IndexBlock, ...]]
 
-    def range_of(self, day: str, tenant: str | None) -> tuple[int, int]:
-        """Return first byte and length of the part of a day's file that has all entries of a tenant, or of any."""
+    def range_of(self, day: str, tenant: str | None) -> tuple[int, int, int]:
+        """Return first byte, length and entries of the part of a day's file that has all of a tenant, or of any."""
         blocks = self.days[day]
         low, high = 0, len(blocks)
         if tenant is not None:
@@ -71,7 +75,7 @@ class SegmentDirectory(msgspec.Struct, frozen=True):
             low = max(0, bisect_left(starts, tenant) - 1)
             high = next((at for at, start in enumerate(starts) if start > tenant), high)
         sizes = [block.bytes for block in blocks]
-        return sum(sizes[:low]), sum(sizes[low:high])
+        return _HEADER_BYTES + sum(sizes[:low]), sum(sizes[low:high]), sum(b.rows for b in blocks[low:high])
 
 
 def segment_key(first: int) -> str:
@@ -128,12 +132,7 @@ def encode_segment(first: int, rows: Sequence[IndexRow]) -> dict[str, bytes]:
     blocks: dict[str, tuple[IndexBlock, ...]] = {}
     for day, found in sorted(days.items()):
         found.sort(key=lambda row: (row.tenant, row.index))
-        packed = [
-            (found[at].tenant, gzip.compress(b"".join(map(_line, found[at : at + BLOCK_ROWS])), mtime=0))
-            for at in range(0, len(found), BLOCK_ROWS)
-        ]
-        files[rows_key(day, first, len(rows))] = b"".join(data for _, data in packed)
-        blocks[day] = tuple(IndexBlock(tenant, len(data)) for tenant, data in packed)
+        files[rows_key(day, first, len(rows))], blocks[day] = _encode_rows(found)
     files[directory_key(first)] = msgspec.json.encode(SegmentDirectory(first, len(rows), blocks))
     files[ids_key(first, len(rows))] = b"".join(
         sorted(_ID.pack(id_digest(row.id), row.index) for row in rows)
@@ -149,14 +148,16 @@ def decode_directory(data: bytes | None) -> SegmentDirectory:
         raise damaged() from None
 
 
-def decode_rows(data: bytes | None) -> list[IndexRow]:
-    """Return the entries in some blocks. Raises :class:`LedgerCorrupt`."""
-    if not data:
-        raise damaged()
+def decode_rows(data: bytes | None, count: int) -> list[IndexRow]:
+    """Return the ``count`` entries in some blocks. Raises :class:`LedgerCorrupt`."""
     try:
-        return [_decode_row(line) for line in gzip.decompress(data).splitlines()]
-    except (OSError, EOFError, ValueError, msgspec.MsgspecError):
+        lines = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data or b"").splitlines()
+        rows = [_decode_row(line) for line in lines]
+    except (zlib.error, msgspec.MsgspecError):
         raise damaged() from None
+    if len(rows) != count:
+        raise damaged()
+    return rows
 
 
 def merge_ids(files: Iterable[bytes]) -> bytes:
@@ -224,5 +225,14 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode_row: Final = msgspec.json.Decoder(IndexRow).decode
 
 
-def _line(row: IndexRow) -> bytes:
-    return _encode(row) + b"\n"
+def _encode_rows(rows: Sequence[IndexRow]) -> tuple[bytes, tuple[IndexBlock, ...]]:
+    """Return the lines of some entries as one gzip member, and where its blocks are."""
+    packing = zlib.compressobj(wbits=zlib.MAX_WBITS + 16)
+    data, blocks = b"", list[IndexBlock]()
+    for at in range(0, len(rows), BLOCK_ROWS):
+        some = rows[at : at + BLOCK_ROWS]
+        packed = packing.compress(b"".join(_encode(row) + b"\n" for row in some))
+        packed += packing.flush(zlib.Z_FULL_FLUSH)
+        blocks.append(IndexBlock(some[0].tenant, len(some), len(packed) - (0 if at else _HEADER_BYTES)))
+        data += packed
+    return data + packing.flush(), tuple(blocks)

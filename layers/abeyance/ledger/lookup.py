@@ -178,9 +178,9 @@ class Lookup:
     def _day(self, directory: SegmentDirectory, day: str, tenant: str | None) -> list[IndexRow]:
         if day not in directory.days:
             raise damaged()
-        start, length = directory.range_of(day, tenant)
+        start, length, count = directory.range_of(day, tenant)
         key = rows_key(day, directory.first, directory.count)
-        return decode_rows(self._objects.part(key, start, length)) if length else []
+        return decode_rows(self._objects.part(key, start, length), count) if length else []
 
     @functools.cached_property
     def _ids(self) -> list[tuple[int, int]]:

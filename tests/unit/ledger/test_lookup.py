@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -191,9 +192,12 @@ def test_whoever_dies_leaves_no_gap_and_nothing_twice(
 
 
 def _athena(objects: MemoryLogObjects) -> Iterator[dict[str, Any]]:
-    """Read as Athena does: every file below the table's place, each unpacked whole, its day from its key."""
+    """Read as Athena does: every file below the table's place, each one gzip member, its day from its key."""
     for key in objects.keys(index_files.ENTRIES):
-        for line in gzip.decompress(objects.get(key) or b"").splitlines():
+        member = zlib.decompressobj(zlib.MAX_WBITS + 16)
+        lines = member.decompress(objects.get(key) or b"").splitlines()
+        assert (member.eof, member.unused_data) == (True, b"")
+        for line in lines:
             row = json.loads(line)
             assert f"day={row['time'][:10]}/" in key
             yield row
@@ -282,8 +286,7 @@ def test_a_rebuild_repairs_what_was_lost_and_changed_and_names_what_is_foreign(
 def test_an_index_that_lies_finds_nothing_that_is_not_there(logged: Logged) -> None:
     logged.append(40)
     logged.indexer().index()
-    (key,) = logged.objects.keys(index_files.ENTRIES)
-    rows = index_files.decode_rows(logged.objects.get(key))
+    rows = map(row_of, LogReader(logged.objects, 40).entries())
     lies = [IndexRow(row.index, row.id, row.time, row.type, "innocent") for row in rows]
     for name, data in index_files.encode_segment(0, lies).items():
         logged.objects.replace(name, data)
