@@ -71,7 +71,7 @@ def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates
     for subscription in stage.consumes:
         (rule,) = [found for found in rules if ("EventBusName" not in found) == subscription.default_bus]
         pattern = json.loads(json.dumps(rule["EventPattern"]).replace("\\u003c", "<"))
-        if "bucket" in pattern.get("detail", {}):
+        if "detail" in pattern:
             pattern["detail"]["bucket"]["name"] = [
                 text(value, templates) for value in pattern["detail"]["bucket"]["name"]
             ]
@@ -140,18 +140,15 @@ def test_decision_functions_carry_no_pixel_layer(flow: dict[str, dict[str, Any]]
     pixel_layers = {
         name
         for name in _of(flow, "AWS::Lambda::LayerVersion")
-        if any(
-            part in name
-            for part in ("Vision", "Video", "Detector", "Analysis", "Embedder", "Tracking", "Abeyance")
-        )
+        if any(part in name for part in ("Vision", "Detector", "Analysis", "Embedder", "Abeyance"))
     }
-    assert len(pixel_layers) == 7
+    assert len(pixel_layers) == 5
     for spec in functions.FUNCTIONS:
         _, function = _function(flow, spec.name)
         carried = {layer["Ref"] for layer in function["Layers"] if "Ref" in layer}
-        assert bool(carried & pixel_layers) == (
-            spec.name in ("detect", "frames", "recognize", "api", "console")
-        ), spec.name
+        assert bool(carried & pixel_layers) == (spec.name in ("detect", "recognize", "api", "console")), (
+            spec.name
+        )
 
 
 def test_no_template_deploys_flags(flow: dict[str, dict[str, Any]]) -> None:

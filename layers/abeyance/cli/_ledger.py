@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from abeyance.ledger.policy import Policy
     from abeyance.ledger.reading import LoggedEntry
     from abeyance.ledger.receipts import ReceiptReport
+    from abeyance.ledger.signatures import SignerKey
 
 
 def open_log_objects(path: Path | None) -> LogObjects:
@@ -285,3 +287,10 @@ def _origin(objects: LogObjects) -> str:
     if (data := objects.get(LOG)) is None:
         fail("the ledger is empty: nothing was ever recorded")
     return read_identity(data).origin
+
+
+def write_private_key(out: Path, signer: SignerKey) -> None:
+    """Write a private key to a new file that its owner alone reads; raises ``FileExistsError``."""
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(signer.secret + "\n")

@@ -24,9 +24,10 @@ from abeyance.cli._evaluation import (
     exit_on_error,
     with_options,
 )
-from abeyance.cli.output import Exit, console, fail
+from abeyance.cli.output import Exit, Json, console, existing_file, fail, report
 
 if TYPE_CHECKING:
+    from abeyance.evaluation.audit import Audit
     from abeyance.evaluation.datasets import PhotoSet
     from abeyance.evaluation.legislators import LegislatorsTest
     from abeyance.evaluation.report import FacePair
@@ -87,6 +88,15 @@ def demographics(
             metavar="N",
         ),
     ] = 0.0,
+    sign: Annotated[
+        Path | None,
+        existing_file(
+            "--sign", help="Sign a statement of the result with this key, from: abeyance audit keygen"
+        ),
+    ] = None,
+    statement: Annotated[
+        Path | None, typer.Option("--statement", help="With --sign: write the signed statement to this file.")
+    ] = None,
     images: Images = "",
     same_shot: SameShot = 0.95,
 ) -> None:
@@ -98,6 +108,8 @@ def demographics(
     from abeyance.evaluation.cleaning import judged_people, read_repeats
     from abeyance.evaluation.datasets import read_photos
 
+    if (sign is None) != (statement is None):
+        fail("--sign and --statement belong together", Exit.USAGE)
     names = dict(assignments(rename, "--rename", "PUBLISHED=NAME"))
     with exit_on_error():
         loaded = models.load(run)
@@ -121,6 +133,10 @@ def demographics(
                 predictions=predicted,
             )
     emit("audit", found, output)
+    if sign is not None and statement is not None:
+        lines = _sign(found, sign, statement)
+        if not output.as_json:
+            console.print("\n".join((*lines, f"Signed: {statement}")), markup=False, highlight=False)
     ratios = [one.max_over_min or 0.0 for at in found.thresholds for one in at.false_matches]
     if max_ratio and max(ratios, default=0.0) > max_ratio:
         fail(f"a group's false-match rate is more than {max_ratio:g} times another's", Exit.NO)
@@ -185,6 +201,68 @@ def legislators(
         )
     faces = _face_pairs(found, officials, strangers, loaded) if pictures and output.html else []
     emit("legislators", found, output, face_pairs=faces, max_shown=MAX_SHOWN)
+
+
+@app.command()
+def keygen(
+    name: Annotated[str, typer.Option(help="Name of the key, such as example.org/audits.")],
+    out: Annotated[Path, typer.Option(help="File for the private key; must not exist.")] = Path("audit.key"),
+    as_json: Json = False,
+) -> None:
+    """Make a key that signs audits, and print the public key for a flag's audit_signers."""
+    import secrets
+
+    from abeyance.cli._ledger import write_private_key
+    from abeyance.ledger.signatures import SIGN, generate
+
+    key = generate(name, secrets.token_bytes(32))
+    write_private_key(out, key)
+    public = str(key.verifier(SIGN))
+    report(
+        {"private_key_file": str(out), "key": public},
+        as_json=as_json,
+        show=lambda: console.print(public, highlight=False, soft_wrap=True),
+    )
+
+
+@app.command()
+def register(
+    statement: Annotated[Path, typer.Argument(help="A signed statement.", exists=True, dir_okay=False)],
+    note: Annotated[str, typer.Option("--note", help="State the reason; it is kept on the ledger.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Bring an audit into force; propose it to another person if it lifts a halt."""
+    from abeyance.cli.moratoria import show_submitted
+    from abeyance.moratorium.subjects import AuditChange
+
+    change = AuditChange(statement.read_text(encoding="utf-8"))
+    show_submitted(context.changes().submit(change, note=note), as_json)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show the latest registered audit of each model."""
+    found = context.changes().state()["audits"]
+    report(found, as_json=as_json, show=lambda: console.print_json(data=found))
+
+
+def _sign(found: Audit, key_file: Path, out: Path) -> list[str]:
+    """Write the signed statement of an audit, and return it in words."""
+    import rfc8785
+    from msgspec import structs, to_builtins
+
+    from abeyance.evaluation.statement import in_words, statement_of
+    from abeyance.ledger.note import NoteError, SignedNote
+    from abeyance.ledger.signatures import parse_signer
+
+    try:
+        key = parse_signer(key_file.read_text())
+    except NoteError as error:
+        fail(str(error), Exit.USAGE)
+    stated = statement_of(found, datetime.now(UTC))
+    note = SignedNote(rfc8785.dumps(to_builtins(stated)).decode() + "\n")
+    out.write_text(str(structs.replace(note, signatures=(key.sign(note),))), encoding="utf-8")
+    return in_words(stated)
 
 
 def _face_pairs(

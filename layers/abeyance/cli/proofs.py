@@ -35,8 +35,8 @@ def prove(
 
     The proof covers every tenant that could be registered, every place, every purpose and every moment. A claim is:
     deny|permit SECTOR ACTION in PLACE [by TENANT, ...] [for PURPOSE, ...] [unless PURPOSE, ...]
-    [without review | without N reviewers | without similarity N | without authorization]; any stands for every
-    sector, action or place.
+    [without review | without N reviewers | without similarity N | without authorization | without audit]; any
+    stands for every sector, action or place.
     Exit with status 2 if the sentence is no claim.
     """
     from abeyance.moratorium import proofs, words

@@ -34,12 +34,11 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make the private key of a witness, and print the public key to hand out."""
+    from abeyance.cli._ledger import write_private_key
     from abeyance.ledger.signatures import COSIGN, generate
 
     signer = generate(name, os.urandom(32))
-    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(signer.secret + "\n")
+    write_private_key(out, signer)
     public = str(signer.verifier(COSIGN))
     report(
         {"private_key_file": str(out), "key": public},

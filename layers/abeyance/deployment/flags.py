@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from abeyance.aws.clients import Clients, client
@@ -60,7 +60,10 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
 
     from abeyance.aws.timestamps import utc_now
     from abeyance.ledger.documents import DocumentLog, RecordedPublisher
+    from abeyance.ledger.note import NoteError
     from abeyance.ledger.queue import record_change
+    from abeyance.ledger.signatures import good_signers
+    from abeyance.moratorium.audit_store import AuditSubject
     from abeyance.moratorium.change_log import ChangeEntry, ChangeRecorder
     from abeyance.moratorium.documents import GovernedDocument
     from abeyance.moratorium.guardrail_store import GuardrailCheck, GuardrailSubject, GuardrailTable
@@ -68,7 +71,12 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     from abeyance.moratorium.presets import new_deployment, no_flags
     from abeyance.moratorium.principals import Principals
     from abeyance.moratorium.service import ChangeService
-    from abeyance.moratorium.subjects import AuthorizationSubject, LinkSubject, TenantSubject
+    from abeyance.moratorium.subjects import (
+        AuthorizationSubject,
+        ChangeRefused,
+        LinkSubject,
+        TenantSubject,
+    )
 
     settings = settings or FlagsSettings.from_environment()
     table = DynamoTable(clients("dynamodb"), settings.proposals_table)
@@ -76,6 +84,12 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
 
     def send(entry: ChangeEntry) -> None:
         record_change(queue, entry.kind, dict(entry.body), entry_id=entry.id, time=entry.time)
+
+    def verify_note(note: str, keys: Iterable[str]) -> tuple[str, ...]:
+        try:
+            return good_signers(note, keys)
+        except NoteError as error:
+            raise ChangeRefused(str(error)) from None
 
     changes = ChangeRecorder(table, send, utc_now)
     guardrails = GuardrailTable(table)
@@ -104,12 +118,21 @@ def build_changes(settings: FlagsSettings | None = None, clients: Clients = clie
     authorizations = AuthorizationSubject(
         build_authorizations(settings, clients), tenants, table, check.registrations, utc_now
     )
+    audits = AuditSubject(
+        table,
+        verify_note,
+        lambda: [flags for document in documents.values() for flags in document.in_force()],
+        check.registrations,
+        log.record_audit,
+        utc_now,
+    )
     subjects: dict[str, ChangeSubject] = {
         "tenant": TenantSubject(tenants, table, check.registrations),
         "link": links,
         "unlink": links,
         "authorization": authorizations,
         "revocation": authorizations,
+        "audit": audits,
     }
     rails = GuardrailSubject(
         guardrails,
@@ -126,17 +149,21 @@ def build_change_endpoint(
     settings: FlagsSettings | None = None, clients: Clients = client
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return the function that answers a proxy event of API Gateway for the change service."""
+    from abeyance.moratorium.audit_store import AUDITS, audits_of
     from abeyance.moratorium.callers import sign_in_from
     from abeyance.moratorium.endpoint import ChangeEndpoint
+    from abeyance.moratorium.inforce import InForceTable
 
     settings = settings or FlagsSettings.from_environment()
     tenants = build_tenants(settings, clients)
+    records = InForceTable(DynamoTable(clients("dynamodb"), settings.proposals_table))
     return ChangeEndpoint(
         build_changes(settings, clients),
         sign_in_from(settings.sign_in, settings.person_roles.split()),
         lambda: list(tenants.all()),
         build_access_keys(settings, settings.tenants_table, clients),
         build_authorizations(settings, clients).all,
+        lambda: audits_of(records.read(AUDITS)),
     )
 
 

@@ -46,6 +46,8 @@ class DecisionGroup(RegistryGroup, UsesGroup):
     flags_poll_interval: float = 15.0
     #: Where the brake comes from, as ``flags``; empty for a file beside those of a file, and for none of AppConfig.
     brake: str = ""
+    #: Identity of the embedding model that is deployed, for flags that are bound to its audit; empty if unknown.
+    deployed_model: str = ""
     #: The change service's own table: what is in force, proposals, who is whom, and authorisations.
     proposals_table: str = "abeyance-proposals"
 
@@ -203,21 +205,6 @@ class WaitingGroup(Group):
     recognize_queue: str = "abeyance-recognize"
 
 
-class JobsGroup(Group):
-    """The jobs of the Rekognition API on stored video, and the queue that starts them."""
-
-    jobs_table: str = "abeyance-jobs"
-    #: The frames stage's own queue.
-    frames_queue: str = "abeyance-frames"
-
-
-class TopicsGroup(Group):
-    """The SNS topics that may be told of the end of a job."""
-
-    #: ARNs, with ``*``, separated by blanks; empty for none.
-    notification_topics: str = ""
-
-
 class RateGroup(Group):
     """The limit on each tenant's requests to the Rekognition API."""
 
@@ -352,14 +339,6 @@ class RecognizeSettings(
     """The settings of the recognition stage."""
 
 
-class FramesSettings(DecisionGroup, OutcomeGroup, ChipsGroup, EmbeddingGroup, JobsGroup, UnitSettings):
-    """The settings of the stage that decodes videos."""
-
-
-class NotifySettings(OutcomeGroup, JobsGroup, TopicsGroup, UnitSettings):
-    """The settings of the stage that tells callers that their jobs ended."""
-
-
 class ReviewSettings(OutcomeGroup, ReviewsGroup, UnitSettings):
     """The settings of the review stage."""
 
@@ -381,17 +360,7 @@ class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
 
 
 class ApiSettings(
-    TracedGroup,
-    OutcomeGroup,
-    ChipsGroup,
-    UploadsGroup,
-    EmbeddingGroup,
-    RateGroup,
-    CorsGroup,
-    AccessKeysGroup,
-    JobsGroup,
-    TopicsGroup,
-    UnitSettings,
+    TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, CorsGroup, AccessKeysGroup, UnitSettings
 ):
     """The settings of the Rekognition API."""
 
@@ -453,9 +422,7 @@ UNITS: dict[str, type[UnitSettings]] = {
     "gate": GateSettings,
     "detect": DetectSettings,
     "recognize": RecognizeSettings,
-    "frames": FramesSettings,
     "review": ReviewSettings,
-    "notify": NotifySettings,
     "ledger": LedgerSettings,
     "checkpoint": CheckpointSettings,
     "index": IndexSettings,

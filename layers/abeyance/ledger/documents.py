@@ -22,13 +22,15 @@ from abeyance.ledger.queue import RecordQueue
 from abeyance.moratorium.document import parse, without_metadata
 from abeyance.moratorium.guardrails import parse_guardrails
 from abeyance.moratorium.publish import FlagPublisher, Published, Serving
-from abeyance.moratorium.subjects import Change, DocumentChange, GuardrailsChange
+from abeyance.moratorium.subjects import AuditChange, Change, DocumentChange, GuardrailsChange
 
 log = logging.getLogger("abeyance")
 
 #: Type of the entry of a flags document, and of a document of guardrails.
 DOCUMENT: Final = "moratorium.document"
 GUARDRAILS_DOCUMENT: Final = "moratorium.guardrails"
+#: Type of the entry of a signed audit.
+AUDIT_DOCUMENT: Final = "moratorium.audit"
 
 
 class DocumentLog:
@@ -58,14 +60,22 @@ class DocumentLog:
         parse_guardrails(document)
         return self._record(document, GUARDRAILS_DOCUMENT, "guardrails", {})
 
+    def record_audit(self, note: str) -> bool:
+        """Put the signed note of an audit on the ledger, as :meth:`record` does flags."""
+        return self._put(note.encode(), AUDIT_DOCUMENT, "audit", {})
+
     def record_change(self, change: Change) -> bool:
         """Put the document of a change on the ledger; return whether there is one, and it was new."""
+        if isinstance(change, AuditChange):
+            return self.record_audit(change.note)
         if isinstance(change, GuardrailsChange):
             return self.record_guardrails(change.document)
         return isinstance(change, DocumentChange) and self.record(change.document)
 
     def _record(self, document: dict[str, Any], kind: str, name: str, body: dict[str, Any]) -> bool:
-        text = rfc8785.dumps(without_metadata(document))
+        return self._put(rfc8785.dumps(without_metadata(document)), kind, name, body)
+
+    def _put(self, text: bytes, kind: str, name: str, body: dict[str, Any]) -> bool:
         key, value = blob_value(text)
         mark = rfc8785.dumps({"recorded": value["blob"]})
         mark_key, _ = blob_value(mark)

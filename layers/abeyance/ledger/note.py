@@ -32,6 +32,30 @@ class Signature(msgspec.Struct, frozen=True):
         return f"— {self.name} {encode_base64(self.key_id + self.value)}"
 
 
+class SignedNote(msgspec.Struct, frozen=True):
+    """A text, which ends in a newline, and the signatures under it."""
+
+    text: str
+    signatures: tuple[Signature, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text + "\n" + "".join(f"{signature}\n" for signature in self.signatures)
+
+
+def parse_signed_note(note: str) -> SignedNote:
+    """Return a signed note from its text.
+
+    Raises
+    ------
+    NoteError
+        Not a text, an empty line, and signature lines.
+    """
+    text, separator, lines = note.rpartition("\n\n")
+    if not separator or not lines.endswith("\n"):
+        raise NoteError("not a signed note: needs a text, an empty line, and signature lines")
+    return SignedNote(text + "\n", tuple(map(parse_signature, lines[:-1].split("\n"))))
+
+
 def parse_signature(line: str) -> Signature:
     """Return a signature from its line, without newline.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from abeyance.encoding import decode_base64, decode_hex, encode_base64
-from abeyance.ledger.note import NoteError, Signature
+from abeyance.ledger.note import NoteError, Signature, parse_signed_note
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -184,6 +184,23 @@ def check(checkpoint: SignedText, trusted: Iterable[VerifierKey]) -> tuple[list[
         if key is not None:
             (good if verify(checkpoint, signature, key) else bad).append(key.name)
     return good, bad
+
+
+def good_signers(note: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Return those of some public keys, as text, that have a good signature under a signed note.
+
+    Raises
+    ------
+    NoteError
+        Not a signed note, or a text that is no public key.
+    """
+    signed = parse_signed_note(note)
+    found = []
+    for text in keys:
+        key = parse_verifier(text)
+        if any(verify(signed, signature, key) for signature in signed.signatures):
+            found.append(text)
+    return tuple(found)
 
 
 def _check_name(name: str) -> None:

@@ -28,6 +28,7 @@ from abeyance.local.worker import Worker
 from abeyance.moratorium.errors import MoratoriumError
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
+from abeyance.vision.models.manifest import Manifest
 
 log = logging.getLogger("abeyance.local")
 
@@ -54,9 +55,9 @@ class LocalSystem:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="abeyance-")
         self.flags = (flags or Path(self._folder.name) / "flags.json").resolve()
-        settings = (settings or DeploymentSettings()).replace(
-            flags=f"file:{self.flags}", notification_topics="arn:aws:sns:*"
-        )
+        settings = settings or DeploymentSettings()
+        model = Manifest.load()[settings.embedder_model].identity
+        settings = settings.replace(flags=f"file:{self.flags}", deployed_model=model)
         self.settings = settings
         #: Signs the sign-ins of this run, which are made up.
         self.sign_in_key = secrets.token_hex(32)

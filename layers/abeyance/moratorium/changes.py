@@ -8,6 +8,7 @@ registrations  a new tenant; another sector or place; another purpose,     2
                action, principal or bucket; resuming
 people         another principal; one person becoming two                  2
 authorisations a new one; revoking one tightens                            2
+audits         one that lifts a halt, or for longer than the one before    2
 guardrails     any change but a guardrail more                             3
 =============  ==========================================================  ========
 
@@ -227,6 +228,7 @@ def covers(new: Flag, old: Flag, since: datetime | None = None) -> bool:
         and _places(new, old)
         and _times(new, old, since)
         and _exemptions(new, old)
+        and _audits(new, old)
     )
 
 
@@ -277,6 +279,27 @@ def _exemptions(new: Flag, old: Flag) -> bool:
         )
         and (not old.authorization_required or (new.authorization_required and _due(new) <= _due(old)))
     )
+
+
+def _audits(new: Flag, old: Flag) -> bool:
+    """Return whether no audit lifts ``new`` that does not lift ``old``."""
+    if new.audit is None or old.audit is None:
+        return new.audit is None
+    return (
+        new.audit.max_age <= old.audit.max_age
+        and set(new.audit.signers) <= set(old.audit.signers)
+        and new.audit.similarity == old.audit.similarity
+        and _at_most(new.audit.max_fmr, old.audit.max_fmr)
+        and _at_most(new.audit.max_fmr_ratio, old.audit.max_fmr_ratio)
+        and (
+            old.audit.min_accuracy is None
+            or (new.audit.min_accuracy is not None and new.audit.min_accuracy >= old.audit.min_accuracy)
+        )
+    )
+
+
+def _at_most(new: float | None, old: float | None) -> bool:
+    return old is None or (new is not None and new <= old)
 
 
 def _due(flag: Flag) -> timedelta:

@@ -27,7 +27,7 @@ ANY: Final = "any"
 FORM: Final = (
     "deny|permit SECTOR ACTION in PLACE [by TENANT, …] [for PURPOSE, …] [unless PURPOSE, …] "
     "[without review | without N reviewers | without similarity N | "
-    "without authorization]; any stands for every sector, action or place"
+    "without authorization | without audit]; any stands for every sector, action or place"
 )
 _CLAUSES: Final = ("in", "by", "for", "unless", "without")
 
@@ -39,9 +39,9 @@ class ClaimError(MoratoriumError):
 class PolicyClaim(Struct, frozen=True, kw_only=True):
     """A claim about every decision in its scope.
 
-    ``deny``: none is permitted, whatever authorisation there is. With ``reviewers``, ``similarity`` or
-    ``authorization``: none is permitted on lower terms than these. ``permit``: every one is permitted, under whatever
-    terms, and without an authorisation.
+    ``deny``: none is permitted, whatever authorisation and audit there is. With ``reviewers``, ``similarity``,
+    ``authorization`` or ``audit``: none is permitted on lower terms than these. ``permit``: every one is permitted,
+    under whatever terms, and without an authorisation or an audit.
 
     Attributes
     ----------
@@ -57,6 +57,8 @@ class PolicyClaim(Struct, frozen=True, kw_only=True):
         The lowest similarity, 0 to 100, that a permit needs.
     authorization : bool
         Whether a permit needs an authorisation, which in an emergency may be late.
+    audit : bool
+        Whether a permit needs an audit of the deployed model within a flag's bounds.
     since, until : datetime or None
         Aware; the moments [since, until) of which it speaks.
     """
@@ -71,6 +73,7 @@ class PolicyClaim(Struct, frozen=True, kw_only=True):
     reviewers: int = 0
     similarity: float | None = None
     authorization: bool = False
+    audit: bool = False
     since: datetime | None = None
     until: datetime | None = None
 
@@ -84,6 +87,8 @@ class PolicyClaim(Struct, frozen=True, kw_only=True):
             words.append(f"without similarity {self.similarity:g}")
         if self.authorization:
             words.append("without authorization")
+        if self.audit:
+            words.append("without audit")
         return " ".join(words)
 
 
@@ -150,6 +155,8 @@ def _demands(stronger: PolicyClaim, weaker: PolicyClaim) -> bool:
     """Return whether what violates the weaker claim violates the stronger one."""
     if stronger.authorization:
         return weaker.authorization
+    if stronger.audit:
+        return weaker.audit
     if not stronger.reviewers and stronger.similarity is None:
         return True
     if stronger.reviewers:
@@ -184,12 +191,14 @@ def _terms(text: str | None) -> dict[str, Any]:
         return {"reviewers": 1}
     if text == "authorization":
         return {"authorization": True}
+    if text == "audit":
+        return {"audit": True}
     if match := re.fullmatch(r"([1-9]|10) reviewers?", text):
         return {"reviewers": int(match[1])}
     if (match := re.fullmatch(r"similarity (\d{1,3}(?:\.\d+)?)", text)) and 0 < float(match[1]) <= 100:
         return {"similarity": float(match[1])}
     raise _not_a_claim(
-        "without is followed by review, 2 reviewers (1 to 10), similarity 99 (up to 100), or authorization"
+        "without is followed by review, 2 reviewers (1 to 10), similarity 99 (up to 100), authorization, or audit"
     )
 
 

@@ -9,6 +9,8 @@
         its own exemption covers tenant and purpose   -> this flag steps aside, the others do not;
                                                           one that requires an authorisation does so with one that
                                                           the request uses, or in an emergency before it arrives
+        effect halt, bound to an audit                 -> deny unless the latest audit of the deployed model is signed,
+                                                          young enough and within the bounds
         effect halt                                    -> deny
         effect restrict                                -> permit, under the strictest of all restrictions
 
@@ -25,6 +27,7 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import Struct, structs
 
 from abeyance.aws.timestamps import later, parse_moment
+from abeyance.moratorium.audits import AuditUse, shortfall
 from abeyance.moratorium.authorization import REFUSALS, AuthorizationRefusal, AuthorizationUse
 from abeyance.moratorium.document import NEVER, Flag, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
@@ -40,6 +43,8 @@ class Clause(StrEnum):
     PERMITTED = "permitted"
     #: Permitted because the exemption of every halt that binds covers tenant and purpose.
     EXEMPTED = "exempted"
+    #: Permitted because the latest audit of the deployed model is within the bounds of every halt that would bind.
+    AUDITED = "audited"
     #: Permitted because an exemption covers it, under the authorisation that it uses.
     AUTHORIZED = "authorized"
     #: Permitted in an emergency: what is made is deleted unless an authorisation arrives in time.
@@ -63,6 +68,7 @@ class Clause(StrEnum):
 _PERMITTING: Final = (
     Clause.PERMITTED,
     Clause.EXEMPTED,
+    Clause.AUDITED,
     Clause.AUTHORIZED,
     Clause.AUTHORIZATION_DUE,
     Clause.RESTRICTED,
@@ -83,6 +89,8 @@ class Request(Struct, frozen=True, kw_only=True):
         The collection that it is about; "" for none.
     authorization : AuthorizationUse or None
         The authorisation that it uses already; ``None`` before anybody looked for one.
+    audit : AuditUse or None
+        The deployed model and its latest audit; ``None`` stands for no audit of an unknown model.
     """
 
     tenant: Tenant | None
@@ -92,6 +100,7 @@ class Request(Struct, frozen=True, kw_only=True):
     jurisdiction: str | None = None
     collection: str = ""
     authorization: AuthorizationUse | None = None
+    audit: AuditUse | None = None
 
 
 class Registration(Struct, frozen=True, kw_only=True):
@@ -139,6 +148,8 @@ class Decision(Struct, frozen=True, kw_only=True):
         Independent reviewers that each match needs; 0 is none.
     authorization : AuthorizationUse or None
         The authorisation that was used, or why there is none; ``None`` where no exemption asks for one.
+    audit : AuditUse or None
+        The deployed model and its latest audit; ``None`` where no flag asks for one.
     """
 
     outcome: Literal["permit", "deny"]
@@ -161,6 +172,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     min_similarity: float | None = None
     human_review: int = 0
     authorization: AuthorizationUse | None = None
+    audit: AuditUse | None = None
 
     @property
     def permitted(self) -> bool:
@@ -230,6 +242,7 @@ def rebuild(decision: Decision) -> Request:
         jurisdiction=decision.place or None,
         collection=use.terms.collection if use is not None and use.terms is not None else "",
         authorization=use,
+        audit=decision.audit,
     )
 
 
@@ -288,6 +301,7 @@ def _decide(request: Request, flags: Any, as_of: datetime) -> Decision:
         min_similarity=weighed.min_similarity,
         human_review=weighed.human_review,
         authorization=weighed.authorization,
+        audit=weighed.audit,
     )
 
 
@@ -300,6 +314,7 @@ def _well_formed(request: Request) -> bool:
         and (request.jurisdiction is None or is_jurisdiction(request.jurisdiction))
         and isinstance(request.collection, str)
         and (request.authorization is None or type(request.authorization) is AuthorizationUse)
+        and (request.audit is None or type(request.audit) is AuditUse)
     )
 
 
@@ -331,6 +346,7 @@ class _Weighed(NamedTuple):
     min_similarity: float | None = None
     human_review: int = 0
     authorization: AuthorizationUse | None = None
+    audit: AuditUse | None = None
 
 
 def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -> _Weighed:
@@ -340,9 +356,17 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
     similarities: list[float] = []
     human_review = 0
     restricted = False
+    audit, why_not = None, ""
     for flag in flags.binding(request.action, tenant.sector, tenant.jurisdiction):
         if not flag.starts <= moment < flag.until:
             continue
+        lacking_audit = ""
+        if flag.audit is not None:
+            audit = request.audit or AuditUse(model="")
+            lacking_audit = shortfall(flag.audit, audit, moment)
+            if not lacking_audit:
+                parts.append(flag.audited)
+                continue
         if request.purpose in flag.exempt_purposes and flag.exempts(tenant.id, request.purpose, moment):
             if flag.authorization_required:
                 asking.append(flag)
@@ -357,7 +381,8 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
         else:
             if flag.ends is not None and flag.ends <= moment:
                 part = flag.holding
-            halt = halt or part
+            if halt is None:
+                halt, why_not = part, lacking_audit
         parts.append(part)
 
     use, stands = None, True
@@ -369,23 +394,28 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
     found = tuple(parts)
     if halt is not None:
         clause = Clause.HELD if halt.clause == Part.HOLDS else Clause.HALTED
-        return _Weighed(clause, halt.reason, found, authorization=use)
+        reason = f"{halt.reason} {why_not}".rstrip()
+        return _Weighed(clause, reason, found, authorization=use, audit=audit)
     if not stands:
         why = REFUSALS.get(AuthorizationRefusal(use.refused), "") if use is not None and use.refused else ""
         reason = f"{asking[0].reason} This needs an authorisation. {why}".rstrip()
-        return _Weighed(Clause.AUTHORIZATION_REQUIRED, reason, found, authorization=use)
+        return _Weighed(Clause.AUTHORIZATION_REQUIRED, reason, found, authorization=use, audit=audit)
     if restricted:
         min_similarity = max(similarities, default=None)
         reason = "Permitted under restrictions: " + " and ".join(_terms(min_similarity, human_review)) + "."
-        return _Weighed(Clause.RESTRICTED, reason, found, min_similarity, human_review, use)
+        return _Weighed(Clause.RESTRICTED, reason, found, min_similarity, human_review, use, audit)
     if use is not None and use.state == "late":
         reason = f"Permitted in an emergency: an authorisation has to arrive before {use.due}."
-        return _Weighed(Clause.AUTHORIZATION_DUE, reason, found, authorization=use)
+        return _Weighed(Clause.AUTHORIZATION_DUE, reason, found, authorization=use, audit=audit)
     if use is not None:
         reason = f"Permitted under the authorisation {use.number}."
-        return _Weighed(Clause.AUTHORIZED, reason, found, authorization=use)
+        return _Weighed(Clause.AUTHORIZED, reason, found, authorization=use, audit=audit)
+    if any(part.clause == Part.EXEMPTS for part in parts):
+        reason = "Permitted: exempt from the moratorium for this purpose."
+        return _Weighed(Clause.EXEMPTED, reason, found, audit=audit)
     if parts:
-        return _Weighed(Clause.EXEMPTED, "Permitted: exempt from the moratorium for this purpose.", found)
+        reason = "Permitted: the latest audit of the deployed model is within the bounds."
+        return _Weighed(Clause.AUDITED, reason, found, audit=audit)
     return _Weighed(Clause.PERMITTED, "Permitted: registered, and no moratorium binds.")
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from abeyance.aws.timestamps import rfc3339
 from abeyance.moratorium.errors import Fault, FlagsError
@@ -36,15 +36,43 @@ from abeyance.moratorium.vocabulary import (
     INVOLVES,
     SECTORS,
     is_purpose,
+    is_signer_key,
     is_tenant_id,
 )
 
 #: Later than any moment that may be decided for.
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 #: Attributes that are integers.
-_INTEGERS: Final = ("human_review", "authorization_due_within_hours")
+_INTEGERS: Final = ("human_review", "authorization_due_within_hours", "audit_max_age_days")
+#: Attributes that are floats, also where a whole number is written.
+_FLOATS: Final = frozenset(
+    {"min_similarity", "audit_similarity", "audit_max_fmr", "audit_max_fmr_ratio", "audit_min_accuracy"}
+)
 #: Combinations of action, sector and place whose flags are remembered.
 _REMEMBERED: Final = 1024
+
+
+class AuditBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of a halt that the latest audit of the deployed model lifts.
+
+    Attributes
+    ----------
+    max_age : timedelta
+        Age from which on an audit lifts nothing.
+    signers : tuple of str
+        Public keys, of which one must have signed it.
+    similarity : float
+        The similarity, 0 to 100, at which the bounds are compared.
+    max_fmr, max_fmr_ratio, min_accuracy : float or None
+        Highest FMR of a group, highest ratio of two groups' FMRs, and lowest accuracy (1 - FNMR) in a group.
+    """
+
+    max_age: timedelta
+    signers: tuple[str, ...]
+    similarity: float
+    max_fmr: float | None = None
+    max_fmr_ratio: float | None = None
+    min_accuracy: float | None = None
 
 
 class Flag:
@@ -91,6 +119,7 @@ class Flag:
             raise _bad(
                 key, "authorization_required belongs to the exemption of a halt: it needs exempt_purposes"
             )
+        self.audit = _audit_bounds(key, value)
         if self.authorization_due_within is not None and not self.authorization_required:
             raise _bad(key, "authorization_due_within_hours needs authorization_required")
         self.min_similarity = None if value.min_similarity is UNSET else float(value.min_similarity)
@@ -102,7 +131,7 @@ class Flag:
         self.reason = value.reason
         self.source = value.source
         self.version = hashlib.sha256(_stable(_plain(value))).hexdigest()[:12]
-        self.binding, self.holding, self.exempting, self.needing = (
+        self.binding, self.holding, self.exempting, self.needing, self.audited = (
             FlagPart(
                 key=key,
                 version=self.version,
@@ -116,6 +145,7 @@ class Flag:
                 Part.HOLDS,
                 Part.EXEMPTS,
                 Part.NEEDS_AUTHORIZATION,
+                Part.AUDITED,
             )
         )
 
@@ -384,6 +414,27 @@ def _whole(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, **whole} if whole else value
 
 
+def _audit_bounds(key: str, value: FlagValue) -> AuditBounds | None:
+    given = {
+        name: found
+        for name in ("max_age_days", "signers", "similarity", "max_fmr", "max_fmr_ratio", "min_accuracy")
+        if (found := getattr(value, f"audit_{name}")) is not UNSET
+    }
+    if not given:
+        return None
+    if value.effect is not Effect.HALT or not {"max_age_days", "signers", "similarity"} <= given.keys():
+        raise _bad(
+            key, "a halt bound to an audit needs audit_max_age_days, audit_signers and audit_similarity"
+        )
+    if not all(map(is_signer_key, given["signers"])):
+        raise _bad(key, "audit_signers are public keys, from: abeyance audit keygen")
+    return AuditBounds(
+        max_age=timedelta(days=given.pop("max_age_days")),
+        signers=tuple(given.pop("signers")),
+        **{name: float(found) for name, found in given.items()},
+    )
+
+
 def _scope(given: tuple[str, ...], known: frozenset[str]) -> frozenset[str] | None:
     # Constructed by hand a Struct is not type-checked; what is not known must not silently bind nobody.
     if not set(given) <= known | {ALL} or not given:
@@ -406,8 +457,8 @@ def _plain(value: FlagValue) -> dict[str, Any]:
     plain: dict[str, Any] = {
         k: v for k, v in msgspec.to_builtins(value).items() if v is not UNSET and k not in METADATA
     }
-    if "min_similarity" in plain:
-        plain["min_similarity"] = float(plain["min_similarity"])
+    for name in _FLOATS & plain.keys():
+        plain[name] = float(plain[name])
     return plain
 
 

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from abeyance.encoding import decode_base64
 from abeyance.moratorium.access_keys import KeyStore
+from abeyance.moratorium.audit_store import AUDITS
+from abeyance.moratorium.audits import AuditFacts
 from abeyance.moratorium.authorization_uses import RegisteredAuthorization
 from abeyance.moratorium.callers import Caller, SignIn, Unauthenticated
 from abeyance.moratorium.change_log import LedgerRefused
@@ -118,6 +120,8 @@ class ChangeEndpoint:
         Makes access keys.
     authorizations
         Returns every authorisation.
+    audits
+        Returns the audits in force, by model.
     """
 
     def __init__(
@@ -127,7 +131,9 @@ class ChangeEndpoint:
         tenants: Callable[[], list[Tenant]],
         keys: KeyStore,
         authorizations: Callable[[], list[RegisteredAuthorization]],
+        audits: Callable[[], Mapping[str, AuditFacts]],
     ) -> None:
+        self._audits = audits
         self._authorizations = authorizations
         self._keys = keys
         self._service = service
@@ -195,7 +201,8 @@ class ChangeEndpoint:
                 return [msgspec.to_builtins(one) for one in self._authorizations()]
             case ShowState():
                 states = {name: _state(document) for name, document in service.documents.items()}
-                return {**states, GUARDRAILS: _guardrails(service.guardrails.read())}
+                audits = {model: msgspec.to_builtins(facts) for model, facts in self._audits().items()}
+                return {**states, GUARDRAILS: _guardrails(service.guardrails.read()), AUDITS: audits}
 
     def _note(self, caller: Caller | None, body: bytes, error: Exception) -> None:
         try:

@@ -6,6 +6,7 @@ All three are polled. The tighter of what is handed out and what was agreed hold
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,11 +16,14 @@ from typing import Final
 from msgspec import structs
 
 from abeyance.aws.timestamps import utc_now
+from abeyance.moratorium.audit_store import AUDITS, audits_of
+from abeyance.moratorium.audits import AuditFacts
 from abeyance.moratorium.document import FlagSet
-from abeyance.moratorium.errors import Fault, FlagsError
+from abeyance.moratorium.errors import Fault, FlagsError, MoratoriumError
 from abeyance.moratorium.inforce import BRAKE, FLAGS, InForce, combine
 from abeyance.moratorium.source import MAX_AGE_S, SHORTEST_POLL_S, Clock, FlagSource, Snapshot
 
+log = logging.getLogger("abeyance")
 #: Reads the records, by name.
 ReadRecords = Callable[[], Mapping[str, InForce]]
 
@@ -79,16 +83,24 @@ class GovernedFlags:
         The brake, or ``None`` where there is none.
     records
         What was agreed, or ``None`` on one machine, where a file is what is in force.
+    audits
+        The record of audits where ``records`` has none; read only if a flag is bound to one.
     """
 
     def __init__(
-        self, flags: FlagSource, brake: FlagSource | None = None, records: PolledRecords | None = None
+        self,
+        flags: FlagSource,
+        brake: FlagSource | None = None,
+        records: PolledRecords | None = None,
+        audits: PolledRecords | None = None,
     ) -> None:
         self._flags = flags
         self._brake = brake
         self._records = records
+        self._audits = records or audits
         self._lock = threading.Lock()
         self._last: tuple[tuple[object, ...], FlagSet] | None = None
+        self._read: tuple[int, Mapping[str, AuditFacts]] | None = None
 
     def current(self) -> Snapshot:
         with self._lock:
@@ -101,9 +113,24 @@ class GovernedFlags:
                 if not _expected(records, flags, brake):
                     records, read_at = self._records.current(again=True)
                 fetched.append(read_at)
-            return structs.replace(
-                flags, flags=self._together(flags, brake, records), fetched_at=min(fetched)
-            )
+            together = self._together(flags, brake, records)
+            audits: Mapping[str, AuditFacts] = {}
+            if self._audits is not None and any(flag.audit is not None for flag in together.flags):
+                audited, read_at = self._audits.current()
+                audits = self._read_audits(audited.get(AUDITS))
+                fetched.append(read_at)
+            return structs.replace(flags, flags=together, fetched_at=min(fetched), audits=audits)
+
+    def _read_audits(self, record: InForce | None) -> Mapping[str, AuditFacts]:
+        """Return the audits in force. What cannot be read lifts nothing."""
+        revision = 0 if record is None else record.revision
+        if self._read is None or self._read[0] != revision:
+            try:
+                self._read = (revision, audits_of(record))
+            except MoratoriumError as error:
+                log.error("the audits in force cannot be read", extra={"error": type(error).__name__})
+                self._read = (revision, {})
+        return self._read[1]
 
     def _together(self, flags: Snapshot, brake: Snapshot | None, records: Mapping[str, InForce]) -> FlagSet:
         made_of: tuple[object, ...] = (

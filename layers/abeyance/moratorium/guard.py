@@ -10,6 +10,7 @@ from msgspec import structs
 
 from abeyance.aws.table import ReadAlong
 from abeyance.aws.timestamps import utc_now
+from abeyance.moratorium.audits import AuditUse
 from abeyance.moratorium.authorization import Search
 from abeyance.moratorium.authorization_store import AuthorizationTable
 from abeyance.moratorium.decide import Decision, Request, asking_flags, decide, denied, due_before
@@ -38,6 +39,8 @@ class Guard:
         The wall clock; must return aware datetimes.
     authorizations : AuthorizationTable or None
         Where a request uses an authorisation, if a flag asks for one; without it none is used.
+    model : str
+        Identity of the deployed embedding model, for flags that are bound to its audit; "" for an unknown one.
     max_age : float
         Seconds. Checks the age that the source promises again, so that a faulty source cannot pass old flags.
 
@@ -55,12 +58,14 @@ class Guard:
         clock: Clock = utc_now,
         *,
         authorizations: AuthorizationTable | None = None,
+        model: str = "",
         max_age: float = MAX_AGE_S,
     ) -> None:
         self._source = source
         self._tenants = tenants
         self._clock = clock
         self._authorizations = authorizations
+        self._model = model
         self._max_age = timedelta(seconds=max_age)
 
     def decide(
@@ -103,6 +108,7 @@ class Guard:
             recent,
             self._clock,
             authorizations=self._authorizations,
+            model=self._model,
             max_age=self._max_age.total_seconds(),
         )
 
@@ -151,7 +157,8 @@ class Guard:
             if principal is not None:
                 # An unknown principal has no tenant id; with this well-formed one its denial is an ordinary one.
                 tenant_id = tenant.id if isinstance(tenant, Tenant) else "unknown"
-            request = structs.replace(request, tenant=tenant, tenant_id=tenant_id)
+            audit = AuditUse(model=self._model, facts=snapshot.audits.get(self._model))
+            request = structs.replace(request, tenant=tenant, tenant_id=tenant_id, audit=audit)
             decision = decide(request, snapshot.flags, as_of)
             asking = asking_flags(decision, snapshot.flags)
             if not asking or search is None or self._authorizations is None or tenant is None:

@@ -24,6 +24,7 @@ from abeyance.moratorium.vocabulary import (
     INSTANT,
     JURISDICTION_OR_ALL,
     PURPOSE,
+    SIGNER_KEY,
     TENANT_ID,
     Action,
     Sector,
@@ -36,6 +37,8 @@ MAX_ITEMS: Final = 25
 MAX_TEXT: Final = 1024
 #: Longest time in which a late authorisation may be due.
 MAX_DUE_HOURS: Final = 168
+#: Greatest age of an audit that a flag may allow.
+MAX_AUDIT_DAYS: Final = 3650
 METADATA: Final = frozenset({"_createdAt", "_updatedAt"})
 
 
@@ -68,6 +71,7 @@ else:
 Place = Annotated[str, Meta(pattern=JURISDICTION_OR_ALL, description="all, US, US-CA, US-CA-SAN_FRANCISCO")]
 TenantId = Annotated[str, Meta(pattern=TENANT_ID)]
 Purpose = Annotated[str, Meta(pattern=PURPOSE)]
+SignerKey = Annotated[str, Meta(pattern=SIGNER_KEY)]
 Items = Meta(min_length=1, max_length=MAX_ITEMS)
 
 
@@ -87,6 +91,12 @@ class FlagValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     exempt_until: Instant | UnsetType = UNSET
     authorization_required: bool | UnsetType = UNSET
     authorization_due_within_hours: Annotated[int, Meta(ge=1, le=MAX_DUE_HOURS)] | UnsetType = UNSET
+    audit_max_age_days: Annotated[int, Meta(ge=1, le=MAX_AUDIT_DAYS)] | UnsetType = UNSET
+    audit_signers: Annotated[tuple[SignerKey, ...], Items] | UnsetType = UNSET
+    audit_similarity: Annotated[float, Meta(ge=0, le=100)] | UnsetType = UNSET
+    audit_max_fmr: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    audit_max_fmr_ratio: Annotated[float, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+    audit_min_accuracy: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     min_similarity: Annotated[float, Meta(ge=0, le=100)] | UnsetType = UNSET
     human_review: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
     reason: Text
@@ -181,5 +191,7 @@ class Part(StrEnum):
     RESTRICTS = "restricts"
     #: Binds, but its own exemption lets this request through.
     EXEMPTS = "exempts"
+    #: Would halt, but the latest audit of the deployed model is within its bounds.
+    AUDITED = "audited"
     #: Halts; its exemption would let this request through with an authorisation.
     NEEDS_AUTHORIZATION = "needs_authorization"

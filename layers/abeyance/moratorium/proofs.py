@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct, structs
 
+from abeyance.moratorium.audits import example_audit
 from abeyance.moratorium.authorization import Authorization, AuthorizationUse
 from abeyance.moratorium.claims import ANY, PolicyClaim
 from abeyance.moratorium.decide import Decision, Request, asking_flags, decide
@@ -88,8 +89,8 @@ class Region(Struct, frozen=True, kw_only=True):
     ``places`` are codes, each with everything in it; ``US as a whole`` (registered no narrower); ``elsewhere in US``
     and ``anywhere else`` (wherever no flag mentions a place). ``anywhere but`` comes first where the others are left
     out.
-    ``reviewers``, ``similarity`` and ``authorization`` are the terms: those that a permit needs at least, or that are
-    new or gone.
+    ``reviewers``, ``similarity``, ``authorization`` and ``audit`` are the terms: those that a permit needs at least, or
+    that are new or gone.
     """
 
     kind: RegionKind
@@ -103,6 +104,7 @@ class Region(Struct, frozen=True, kw_only=True):
     reviewers: int = 0
     similarity: float | None = None
     authorization: bool = False
+    audit: bool = False
 
 
 class _Case(NamedTuple):
@@ -127,7 +129,9 @@ def prove(claim: PolicyClaim, flags: FlagSet) -> PolicyProof:
     """
     compiled = CompiledFlags(flags)
     classes, wanted = _classes(claim, compiled), _wanted(claim)
-    blocking = compiled.restricting(Terms(claim.reviewers, claim.similarity, claim.authorization))
+    blocking = compiled.restricting(
+        Terms(claim.reviewers, claim.similarity, claim.authorization, claim.audit)
+    )
     cases = _cases(claim, (compiled,), classes)
     regions = 0
     best: tuple[tuple[object, ...], _Case, Rectangle, _Span] | None = None
@@ -211,6 +215,7 @@ def _compare(
             levels |= {Terms(reviewers=flag.human_review)} if flag.human_review else set()
             levels |= {Terms(similarity=flag.min_similarity)} if flag.min_similarity is not None else set()
             levels |= {Terms(authorization=True)} if flag.authorization_required else set()
+            levels |= {Terms(audit=True)} if flag.audit is not None else set()
     ordered = sorted(levels, key=lambda level: (level.reviewers, level.similarity or 0.0))
     blocking = {level: [compiled.restricting(level) for compiled in pair] for level in (Terms(), *ordered)}
 
@@ -228,7 +233,7 @@ def _compare(
         both = was.both(becomes)
         if both.empty:
             return
-        told: set[tuple[RegionKind, Rectangle, bool, bool]] = set()
+        told: set[tuple[RegionKind, Rectangle, bool, bool, bool]] = set()
         for level in ordered:
             lower = [
                 compiled.permitted(binding[n], at[n], blocking[level][n]) for n, compiled in enumerate(pair)
@@ -239,7 +244,7 @@ def _compare(
             ):
                 for part in one.without(other):
                     common = part.both(both)
-                    key = kind, common, bool(level.reviewers), level.authorization
+                    key = kind, common, bool(level.reviewers), level.authorization, level.audit
                     if not common.empty and key not in told:
                         told.add(key)
                         yield _Finding(kind, common, level)
@@ -298,6 +303,9 @@ def _counterexample(
         id=name, sector=case.sector, jurisdiction=found.place, actions=(case.action,), purposes=(purpose,)
     )
     request = Request(tenant=tenant, tenant_id=name, action=case.action, purpose=purpose)
+    if claim.verb == "deny" and not claim.audit:
+        bounds = [flag.audit for flag in flags.flags if flag.audit is not None]
+        request = structs.replace(request, audit=example_audit(bounds, span[0]))
     decision = decide(request, flags, span[0])
     if claim.verb == "deny" and not claim.authorization and asking_flags(decision, flags):
         decision = decide(structs.replace(request, authorization=_example(request, span[0])), flags, span[0])

@@ -6,6 +6,7 @@ whether it has expired follows from the moment.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -16,7 +17,14 @@ from msgspec import Struct, structs
 from abeyance.aws.table import PARTITION, SORT, Item, Put, Table
 from abeyance.moratorium.changes import ChangeKind
 from abeyance.moratorium.document import canonical_digest, document_digest, parse, without_metadata
-from abeyance.moratorium.subjects import BrakeChange, Change, ChangeRefused, DocumentChange, FlagsChange
+from abeyance.moratorium.subjects import (
+    AuditChange,
+    BrakeChange,
+    Change,
+    ChangeRefused,
+    DocumentChange,
+    FlagsChange,
+)
 
 State = Literal["proposed", "approved", "applied", "withdrawn"]
 #: Seconds for which a proposal can be approved, and an approved one published.
@@ -161,6 +169,8 @@ def described(change: Change) -> Mapping[str, Any]:
         return {"document": document_digest(change.document), "flags": parse(change.document).digest}
     if isinstance(change, DocumentChange):
         return {"document": document_digest(change.document)}
+    if isinstance(change, AuditChange):
+        return {"audit": hashlib.sha256(change.note.encode()).hexdigest()}
     return {"change": msgspec.to_builtins(change)}
 
 

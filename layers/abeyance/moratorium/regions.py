@@ -97,11 +97,12 @@ NOTHING: Final = Rectangle(Names(all_but=False), Names(all_but=False))
 
 
 class Terms(NamedTuple):
-    """Terms of a permit: reviewers, lowest similarity (0 to 100), and whether it needs an authorisation."""
+    """Terms of a permit: reviewers, lowest similarity (0 to 100), and whether it needs an authorisation or an audit."""
 
     reviewers: int = 0
     similarity: float | None = None
     authorization: bool = False
+    audit: bool = False
 
 
 class PlaceClass(NamedTuple):
@@ -179,11 +180,14 @@ class CompiledFlags:
         Flags with effect halt.
     authorized : int
         Those of them whose exemption requires an authorisation.
+    audited : int
+        Those of them that an audit lifts.
     """
 
     def __init__(self, flags: FlagSet) -> None:
         self.flags = flags.flags
         self.halts = self._which(lambda flag: flag.effect is Effect.HALT)
+        self.audited = self._which(lambda flag: flag.audit is not None)
         self.authorized = self._which(lambda flag: flag.authorization_required)
         self._edges = tuple(tuple(_edges(flag)) for flag in self.flags)
         self._sectors = {
@@ -238,7 +242,8 @@ class CompiledFlags:
                 )
             )
         )
-        return Blocking(self.halts | demanding, self.authorized if terms.authorization else 0)
+        halts = self.halts if terms.audit else self.halts & ~self.audited
+        return Blocking(halts | demanding, self.authorized if terms.authorization else 0)
 
     def naming(self, sector: str, action: str) -> int:
         """Return the flags that name a sector and an action, wherever."""
@@ -300,7 +305,7 @@ class CompiledFlags:
     def held(self, binding: int, moment: datetime) -> Iterator[Rectangle]:
         """Yield rectangles that together hold everybody whom a halt among the ``binding`` flags denies at a moment.
 
-        Nobody has an authorisation.
+        Nobody has an authorisation, and no audit lifts anything.
         """
         in_force, exempting = self.at(moment)
         halting = binding & self.halts & in_force
@@ -319,7 +324,12 @@ class CompiledFlags:
             reviewers = max(reviewers, flag.human_review)
             if flag.min_similarity is not None:
                 similarity = max(similarity or 0.0, flag.min_similarity)
-        return Terms(reviewers, similarity, bool(binding & in_force & self.authorized))
+        audit = any(
+            not exempting >> bit & 1 or self._exempt[bit].both(who).empty
+            for bit in _bits(binding & in_force & self.audited)
+        )
+        authorization = bool(binding & in_force & self.authorized & ~self.audited)
+        return Terms(reviewers, similarity, authorization, audit)
 
     def _which(self, holds: Callable[[Flag], bool]) -> int:
         return sum(1 << bit for bit, flag in enumerate(self.flags) if holds(flag))

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import msgspec
 
 from abeyance.moratorium.model import (
+    MAX_AUDIT_DAYS,
     MAX_DUE_HOURS,
     SCHEMA_VERSION,
     ActionScope,
@@ -24,7 +25,14 @@ from abeyance.moratorium.model import (
     FlagValue,
     SectorScope,
 )
-from abeyance.moratorium.vocabulary import FLAG_KEY, INSTANT, JURISDICTION_OR_ALL, PURPOSE, TENANT_ID
+from abeyance.moratorium.vocabulary import (
+    FLAG_KEY,
+    INSTANT,
+    JURISDICTION_OR_ALL,
+    PURPOSE,
+    SIGNER_KEY,
+    TENANT_ID,
+)
 
 
 def attribute_definitions() -> dict[str, Any]:
@@ -64,6 +72,24 @@ def attribute_definitions() -> dict[str, Any]:
             "Hours in which an authorisation may follow its request, in an emergency",
             {"type": "number", "minimum": 1, "maximum": MAX_DUE_HOURS},
         ),
+        "audit_max_age_days": attribute(
+            "With halt: an audit of the deployed model lifts it up to this age",
+            {"type": "number", "minimum": 1, "maximum": MAX_AUDIT_DAYS},
+        ),
+        "audit_signers": attribute("Public keys, of which one signed the audit", many(text(SIGNER_KEY))),
+        "audit_similarity": attribute(
+            "Similarity at which its bounds are compared", {"type": "number", "minimum": 0, "maximum": 100}
+        ),
+        "audit_max_fmr": attribute(
+            "Highest false-match rate of a group", {"type": "number", "minimum": 0, "maximum": 1}
+        ),
+        "audit_max_fmr_ratio": attribute(
+            "Highest ratio of two groups' false-match rates",
+            {"type": "number", "minimum": 1, "maximum": 1_000_000},
+        ),
+        "audit_min_accuracy": attribute(
+            "Lowest accuracy in a group, as 1 - FNMR", {"type": "number", "minimum": 0, "maximum": 1}
+        ),
         "min_similarity": attribute(
             "Lowest similarity, with restrict", {"type": "number", "minimum": 0, "maximum": 100}
         ),
@@ -99,6 +125,11 @@ def json_schema() -> dict[str, Any]:
     }
     enabled["dependentSchemas"] = {"authorization_due_within_hours": authorized}
     halt = {"required": ["exempt_purposes"], "properties": {"effect": {"const": "halt"}}}
+    audit = ["audit_max_age_days", "audit_signers", "audit_similarity"]
+    audited: dict[str, Any] = {"required": audit, "properties": {"effect": {"const": "halt"}}}
+    enabled["dependentSchemas"] |= dict.fromkeys(
+        (*audit, "audit_max_fmr", "audit_max_fmr_ratio", "audit_min_accuracy"), audited
+    )
     enabled["allOf"] = [{"if": authorized, "then": halt}]
     terms: list[dict[str, Any]] = [{"required": ["min_similarity"]}, {"required": ["human_review"]}]
     enabled["if"] = {"properties": {"effect": {"const": "restrict"}}}

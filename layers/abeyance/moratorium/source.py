@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from msgspec import Struct, structs
 
 from abeyance.aws.timestamps import utc_now
+from abeyance.moratorium.audits import AuditFacts
 from abeyance.moratorium.document import FlagSet, parse
 from abeyance.moratorium.errors import Fault, FlagsError, NothingDeployed
 from abeyance.moratorium.model import MAX_BYTES
@@ -86,12 +87,15 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         The moment *before* the source was last asked and confirmed them, so that a slow answer is old.
     raw : bytes
         The document as it came.
+    audits : mapping
+        Model to its latest audit in force.
     """
 
     flags: FlagSet
     version: str
     fetched_at: datetime
     raw: bytes
+    audits: Mapping[str, AuditFacts] = {}
 
 
 class FlagSource(Protocol):

@@ -95,6 +95,12 @@ class RevocationChange(
     number: str
 
 
+class AuditChange(Struct, frozen=True, forbid_unknown_fields=True, tag="audit", tag_field="subject"):
+    """The latest audit of a model: a signed note."""
+
+    note: str
+
+
 Change = Union[  # noqa: UP007 - msgspec reads it
     FlagsChange,
     BrakeChange,
@@ -104,6 +110,7 @@ Change = Union[  # noqa: UP007 - msgspec reads it
     UnlinkChange,
     AuthorizationChange,
     RevocationChange,
+    AuditChange,
 ]
 
 

@@ -72,10 +72,13 @@ PURPOSE = r"^[a-z][a-z0-9_]{1,62}$"
 PURPOSE_FORM = "A purpose has 2 to 63 of a-z, 0-9 and _, and begins with a letter; missing_children is one."
 FLAG_KEY = r"^[a-z][a-zA-Z0-9_-]{0,63}$"
 JURISDICTION_OR_ALL = r"^(all|[A-Z]{2}(-[A-Z0-9]{1,3}(-[A-Z0-9_]{1,48})?)?)$"
+#: A public key of a signer as text: name, id, and base64 of algorithm and key (C2SP signed-note).
+SIGNER_KEY = r"^[!-*,-~]{1,128}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
 INSTANT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 
 _tenant_id = re.compile(TENANT_ID)
 _purpose = re.compile(PURPOSE)
+_signer_key = re.compile(SIGNER_KEY)
 
 
 def is_tenant_id(text: object) -> bool:
@@ -86,3 +89,8 @@ def is_tenant_id(text: object) -> bool:
 def is_purpose(text: object) -> bool:
     """Return whether ``text`` is a well-formed purpose (``lower_snake``)."""
     return isinstance(text, str) and _purpose.fullmatch(text) is not None
+
+
+def is_signer_key(text: object) -> bool:
+    """Return whether ``text`` has the form of a signer's public key."""
+    return isinstance(text, str) and _signer_key.fullmatch(text) is not None

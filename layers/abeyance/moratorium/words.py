@@ -51,7 +51,7 @@ def region(found: Region) -> str:
     """Return a region as a phrase: who, what, where, what for, when, and on what terms."""
     sectors = "every sector" if len(found.sectors) == len(SECTORS) else _list(found.sectors)
     actions = "everything" if len(found.actions) == len(ACTIONS) else _list(found.actions)
-    terms = _terms(found.similarity, found.reviewers, found.authorization)
+    terms = _terms(found.similarity, found.reviewers, found.authorization, found.audit)
     return (
         f"{actions} by {sectors} {_wherever(found.places)}: "
         f"{_among(found.tenants, 'tenant').lower()}, for {_among(found.purposes, 'purpose').lower()}"
@@ -113,12 +113,14 @@ def _stretch(since: str, until: str) -> str:
     return start + end or " at any time"
 
 
-def _terms(similarity: float | None, reviewers: int, authorization: bool = False) -> str:
+def _terms(similarity: float | None, reviewers: int, authorization: bool = False, audit: bool = False) -> str:
     terms = [] if similarity is None else [f"similarity of at least {similarity:g}"]
     if reviewers:
         terms.append(f"review by {reviewers}")
     if authorization:
         terms.append("an authorisation")
+    if audit:
+        terms.append("an audit within bounds")
     return ", ".join(terms)
 
 
@@ -165,6 +167,8 @@ def _did(part: Part, flag: Flag) -> str:
         return "halts it"
     if part is Part.HOLDS:
         return "still halts it, past its end, because it is held until somebody acts"
+    if part is Part.AUDITED:
+        return "would bind it, but the latest audit of the deployed model is within its bounds"
     if part is Part.NEEDS_AUTHORIZATION:
         return f"halts it; its exemption would cover {_exempted(flag)}"
     if part is Part.EXEMPTS:

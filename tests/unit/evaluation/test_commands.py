@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from abeyance.cli import _evaluation, attributes, audit, calibrate, evaluate
 from abeyance.cli.output import Exit
 from abeyance.evaluation.templates import TemplateExtractor
+from abeyance.ledger.signatures import good_signers
+from abeyance.moratorium.audit_store import read_statement
 from abeyance.vision.models.manifest import Manifest
 
 from .people import Colours, OneFace, crowd, photo, population
@@ -235,6 +237,16 @@ def test_audit(tmp_path: Path) -> None:
     assert found["attribute_accuracy"][0]["attribute"] == "gender"
     assert "Bias audit" in (tmp_path / "r.html").read_text()
     run(*arguments, "--max-ratio", 1.0001, code=Exit.NO)
+    key, statement = tmp_path / "audit.key", tmp_path / "audit.txt"
+    public = json.loads(run("audit", "keygen", "--name", "lab.example", "--out", key, "--json"))["key"]
+    run(*arguments, "--sign", key, code=Exit.USAGE)
+    said = run(*arguments, "--sign", key, "--statement", statement)
+    assert "pairs of" in " ".join(said.split())
+    note = statement.read_text()
+    assert good_signers(note, [public]) == (public,)
+    assert good_signers(note.replace(found["model"], "other"), [public]) == ()
+    stated = read_statement(note)
+    assert (stated.model, [one.similarity for one in stated.thresholds]) == (found["model"], [40.0])
     strict = ("--similarity", 80, "--same-person", 0, "--least-errors", 100_000)
     small = result_of("audit", "demographics", "--strangers", faces, *strict)
     assert small["thresholds"][0]["false_matches"][0]["verdict"] == "too few"

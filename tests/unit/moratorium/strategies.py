@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from abeyance.moratorium.audits import AuditFacts, AuditRates, AuditUse
 from abeyance.moratorium.authorization import Authorization, AuthorizationRefusal, AuthorizationUse
 from abeyance.moratorium.decide import Request
 from abeyance.moratorium.tenants import Tenant
@@ -19,6 +20,8 @@ SECTORS = ("law_enforcement", "city_department", "commercial")
 ACTIONS = ("detect", "search", "index")
 PURPOSES = ("missing_children", "investigation", "access_control")
 TENANTS = ("alpha", "beta", "gamma")
+#: Public keys, of no private ones.
+SIGNERS = tuple(f"{name}+{number:08x}+{'A' * 44}" for number, name in enumerate(("lab", "bureau")))
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 #: Moments come from few whole days, so that boundaries are hit exactly.
 DAYS = st.integers(0, 12)
@@ -67,6 +70,13 @@ def values(draw: st.DrawFn, effects: tuple[str, ...] = ("halt", "restrict")) -> 
             flag["authorization_required"] = True
             if draw(st.booleans()):
                 flag["authorization_due_within_hours"] = draw(st.sampled_from([1, 24, 100]))
+    if flag["effect"] == "halt" and draw(st.integers(0, 3)) == 0:
+        flag["audit_max_age_days"] = draw(st.integers(1, 10))
+        flag["audit_signers"] = draw(st.lists(st.sampled_from(SIGNERS), min_size=1, unique=True))
+        flag["audit_similarity"] = draw(st.sampled_from([80, 99]))
+        for name, bound in (("max_fmr", 0.01), ("max_fmr_ratio", 3), ("min_accuracy", 0.9)):
+            if draw(st.booleans()):
+                flag[f"audit_{name}"] = bound
     if flag["effect"] == "restrict":
         terms = draw(st.integers(1, 3))
         if terms & 1:
@@ -95,6 +105,30 @@ def tenants(draw: st.DrawFn) -> Tenant:
         actions=ACTIONS,
         purposes=PURPOSES,
     )
+
+
+@st.composite
+def audits(draw: st.DrawFn) -> AuditUse | None:
+    """The latest audit of the deployed model, which may or may not be within bounds."""
+    kind = draw(st.sampled_from(["unknown", "none", "some", "some", "some"]))
+    if kind == "unknown":
+        return None
+    if kind == "none":
+        return AuditUse(model="m@1")
+    rates = AuditRates(
+        similarity=draw(st.sampled_from([80.0, 99.0])),
+        fmr=draw(st.sampled_from([None, 0.001, 0.01, 0.02])),
+        fmr_ratio=draw(st.sampled_from([None, 1.0, 3.0, 4.0])),
+        accuracy=draw(st.sampled_from([None, 0.8, 0.9, 1.0])),
+    )
+    facts = AuditFacts(
+        digest="d",
+        model=draw(st.sampled_from(["m@1", "m@1", "m@1", "m@2"])),
+        measured=text(day(draw(DAYS))),
+        signers=tuple(draw(st.lists(st.sampled_from(SIGNERS), unique=True))),
+        rates=(rates,),
+    )
+    return AuditUse(model="m@1", facts=facts)
 
 
 @st.composite
@@ -133,6 +167,7 @@ def requests(draw: st.DrawFn) -> Request:
         action=draw(st.sampled_from(ACTIONS)),
         purpose=draw(st.sampled_from(PURPOSES)),
         authorization=draw(uses()),
+        audit=draw(audits()),
     )
 
 

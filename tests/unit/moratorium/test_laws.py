@@ -73,7 +73,7 @@ def test_no_exemption_allows_what_another_halt_forbids(document, halt, request_,
     bare = {
         name: attribute
         for name, attribute in halt.items()
-        if not name.startswith(("exempt", "authorization"))
+        if not name.startswith(("exempt", "authorization", "audit"))
     }
     if decide(request_, parse({"halt": bare}), moment).permitted:
         return
@@ -94,7 +94,7 @@ def test_no_exemption_allows_what_another_halt_forbids(document, halt, request_,
 @given(s.value_documents(), s.requests(), s.moments, st.integers(-400, 4000))
 def test_shifting_all_times_shifts_the_answer(document, request_, moment, hours) -> None:
     shift = timedelta(hours=hours)
-    request_ = msgspec.structs.replace(request_, authorization=None)
+    request_ = msgspec.structs.replace(request_, authorization=None, audit=None)
 
     def shifted(flag: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -163,13 +163,22 @@ def test_decide_is_total_and_denies_what_is_not_a_question(request_, flags, mome
     assert msgspec.json.decode(msgspec.json.encode(decision), type=Decision) == decision
 
 
-REQUEST_FIELDS = ("tenant", "tenant_id", "action", "purpose", "jurisdiction", "collection", "authorization")
+REQUEST_FIELDS = (
+    "tenant",
+    "tenant_id",
+    "action",
+    "purpose",
+    "jurisdiction",
+    "collection",
+    "authorization",
+    "audit",
+)
 
 
 @s.MANY
 @given(s.requests(), st.sampled_from(REQUEST_FIELDS), s.anything)
 def test_an_ill_typed_request_is_denied(request_, name, junk) -> None:
-    if (junk is None and name in ("jurisdiction", "authorization")) or (
+    if (junk is None and name in ("jurisdiction", "authorization", "audit")) or (
         name == "collection" and isinstance(junk, str)
     ):
         return
@@ -202,6 +211,16 @@ def test_a_flag_with_a_missing_extra_or_ill_typed_attribute_denies_everything(fl
     assert decision.fault == "flags_unreadable"
 
 
+_NUMBERS = (
+    "authorization_due_within_hours",
+    "audit_max_age_days",
+    "audit_similarity",
+    "audit_max_fmr",
+    "audit_max_fmr_ratio",
+    "audit_min_accuracy",
+)
+
+
 def _plausible(name: str, thing: object) -> bool:
     """Return whether junk happens to be a value that the attribute may have."""
     if name == "enabled":
@@ -210,7 +229,7 @@ def _plausible(name: str, thing: object) -> bool:
         return isinstance(thing, str) and bool(thing)
     if name == "authorization_required":
         return isinstance(thing, bool)
-    if name in ("min_similarity", "human_review", "authorization_due_within_hours"):
+    if name in ("min_similarity", "human_review") or name in _NUMBERS:
         return isinstance(thing, int | float) and not isinstance(thing, bool)
     return False
 
@@ -296,6 +315,12 @@ EDITS = {
     "min_similarity": st.sampled_from([80, 90, 99]),
     "human_review": st.integers(1, 3),
     "authorization_required": st.booleans(),
+    "audit_max_age_days": st.integers(1, 10),
+    "audit_signers": st.lists(st.sampled_from(s.SIGNERS), min_size=1, unique=True),
+    "audit_similarity": st.sampled_from([80, 99]),
+    "audit_max_fmr": st.sampled_from([0.005, 0.01, 0.02]),
+    "audit_max_fmr_ratio": st.sampled_from([2, 3, 4]),
+    "audit_min_accuracy": st.sampled_from([0.8, 0.9, 0.95]),
     "authorization_due_within_hours": st.sampled_from([1, 30, 100]),
 }
 
@@ -314,8 +339,10 @@ def test_an_edit_is_classified_soundly_for_every_request_there_is(flag, name, ta
     kind = classify(before, after).kind
     if kind is ChangeKind.LOOSENING:
         return
+    audit = data.draw(s.audits())
+    asked = [msgspec.structs.replace(one, audit=audit) for one in EVERYTHING]
     for number in range(0, 22):
-        for request_ in EVERYTHING:
+        for request_ in asked:
             was, becomes = (decide(request_, flags, s.day(number)) for flags in (before, after))
             assert at_least_as_strict(becomes, was)
             if kind is ChangeKind.NEUTRAL:

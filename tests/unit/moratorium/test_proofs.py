@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from abeyance.moratorium import words
+from abeyance.moratorium.audits import AuditFacts, AuditRates, AuditUse
 from abeyance.moratorium.authorization import Authorization, AuthorizationUse
 from abeyance.moratorium.claims import ANY, ClaimError, PolicyClaim, implies, parse_claim
 from abeyance.moratorium.decide import Decision, Request, decide
@@ -90,6 +91,13 @@ def authorized(request: Request) -> AuthorizationUse:
     return AuthorizationUse(state="used", search="s", number="26-1", terms=terms)
 
 
+def audited(day: datetime) -> AuditUse:
+    """Return an audit of a day that is within all bounds."""
+    rates = tuple(AuditRates(similarity=one, fmr=0.0, fmr_ratio=1.0, accuracy=1.0) for one in (80.0, 99.0))
+    facts = AuditFacts(digest="d", model="m@1", measured=s.text(day), signers=s.SIGNERS, rates=rates)
+    return AuditUse(model="m@1", facts=facts)
+
+
 #: Asked in an emergency, a moment ago for some of the days that are tried.
 LATE = AuthorizationUse(state="late", search="s", since=s.text(s.day(3)))
 
@@ -103,12 +111,13 @@ def claims(draw: st.DrawFn) -> PolicyClaim:
     terms = draw(
         st.sampled_from(
             [
-                (0, None, False),
-                (0, None, False),
-                (1, None, False),
-                (2, None, False),
-                (0, 90.0, False),
-                (0, None, True),
+                (0, None, ""),
+                (0, None, ""),
+                (1, None, ""),
+                (2, None, ""),
+                (0, 90.0, ""),
+                (0, None, "authorization"),
+                (0, None, "audit"),
             ]
         )
     )
@@ -123,7 +132,8 @@ def claims(draw: st.DrawFn) -> PolicyClaim:
         unless=some(PURPOSES) if draw(st.booleans()) else (),
         reviewers=terms[0] if verb == "deny" else 0,
         similarity=terms[1] if verb == "deny" else None,
-        authorization=terms[2] if verb == "deny" else False,
+        authorization=verb == "deny" and terms[2] == "authorization",
+        audit=verb == "deny" and terms[2] == "audit",
         since=None if since is None else s.day(since),
         until=None if since is None or length is None else s.day(since + length),
     )
@@ -135,6 +145,8 @@ def contradicts(decision: Decision, claim: PolicyClaim) -> bool:
         return not decision.permitted
     if claim.authorization:
         return decision.permitted and decision.authorization is None
+    if claim.audit:
+        return decision.permitted and all(part.clause != "audited" for part in decision.flags)
     if not decision.permitted:
         return False
     if claim.reviewers:
@@ -178,8 +190,10 @@ def tried(claim: PolicyClaim, document: dict[str, Any], flags: FlagSet) -> Decis
             for purpose, number in itertools.product(PURPOSES, days):
                 if in_scope(claim, tenant_id, purpose, s.day(number)):
                     request = Request(tenant=who, tenant_id=tenant_id, action=action, purpose=purpose)
-                    for use in (None, authorized(request), LATE):
-                        asked = structs.replace(request, authorization=use)
+                    for use, audit in itertools.product(
+                        (None, authorized(request), LATE), (None, audited(s.day(number)))
+                    ):
+                        asked = structs.replace(request, authorization=use, audit=audit)
                         decision = decide(asked, flags, s.day(number))
                         if contradicts(decision, claim):
                             return decision
@@ -218,6 +232,7 @@ class Question:
         self.sector, self.action, self.place, self.tenant, self.purpose, self.day = z3.Ints(
             "sector action place tenant purpose day"
         )
+        self.audited = z3.Bool("audited")
         self.sectors, self.actions = sorted(SECTORS), sorted(ACTIONS)
         self.basis = z3.And(
             self.sector >= 0,
@@ -233,6 +248,7 @@ class Question:
         return z3.Or([variable == number for number in numbers])
 
     def binds(self, flag: Flag, authorized: z3.BoolRef) -> z3.BoolRef:
+        """Return that a flag binds; the latest audit may lift those that are bound to one."""
         value = flag.value
         actions = [n for n, action in enumerate(self.actions) if INVOLVES[action] & {*value.actions}]
         places = [
@@ -249,6 +265,8 @@ class Question:
             parts.append(self.among(self.place, places))
         if flag.ends is not None and not flag.hold:
             parts.append(self.day < days(flag.ends))
+        if flag.audit is not None:
+            parts.append(z3.Not(self.audited))
         return z3.And(*parts, z3.Not(self.exempts(flag, authorized)))
 
     def exempts(self, flag: Flag, authorized: z3.BoolRef) -> z3.BoolRef:
@@ -285,6 +303,8 @@ class Question:
         scope = [self.basis, wrong]
         if claim.authorization:
             scope.append(z3.Not(authorized))
+        if claim.audit:
+            scope.append(z3.Not(self.audited))
         if claim.sector != ANY:
             scope.append(self.sector == self.sectors.index(claim.sector))
         if claim.action != ANY:
@@ -391,8 +411,16 @@ def mentions(*documents: dict[str, Any]) -> set[str]:
     return {line[-1] for place in named for line in lines(place)} | named - UNIONS.keys()
 
 
-def terms(decision: Decision) -> tuple[float, int, bool]:
-    return decision.min_similarity or 0.0, decision.human_review, decision.authorization is not None
+def terms(request_: Request, flags: FlagSet, day: datetime) -> tuple[float, int, bool, bool]:
+    """Return the terms of a permit: whether it takes an audit shows without one."""
+    decision = decide(request_, flags, day)
+    unaudited = decide(structs.replace(request_, audit=None), flags, day)
+    return (
+        decision.min_similarity or 0.0,
+        decision.human_review,
+        decision.authorization is not None,
+        not unaudited.permitted,
+    )
 
 
 @settings(s.MANY, max_examples=100)
@@ -401,7 +429,7 @@ def test_the_difference_of_two_documents_is_exact(old, new, asked) -> None:
     before, after, mentioned = parse(old), parse(new), mentions(old, new)
     found = difference(before, after)
     for request_, day in asked:
-        asked_ = structs.replace(request_, authorization=authorized(request_))
+        asked_ = structs.replace(request_, authorization=authorized(request_), audit=audited(day))
         was, becomes = (decide(asked_, flags, day) for flags in (before, after))
         kinds = {region.kind for region in found if holds(region, request_, day, mentioned)}
         expected = set()
@@ -410,7 +438,7 @@ def test_the_difference_of_two_documents_is_exact(old, new, asked) -> None:
         elif was.permitted and not becomes.permitted:
             expected = {RegionKind.NEWLY_DENIED}
         elif was.permitted:
-            pairs = list(zip(terms(was), terms(becomes), strict=True))
+            pairs = list(zip(terms(asked_, before, day), terms(asked_, after, day), strict=True))
             expected |= {RegionKind.LESS_RESTRICTED} if any(a > b for a, b in pairs) else set()
             expected |= {RegionKind.MORE_RESTRICTED} if any(a < b for a, b in pairs) else set()
         assert kinds == expected
@@ -422,13 +450,15 @@ def test_who_may_is_exact(document, asked) -> None:
     flags, mentioned = parse(document), mentions(document)
     found = who_may(parse_claim("permit any any in any"), flags)
     for request_, day in asked:
-        decision = decide(structs.replace(request_, authorization=authorized(request_)), flags, day)
+        asked_ = structs.replace(request_, authorization=authorized(request_), audit=audited(day))
+        decision = decide(asked_, flags, day)
         there = [region for region in found if holds(region, request_, day, mentioned)]
         assert len(there) == decision.permitted
         for region in there:
             assert (region.similarity or 0.0) <= (decision.min_similarity or 0.0)
             assert region.reviewers <= decision.human_review
             assert region.authorization == (decision.authorization is not None)
+            assert region.audit <= terms(asked_, flags, day)[3]
 
 
 @settings(s.MANY, max_examples=80)
@@ -437,8 +467,11 @@ def test_what_changes_on_a_day_is_exact(document, number, asked) -> None:
     flags, mentioned = parse(document), mentions(document)
     found = changes_on(s.day(number), flags)
     for plain, _ in asked:
-        request_ = structs.replace(plain, authorization=authorized(plain))
+        request_ = structs.replace(
+            plain, authorization=authorized(plain), audit=audited(s.day(number) - timedelta(days=1))
+        )
         was = decide(request_, flags, s.day(number) - timedelta(microseconds=1))
+        request_ = structs.replace(request_, audit=audited(s.day(number)))
         becomes = decide(request_, flags, s.day(number + 1) - timedelta(microseconds=1))
         kinds = {region.kind for region in found if holds(region, request_, s.day(number), mentioned)}
         assert (RegionKind.NEWLY_PERMITTED in kinds) == (becomes.permitted and not was.permitted)
