@@ -70,7 +70,7 @@ def search_plainly(
     answers = []
     for probe in probes.astype(np.float64):
         candidates = [
-            Candidate(exact._id_text(block.kind, raw.tobytes()), float(cosine))
+            Candidate(exact.id_text(block.kind, raw.tobytes()), float(cosine))
             for block in blocks
             for raw, cosine in zip(
                 block.ids, exact._cosines(block.templates, probe / np.linalg.norm(probe)), strict=True
