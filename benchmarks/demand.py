@@ -68,7 +68,7 @@ def measure(photos: Sequence[bytes], rounds: int = 3) -> Demand:
     return Demand(
         measured=f"{datetime.now(UTC):%Y-%m-%d}, {len(photos)} photos, {rounds} rounds, {software}",
         faces=round(faces, 3),
-        stages={stage.name: _stage(stage, times, counting.calls) for stage in topology.STAGES},
+        stages={stage.name: _stage(stage, times, counting.calls) for stage in topology.PHOTO_STAGES},
         embed_ms=round(embed_ms, 3),
         message_bytes=round(_ENVELOPE_BYTES + float(np.mean(bodies))),
         serial_ms=round(1000 * min(serial), 3),
@@ -188,7 +188,7 @@ def pass_through(
     for number, photo in enumerate(photos):
         key = f"{_TENANT}/{action}/{_COLLECTION}/{name}-{number}.jpg"
         s3.put_object(Bucket=aws.settings.uploads_bucket, Key=key, Body=photo)
-    for stage in topology.STAGES:
+    for stage in topology.PHOTO_STAGES:
         url = sqs.get_queue_url(QueueName=stage.queue)["QueueUrl"]
         ledger = stage is topology.LEDGER
         size = _full_batch(stage) if full else 1

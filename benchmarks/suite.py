@@ -21,6 +21,7 @@ from benchmarks.process import ROOT
 #: In the order of the report. Every one is measured in a process of its own.
 PARTS = {
     "photos": "Photos to templates, beside OpenCV, dlib and deepface.",
+    "video": "Stored video to tracks, beside a loop of PyAV and OpenCV.",
     "search": "Exact search in large galleries, beside FAISS, usearch and NumPy.",
     "freshness": "Time until a cold searcher is ready, and until a warm one sees a change.",
     "pipeline": "Upload to result, and the models' share of that.",

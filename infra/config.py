@@ -55,6 +55,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Places in S3 outside this stack that the API may read for tenants who have registered them, separated by blanks:
     #: ``BUCKET`` or ``BUCKET/PREFIX``. Their owners set the policy that ``abeyance tenants bucket-policy`` prints.
     tenant_buckets: str = ""
+    #: ARNs of the SNS topics that may be told of the end of a job on stored video, with ``*`` and ``{tenant}`` for the
+    #: tenant's id, separated by blanks. Their policies allow the function notify to publish.
+    notification_topics: str = ""
     #: Origins of web pages that may call the Rekognition API, such as ``https://app.example.org``, separated by blanks.
     cors_origins: str = ""
     #: Executions kept free for the gate, whatever other functions do; ledger and flags get a few beside it. 0: none, as

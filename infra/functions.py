@@ -9,9 +9,11 @@ layer           carried by                 holds
 ``vision``      those that see pixels      numpy, onnxruntime, pillow, simplejpeg
 ``web``         console                    flask
 ``signatures``  checkpoint                 cryptography
+``video``       frames                     PyAV with FFmpeg
 ``detector``    console                    the converted model that finds faces
 ``analysis``    detect, api                the same, and those that describe faces
 ``embedder``    recognize, api             the one that makes templates
+``tracking``    frames                     all of these: Lambda takes five layers a function
 ``decide``      those that see no pixels   our rooms without pixels: moratorium, ledger, pipeline, what they use
 ``abeyance``    those that see pixels      all our rooms that are deployed
 ==============  =========================  ================================================================
@@ -30,13 +32,27 @@ from infra import trim
 from infra.config import ROOT, Config
 
 LayerName = Literal[
-    "base", "vision", "web", "signatures", "detector", "analysis", "embedder", "decide", "abeyance"
+    "base",
+    "vision",
+    "web",
+    "signatures",
+    "video",
+    "detector",
+    "analysis",
+    "embedder",
+    "tracking",
+    "decide",
+    "abeyance",
 ]
 DECISION_LAYERS: tuple[LayerName, ...] = ("base", "decide")
 PIXEL_LAYERS: tuple[LayerName, ...] = ("base", "vision", "abeyance")
 
-#: Stages that read photos, chips or templates, and their models. The others must not be able to.
-_PIXEL_STAGES: dict[str, LayerName] = {"detect": "analysis", "recognize": "embedder"}
+#: Stages that read photos, chips or templates, and what they carry for it. The others must not be able to.
+_PIXEL_STAGES: dict[str, tuple[LayerName, ...]] = {
+    "detect": ("analysis",),
+    "frames": ("video", "tracking"),
+    "recognize": ("embedder",),
+}
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +77,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
 STAGES = tuple(
     FunctionSpec(
         name=stage.name,
-        layers=(*PIXEL_LAYERS, models) if (models := _PIXEL_STAGES.get(stage.name)) else DECISION_LAYERS,
+        layers=(*PIXEL_LAYERS, *more) if (more := _PIXEL_STAGES.get(stage.name)) else DECISION_LAYERS,
         memory_mib=stage.memory,
         timeout_s=stage.timeout,
     )

@@ -15,9 +15,11 @@ _DESCRIPTIONS: dict[LayerName, str] = {
     "vision": "arrays, inference, image decoding",
     "web": "pages from the server",
     "signatures": "signatures of witnesses",
+    "video": "decoding of video",
     "detector": "the model that finds faces",
     "analysis": "the models that find and describe faces",
     "embedder": "the model that makes templates",
+    "tracking": "the models that find, describe and recognise faces",
     "decide": "our rooms without pixels",
     "abeyance": "our rooms",
 }

@@ -27,7 +27,15 @@ from infra.constructs.stage import StageQueue
 
 NAMESPACE = "Abeyance"
 #: Seconds that the oldest message of a stage may wait. For the ledger: how long a decision may be unprovable.
-MAX_WAIT_S = {"gate": 300, "detect": 900, "recognize": 1800, "review": 300, "ledger": 300}
+MAX_WAIT_S = {
+    "gate": 300,
+    "detect": 900,
+    "frames": 1800,
+    "recognize": 1800,
+    "review": 300,
+    "notify": 300,
+    "ledger": 300,
+}
 _PERIOD = Duration.minutes(5)
 #: Descriptions of the alarms.
 _ABOUT = {

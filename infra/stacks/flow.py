@@ -71,6 +71,8 @@ class FlowStack(Stack):
             rates_table=tables["uploads_table"],
             gate_queue=queues[topology.GATE.name].queue.queue_url,
             recognize_queue=queues[topology.RECOGNIZE.name].queue.queue_url,
+            frames_queue=queues[topology.FRAMES.name].queue.queue_url,
+            notification_topics=config.notification_topics,
             access_keys_key=state.keys.by_name["records"].key_arn,
             pseudonym_key=f"secret:{state.pseudonym_key}",
             ledger_key=state.ledger_key,
@@ -126,6 +128,7 @@ class FlowStack(Stack):
                 f"arn:{self.partition}:s3:::{bucket}/{prefix}*"
                 for bucket, _, prefix in (place.partition("/") for place in config.tenant_buckets.split())
             ],
+            "topics": [topic.replace("{tenant}", "*") for topic in config.notification_topics.split()],
             "changes": [api.changes_arn],
             "control_plane": moratoria.control_plane(),
             "strategies": moratoria.strategies(),
@@ -187,7 +190,9 @@ class FlowStack(Stack):
             layers=self._layers,
             environment={**self._settings.environment_of(spec.settings), **self._runtime, **own},
             code=code(self._config) if spec is functions.CONSOLE else spec.folder,
-            network=self._embedding.ecs if self._embedding and spec.name in ("recognize", "api") else None,
+            network=self._embedding.ecs
+            if self._embedding and spec.name in ("frames", "recognize", "api")
+            else None,
         )
 
 

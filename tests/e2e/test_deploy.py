@@ -22,7 +22,10 @@ from abeyance.aws.dynamodb import DynamoTable
 from abeyance.console.roles import Role
 from abeyance.console.web.app import HEADERS
 from abeyance.deployment.build import build_reconciler
+from abeyance.deployment.parts import build_log_objects
 from abeyance.ledger.defects import LogVerdict
+from abeyance.ledger.lookup import Lookup
+from abeyance.ledger.query import Query
 from abeyance.ledger.reading import LoggedEntry
 from abeyance.local.samples import fetch_samples
 from abeyance.moratorium.brake import with_halt, without_halt
@@ -148,6 +151,8 @@ def test_poison_ends_as_rejection(deployment: Deployment) -> None:
         ("recognize", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
         ("ledger", "dynamodb:PutItem", "ledger_table", "allowed"),
         ("checkpoint", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
+        ("index", "dynamodb:PutItem", "ledger_table", "implicitDeny"),
+        ("index", "dynamodb:GetItem", "ledger_table", "allowed"),
         ("ledger", "dynamodb:DeleteItem", "ledger_table", "implicitDeny"),
         ("ledger", "dynamodb:GetItem", "gallery_table", "implicitDeny"),
         ("flags", "appconfig:StartDeployment", "*", "implicitDeny"),
@@ -369,6 +374,18 @@ def test_ledger_tells_it_all_and_is_whole(deployment: Deployment) -> None:
     assert report.verdict is LogVerdict.WHOLE, report
     assert (report.signed, report.opened) == (report.size, report.size)
     assert "obama" not in " ".join(str(entry.body) for entry in entries())
+
+
+def test_entries_are_found(deployment: Deployment) -> None:
+    """The function that writes the index runs; what is too young for it is read from the log."""
+    answer = deployment.client("lambda").invoke(FunctionName="abeyance-index", Payload=b"{}")
+    state = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, state
+    objects = build_log_objects(deployment.settings, deployment.client)
+    lookup = Lookup(objects, state["size"], readers=4)
+    (entry,) = lookup.entries(Query(type="person.erased"))
+    assert lookup.find(entry.id) == entry.index
+    assert {one.type for one in lookup.entries(Query(tenant="acme", action="index"))} >= {"Faces Indexed"}
 
 
 def test_nothing_that_happened_is_missing_on_the_ledger(deployment: Deployment) -> None:

@@ -40,11 +40,11 @@ def test_sagemaker_scales_to_zero_and_back(synthesise: Synthesise) -> None:
         assert "sagemaker:abeyance-embedder/abeyance-embedder" in policy, function
 
 
-def test_only_recognize_and_api_call_sagemaker(synthesise: Synthesise) -> None:
+def test_only_what_makes_templates_calls_sagemaker(synthesise: Synthesise) -> None:
     templates = synthesise(**CHOICES["sagemaker"])
     own = roles(templates)
     callers = {found.owner for found in statements(templates) if "sagemaker:InvokeEndpoint" in found.actions}
-    assert callers == {own["recognize"], own["api"]}
+    assert callers == {own["frames"], own["recognize"], own["api"]}
 
 
 def test_ecs_scales_by_the_queue_down_to_zero(synthesise: Synthesise) -> None:
@@ -78,7 +78,7 @@ def test_ecs_network_has_no_way_out(synthesise: Synthesise) -> None:
         for resource in templates["AbeyanceFlow"]["Resources"].values()
         if resource["Type"] == "AWS::Lambda::Function" and "VpcConfig" in resource["Properties"]
     }
-    assert inside == {"abeyance-recognize", "abeyance-api"}
+    assert inside == {"abeyance-frames", "abeyance-recognize", "abeyance-api"}
 
 
 @pytest.mark.parametrize(

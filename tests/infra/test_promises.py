@@ -67,7 +67,7 @@ def test_gate_reads_heads_and_cannot_decrypt(templates: Templates, resources: di
         (("kms:Decrypt",), (resources["Photos"],), {})
     ]
     assert owners_of("kms:Decrypt", resources["Photos"], templates) == of(
-        templates, "detect", "recognize", "api", "console"
+        templates, "detect", "frames", "recognize", "api", "console"
     )
 
 
@@ -263,7 +263,8 @@ def test_only_the_change_service_writes_what_decides_whom_a_halt_reaches(
     [
         ("Tenants", ["flags"]),
         ("Proposals", ["flags"]),
-        ("Uploads", ["api", "console", "detect", "gate", "recognize"]),
+        ("Uploads", ["api", "console", "detect", "frames", "gate", "recognize"]),
+        ("Jobs", ["api"]),
         ("Gallery", ["api", "console", "recognize"]),
     ],
 )
@@ -291,7 +292,7 @@ def test_a_queue_denies_whoever_is_not_named(templates: Templates) -> None:
     senders = [
         statement for policy in policies for statement in policy if statement.get("Sid") == "OnlyTheNamedSend"
     ]
-    assert len(senders) == 5
+    assert len(senders) == 7
     for statement in senders:
         assert statement["Effect"] == "Deny"
         assert statement["Condition"]["Bool"] == {"aws:PrincipalIsAWSService": "false"}
@@ -348,7 +349,7 @@ def test_readers_of_photos_read_in_buckets_of_tenants_that_are_named_and_the_gat
         ("gates/a.jpg", "gates-2/a.jpg"),
     ):
         place = "arn:aws:s3:::"
-        readers = of(templates, "api") | of(templates, "detect") | of(templates, "console")
+        readers = of(templates, "api", "detect", "frames", "console")
         assert owners_of("s3:GetObject", place + named, templates) == readers
         assert owners_of("s3:GetObjectTagging", place + named, templates) == of(templates, "gate")
         for action in ("GetObject", "GetObjectTagging"):

@@ -71,7 +71,7 @@ def test_stage(stage: topology.Stage, flow: dict[str, dict[str, Any]], templates
     for subscription in stage.consumes:
         (rule,) = [found for found in rules if ("EventBusName" not in found) == subscription.default_bus]
         pattern = json.loads(json.dumps(rule["EventPattern"]).replace("\\u003c", "<"))
-        if "detail" in pattern:
+        if "bucket" in pattern.get("detail", {}):
             pattern["detail"]["bucket"]["name"] = [
                 text(value, templates) for value in pattern["detail"]["bucket"]["name"]
             ]
@@ -140,15 +140,18 @@ def test_decision_functions_carry_no_pixel_layer(flow: dict[str, dict[str, Any]]
     pixel_layers = {
         name
         for name in _of(flow, "AWS::Lambda::LayerVersion")
-        if any(part in name for part in ("Vision", "Detector", "Analysis", "Embedder", "Abeyance"))
+        if any(
+            part in name
+            for part in ("Vision", "Video", "Detector", "Analysis", "Embedder", "Tracking", "Abeyance")
+        )
     }
-    assert len(pixel_layers) == 5
+    assert len(pixel_layers) == 7
     for spec in functions.FUNCTIONS:
         _, function = _function(flow, spec.name)
         carried = {layer["Ref"] for layer in function["Layers"] if "Ref" in layer}
-        assert bool(carried & pixel_layers) == (spec.name in ("detect", "recognize", "api", "console")), (
-            spec.name
-        )
+        assert bool(carried & pixel_layers) == (
+            spec.name in ("detect", "frames", "recognize", "api", "console")
+        ), spec.name
 
 
 def test_no_template_deploys_flags(flow: dict[str, dict[str, Any]]) -> None:

@@ -384,13 +384,14 @@ class SimulatedAws:
         )
 
 
-def _matches(envelope: dict[str, Any], pattern: dict[str, Any]) -> bool:
-    if envelope["source"] not in pattern["source"]:
+def _matches(envelope: Any, pattern: dict[str, Any]) -> bool:
+    """Return whether every field of the pattern lists the envelope's value, as EventBridge matches."""
+    if not isinstance(envelope, dict):
         return False
-    if "detail-type" in pattern and envelope["detail-type"] not in pattern["detail-type"]:
-        return False
-    buckets = pattern.get("detail", {}).get("bucket", {}).get("name")
-    return buckets is None or envelope["detail"].get("bucket", {}).get("name") in buckets
+    return all(
+        _matches(envelope.get(name), wanted) if isinstance(wanted, dict) else envelope.get(name) in wanted
+        for name, wanted in pattern.items()
+    )
 
 
 def objects_under(bucket: dict[str, Stored], prefix: str) -> Iterator[Stored]:

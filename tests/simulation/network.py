@@ -132,7 +132,7 @@ class Network:
             world.change(key, people.photo(who, world.nonce(), bad=drawn < 0.7))
         with world.quietly():
             for _ in range(3):
-                for stage in topology.STAGES[:3]:
+                for stage in topology.PHOTO_STAGES[:3]:
                     self.deliver(self._queues[stage.queue], chaos=False)
 
     def _meanwhile(self, message: QueuedMessage, unit: str) -> None:

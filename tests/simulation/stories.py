@@ -94,7 +94,7 @@ def replace_a_users_photo(world: World) -> None:
             gallery.create_user(ref, "user-0")
         gallery.associate_faces(ref, "user-0", faces)
     world.change(chance.choice((first, second)), chance.choice((None, people.photo([6], world.nonce()))))
-    for stage in topology.STAGES[:2]:
+    for stage in topology.PHOTO_STAGES[:2]:
         world.network.deliver_next(world.aws.sqs.queues[stage.queue])
     for _ in range(2):
         world.network.deliver_next(world.aws.sqs.queues[topology.RECOGNIZE.queue])
@@ -155,7 +155,7 @@ def review_a_match(world: World) -> None:
     world.set_flags(halted=False, reviewed=True)
     world.clock.advance(world.settings.flags_poll_interval + 2)
     _upload(world, "index", collection, who=who)
-    _upload(world, "search", collection, who=who, until=chance.choice(topology.STAGES[:4]))
+    _upload(world, "search", collection, who=who, until=chance.choice(topology.PHOTO_STAGES[:4]))
     for _ in range(2):
         world.network.deliver_all()
         for _ in range(3):
@@ -221,7 +221,12 @@ def erase_somebody(world: World) -> None:
             actions.review(world)
     # Another photo of that name is under way.
     _upload(
-        world, "index", collection, who=who, name=f"more/{name}", until=chance.choice(topology.STAGES[:4])
+        world,
+        "index",
+        collection,
+        who=who,
+        name=f"more/{name}",
+        until=chance.choice(topology.PHOTO_STAGES[:4]),
     )
     if chance.random() < 0.7:
         back_up(world)
@@ -304,6 +309,6 @@ def _upload(
     body = people.photo(list(who) or chance.sample(PEOPLE, chance.choice((1, 1, 2))), world.nonce())
     world.change(key, body)
     with world.quietly():
-        for stage in topology.STAGES[: topology.STAGES.index(until)]:
+        for stage in topology.PHOTO_STAGES[: topology.PHOTO_STAGES.index(until)]:
             world.network.deliver(world.aws.sqs.queues[stage.queue], chaos=False)
     return key

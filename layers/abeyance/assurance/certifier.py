@@ -219,6 +219,8 @@ class Certifier:
                             agreed.setdefault(str(digest), index)
         documents, evidence = [], []
         for digest, (index, blob) in sorted(found.items()):
+            if digest.encode() not in digests and not versions:
+                continue
             text = self._objects.get(blob_key(blob))
             if text is None or sha256(text).hexdigest() != blob:
                 raise LedgerCorrupt(f"{blob_key(blob)} is missing or damaged; run: abeyance ledger verify")

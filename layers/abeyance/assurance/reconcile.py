@@ -39,7 +39,14 @@ _AFTER_PERMIT: Final = (
     *(kind for kind in FINAL_EVENTS if kind not in (events.UploadHalted, events.UploadRejected)),
 )
 #: Outcomes that a stage has a record of.
-_RECORDED: Final = (events.UploadPermitted, events.FacesDetected, *FINAL_EVENTS)
+_RECORDED: Final = (
+    events.UploadPermitted,
+    events.VideoRequested,
+    events.VideoOpened,
+    events.SegmentExamined,
+    events.FacesDetected,
+    *FINAL_EVENTS,
+)
 _SCHEMA: Final = """
 CREATE TABLE entries (id TEXT PRIMARY KEY, number INTEGER, type TEXT, time TEXT, upload TEXT,
   tenant TEXT, collection TEXT, operation TEXT, outcome TEXT, faces INTEGER, used TEXT) WITHOUT ROWID;
@@ -230,14 +237,18 @@ class _Comparison:
             what = "an entry names the use of an authorisation that there is no record of"
             self._add(Gap(GapKind.NO_RECORD, what, name, time, number))
         kinds = ", ".join(f"'{kind.detail_type}'" for kind in _AFTER_PERMIT)
-        permit = "'upload-permitted:' || substr(id, instr(id, ':') + 1)"
-        unpermitted = f"type IN ({kinds}) AND {permit} NOT IN (SELECT id FROM entries)"  # noqa: S608 - our own names
+        # A job of the API has a decision of its own in the place of the gate's.
+        permits = " OR ".join(
+            f"'{permit}:' || substr(id, instr(id, ':') + 1) IN (SELECT id FROM entries)"  # noqa: S608 - our own names
+            for permit in ("upload-permitted", "video-requested")
+        )
+        unpermitted = f"type IN ({kinds}) AND NOT ({permits})"
         for name, number, time in self._window(unpermitted):
             self._add(Gap(GapKind.NOT_PERMITTED, "an outcome has no permit of the gate", name, time, number))
 
     def compare_templates(self, made: int) -> None:
         """Compare the embedder's own count with the most that the entries account for."""
-        detected = self._sum("coalesce(sum(faces), 0)", "type = 'Faces Detected'")
+        detected = self._sum("coalesce(sum(faces), 0)", "type IN ('Faces Detected', 'Segment Examined')")
         calls = self._sum("count(*)", "operation != '' AND outcome = 'permit'")
         accounted = detected + calls * _MAX_FACES
         if made > accounted:
@@ -303,7 +314,8 @@ def _row(entry: LoggedEntry) -> tuple[str | int, ...]:
     body = entry.body
     inner = body.get("decision")
     decided = inner if isinstance(inner, dict) else {}
-    count = body.get("faces_count")
+    # Recognition makes templates of the best views of a video's people again.
+    counts = [body.get(name) for name in ("faces_count", "views_count", "embedded")]
     named = entry.type == USED
     return (
         entry.id,
@@ -315,7 +327,7 @@ def _row(entry: LoggedEntry) -> tuple[str | int, ...]:
         str(body.get("collection") or body.get("collection_sha256") or ""),
         str(body.get("operation") or "") if decided else "",
         str(decided.get("outcome") or ""),
-        count if isinstance(count, int) else 0,
+        sum(count for count in counts if isinstance(count, int)),
         _used(decided.get("authorization"))
         or (_used({**body, "number": body.get("authorization")}) if named else ""),
     )

@@ -191,7 +191,7 @@ def switch(
 
 def client(purpose: str) -> Any:
     """Return a client of the deployment's API; ends the command if its URL is not set."""
-    from abeyance.deployment.parts import build_rekognition_client
+    from abeyance.deployment.moving import build_rekognition_client
 
     try:
         return build_rekognition_client(purpose)

@@ -87,6 +87,11 @@ def _show(found: Answer) -> None:
         f"indexing or searching, {bill.rekognition['group_2']:,.2f} for detection.",
         highlight=False,
     )
+    console.print(
+        f"An hour of stored video in 1080p: {bill.video_total:,.2f}. Rekognition's published price for it: "
+        f"{bill.rekognition_video:,.2f} for each operation.",
+        highlight=False,
+    )
     bounds = [
         (limit.name, f"{limit.full_at:,.0f}", f"{limit.mean:.0%}", f"{limit.peak:.0%}", f"{limit.burst:.0%}")
         for limit in day.limits[:_SHOWN]

@@ -34,7 +34,7 @@ def show(tenant: Tenant, collection: Collection, by: By, name: Name, as_json: Js
     from abeyance.erasure.erase import NobodyFound
 
     try:
-        held = _erasures().find(_ref(tenant, collection), by, _name(name))
+        held = _erasures().find(collection_ref(tenant, collection), by, _name(name))
     except NobodyFound as error:
         fail(str(error), Exit.NO)
 
@@ -59,7 +59,7 @@ def erase(tenant: Tenant, collection: Collection, by: By, name: Name, as_json: J
     from abeyance.erasure.erase import ErasureUnfinished, NobodyFound, receipt_id
 
     try:
-        erasure = _erasures().erase(context.principal(), _ref(tenant, collection), by, _name(name))
+        erasure = _erasures().erase(context.principal(), collection_ref(tenant, collection), by, _name(name))
     except NobodyFound as error:
         fail(str(error), Exit.NO)
     except ErasureUnfinished as error:
@@ -107,7 +107,8 @@ def _erasures() -> Erasures:
     return build_erasures(context.settings())
 
 
-def _ref(tenant: str, collection: str) -> CollectionRef:
+def collection_ref(tenant: str, collection: str) -> CollectionRef:
+    """Return the collection that a command names; ends the command if there could be none."""
     from abeyance.gallery.errors import InvalidInput
     from abeyance.gallery.model import CollectionRef
 

@@ -81,7 +81,7 @@ def rekognition(
 
     Repeat it if it is interrupted. It reads with ListFaces and ListUsers and changes nothing there.
     """
-    from abeyance.deployment.parts import build_source_clients
+    from abeyance.deployment.moving import build_source_clients
     from abeyance.moving.comparison import compare as compare_answers
     from abeyance.moving.journal import Journal
     from abeyance.moving.photos import PhotoReader

@@ -16,12 +16,14 @@ from abeyance.cli import (
     erasures,
     evaluate,
     importing,
+    jobs,
     ledger,
     models,
     moratoria,
     people,
     serve,
     tenants,
+    users,
     witness,
 )
 from abeyance.cli.output import Commands
@@ -43,6 +45,8 @@ app.add_typer(authorizations.app, name="authorizations")
 app.add_typer(people.app, name="people")
 app.add_typer(collections.app, name="collections")
 app.add_typer(importing.app, name="import")
+app.add_typer(users.app, name="users")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(witness.app, name="witness")
 app.add_typer(certify.app, name="certify")

@@ -63,6 +63,7 @@ _KNOWN_ERRORS: Final = {
     "abeyance.moratorium.claims.ClaimError": (Exit.USAGE, "{}"),
     "abeyance.moratorium.guardrails.GuardrailError": (Exit.USAGE, "{}"),
     "abeyance.moratorium.errors.MoratoriumError": (Exit.NO, "{}"),
+    "abeyance.curation.decisions.CurationRefused": (Exit.NO, "{}"),
     "abeyance.moving.errors.MovingError": (Exit.NO, "{}"),
     "botocore.exceptions.NoRegionError": (
         Exit.UNAVAILABLE,

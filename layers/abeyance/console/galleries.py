@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Final
 
 from abeyance.console.errors import NotFound, RequestRefused, Unavailable
 from abeyance.console.roles import Person
@@ -11,9 +12,12 @@ from abeyance.erasure.erase import NAMED_BY, Erasures, ErasureUnfinished, Nobody
 from abeyance.erasure.store import Erasure
 from abeyance.erasure.view import Held
 from abeyance.erasure.walk import items_of
-from abeyance.gallery.errors import CollectionNotFound
+from abeyance.gallery.errors import CollectionNotFound, InvalidPage
 from abeyance.gallery.facade import Gallery
-from abeyance.gallery.model import Collection, CollectionRef
+from abeyance.gallery.model import Collection, CollectionRef, Face, Page, User
+
+#: Users of one page.
+USERS_A_PAGE: Final = 100
 
 
 class GalleryService:
@@ -34,6 +38,23 @@ class GalleryService:
             return self._gallery.describe(ref)
         except CollectionNotFound:
             raise NotFound("There is no such collection.") from None
+
+    def users(self, ref: CollectionRef, token: str) -> Page[User]:
+        """Return a page of a collection's users, by id; raises :class:`NotFound`."""
+        try:
+            return self._gallery.list_users(ref, limit=USERS_A_PAGE, token=token)
+        except (CollectionNotFound, InvalidPage):
+            raise NotFound("There is no such page of users.") from None
+
+    def face(self, ref: CollectionRef, face_id: str) -> Face:
+        """Return a face; raises :class:`NotFound`."""
+        try:
+            found = self._gallery.get_faces(ref, [face_id])
+        except CollectionNotFound:
+            found = []
+        if not found:
+            raise NotFound("There is no such face.")
+        return found[0]
 
     def find(self, ref: CollectionRef, named_by: str, name: str) -> Held:
         """Return what is held about a person. Raises :class:`NotFound` and :class:`RequestRefused`."""

@@ -33,13 +33,18 @@ class Right(StrEnum):
     READ_GALLERIES = "read_galleries"
     #: Erase a person.
     ERASE = "erase"
+    #: See a user's faces side by side, merge and split users, say who is not whom, list what to look at.
+    CURATE = "curate"
 
 
 RIGHTS = MappingProxyType(
     {
         Role.REVIEWER: frozenset({Right.JUDGE}),
         Role.OFFICER: frozenset(
-            {Right.READ_POLICY, Right.CHANGE_POLICY, Right.READ_GALLERIES, Right.ERASE, Right.OVERSEE_REVIEW}
+            {
+                *(Right.READ_POLICY, Right.CHANGE_POLICY, Right.READ_GALLERIES),
+                *(Right.ERASE, Right.CURATE, Right.OVERSEE_REVIEW),
+            }
         ),
         Role.AUDITOR: frozenset(
             {Right.READ_POLICY, Right.READ_LEDGER, Right.READ_GALLERIES, Right.OVERSEE_REVIEW}

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from abeyance.cost.demand import EVENT_PUT, Demand
-from abeyance.cost.stations import DAY_S, ENTRIES, Plan, Station, stations
+from abeyance.cost.stations import DAY_S, ENTRIES, Plan, Station, latencies, stations
 from abeyance.deployment.settings import UNITS
 from abeyance.ledger.tiles import WIDTH
 from abeyance.pipeline import topology
@@ -66,6 +66,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     #: For the same photos, by group of Rekognition's operations; and to keep their faces for a month.
     rekognition: dict[str, float]
     rekognition_kept: float
+    #: For an hour of stored video in 1080p; and by Rekognition, for each operation.
+    video_hour: tuple[Line, ...]
+    video_total: float
+    rekognition_video: float
 
 
 def stored_prices() -> Prices:
@@ -106,6 +110,7 @@ def estimate(
     used = _photo_lines(photos, plan, prices, demand, fill or {}, gpu_hours)
     idle = _idle_lines(plan.embedder, prices)
     kept = _kept_lines(photos, prices, demand)
+    video = _video_lines(prices)
     tiers = prices["rekognition"]
     return Estimate(
         photos=photos,
@@ -123,6 +128,9 @@ def estimate(
             group: round(tiered(photos, tiers["tiers"], tiers[group]), 2) for group in ("group_1", "group_2")
         },
         rekognition_kept=round(photos * plan.faces * tiers["face_month"], 2),
+        video_hour=tuple(video),
+        video_total=_sum(video),
+        rekognition_video=round(60 * tiers["video_minute"], 2),
     )
 
 
@@ -193,6 +201,24 @@ def _photo_lines(
         hourly = next(price for name, price in prices["gpu_hour"].items() if name.startswith(plan.embedder))
         lines.append(_line("GPU", plan.embedder, gpu_hours, "hours", hourly))
     return lines
+
+
+def _video_lines(prices: Prices) -> list[Line]:
+    """Return the bill of an hour of 1080p, at 5 Mbit/s, in segments of 30 s."""
+    stage, segments = topology.FRAMES, 120
+    gigabytes = 3600 * latencies().seconds["video_second"] * stage.memory / 1024
+    blocks = 3600 * 5e6 / 8 / 2**20
+    return [
+        _line("Lambda", "frames", gigabytes, "GB-s", prices["lambda_gb_second_arm64"]),
+        # Each segment opens the container, and leaves two files, which are read and deleted when all are joined.
+        _line("S3", "GET", blocks + 6 * segments, "requests", prices["s3_get"]),
+        _line("S3", "PUT", 2 * segments, "requests", prices["s3_put"]),
+        _line("EventBridge", "events", segments, "events", prices["eventbridge_custom_event"]),
+        _line("SQS", "requests", 4 * segments, "requests", prices["sqs_standard_request"]),
+        _line("DynamoDB", "writes", 2 * segments, "units", prices["dynamodb_write_unit"]),
+        # The records of all segments are read when each has ended.
+        _line("DynamoDB", "reads", segments**2, "units", prices["dynamodb_read_unit"]),
+    ]
 
 
 def _gathered(plan: Plan, station: Station) -> float:

@@ -55,6 +55,7 @@ from abeyance.deployment.settings import (
     ReconcileSettings,
     ReviewSettings,
 )
+from abeyance.deployment.videos import build_stored_videos
 
 if TYPE_CHECKING:
     from abeyance.assurance.reconcile import Trace
@@ -301,17 +302,17 @@ def build_rekognition(settings: ApiSettings | None = None, clients: Clients = cl
         build_pseudonyms(settings, clients),
         rates=TenantRates(rates_table, settings.tenant_rate, tenants) if settings.tenant_rate else None,
     )
+    photos = Photos(clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket}))
     services = Services(
         gallery=gallery,
         searcher=build_searcher(settings, gallery, clients),
-        photos=Photos(
-            clients("s3"), settings.uploads_bucket, tenants.get, frozenset({settings.gallery_bucket})
-        ),
+        photos=photos,
         analyzer=build_analyzer(settings),
         embedder=embedder,
         scale=build_similarity_scale(settings),
         embedding_model=embedding_model,
         former=build_former_models(settings, embedder, clients),
+        videos=build_stored_videos(settings, photos, clients),
     )
     return Rekognition(access, services)
 
@@ -326,6 +327,7 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
     from abeyance.console.pictures import Pictures
     from abeyance.console.policy import PolicyService
     from abeyance.console.web.context import ConsoleServices
+    from abeyance.deployment.curation import build_curation
     from abeyance.pipeline.aws import S3Objects
     from abeyance.vision.models.manifest import Manifest
 
@@ -358,6 +360,7 @@ def build_console(settings: ConsoleSettings | None = None, clients: Clients = cl
         pictures=pictures,
         policy=policy,
         ledger=ledger,
+        curation=build_curation(settings, clients),
         galleries=GalleryService(build_gallery(settings, clients), build_erasures(settings, clients)),
         error_rates=functools.cache(lambda: MeasuredErrorRates.of(Manifest.load()[model])),
         accuracy_report=Path(settings.accuracy_report) if settings.accuracy_report else None,

@@ -152,40 +152,6 @@ def build_change_client(settings: ChangesGroup, clients: Clients = client) -> Ch
     return ChangeClient(post)
 
 
-def build_rekognition_client(purpose: str = "") -> Any:
-    """Return a client of the Rekognition API at ``AWS_ENDPOINT_URL_REKOGNITION`` or ``AWS_ENDPOINT_URL``.
-
-    Raises ``LookupError`` where neither is set: Amazon's own service is never asked by mistake.
-    """
-    from botocore.config import Config
-
-    from abeyance.rekognition.client import client as rekognition_client
-
-    url = os.environ.get("AWS_ENDPOINT_URL_REKOGNITION") or os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
-        raise LookupError(
-            "set AWS_ENDPOINT_URL_REKOGNITION to the deployment's RekognitionKeysUrl or RekognitionUrl"
-        )
-    patient = Config(read_timeout=60, retries={"mode": "standard", "total_max_attempts": 10})
-    return rekognition_client(url, purpose=purpose, config=patient)
-
-
-def build_source_clients(profile: str = "", region: str = "", endpoint: str = "") -> tuple[Any, Any]:
-    """Return clients of Amazon Rekognition and S3 with a profile, whatever endpoint the environment sets for ours."""
-    import boto3
-    from botocore.config import Config
-
-    session = boto3.Session(profile_name=profile or None, region_name=region or None)
-    config = Config(
-        ignore_configured_endpoint_urls=True, retries={"mode": "standard", "total_max_attempts": 10}
-    )
-    rekognition, s3 = (
-        session.client(service, endpoint_url=endpoint or None, config=config)
-        for service in ("rekognition", "s3")
-    )
-    return rekognition, s3
-
-
 def build_tenants(settings: RegistryGroup, clients: Clients = client) -> TenantTable:
     """Return the registry of tenants."""
     from abeyance.moratorium.tenants import TenantTable
@@ -381,6 +347,15 @@ def build_similarity_scale(settings: EmbeddingGroup) -> Callable[[], SimilarityS
         return SimilarityScale.of(Manifest.load()[settings.embedder_model])
 
     return functools.cache(load)
+
+
+def read_scale(identity: str) -> SimilarityScale | None:
+    """Return the similarity scale of a model, one of its earlier forms included; None for one that is not known."""
+    from abeyance.vision.models.manifest import Manifest, entry_of
+    from abeyance.vision.similarity import SimilarityScale
+
+    entry = entry_of(Manifest.load(), identity)
+    return SimilarityScale.of(entry) if entry else None
 
 
 def read_secret(setting: str, clients: Clients = client) -> bytes:

@@ -205,6 +205,21 @@ class WaitingGroup(Group):
     recognize_queue: str = "abeyance-recognize"
 
 
+class JobsGroup(Group):
+    """The jobs of the Rekognition API on stored video, and the queue that starts them."""
+
+    jobs_table: str = "abeyance-jobs"
+    #: The frames stage's own queue.
+    frames_queue: str = "abeyance-frames"
+
+
+class TopicsGroup(Group):
+    """The SNS topics that may be told of the end of a job."""
+
+    #: ARNs, with ``*``, separated by blanks; empty for none.
+    notification_topics: str = ""
+
+
 class RateGroup(Group):
     """The limit on each tenant's requests to the Rekognition API."""
 
@@ -339,6 +354,14 @@ class RecognizeSettings(
     """The settings of the recognition stage."""
 
 
+class FramesSettings(DecisionGroup, OutcomeGroup, ChipsGroup, EmbeddingGroup, JobsGroup, UnitSettings):
+    """The settings of the stage that decodes videos."""
+
+
+class NotifySettings(OutcomeGroup, JobsGroup, TopicsGroup, UnitSettings):
+    """The settings of the stage that tells callers that their jobs ended."""
+
+
 class ReviewSettings(OutcomeGroup, ReviewsGroup, UnitSettings):
     """The settings of the review stage."""
 
@@ -360,7 +383,17 @@ class TracedGroup(DecisionGroup, GalleryGroup, RecordingGroup, PseudonymGroup):
 
 
 class ApiSettings(
-    TracedGroup, UploadsGroup, EmbeddingGroup, RateGroup, CorsGroup, AccessKeysGroup, UnitSettings
+    TracedGroup,
+    OutcomeGroup,
+    ChipsGroup,
+    UploadsGroup,
+    EmbeddingGroup,
+    RateGroup,
+    CorsGroup,
+    AccessKeysGroup,
+    JobsGroup,
+    TopicsGroup,
+    UnitSettings,
 ):
     """The settings of the Rekognition API."""
 
@@ -422,7 +455,9 @@ UNITS: dict[str, type[UnitSettings]] = {
     "gate": GateSettings,
     "detect": DetectSettings,
     "recognize": RecognizeSettings,
+    "frames": FramesSettings,
     "review": ReviewSettings,
+    "notify": NotifySettings,
     "ledger": LedgerSettings,
     "checkpoint": CheckpointSettings,
     "index": IndexSettings,

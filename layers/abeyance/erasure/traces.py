@@ -81,11 +81,12 @@ def has_their_name(recorded: Mapping[str, Event], subject: Subject) -> bool:
 
 def undecided_stage(recorded: Mapping[str, Event]) -> str:
     """Return the stage that has still to process a permitted upload; empty if none has."""
-    if not isinstance(recorded.get(topology.GATE.name), events.UploadPermitted):
+    permitted = recorded.get(topology.GATE.name)
+    if not isinstance(permitted, events.UploadPermitted):
         return ""
-    detected = recorded.get(topology.DETECT.name)
+    detected = _detected(recorded)
     if detected is None:
-        return topology.DETECT.name
+        return topology.FRAMES.name if permitted.media == events.VIDEO else topology.DETECT.name
     waits = isinstance(detected, events.FacesDetected) and topology.RECOGNIZE.name not in recorded
     return topology.RECOGNIZE.name if waits else ""
 
@@ -96,14 +97,23 @@ def shown_rows(recorded: Mapping[str, Event], subject: Subject) -> set[int]:
     A face that was searched for is taken for the person if all its candidates are.
     """
     rows: set[int] = set()
-    detected = recorded.get(topology.DETECT.name)
+    detected = _detected(recorded)
     if isinstance(detected, events.FacesDetected) and detected.upload.action == "index":
         theirs = has_their_name(recorded, subject)
         own = (face.chip for face in detected.faces if face.chip >= 0)
         rows |= {chip for chip in own if theirs or face_id(detected.upload, chip) in subject.faces}
     for event in recorded.values():
         rows |= searched_rows(event, subject)
+    if isinstance(detected, events.FacesDetected):
+        # Behind the rows of the faces of a video are further views of them.
+        first = sum(face.chip >= 0 for face in detected.faces)
+        rows |= {first + i for i, owner in enumerate(detected.views or ()) if owner in rows}
     return rows
+
+
+def _detected(recorded: Mapping[str, Event]) -> Event | None:
+    """Return what the stage that found the faces has recorded, or None."""
+    return recorded.get(topology.DETECT.name) or recorded.get(topology.FRAMES.name)
 
 
 def searched_rows(event: Event, subject: Subject) -> set[int]:

@@ -150,7 +150,7 @@ def _renamed(item: Item, ref: CollectionRef) -> Item:
 
 def _unmoved(item: Item) -> Condition:
     """Return the condition that META is as it was read; ``pending`` only grows when ``seq`` moves."""
-    names = ("generation", "seq", "covered", "erasures", "uploading", "restored")
+    names = ("generation", "seq", "covered", "erasures", "uploading", "restored", "verdicts")
     return {name: item.get(name) for name in names}
 
 

@@ -150,7 +150,7 @@ class _Scan:
         """Return the best of all hits, for each probe."""
         hits = self._best(self._above_floors(hits))
         hits = hits.take(hits.low >= self._min_cosine)
-        ids = [_id_text(kind, self._id(place)) for place in hits.places.tolist()]
+        ids = [id_text(kind, self._id(place)) for place in hits.places.tolist()]
         cosines = hits.low.tolist()
         ends = np.searchsorted(hits.probes, np.arange(len(self._probes) + 1)).tolist()
         return [[Candidate(ids[n], cosines[n]) for n in range(begin, end)] for begin, end in pairwise(ends)]
@@ -274,5 +274,6 @@ def _cosines(templates: npt.NDArray[np.floating], probes: Floats) -> npt.NDArray
     return cosines.astype(np.float32)
 
 
-def _id_text(kind: TemplateKind, raw: bytes) -> str:
+def id_text(kind: TemplateKind, raw: bytes) -> str:
+    """Return an id as a caller writes it, from its bytes in a :class:`~abeyance.gallery.port.Block`."""
     return str(uuid.UUID(bytes=raw)) if kind is TemplateKind.FACE else raw.rstrip(b"\0").decode()

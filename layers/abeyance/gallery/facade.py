@@ -17,6 +17,7 @@ from abeyance.gallery.snapshots import SnapshotStore
 from abeyance.gallery.storage import Storage
 from abeyance.gallery.tags import TagStore
 from abeyance.gallery.users import UserStore
+from abeyance.gallery.verdicts import VerdictStore
 
 
 class Options(TypedDict, total=False):
@@ -72,7 +73,8 @@ class Gallery:
         self.collections = collections = CollectionStore(storage, span=span, vector_index=vector_index)
         self.changelog = changelog = ChangeLog(storage)
         snapshots = SnapshotStore(storage, changelog, auto_compact=auto_compact)
-        users = UserStore(storage, snapshots)
+        verdicts = VerdictStore(storage)
+        users = UserStore(storage, snapshots, verdicts)
         faces = FaceStore(storage, snapshots, users)
         tags = TagStore(storage)
 
@@ -103,6 +105,12 @@ class Gallery:
         self.user_template = users.template
         self.associate_faces = users.associate
         self.disassociate_faces = users.disassociate
+        self.move_faces = users.move
+        self.add_verdict = verdicts.add
+        self.withdraw_verdict = verdicts.withdraw
+        self.verdicts_of = verdicts.of
+        self.list_verdicts = verdicts.all
+        self.match_verdicts = verdicts.match
         self.changes = snapshots.changes
         self.compact = snapshots.compact
         self.renew = snapshots.renew

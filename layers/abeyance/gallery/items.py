@@ -12,6 +12,7 @@ partition                   sort             content
 ..                          ``T#sha256``     an idempotency token that was used
 ..                          ``G#number``     a snapshot segment: its key in the bucket
 ..                          ``M#tags``       the collection's tags, as JSON
+..                          ``N#a#b``        a verdict that two subjects are not the same person
 ==========================  ===============  =============================================================
 
 Every partition begins with the tenant, so an IAM policy can hold a role to one tenant with
@@ -92,6 +93,8 @@ class Meta:
     restored: str = ""
     #: Name that it was created with, if it took another one since: its items stay where they are.
     home: str = ""
+    #: How many verdicts there are that two subjects are not the same person.
+    verdicts: int = 0
 
     @property
     def key(self) -> Key:
@@ -132,6 +135,7 @@ class Meta:
             generation=self.public_generation,
             vector_index=self.index,
             home=self.home,
+            verdicts=self.verdicts,
         )
 
     def item(self) -> Item:

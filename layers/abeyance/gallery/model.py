@@ -78,6 +78,8 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     vector_index: str = ""
     #: Name that it was created with, if it took another one since; empty otherwise.
     home: str = ""
+    #: How many verdicts there are that two faces or users are not the same person.
+    verdicts: int = 0
 
     @property
     def origin(self) -> CollectionRef:

@@ -22,12 +22,14 @@ from abeyance.gallery.model import (
     Page,
     Refusal,
     RefusalReason,
+    TemplateKind,
     User,
     UserStatus,
 )
 from abeyance.gallery.paging import page_of, page_start
 from abeyance.gallery.snapshots import SnapshotStore
 from abeyance.gallery.storage import Storage, require_face_ids
+from abeyance.gallery.verdicts import CollectionSubject, VerdictStore, rejected
 
 #: Time that an idempotency token is remembered.
 TOKEN_LIFE_S = 24 * 3600
@@ -38,9 +40,10 @@ CHUNK = ROOM - USER_COST - 1
 class UserStore:
     """The users of a gallery's collections; its methods are those of :class:`~abeyance.gallery.facade.Gallery`."""
 
-    def __init__(self, storage: Storage, snapshots: SnapshotStore) -> None:
+    def __init__(self, storage: Storage, snapshots: SnapshotStore, verdicts: VerdictStore) -> None:
         self._storage = storage
         self._snapshots = snapshots
+        self._verdicts = verdicts
 
     def create(self, ref: CollectionRef, user_id: str, *, token: str = "") -> User:
         """Create a user without faces. Raises ``UserExists``, ``TokenReused``.
@@ -84,6 +87,9 @@ class UserStore:
             draft.erase_user(user)
             return None, False
 
+        if not (only_empty and any(user.face_ids for user in self.get(ref, [user_id]))):
+            # Before the user goes, so that no verdict is left that names somebody who was erased.
+            self._verdicts.forget(ref, CollectionSubject(TemplateKind.USER, user_id))
         self._storage.write(ref, plan)
         self._snapshots.finish_erasures(ref)
 
@@ -140,6 +146,13 @@ class UserStore:
         def step(draft: ChangeDraft, user: User) -> tuple[FacesOutcome, bool]:
             faces, refusals = self._sort_out(draft.meta, user, asked)
             candidates = [i for i in asked if i in faces and not faces[i].user_id]
+            others = rejected(self._storage, draft.meta, CollectionSubject(TemplateKind.USER, user_id))
+            refusals |= {
+                i: Refusal(i, RefusalReason.LOW_MATCH_CONFIDENCE)
+                for i in candidates
+                if (TemplateKind.FACE, i) in others
+            }
+            candidates = [i for i in candidates if i not in refusals]
             reference = self._template(draft.meta, user)
             if reference is not None:
                 templates = self._storage.face_templates(draft.meta, candidates)
@@ -175,6 +188,41 @@ class UserStore:
             return self._outcome(draft, user, now, left, status, refusals, asked), bool(later)
 
         return self._change(ref, user_id, "disassociate", token, asked, step)
+
+    def move(self, ref: CollectionRef, user_id: str, to: str, face_ids: Sequence[str]) -> int:
+        """Give faces of one user to another, each at once; return how many. Those that are not the first one's stay.
+
+        Raises
+        ------
+        UserNotFound
+            One of them is not there.
+        TooManyFaces
+            The other would have more than 100.
+        """
+        if user_id == to:
+            raise InvalidInput("faces are moved from one user to another")
+        asked = _require_request(user_id, face_ids)
+
+        def plan(draft: ChangeDraft) -> tuple[int, bool]:
+            first, second = self.find(draft.meta, user_id), self.find(draft.meta, to)
+            mine = [face_id for face_id in asked if face_id in first.face_ids]
+            if len(second.face_ids) + len(mine) > FACES_PER_USER:
+                raise TooManyFaces(f"a user has at most {FACES_PER_USER} faces; move fewer of them")
+            now, later = mine[: ROOM - 2 * USER_COST], mine[ROOM - 2 * USER_COST :]
+            if not now:
+                return 0, False
+            faces = self._storage.faces(draft.meta, now)
+            for face_id in now:
+                if face_id in faces:
+                    draft.set_user_of(faces[face_id], to)
+            left = [face_id for face_id in first.face_ids if face_id not in now]
+            self.set_faces(draft, first, left, UserStatus.ACTIVE if left else UserStatus.CREATED)
+            self.set_faces(draft, second, [*second.face_ids, *now], UserStatus.ACTIVE)
+            return len(now), bool(later)
+
+        moved = sum(self._storage.write(ref, plan).results)
+        self._snapshots.finish_erasures(ref)
+        return moved
 
     def find(self, collection: Meta | Collection, user_id: str) -> User:
         """Return a user. Raises :class:`UserNotFound`."""

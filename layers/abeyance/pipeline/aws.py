@@ -40,6 +40,11 @@ class S3Objects:
         body: bytes = _call(self._s3.get_object, **_version(upload))["Body"].read()
         return body
 
+    def read_range(self, upload: Upload, first: int, last: int) -> bytes:
+        part = _call(self._s3.get_object, **_version(upload), Range=f"bytes={first}-{last}")
+        body: bytes = part["Body"].read()
+        return body
+
     def get(self, bucket: str, key: str) -> bytes:
         body: bytes = _call(self._s3.get_object, Bucket=bucket, Key=key)["Body"].read()
         return body

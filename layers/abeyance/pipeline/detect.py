@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from abeyance.aws.objects import ObjectUnreadable
@@ -16,7 +14,8 @@ from abeyance.embedding import npy
 from abeyance.moratorium.guard import Guard
 from abeyance.pipeline import events, topology
 from abeyance.pipeline.batch import Batch, Message
-from abeyance.pipeline.events import Box, DetectedFace, Event, FaceAttributes, Judgement
+from abeyance.pipeline.events import Event
+from abeyance.pipeline.faces import detected_faces
 from abeyance.pipeline.outbox import (
     Decide,
     Outbox,
@@ -29,12 +28,9 @@ from abeyance.pipeline.outbox import (
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.upload_records import UploadState
 from abeyance.pipeline.uploads import chips_key
-from abeyance.vision.analysis import ATTRIBUTE_ROLES, AnalyzedFace, FaceAnalyzer
+from abeyance.vision.analysis import ATTRIBUTE_ROLES, FaceAnalyzer
 from abeyance.vision.errors import ImageRejected, RejectReason
 from abeyance.vision.quality import QualityFilter
-
-if TYPE_CHECKING:
-    from abeyance.vision.attributes.estimate import AttributeAnswer, AttributeEstimate
 
 log = logging.getLogger("abeyance")
 
@@ -80,7 +76,7 @@ class Detect:
     ) -> Event | RecordedEvent | None:
         """Return the outcome to record for the upload; None if a later event has its key, or nothing permitted it."""
         permitted = self._outbox.verified(job.permitted, state)
-        if permitted is None:
+        if permitted is None or permitted.media != events.PHOTO:
             return None
         job, upload = job._replace(permitted=permitted), permitted.upload
         if not state.latest:
@@ -128,7 +124,7 @@ class Detect:
         photo = self._analyzer.analyze(body, quality_filter=quality_filter, attributes=roles)
         if not photo.faces and upload.action != "analyze":
             return _rejected(upload, "NO_FACE", "No face was found in the image.")
-        faces, rows = _detected_faces(photo.faces)
+        faces, rows = detected_faces(photo.faces)
         chips = io.BytesIO()
         np.save(chips, photo.chips[rows], allow_pickle=False)
         self._objects.put(self._chips_bucket, chips_key(upload), chips.getvalue(), npy.MEDIA_TYPE)
@@ -140,50 +136,3 @@ class Detect:
             chips=chips_key(upload),
             faces=faces,
         )
-
-
-def _detected_faces(found: Sequence[AnalyzedFace]) -> tuple[tuple[DetectedFace, ...], list[int]]:
-    """Return the faces as events carry them, and the indices of those whose chips make the rows of the chips file."""
-    rows = [index for index, face in enumerate(found) if not face.reasons]
-    return tuple(
-        DetectedFace(
-            box=Box(*map(_rounded_share, face.relative_box)),
-            confidence=_percent(face.confidence),
-            quality=events.Quality(
-                brightness=round(face.quality.brightness, 3),
-                sharpness=round(face.quality.sharpness, 3),
-                yaw=round(face.quality.yaw, 3),
-                pitch=round(face.quality.pitch, 3),
-                roll=round(face.quality.roll, 3),
-            ),
-            landmarks=tuple((_rounded_share(x), _rounded_share(y)) for x, y in face.relative_landmarks),
-            reasons=face.reasons,
-            chip=-1 if face.reasons else rows.index(index),
-            attributes=_face_attributes(face.attributes) if face.attributes else msgspec.UNSET,
-        )
-        for index, face in enumerate(found)
-    ), rows
-
-
-def _face_attributes(estimate: AttributeEstimate) -> FaceAttributes:
-    return FaceAttributes(
-        age_range=estimate.ages,
-        gender=_judgement(estimate.gender),
-        emotions={name: _percent(share) for name, share in (estimate.expression or {}).items()},
-        smile=_judgement(estimate.smile),
-        mouth_open=_judgement(estimate.mouth_open),
-        eyes_open=_judgement(estimate.eyes_open),
-    )
-
-
-def _judgement(answer: AttributeAnswer | None) -> Judgement | None:
-    return Judgement(answer.value, _percent(answer.confidence)) if answer else None
-
-
-def _percent(fraction: float) -> float:
-    return round(100 * fraction, 3)
-
-
-def _rounded_share(share: float) -> float:
-    # Six decimals are a hundredth of a pixel in the largest photo.
-    return round(float(share), 6)

@@ -22,6 +22,9 @@ from abeyance.moratorium.decide import Decision
 #: Version of this contract. A field may be added under the same number; nothing is removed or changes its meaning.
 SCHEMA = "1"
 
+#: The kinds of uploads.
+PHOTO, VIDEO = "photo", "video"
+
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One version of one object, with the tenant, action and collection that its place has.
@@ -110,6 +113,23 @@ class FaceAttributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     eyes_open: Judgement | None = None
 
 
+class Appearance(msgspec.Struct, frozen=True):
+    """The first and the last sample of a time in which a person is in the picture, in milliseconds."""
+
+    first_ms: int
+    last_ms: int
+
+
+class PersonTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """The times at which a person is in a video, in milliseconds since its start."""
+
+    #: Of the best view.
+    view_ms: int
+    appearances: tuple[Appearance, ...]
+    #: Number of samples with the person.
+    samples: int
+
+
 class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
     """A detected face. ``landmarks`` are five (x, y) shares of the image, the subject's right eye first."""
 
@@ -123,6 +143,45 @@ class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
     chip: int = -1
     #: Present if the upload's action is ``analyze``.
     attributes: FaceAttributes | msgspec.UnsetType = msgspec.UNSET
+    #: Present for a person in a video, of whom the other fields show the best view.
+    times: PersonTimes | msgspec.UnsetType = msgspec.UNSET
+
+
+class Video(msgspec.Struct, frozen=True, kw_only=True):
+    """What a video's container says about it; ``width`` and ``height`` are those of an upright frame, in pixels."""
+
+    duration_ms: int
+    width: int
+    height: int
+    #: Frames a second, on average; 0 if the container does not say.
+    frame_rate: float
+    codec: str
+    #: ``mov`` (MP4 and QuickTime) or ``matroska`` (MKV and WebM).
+    container: str
+
+
+class VideoExamined(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a video stands behind a result. A denied segment, and all that follow, are not in it."""
+
+    video: Video
+    #: Milliseconds from the start; the result is about these.
+    examined_ms: int
+    #: Milliseconds of the segments before that could not be decoded.
+    unreadable_ms: int = 0
+    #: The decision that ended the examination; absent if nothing did.
+    halt: Decision | msgspec.UnsetType = msgspec.UNSET
+    #: People that an event cannot carry: those with the fewest samples.
+    people_left_out: int = 0
+
+
+class VideoSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The object in S3 that a job reads, exactly that version."""
+
+    bucket: str
+    key: str
+    version: str
+    etag: str
+    size: int
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +234,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         """Return the one id of this kind of event for this upload."""
         return f"{cls.detail_type.lower().replace(' ', '-')}:{upload.identity}"
 
+    @property
+    def record(self) -> str:
+        """The id of the record that the event is kept in: that of the upload, or of a part of it."""
+        return self.upload.identity
+
 
 class UploadPermitted(Event, frozen=True, kw_only=True):
     """The gate permits the upload: the next stage may read its pixels."""
@@ -186,6 +250,10 @@ class UploadPermitted(Event, frozen=True, kw_only=True):
     face_match_threshold: float | None = None
     #: Number of the authorisation that the uploader names, or "late"; empty for none.
     authorization: str = ""
+    #: Id under which the request of a job used it; empty for an upload, which has its own.
+    search: str = ""
+    #: ``photo`` or ``video``, by the name of the object.
+    media: str = PHOTO
 
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("external_image_id",)
 
@@ -208,6 +276,68 @@ class UploadWithdrawn(Event, frozen=True, kw_only=True):
     """The source object was deleted; everything that came from it is deleted too."""
 
 
+class VideoRequested(Event, frozen=True, kw_only=True):
+    """The decision for a job of the Rekognition API, which no gate sees, when the job begins."""
+
+    decision: Decision
+    purpose: str
+
+    @property
+    def record(self) -> str:
+        return part_record(self.upload, "request")
+
+
+class VideoOpened(Event, frozen=True, kw_only=True):
+    """A video within the limits, and its segments, (start, end) in milliseconds; each is decided for by itself."""
+
+    permitted: UploadPermitted
+    decision: Decision
+    video: Video
+    segments: tuple[tuple[int, int], ...]
+    #: Of a job of the Rekognition API; an upload is its own source.
+    source: VideoSource | msgspec.UnsetType = msgspec.UNSET
+
+    withheld_from_ledger: ClassVar[tuple[str, ...]] = ("permitted", "segments", "source")
+
+    @property
+    def record(self) -> str:
+        return part_record(self.upload, "video")
+
+
+class SegmentExamined(Event, frozen=True, kw_only=True):
+    """A segment of a video. ``outcome`` is EXAMINED, HALTED (nothing of it is kept) or UNREADABLE."""
+
+    #: Made when the segment began, and again when its end was recorded.
+    decision: Decision
+    segment: int
+    start_ms: int
+    end_ms: int
+    outcome: str
+    #: Number of tracks of faces, and of faces of which templates were made to link them.
+    tracks: int = 0
+    embedded: int = 0
+
+    @property
+    def record(self) -> str:
+        return part_record(self.upload, self.segment)
+
+    @classmethod
+    def of_segment(cls, upload: Upload, segment: int, **fields: Any) -> Self:
+        """Return the event for a segment, at the time now."""
+        return cls(
+            id=f"{cls.identify(upload)}:{segment}",
+            time=timestamp(),
+            upload=upload,
+            segment=segment,
+            **fields,
+        )
+
+
+def part_record(upload: Upload, part: str | int) -> str:
+    """Return the id of the record of a part of an upload: a segment's number, or ``video`` for their plan."""
+    return f"{upload.identity}#{part}"
+
+
 class FacesDetected(Event, frozen=True, kw_only=True):
     """Faces were detected; their chips are in the chips bucket as one ``.npy`` file, (n, 112, 112, 3) uint8 RGB."""
 
@@ -217,14 +347,19 @@ class FacesDetected(Event, frozen=True, kw_only=True):
     height: int
     chips: str
     faces: tuple[DetectedFace, ...]
+    #: Present for a video: ``faces`` are then people, and ``views`` are the faces that the rows after them show too.
+    video: VideoExamined | msgspec.UnsetType = msgspec.UNSET
+    views: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
 
-    withheld_from_ledger: ClassVar[tuple[str, ...]] = ("permitted", "faces", "chips")
+    withheld_from_ledger: ClassVar[tuple[str, ...]] = ("permitted", "faces", "chips", "views")
 
 
 class RecognitionHalted(Event, frozen=True, kw_only=True):
     """The decision of a later stage denies the upload: a flag changed while the event waited. No template is kept."""
 
     decision: Decision
+    #: Present for a video.
+    video: VideoExamined | msgspec.UnsetType = msgspec.UNSET
 
 
 class FacesIndexed(Event, frozen=True, kw_only=True):
@@ -234,6 +369,8 @@ class FacesIndexed(Event, frozen=True, kw_only=True):
     model: str
     faces: tuple[IndexedFace, ...]
     unindexed: tuple[DetectedFace, ...] = ()
+    #: Present for a video: ``faces`` are then people.
+    video: VideoExamined | msgspec.UnsetType = msgspec.UNSET
 
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("faces", "unindexed")
 
@@ -250,6 +387,8 @@ class FacesMatched(Event, frozen=True, kw_only=True):
     left_out: int = 0
     #: Number of people who must review the candidates; until then they are absent from ``faces``.
     reviewers: int = 0
+    #: Present for a video: ``faces`` are then people.
+    video: VideoExamined | msgspec.UnsetType = msgspec.UNSET
 
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("faces", "unsearched")
 
@@ -293,6 +432,8 @@ class FacesAnalyzed(Event, frozen=True, kw_only=True):
 
     decision: Decision
     faces: tuple[DetectedFace, ...]
+    #: Present for a video: ``faces`` are then people, told apart by where they are in the picture.
+    video: VideoExamined | msgspec.UnsetType = msgspec.UNSET
 
     withheld_from_ledger: ClassVar[tuple[str, ...]] = ("faces",)
 
@@ -320,6 +461,9 @@ EVENTS: tuple[type[Event], ...] = (
     UploadHalted,
     UploadRejected,
     UploadWithdrawn,
+    VideoRequested,
+    VideoOpened,
+    SegmentExamined,
     FacesDetected,
     RecognitionHalted,
     FacesIndexed,

@@ -24,6 +24,7 @@ from abeyance.pipeline.uploads import (
     KeyNotUnderstood,
     S3Notification,
     external_image_id,
+    media_of,
     parse_key,
     parse_notification,
 )
@@ -117,6 +118,7 @@ class Gate:
             authorization=authorization,
             external_image_id=external_image_id(upload, metadata.get("external-image-id", "")),
             face_match_threshold=threshold,
+            media=media_of(upload.key),
         )
 
 

@@ -15,7 +15,7 @@ from abeyance.pipeline import events
 from abeyance.pipeline.events import Event, Upload, UploadWithdrawn
 from abeyance.pipeline.outbox import Outbox, PublishedEvent
 from abeyance.pipeline.ports import ObjectStore
-from abeyance.pipeline.uploads import chips_key
+from abeyance.pipeline.uploads import chips_key, people_key
 
 #: Namespace of the ids of faces that come from uploads.
 _FACES = uuid.UUID("6f1f2a0e-5f9b-5b1c-9a51-0d6f3f2a7c11")
@@ -75,8 +75,7 @@ class Leftovers:
                 same = [msgspec.structs.replace(upload, sequencer=sequencer) for sequencer in others]
                 if not any(map(self._outbox.stands_indexed, same)):
                     deleted = self._gallery.delete_source(ref, source)
-        for key in (chips_key(upload), review_key(upload)):
-            self._objects.delete(self._chips_bucket, key)
+        self._objects.delete_all(self._chips_bucket, f"{upload.folder}{upload.identity}.")
         return len(deleted)
 
     def delete_withdrawn(self, event: UploadWithdrawn) -> int:
@@ -126,7 +125,7 @@ class Leftovers:
         upload = event.upload
         if isinstance(event, events.FacesIndexed):
             self.delete_indexed(upload)
-        for key in (chips_key(upload), review_key(upload)):
+        for key in (chips_key(upload), review_key(upload), people_key(upload)):
             self._objects.delete(self._chips_bucket, key)
 
     def delete_indexed(self, upload: Upload) -> None:
@@ -139,7 +138,7 @@ class Leftovers:
         """Return the keys of the chips and candidates that the latest upload on its key needs."""
         upload = event.upload
         if not isinstance(event, events.FacesIndexed):
-            return {chips_key(upload), review_key(upload)}
+            return {chips_key(upload), review_key(upload), people_key(upload)}
         try:
             faces = self._gallery.get_faces(
                 collection_of(upload), [face.face_id for face in event.faces if face.face_id]

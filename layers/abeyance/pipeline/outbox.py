@@ -125,6 +125,11 @@ class Outbox:
         """Return what the stage has recorded for one upload outside a batch, or None."""
         return self._records.recorded(upload.identity).get(self._stage)
 
+    def recorded_parts(self, upload: Upload, parts: Sequence[str | int]) -> dict[str | int, Event]:
+        """Return what the stage has recorded for some parts of an upload; nothing for the others."""
+        found = self._records.recorded_parts(upload, parts)
+        return {part: recorded[self._stage] for part, recorded in found.items() if self._stage in recorded}
+
     def is_latest(self, upload: Upload) -> bool:
         """Return True if no later event has come on the upload's key."""
         return self._records.latest([upload]) == [upload.identity]
@@ -232,14 +237,20 @@ class Outbox:
         return result._replace(written=result.latest)
 
 
-def search_of(upload: Upload, authorization: str = "") -> Search:
-    """Return an upload as a request that may use an authorisation: the one that it names, if it names one."""
-    return Search(id=upload.identity, collection=upload.collection, named=authorization, may_be_late=True)
+def search_of(upload: Upload, authorization: str = "", job: str = "") -> Search:
+    """Return an upload as a request that may use an authorisation: the one that it names, if it names one.
+
+    A job of the Rekognition API uses the one that its request used, under that request's id, ``job``.
+    """
+    collection = "" if upload.collection == topology.NO_COLLECTION else upload.collection
+    return Search(id=job or upload.identity, collection=collection, named=authorization, may_be_late=not job)
 
 
-def halted(upload: Upload, decision: Decision) -> Event:
+def halted(
+    upload: Upload, decision: Decision, video: events.VideoExamined | msgspec.UnsetType = msgspec.UNSET
+) -> Event:
     """Return the end of an upload that the gate let pass and that is denied now."""
-    return events.RecognitionHalted.of(upload, decision=decision)
+    return events.RecognitionHalted.of(upload, decision=decision, video=video)
 
 
 def registration_changed(stage: str, upload: Upload) -> Event:

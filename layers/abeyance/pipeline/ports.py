@@ -40,6 +40,10 @@ class ObjectStore(Heads, Protocol):
         """
         ...
 
+    def read_range(self, upload: Upload, first: int, last: int) -> bytes:
+        """Return the bytes from ``first`` to ``last``, both included, of exactly that version; raises as ``read``."""
+        ...
+
     def get(self, bucket: str, key: str) -> bytes:
         """Return the object's bytes; raises :class:`ObjectGone`."""
         ...

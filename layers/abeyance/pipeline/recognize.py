@@ -174,11 +174,11 @@ class Recognize:
             self._leftovers.delete_unrecorded(upload)
             return registration_changed(topology.RECOGNIZE.name, upload)
         permitted = detected.permitted
-        search = search_of(upload, permitted.authorization)
+        search = search_of(upload, permitted.authorization, permitted.search)
         decision = decide(upload.tenant, upload.action, permitted.purpose, search)
         if not decision.permitted:
             self._leftovers.delete_unrecorded(upload)
-            return halted(upload, decision)
+            return halted(upload, decision, detected.video)
         if upload.action == "analyze":
             return events.FacesAnalyzed.of(upload, decision=decision, faces=detected.faces)
         try:
@@ -205,7 +205,10 @@ class Recognize:
             return list(jobs)
         templates = self._embedder().embed(np.concatenate(chips))
         own = np.split(templates, np.cumsum([len(rows) for rows in chips])[:-1])
-        return [job._replace(templates=rows) for job, rows in zip(jobs, own, strict=True)]
+        return [
+            job._replace(templates=_averaged(rows, job.detected.views or ()))
+            for job, rows in zip(jobs, own, strict=True)
+        ]
 
     def _index(self, jobs: Batch[RecognitionJob], replacing: Set[str]) -> Batch[Event]:
         """Return the outcomes of jobs in one collection; photos that are new to it are indexed together."""
@@ -265,6 +268,7 @@ class Recognize:
                 for face in indexed
             ),
             unindexed=_set_aside(detected),
+            video=detected.video,
         )
 
     def _index_or_create(
@@ -364,6 +368,7 @@ class Recognize:
             unsearched=_set_aside(detected),
             left_out=_count_matches(searched) - _count_matches(faces),
             reviewers=job.decision.human_review if _count_matches(faces) else 0,
+            video=detected.video,
         )
         return self._withhold(event) if event.reviewers else event
 
@@ -378,6 +383,19 @@ class Recognize:
 def _embedded_by(former: FormerEmbedding, job: RecognitionJob) -> RecognitionJob:
     """Return a job with the templates of another model."""
     return job._replace(templates=former.embedder().embed(job.chips)) if len(job.chips) else job
+
+
+def _averaged(templates: np.ndarray, views: Sequence[int]) -> np.ndarray:
+    """Return one template a face, (n, d) of unit length.
+
+    ``templates`` are those of the faces and, behind them, of further views of the faces in ``views``.
+    """
+    if not views:
+        return templates
+    averaged = templates[: len(templates) - len(views)].copy()
+    np.add.at(averaged, list(views), templates[len(averaged) :])
+    averaged /= np.linalg.norm(averaged, axis=1, keepdims=True)
+    return averaged
 
 
 def _kept(job: RecognitionJob) -> list[DetectedFace]:

@@ -6,6 +6,7 @@ resources come from the deployment's settings; here is only their shape.
 ::
 
     S3 Object Created/Deleted -> gate -> Upload Permitted -> detect -> Faces Detected -> recognize -> Faces Matched ...
+                                   |\\-> of a video -> frames, a segment at a time ----^
                                    \\-> Upload Withdrawn -------------------------------^
     Faces Matched, for review by people -> review -> Matches Released | Matches Withheld
     every event of ours -> ledger, thousands at a time -> checkpoint, every minute
@@ -22,6 +23,12 @@ from abeyance.pipeline import events
 #: ``source`` of every event that this system puts on its bus.
 SOURCE = "abeyance"
 
+#: The bucket in the upload of a job; no bucket of S3 has such a name.
+JOBS = "abeyance:jobs"
+
+#: The collection in the key of a job that has none.
+NO_COLLECTION = "-"
+
 #: The tenant in an event about an upload, as an EventBridge target's parameter reads it at run time.
 TENANT_PATH = "$.detail.upload.tenant"
 
@@ -36,6 +43,12 @@ class Subscription(msgspec.Struct, frozen=True):
     default_bus: bool = False
     #: Names of the settings that hold the places that events must come from, for S3 events; ``*`` for everywhere.
     place_settings: tuple[str, ...] = ()
+    #: Name of the setting that holds the bucket that events must come from, for S3 events.
+
+    #: Only uploads of this kind, ``photo`` or ``video``; empty for all.
+    media: str = ""
+    #: Only the jobs of the Rekognition API.
+    jobs: bool = False
 
     def pattern(self, settings: Any) -> dict[str, Any]:
         """Return the rule's event pattern, with bucket names from ``settings``."""
@@ -46,6 +59,10 @@ class Subscription(msgspec.Struct, frozen=True):
         if places and "*" not in places:
             buckets = dict.fromkeys(place.partition("/")[0] for place in places)
             pattern["detail"] = {"bucket": {"name": list(buckets)}}
+        if self.media:
+            pattern["detail"] = {"media": [self.media]}
+        if self.jobs:
+            pattern["detail"] = {"upload": {"bucket": [JOBS]}}
         return pattern
 
 
@@ -115,12 +132,33 @@ GATE = Stage(
 #: One photo an invocation: a photo that exhausts memory or time stops no other.
 DETECT = Stage(
     name="detect",
-    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,)),),
+    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,), media=events.PHOTO),),
     emits=(events.FacesDetected, events.UploadRejected, events.RecognitionHalted, events.EventRefused),
     timeout=60,
     memory=2048,
     max_receives=4,
     max_concurrency=150,
+)
+
+#: Opens a video and sends its segments to its own queue; then one segment an invocation, as for photos.
+FRAMES = Stage(
+    name="frames",
+    consumes=(Subscription(SOURCE, (events.UploadPermitted.detail_type,), media=events.VIDEO),),
+    emits=(
+        events.VideoRequested,
+        events.VideoOpened,
+        events.SegmentExamined,
+        events.FacesDetected,
+        events.FacesAnalyzed,
+        events.UploadRejected,
+        events.RecognitionHalted,
+        events.EventRefused,
+    ),
+    timeout=300,
+    memory=3008,
+    max_receives=4,
+    max_concurrency=50,
+    local_workers=2,
 )
 
 #: Batches, because the embedder is fastest on many chips at once; under load the queue fills them.
@@ -163,6 +201,27 @@ REVIEW = Stage(
     batch_size=10,
 )
 
+#: Tells the callers of the Rekognition API that their jobs ended.
+NOTIFY = Stage(
+    name="notify",
+    consumes=(
+        Subscription(
+            SOURCE,
+            (
+                events.FacesMatched.detail_type,
+                events.FacesAnalyzed.detail_type,
+                events.MatchesReleased.detail_type,
+                events.MatchesWithheld.detail_type,
+                events.RecognitionHalted.detail_type,
+                events.UploadRejected.detail_type,
+            ),
+            jobs=True,
+        ),
+    ),
+    emits=(events.EventRefused,),
+    batch_size=10,
+)
+
 #: Thousands of messages at a time become one batch of entries. Two may run at once, the least that a mapping takes: the
 #: head of the log moves for one of them, and the other takes the next place. A fault of AWS fails the whole batch and a
 #: message alone never does, so a message has many deliveries.
@@ -179,7 +238,9 @@ LEDGER = Stage(
     max_concurrency=2,
 )
 
-STAGES = (GATE, DETECT, RECOGNIZE, REVIEW, LEDGER)
+STAGES = (GATE, DETECT, FRAMES, RECOGNIZE, REVIEW, NOTIFY, LEDGER)
+#: The stages that a photo passes.
+PHOTO_STAGES = (GATE, DETECT, RECOGNIZE, REVIEW, LEDGER)
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -233,6 +294,7 @@ TABLES = (
     TableShape("proposals_table", "pk", "sk"),
     TableShape("authorizations_table", "pk", "sk"),
     TableShape("reviews_table", "pk", "sk", ttl="expires"),
+    TableShape("jobs_table", "pk", "sk", ttl="expires"),
     TableShape("erasures_table", "pk", "sk"),
 )
 

@@ -8,7 +8,8 @@ takes the key; a redelivered message finds it.
 ========================  ==========================================================================
 ``<bucket>/<key>``        ``sequencer`` (padded, so that it sorts as text) and ``upload``, the latest's identity;
                           ``replaced``: 1 if an earlier upload may have left something
-``upload#<identity>``     ``stage_<name>`` for each stage that recorded an event: its detail-type and JSON
+``upload#<record>``       ``stage_<name>`` for each stage that recorded an event: its detail-type and JSON; a record is
+                          an upload's identity, or that of a part of it (:attr:`abeyance.pipeline.events.Event.record`)
 ========================  ==========================================================================
 """
 
@@ -22,7 +23,7 @@ import msgspec
 from abeyance.aws.sequencer import sequencer_order
 from abeyance.aws.table import TTL, Below, Conflict, Item, Key, Put, ReadAlong, Table, Update
 from abeyance.pipeline import events
-from abeyance.pipeline.events import Event, Upload
+from abeyance.pipeline.events import Event, Upload, part_record
 
 #: The table's only key attribute.
 KEY: Final = "object"
@@ -97,14 +98,20 @@ class UploadRecords:
         """Return stage -> the event that it recorded for the upload of that identity."""
         return _events(self._table.get(_record_of(identity)))
 
+    def recorded_parts(self, upload: Upload, parts: Sequence[str | int]) -> dict[str | int, dict[str, Event]]:
+        """Return stage -> the event that it recorded for each of some parts of an upload; none for the others."""
+        keys = {part: _record_of(part_record(upload, part)) for part in parts}
+        found = self._table.get_many(keys.values())
+        return {part: _events(found[key]) for part, key in keys.items() if key in found}
+
     def record(self, stage: str, event: Event) -> Event:
-        """Record ``event`` unless the stage has recorded one for the upload; return the one that stands."""
+        """Record ``event`` unless the stage has one in its record; return the one that stands."""
         name = f"{_STAGE}{stage}"
         try:
             self._table.transact(
                 [
                     Update(
-                        _record_of(event.upload.identity),
+                        _record_of(event.record),
                         set={name: _text(event), TTL: self._expiry()},
                         expect={name: None},
                     )

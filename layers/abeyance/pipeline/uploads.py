@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from abeyance.moratorium.buckets import COLLECTION_NAME, UPLOAD_ACTIONS
-from abeyance.pipeline.events import Upload
+from abeyance.pipeline.events import PHOTO, VIDEO, Upload
 
 #: S3's limit, in bytes of UTF-8.
 MAX_KEY_BYTES = 1024
@@ -19,6 +19,9 @@ _MAX_FOLDER_BYTES = 600
 _DIGEST_KEY = re.compile(r"/key-sha256-[0-9a-f]{64}\Z")
 #: Second part of the keys of results of uploads to registered buckets, before the bucket's name.
 _REGISTERED = "s3:"
+
+#: Endings of the names of videos, in lower case. What an object holds is found out by the stage that decodes it.
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 #: Amazon Rekognition's pattern of an ExternalImageId.
@@ -123,9 +126,19 @@ def name_id(name: str) -> str:
     return _DIGEST + hashlib.sha256(body).hexdigest()
 
 
+def media_of(key: str) -> str:
+    """Return the kind of an upload by its name, ``photo`` or ``video``."""
+    return VIDEO if key.lower().endswith(VIDEO_SUFFIXES) else PHOTO
+
+
 def chips_key(upload: Upload) -> str:
     """Return the key of an upload's chips in the chips bucket."""
     return f"{upload.folder}{upload.identity}.npy"
+
+
+def people_key(upload: Upload) -> str:
+    """Return the key of every sample of the people of a job's video, in the chips bucket."""
+    return f"{upload.folder}{upload.identity}.people"
 
 
 def result_key(key: str) -> str:

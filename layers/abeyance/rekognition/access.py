@@ -124,8 +124,10 @@ class Access:
         actions: Sequence[str],
         collection: str,
         other: str = "",
+        *,
+        waits: bool = False,
     ) -> Grant:
-        """Return the grant to do ``actions`` on pixels or templates.
+        """Return the grant to do ``actions`` on pixels or templates; ``waits`` if the answer can wait for reviewers.
 
         Collections are named as in :meth:`manage`.
 
@@ -142,7 +144,9 @@ class Access:
         ]
         refusals = []
         for action, decision in zip(actions, decisions, strict=True):
-            needs_review = decision.permitted and decision.human_review > 0 and action in MATCHING
+            needs_review = (
+                decision.permitted and decision.human_review > 0 and action in MATCHING and not waits
+            )
             more: dict[str, Any] = _named(collection, other)
             if needs_review:
                 more["refused"] = "human_review"
@@ -152,7 +156,7 @@ class Access:
             self._put_on_ledger(request, operation, action, decision, more)
         if refusals:
             raise refusals[0]
-        return Grant(decisions[0].tenant, tuple(decisions))
+        return Grant(decisions[0].tenant, tuple(decisions), search.id)
 
     def _put_on_ledger(
         self, request: ApiRequest, operation: str, action: str, decision: Decision, more: Mapping[str, Any]

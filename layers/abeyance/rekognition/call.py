@@ -58,6 +58,8 @@ class Grant:
 
     tenant: str
     decisions: tuple[Decision, ...] = ()
+    #: Id under which the request used an authorisation, if it needed one.
+    search: str = ""
 
     @property
     def min_similarity(self) -> float:

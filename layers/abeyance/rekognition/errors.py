@@ -9,6 +9,7 @@ from abeyance.aws.errors import THROTTLES, aws_code
 from abeyance.aws.table import Conflict
 from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.gallery import errors as gallery
+from abeyance.pipeline.jobs import TokenReused
 from abeyance.vision.errors import ImageRejected, ModelError, RejectReason
 
 #: Errors with HTTP status 500, as the API reference says; every other one has 400.
@@ -68,6 +69,7 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     gallery.TokenReused: "IdempotentParameterMismatchException",
     gallery.InvalidPage: "InvalidPaginationTokenException",
     gallery.GalleryBusy: "ThrottlingException",
+    TokenReused: "IdempotentParameterMismatchException",
     Conflict: "ThrottlingException",
     EmbedderUnavailable: "ThrottlingException",
     gallery.ModelMismatch: "InvalidParameterException",
@@ -75,7 +77,7 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     ModelError: "ResourceNotReadyException",
 }
 
-#: Reasons for rejecting an image -> the service's error.
+#: Reasons for rejecting an image, which none of a video alone is -> the service's error.
 IMAGES: Final[Mapping[RejectReason, str]] = {
     RejectReason.EMPTY: "InvalidImageFormatException",
     RejectReason.TOO_MANY_BYTES: "ImageTooLargeException",

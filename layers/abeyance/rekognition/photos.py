@@ -16,7 +16,7 @@ MAX_OBJECT_BYTES: Final = 15 * 1024 * 1024
 
 #: Codes of S3 for an object that is not there or not permitted. Any other is a fault of ours or of S3, unless it is
 #: one of an object that the tenant has and that S3 does not give.
-_ABSENT: Final = frozenset(
+ABSENT: Final = frozenset(
     {"400", "403", "404", "405", "AccessDenied", "InvalidArgument", "MethodNotAllowed"}
     | {"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NotFound", "PermanentRedirect"}
 )
@@ -68,14 +68,14 @@ class Photos:
         if "Bucket" not in where or "Name" not in where:
             raise invalid("An S3Object has a Bucket and a Name")
         bucket, key = where["Bucket"], where["Name"]
-        if not self._may_read(bucket, key, tenant):
+        if not self.may_read(bucket, key, tenant):
             raise ApiError("InvalidS3ObjectException", NO_OBJECT)
         version = {"VersionId": where["Version"]} if "Version" in where else {}
         try:
             answer = self._s3.get_object(Bucket=bucket, Key=key, **version)
         except self._s3.exceptions.ClientError as error:
             code = aws_code(error)
-            if code in _ABSENT:
+            if code in ABSENT:
                 raise ApiError("InvalidS3ObjectException", NO_OBJECT) from None
             if denial := unreadable(code):
                 raise ApiError("InvalidS3ObjectException", str(denial)) from None
@@ -86,7 +86,8 @@ class Photos:
             content: bytes = body.read()
         return content
 
-    def _may_read(self, bucket: str, key: str, tenant: str) -> bool:
+    def may_read(self, bucket: str, key: str, tenant: str) -> bool:
+        """Return whether a tenant may name an object, whether it is there or not."""
         # Some client or proxy may resolve these parts, and so come to another prefix.
         if bucket in self._reserved or {".", ".."} & set(key.split("/")):
             return False

@@ -88,4 +88,4 @@ class Rekognition:
         with timings.measure("decide"):
             if not actions:
                 return self._access.manage(request, name, collection, other)
-            return self._access.permit(request, name, actions, collection, other)
+            return self._access.permit(request, name, actions, collection, other, waits=operation.waits)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RejectReason(StrEnum):
-    """The reasons for rejecting an image. The values are in events, results and the API, and never change."""
+    """The reasons for rejecting an image or a video. The values are in events, results and the API; none changes."""
 
     #: Zero bytes.
     EMPTY = "EMPTY"
@@ -26,6 +26,12 @@ class RejectReason(StrEnum):
     CORRUPT = "CORRUPT"
     #: More than one frame; which of them is meant is unknown.
     ANIMATED = "ANIMATED"
+    #: A video takes longer than the limit.
+    TOO_LONG = "TOO_LONG"
+    #: A container without a video stream.
+    NO_VIDEO = "NO_VIDEO"
+    #: A video in a codec that is not accepted.
+    UNSUPPORTED_CODEC = "UNSUPPORTED_CODEC"
 
 
 class ImageRejected(ValueError):
@@ -41,6 +47,10 @@ class ImageRejected(ValueError):
     def __init__(self, reason: RejectReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class VideoRejected(ImageRejected):
+    """A video that is not accepted, and the reason, as of an image."""
 
 
 class ModelError(Exception):

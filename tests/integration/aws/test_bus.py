@@ -74,7 +74,7 @@ def _stage(name: str) -> topology.Stage:
 
 
 def entry(detail_type: str, number: int = 0, *, bus: str, source: str = topology.SOURCE) -> dict[str, Any]:
-    detail = json.dumps({"number": number, "action": "search", "reviewers": 1})
+    detail = json.dumps({"number": number, "action": "search", "reviewers": 1, "media": "photo"})
     return {"EventBusName": bus, "Source": source, "DetailType": detail_type, "Detail": detail}
 
 

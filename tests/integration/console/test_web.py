@@ -38,6 +38,7 @@ def test_each_role_gets_its_own_pages_and_no_other(world: World) -> None:
         "piece": 0,
         "tenant": "acme",
         "name": "staff",
+        "face": "00000000-0000-4000-8000-000000000000",
     }
     tried = 0
     browsers = {who: world.browser(who) for who in WHO}

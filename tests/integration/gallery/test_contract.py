@@ -34,6 +34,7 @@ from abeyance.gallery.model import (
     UserStatus,
 )
 from abeyance.gallery.search import Searcher
+from abeyance.gallery.verdicts import CollectionSubject
 
 MODEL = "test@000000000000"
 STAFF = CollectionRef("acme", "staff")
@@ -723,3 +724,38 @@ class TestExchange:
         faces = staff.index(STAFF, [new_face("one"), new_face("two")], source=source)
         assert {face.id for face in staff.faces_of_source(STAFF, source)} == {face.id for face in faces}
         assert staff.faces_of_source(STAFF, msgspec.structs.replace(source, version="v2")) == []
+
+
+class TestVerdicts:
+    def test_a_verdict_is_known_by_both_and_goes_with_the_user(
+        self, staff: Gallery, new_face: MakeFace
+    ) -> None:
+        one, two = staff.index(STAFF, [new_face("one"), new_face("two")])
+        staff.create_user(STAFF, "ann")
+        staff.associate_faces(STAFF, "ann", [one.id, two.id])
+        ann, face = CollectionSubject(TemplateKind.USER, "ann"), CollectionSubject(TemplateKind.FACE, one.id)
+        assert staff.add_verdict(STAFF, ann, face)
+        assert not staff.add_verdict(STAFF, face, ann)
+        assert staff.verdicts_of(STAFF, ann) == {face}
+        assert staff.verdicts_of(STAFF, face) == {ann}
+        assert (staff.describe(STAFF).verdicts, list(staff.list_verdicts(STAFF))) == (1, [(face, ann)])
+        assert staff.withdraw_verdict(STAFF, face, ann)
+        assert not staff.withdraw_verdict(STAFF, face, ann)
+        staff.add_verdict(STAFF, ann, face)
+        staff.delete_user(STAFF, "ann")
+        assert (staff.describe(STAFF).verdicts, list(staff.list_verdicts(STAFF))) == (0, [])
+
+    def test_faces_move_from_one_user_to_another_at_once(self, staff: Gallery, new_face: MakeFace) -> None:
+        faces = [staff.index(STAFF, [new_face(f"{n}")])[0].id for n in range(4)]
+        for name in ("ann", "ben"):
+            staff.create_user(STAFF, name)
+        staff.associate_faces(STAFF, "ann", faces[:3])
+        assert staff.move_faces(STAFF, "ann", "ben", faces[1:]) == 2
+        ann, ben = staff.get_users(STAFF, ["ann", "ben"])
+        assert (set(ann.face_ids), set(ben.face_ids)) == ({faces[0]}, set(faces[1:3]))
+        assert staff.move_faces(STAFF, "ann", "ben", faces) == 1
+        assert staff.get_users(STAFF, ["ann"])[0].status is UserStatus.CREATED
+        assert {face.user_id for face in staff.get_faces(STAFF, faces[:3])} == {"ben"}
+        assert ids(staff, kind=TemplateKind.USER) == {"ben"}
+        with pytest.raises(UserNotFound):
+            staff.move_faces(STAFF, "ben", "nobody", faces[:1])

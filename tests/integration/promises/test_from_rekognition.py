@@ -251,9 +251,9 @@ def test_the_same_probes_are_searched_for_in_both(scene: Scene, tmp_path: Path) 
 
 
 def test_by_command(scene: Scene, deployment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("abeyance.deployment.parts.build_rekognition_client", lambda purpose: scene.api)
+    monkeypatch.setattr("abeyance.deployment.moving.build_rekognition_client", lambda purpose: scene.api)
     monkeypatch.setattr(
-        "abeyance.deployment.parts.build_source_clients", lambda *_: (scene.there.client, scene.s3)
+        "abeyance.deployment.moving.build_source_clients", lambda *_: (scene.there.client, scene.s3)
     )
     arguments = ["import", "rekognition", "theirs", "--into", "by-command", "--compare", "1"]
     options = ["--photos", f"s3://{BUCKET}/team/{{ExternalImageId}}", "--journal", str(tmp_path / "j")]

@@ -239,7 +239,7 @@ def test_by_command(
     deployment: Any, collection: CollectionRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = deployment.api()("acme")
-    monkeypatch.setattr("abeyance.deployment.parts.build_rekognition_client", lambda purpose: api)
+    monkeypatch.setattr("abeyance.deployment.moving.build_rekognition_client", lambda purpose: api)
     (tmp_path / "key").write_text("correct horse battery\n")
     file = str(tmp_path / "origin.parquet")
     options = ["--passphrase-file", str(tmp_path / "key"), "--json"]

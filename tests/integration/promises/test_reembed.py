@@ -104,7 +104,7 @@ def test_both_answer_and_the_switch_is_on_the_ledger(
     deployment.decisions()
     runner = CliRunner()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("abeyance.deployment.parts.build_rekognition_client", lambda purpose: api)
+        patch.setattr("abeyance.deployment.moving.build_rekognition_client", lambda purpose: api)
         shown = runner.invoke(app, ["collections", "switch", "elders", "elders.next", "--json"])
         assert shown.exit_code == 0, shown.output
         assert json.loads(shown.stdout)["model"] == ENTRY.identity
@@ -157,7 +157,7 @@ def test_matches_that_change_are_counted_by_group(
 
 def test_by_command(deployment: Deployment, old: CollectionRef, monkeypatch: pytest.MonkeyPatch) -> None:
     api = deployment.api()("acme")
-    monkeypatch.setattr("abeyance.deployment.parts.build_rekognition_client", lambda purpose: api)
+    monkeypatch.setattr("abeyance.deployment.moving.build_rekognition_client", lambda purpose: api)
     arguments = ["collections", "re-embed", "elders", "elders.fourth", "--probes", "2"]
     answer = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert answer["level"]["target_faces"] == answer["level"]["faces"]

@@ -73,7 +73,7 @@ def error_of(call: Callable[[], Any]) -> tuple[str, int, str]:
     )
 
 
-def test_every_operation(api: Callable[..., Any], photos: Photos) -> None:
+def test_every_operation(deployment: Deployment, api: Callable[..., Any], photos: Photos) -> None:
     acme = api()
     driven: set[str] = set()
     acme.meta.events.register("after-call.rekognition", lambda model, **_: driven.add(model.name))
@@ -114,6 +114,15 @@ def test_every_operation(api: Callable[..., Any], photos: Photos) -> None:
         CollectionId="all", Template=template["Template"], FaceModelVersion=template["FaceModelVersion"]
     )
     assert by_template["FaceMatches"][0]["Face"]["FaceId"] == face_id
+
+    # A job is kept and sent; the stages, which do not run here, do the rest: test_video.py.
+    bucket = deployment.aws.settings.uploads_bucket
+    deployment.aws.client("s3").put_object(Bucket=bucket, Key="acme/film.mp4", Body=b"film")
+    film = {"S3Object": {"Bucket": bucket, "Name": "acme/film.mp4"}}
+    searching = acme.start_face_search(CollectionId="all", Video=film)["JobId"]
+    detecting = acme.start_face_detection(Video=film)["JobId"]
+    assert acme.get_face_search(JobId=searching)["JobStatus"] == "IN_PROGRESS"
+    assert acme.get_face_detection(JobId=detecting)["JobStatus"] == "IN_PROGRESS"
 
     acme.disassociate_faces(CollectionId="all", UserId="barack", FaceIds=[face_id])
     acme.delete_user(CollectionId="all", UserId="barack")
@@ -300,16 +309,16 @@ class TestErrors:
                 # One request in ten seconds: of three, one is too many even where two windows meet.
                 lambda: [one.list_collections() for one in [deployment.api(tenant_rate=0.1)()] * 3]
             ],
-            "no such collection or user": [
+            "no such collection, user or job": [
                 lambda: acme.list_faces(CollectionId="none"),
                 lambda: acme.delete_user(CollectionId=collection, UserId="none"),
             ],
             "the collection exists": [lambda: acme.create_collection(CollectionId=collection)],
             "the user exists": [lambda: acme.create_user(CollectionId=collection, UserId="u")],
-            "more than 100 faces for a user": [
+            "more than 100 faces for a user; more than 200 tags for a collection": [
                 lambda: acme.associate_faces(CollectionId=collection, UserId="u", FaceIds=ids[100:101])
             ],
-            "an idempotency token for another request": [
+            "an idempotency token for another request; so for a job on video": [
                 lambda: acme.associate_faces(FaceIds=ids[102:], **once)
             ],
             "a token of another listing": [

@@ -13,7 +13,7 @@ def test_each_role_has_only_its_rights() -> None:
     assert RIGHTS[Role.REVIEWER] == {Right.JUDGE}
     assert Right.JUDGE not in RIGHTS[Role.OFFICER] | RIGHTS[Role.AUDITOR]
     assert Right.READ_LEDGER not in RIGHTS[Role.OFFICER]
-    changing = {Right.CHANGE_POLICY, Right.ERASE, Right.JUDGE}
+    changing = {Right.CHANGE_POLICY, Right.ERASE, Right.CURATE, Right.JUDGE}
     assert not RIGHTS[Role.AUDITOR] & changing
     assert set().union(*RIGHTS.values()) == set(Right)
 

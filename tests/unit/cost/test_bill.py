@@ -63,6 +63,13 @@ def test_rekognition_is_priced_tier_by_tier() -> None:
     assert bill.tiered(100e6, tiers, prices) == pytest.approx(1000 + 3200 + 18_000 + 26_000)
 
 
+def test_an_hour_of_video_is_mostly_processor_time() -> None:
+    found = _of()
+    (frames,) = [line for line in found.video_hour if line.item == "frames"]
+    assert frames.amount >= 0.9 * found.video_total > 0
+    assert found.rekognition_video == pytest.approx(60 * PRICES["rekognition"]["video_minute"])
+
+
 def test_a_price_that_is_missing_is_named() -> None:
     with pytest.raises(KeyError, match="s3_put"):
         _of(prices={name: price for name, price in PRICES.items() if name != "s3_put"})
@@ -72,7 +79,7 @@ def test_every_stage_and_every_call_is_known() -> None:
     """Every measured call has a duration."""
     from abeyance.cost.stations import latencies
 
-    assert {stage.name for stage in topology.STAGES} == DEMAND.stages.keys()
+    assert {stage.name for stage in topology.PHOTO_STAGES} == DEMAND.stages.keys()
     called = {
         name for needs in DEMAND.stages.values() for name in (*needs.invocation_calls, *needs.message_calls)
     }

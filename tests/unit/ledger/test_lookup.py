@@ -242,6 +242,21 @@ def test_a_lookup_reads_little(logged: Logged, monkeypatch: pytest.MonkeyPatch) 
     assert len([key for key in logged.objects.reads if key.startswith("index/directory/")]) == 1
 
 
+def test_the_days_since_a_moment_are_read_and_no_others(logged: Logged) -> None:
+    for day in range(1, 9):
+        logged.append(256, f"2020-06-{day:02d}")
+    # The first of its bundle has no time: it misleads no search.
+    logged.log.append([_entry("odd-", 1, "1970-01-01")])
+    logged.append(255, "2020-06-09")
+    logged.append(256, "2020-06-10")
+    logged.objects.reads.clear()
+    reader = LogReader(logged.objects, logged.log.edge.size)
+    start = reader.first_since("2020-06-09T00:00:00")
+    assert start == 2048 - 256
+    assert sum(entry.time >= "2020-06-09" for entry in reader.entries(start)) == 255 + 256
+    assert len(set(logged.objects.reads)) <= 6
+
+
 def test_a_rebuild_repairs_what_was_lost_and_changed_and_names_what_is_foreign(
     logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:

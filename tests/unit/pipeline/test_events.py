@@ -46,6 +46,10 @@ FACE = events.DetectedFace(
     landmarks=((0.1, 0.1),) * 5,
     chip=0,
 )
+VIDEO = events.Video(
+    duration_ms=40_000, width=640, height=360, frame_rate=29.97, codec="h264", container="mov"
+)
+TIMES = events.PersonTimes(view_ms=1_500, appearances=(events.Appearance(1_000, 9_000),), samples=17)
 COMMON = {"time": "2026-01-01T00:00:00.000Z", "upload": UPLOAD}
 PERMITTED = events.UploadPermitted(
     id=events.UploadPermitted.identify(UPLOAD),
@@ -59,6 +63,30 @@ EXAMPLES: list[events.Event] = [
     events.UploadHalted(id="h:1", decision=DECISION, **COMMON),
     events.UploadRejected(id="r:1", stage="detect", reason="NO_FACE", message="No face.", **COMMON),
     events.UploadWithdrawn(id="w:1", **COMMON),
+    events.VideoRequested(id="vr:1", decision=DECISION, purpose="unspecified", **COMMON),
+    events.VideoOpened(
+        id="vo:1",
+        permitted=PERMITTED,
+        decision=DECISION,
+        video=VIDEO,
+        segments=((0, 30_000), (30_000, 40_000)),
+        source=events.VideoSource(bucket="uploads", key=UPLOAD.key, version="v", etag="v", size=9),
+        **COMMON,
+    ),
+    events.SegmentExamined.of_segment(
+        UPLOAD, 1, decision=DECISION, start_ms=30_000, end_ms=40_000, outcome="EXAMINED", tracks=2
+    ),
+    events.FacesDetected(
+        id="d:2",
+        permitted=PERMITTED,
+        width=640,
+        height=360,
+        chips="k",
+        faces=(msgspec.structs.replace(FACE, times=TIMES),),
+        video=events.VideoExamined(video=VIDEO, examined_ms=30_000, halt=DECISION),
+        views=(0, 0),
+        **COMMON,
+    ),
     events.FacesDetected(
         id="d:1", permitted=PERMITTED, width=10, height=10, chips="k", faces=(FACE,), **COMMON
     ),
@@ -215,7 +243,7 @@ def test_every_reason_of_a_rejection_is_documented() -> None:
     page = (SCHEMAS / "README.md").read_text(encoding="utf-8")
     source = "".join(
         (Path(events.__file__).parent / f"{stage}.py").read_text(encoding="utf-8")
-        for stage in ("gate", "detect", "recognize")
+        for stage in ("gate", "detect", "frames", "recognize")
     )
     used = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', source)) | {reason for reason, _ in UNREADABLE.values()}
     assert {f"`{reason}`" for reason in used | set(RejectReason)} <= set(re.findall(r"`[A-Z_]+`", page))

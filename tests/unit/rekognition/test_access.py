@@ -38,6 +38,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 IMAGE = {"Bytes": base64.b64encode(b"pixels").decode()}
 FACE = "02fc7f98-57d4-59e9-a67a-8b3633471b3a"
 #: A valid request of each operation that needs a decision.
+VIDEO: Any = {"S3Object": {"Bucket": "uploads", "Name": "acme/a.mp4"}}
 GUARDED: dict[str, dict[str, Any]] = {
     "DetectFaces": {"Image": IMAGE},
     "CompareFaces": {"SourceImage": IMAGE, "TargetImage": IMAGE},
@@ -52,6 +53,8 @@ GUARDED: dict[str, dict[str, Any]] = {
     "ExportFaces": {"CollectionId": "c", "WithTemplates": True},
     "ImportFaces": {"CollectionId": "c", "FaceModelVersion": "m@0", "Faces": []},
     "ReembedFaces": {"CollectionId": "c", "TargetCollectionId": "d"},
+    "StartFaceDetection": {"Video": VIDEO},
+    "StartFaceSearch": {"CollectionId": "c", "Video": VIDEO},
 }
 PHOTO_ACTIONS = ("detect", "analyze", "compare", "index", "search")
 ACTIONS = (*PHOTO_ACTIONS, "template_search", "template_export", "template_import")
@@ -142,6 +145,7 @@ class World:
             embedder=untouchable,
             scale=untouchable,
             embedding_model=lambda: EmbeddingModel("m@0", 1),
+            videos=NoStore(),
         )
         access = Access(
             Guard(self, self.tenants, lambda: NOW, authorizations=self.authorizations),
@@ -202,7 +206,10 @@ def test_without_a_ledger_nothing_is_permitted(world: World, operation: str, bro
 @pytest.mark.parametrize("operation", sorted(GUARDED))
 def test_a_match_that_people_must_see_is_not_answered(world: World, operation: str) -> None:
     world.values = {"review": flag(effect="restrict", human_review=2)}
-    matching = operation not in ("DetectFaces", "IndexFaces", "ImportFaces", "ReembedFaces")
+    matching = operation not in (
+        *("DetectFaces", "IndexFaces", "ImportFaces", "ReembedFaces"),
+        *("StartFaceDetection", "StartFaceSearch"),
+    )
     answer = world.ask(operation, GUARDED[operation])
     record = world.ledger.records[-1]
     assert record.body["decision"]["outcome"] == "permit"

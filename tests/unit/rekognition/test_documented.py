@@ -164,9 +164,9 @@ def image_bytes(ours: str) -> None:
 
 def image_source(ours: str) -> None:
     source = photos.Photos(None, "uploads", {}.get)
-    assert source._may_read("uploads", "acme/x", "acme")
-    assert not source._may_read("uploads", "globex/x", "acme")
-    assert not source._may_read("doors", "x", "acme")
+    assert source.may_read("uploads", "acme/x", "acme")
+    assert not source.may_read("uploads", "globex/x", "acme")
+    assert not source.may_read("doors", "x", "acme")
 
 
 def orientation(ours: str) -> None:

@@ -53,6 +53,7 @@ def test_a_search_reads_meta_once(
         embedder=untouched,
         scale=lambda: SimilarityScale([(-1.0, 0.0), (1.0, 100.0)]),
         embedding_model=lambda: EmbeddingModel("m@0", 8),
+        videos=untouched,
     )
     grant: Any = SimpleNamespace(tenant="acme", min_similarity=0.0)
     call = Call(untouched, {"CollectionId": "staff", **params}, grant, Timings())

@@ -109,6 +109,7 @@ class World:
             embedder=Embedder,
             scale=lambda: SimilarityScale([(-1.0, 0.0), (1.0, 100.0)]),
             embedding_model=lambda: EmbeddingModel("new@0", 8),
+            videos=None,  # type: ignore[arg-type]
         )
         self.exceptions = SimpleNamespace(
             ResourceNotFoundException=CollectionNotFound, ConflictException=Conflicted

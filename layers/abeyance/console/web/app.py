@@ -25,8 +25,9 @@ from werkzeug.exceptions import HTTPException
 from abeyance.console import error_rates
 from abeyance.console.errors import ConsoleError, NotFound, RequestRefused, Unavailable
 from abeyance.console.roles import Right
-from abeyance.console.web import brake, galleries, ledger, moratoria, proposals, review, signin
+from abeyance.console.web import brake, galleries, ledger, moratoria, proposals, review, signin, users
 from abeyance.console.web.context import ConsoleServices, services, session_person, signed_in
+from abeyance.curation.decisions import CurationRefused
 from abeyance.moratorium.errors import MoratoriumError
 
 PREFIX: Final = "/console"
@@ -90,7 +91,7 @@ def create_app(console: ConsoleServices) -> Flask:
     )
     app.extensions["console"] = console
     app.url_map.converters["collection"] = galleries.CollectionConverter
-    for module in (signin, review, moratoria, brake, proposals, ledger, galleries):
+    for module in (signin, review, moratoria, brake, proposals, ledger, galleries, users):
         app.register_blueprint(module.pages, url_prefix=PREFIX)
     app.add_url_rule(PREFIX, "start", _start)
     # Not a redirect to the other: an HTTP API may have removed the slash.
@@ -100,6 +101,7 @@ def create_app(console: ConsoleServices) -> Flask:
     app.context_processor(_header_context)
     app.register_error_handler(ConsoleError, _console_error)
     app.register_error_handler(MoratoriumError, _console_error)
+    app.register_error_handler(CurationRefused, _console_error)
     app.register_error_handler(HTTPException, _http_error)
     return app
 

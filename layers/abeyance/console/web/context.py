@@ -19,6 +19,7 @@ from abeyance.console.pictures import Pictures
 from abeyance.console.policy import PolicyService
 from abeyance.console.reviews import ReviewService
 from abeyance.console.roles import Person, Right, Role
+from abeyance.curation.decisions import Curation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +45,7 @@ class ConsoleServices(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyService
     ledger: LedgerService
     galleries: GalleryService
+    curation: Curation
     error_rates: Callable[[], MeasuredErrorRates]
     accuracy_report: Path | None = None
 

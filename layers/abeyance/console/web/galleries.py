@@ -42,7 +42,11 @@ def collection(tenant: str, name: str) -> str:
     """Show one collection and, to those who may erase, the form for it."""
     found = services().galleries.describe(_ref(tenant, name))
     return render_template(
-        "collection.html", collection=found, may_erase=signed_in().may(Right.ERASE), names=NAMED_BY
+        "collection.html",
+        collection=found,
+        may_erase=signed_in().may(Right.ERASE),
+        may_curate=signed_in().may(Right.CURATE),
+        names=NAMED_BY,
     )
 
 

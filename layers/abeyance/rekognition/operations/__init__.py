@@ -19,6 +19,7 @@ from abeyance.rekognition.operations import (
     templates,
     transfer,
     users,
+    videos,
 )
 from abeyance.rekognition.operations.services import Services
 
@@ -35,6 +36,8 @@ class OperationHandler:
     collection: Callable[[Params], str] = lambda params: params.get("CollectionId", "")
     #: Name of another collection that it names; empty for none.
     other: Callable[[Params], str] = lambda params: ""
+    #: Whether the answer comes later, so that it can wait for reviewers.
+    waits: bool = False
 
 
 def _takes(*actions: str) -> Callable[[Params], tuple[str, ...]]:
@@ -72,6 +75,8 @@ OPERATIONS: Final[Mapping[str, OperationHandler]] = {
     "ExportFaces": OperationHandler(transfer.export_faces, transfer.exports),
     "GetFaceTemplate": OperationHandler(templates.get_face_template, _takes("template_export")),
     "ImportFaces": OperationHandler(transfer.import_faces, _takes("template_import")),
+    "GetFaceDetection": OperationHandler(videos.get_face_detection, _MANAGES),
+    "GetFaceSearch": OperationHandler(videos.get_face_search, _MANAGES),
     "IndexFaces": OperationHandler(faces.index_faces, _indexes),
     "ListCollections": OperationHandler(collections.list_collections, _MANAGES),
     "ListFaces": OperationHandler(faces.list_faces, _MANAGES),
@@ -88,6 +93,8 @@ OPERATIONS: Final[Mapping[str, OperationHandler]] = {
     "SearchFacesByTemplate": OperationHandler(templates.search_faces_by_template, _takes("template_search")),
     "SearchUsers": OperationHandler(search.search_users, _takes("search")),
     "SearchUsersByImage": OperationHandler(search.search_users_by_image, _takes("search")),
+    "StartFaceDetection": OperationHandler(videos.start_face_detection, _takes("analyze")),
+    "StartFaceSearch": OperationHandler(videos.start_face_search, _takes("search"), waits=True),
     "SwitchCollections": OperationHandler(reembed.switch_collections, _MANAGES, other=_target),
     "TagResource": OperationHandler(tags.tag_resource, _MANAGES, tags.tagged_collection),
     "UntagResource": OperationHandler(tags.untag_resource, _MANAGES, tags.tagged_collection),

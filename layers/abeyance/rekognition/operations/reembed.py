@@ -162,6 +162,8 @@ class _Step:
 
     def match_users(self, token: str) -> tuple[Page[Any], int]:
         """Make the users of a page, and give them the faces that they have in the source."""
+        if not token:
+            self._gallery.match_verdicts(self._source, self._target.ref)
         page = self._gallery.list_users(self._source.ref, limit=USERS_PAGE, token=token)
         ids = [user.id for user in page.items]
         known = {user.id: user for user in self._gallery.get_users(self._target, ids)}

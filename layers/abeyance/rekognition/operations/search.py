@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abeyance.gallery.model import Collection, Face, TemplateKind, User
+from abeyance.gallery.verdicts import CollectionSubject
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import NO_FACE, ApiError, invalid
 from abeyance.rekognition.facedetail import face_detail
@@ -20,6 +21,8 @@ THRESHOLD: Final = 80.0
 #: Default for the candidates of an answer.
 MAX_FACES: Final = 80
 MAX_USERS: Final = 80
+#: Candidates that one subject who is somebody else can take from an answer.
+_FACES_OF_OTHERS: Final = 100
 
 Template = NDArray[np.float32]
 Match = TypeVar("Match", Face, User)
@@ -32,9 +35,10 @@ def search_faces(call: Call, services: Services) -> dict[str, Any]:
     template = services.gallery.templates(collection, [face_id]).get(face_id)
     if template is None:
         raise invalid("faceId was not found in the collection.")
+    others = _known_others(services, collection, face_id=face_id)
     return {
         "SearchedFaceId": face_id,
-        "FaceMatches": face_matches(call, services, template, collection, without=face_id),
+        "FaceMatches": face_matches(call, services, template, collection, without=face_id, others=others),
         "FaceModelVersion": collection.model,
     }
 
@@ -72,7 +76,16 @@ def search_users(call: Call, services: Services) -> dict[str, Any]:
     matches = (
         []
         if template is None
-        else _user_matches(call, services, template, collection, without=params.get("UserId", ""))
+        else _user_matches(
+            call,
+            services,
+            template,
+            collection,
+            without=params.get("UserId", ""),
+            others=_known_others(
+                services, collection, face_id=params.get("FaceId", ""), user_id=params.get("UserId", "")
+            ),
+        )
     )
     return {"UserMatches": matches, "FaceModelVersion": collection.model, **searched}
 
@@ -95,27 +108,63 @@ def search_users_by_image(call: Call, services: Services) -> dict[str, Any]:
 
 
 def face_matches(
-    call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
+    call: Call,
+    services: Services,
+    template: Template,
+    collection: Collection,
+    *,
+    without: str = "",
+    others: Set[CollectionSubject] = frozenset(),
 ) -> list[dict[str, Any]]:
-    """Return the FaceMatches of a template, (d,) float32 of unit length; best first."""
+    """Return the FaceMatches of a template, (d,) float32 of unit length; best first.
+
+    ``others`` are faces and users that are known to be somebody else.
+    """
     limit, threshold = call.params.get("MaxFaces", MAX_FACES), call.threshold("FaceMatchThreshold", THRESHOLD)
-    found = _candidates(call, services, template, collection, TemplateKind.FACE, limit, threshold, without)
+    wide = limit + (_FACES_OF_OTHERS * len(others) if others else 0)
+    found = _candidates(call, services, template, collection, TemplateKind.FACE, wide, threshold, without)
     with call.timings.measure("gallery"):
         faces = services.gallery.get_faces(collection, list(found))
-    return [{"Similarity": found[face.id], "Face": wire_face(face)} for face in _ranked(faces, found)]
+    same = [
+        face
+        for face in _ranked(faces, found)
+        if not {(TemplateKind.FACE, face.id), (TemplateKind.USER, face.user_id)} & others
+    ]
+    return [{"Similarity": found[face.id], "Face": wire_face(face)} for face in same[:limit]]
 
 
 def _user_matches(
-    call: Call, services: Services, template: Template, collection: Collection, *, without: str = ""
+    call: Call,
+    services: Services,
+    template: Template,
+    collection: Collection,
+    *,
+    without: str = "",
+    others: Set[CollectionSubject] = frozenset(),
 ) -> list[dict[str, Any]]:
     limit, threshold = call.params.get("MaxUsers", MAX_USERS), call.threshold("UserMatchThreshold", THRESHOLD)
-    found = _candidates(call, services, template, collection, TemplateKind.USER, limit, threshold, without)
+    wide = limit + len(others)
+    found = _candidates(call, services, template, collection, TemplateKind.USER, wide, threshold, without)
     with call.timings.measure("gallery"):
         users = services.gallery.get_users(collection, list(found))
     return [
         {"Similarity": found[user.id], "User": {"UserId": user.id, "UserStatus": str(user.status)}}
         for user in _ranked(users, found)
-    ]
+        if (TemplateKind.USER, user.id) not in others
+    ][:limit]
+
+
+def _known_others(
+    services: Services, collection: Collection, *, face_id: str = "", user_id: str = ""
+) -> Set[CollectionSubject]:
+    """Return the faces and users that people have said are not the person who is searched for."""
+    if not collection.verdicts:
+        return frozenset()
+    gallery = services.gallery
+    subjects = {CollectionSubject(TemplateKind.FACE, face_id)} if face_id else set()
+    users = {user_id, *(face.user_id for face in gallery.get_faces(collection, [face_id] if face_id else []))}
+    subjects |= {CollectionSubject(TemplateKind.USER, one) for one in users - {""}}
+    return frozenset().union(*(gallery.verdicts_of(collection, one) for one in subjects))
 
 
 def _ranked(things: Iterable[Match], found: Mapping[str, float]) -> list[Match]:

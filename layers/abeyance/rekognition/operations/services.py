@@ -18,6 +18,7 @@ from abeyance.gallery.search import Searcher
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.facedetail import percent, wire_box
 from abeyance.rekognition.photos import Photos
+from abeyance.rekognition.videos import StoredVideos
 from abeyance.rekognition.wire import single
 from abeyance.vision.analysis import AnalyzedFace, FaceAnalyzer
 from abeyance.vision.models.manifest import ModelEntry, ModelRole
@@ -45,6 +46,7 @@ class Services:
     embedder: Callable[[], Embedder]
     scale: Callable[[], SimilarityScale]
     embedding_model: Callable[[], EmbeddingModel]
+    videos: StoredVideos
     #: Models beside the deployed one, whose collections are answered too.
     former: Callable[[], FormerModels] = dict
 

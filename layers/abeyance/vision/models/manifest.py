@@ -276,6 +276,14 @@ class Manifest(msgspec.Struct, frozen=True):
             raise ManifestInvalid(f"no model {name!r} in the manifest; there are: {known}") from None
 
 
+def entry_of(manifest: Manifest, identity: str) -> ModelEntry | None:
+    """Return the model of an identity, one of its earlier forms included; None if the manifest has none."""
+    name = identity.partition("@")[0]
+    entry = manifest.entries.get(name)
+    forms = (entry, *entry.forms) if entry else ()
+    return next((one for one in forms if one.identity == identity), None)
+
+
 def _beside(manifest: Path, fitted: FittedMap | None) -> FittedMap | None:
     if fitted is None:
         return None
