@@ -13,7 +13,8 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from abeyance.aws.timestamps import later
-from abeyance.moratorium.document import AuditBounds, instant, instant_text
+from abeyance.moratorium.audit_bounds import AuditBounds
+from abeyance.moratorium.document import instant, instant_text
 from abeyance.moratorium.model import Instant, Text
 
 #: The form of statements that this code reads.

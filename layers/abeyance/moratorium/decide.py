@@ -19,16 +19,15 @@ A halt that is not exempted denies whatever another flag exempts. Adding a flag 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct, structs
 
-from abeyance.aws.timestamps import later, parse_moment
 from abeyance.moratorium.audits import AuditUse, shortfall
 from abeyance.moratorium.authorization import REFUSALS, AuthorizationRefusal, AuthorizationUse
+from abeyance.moratorium.authorized import authorized
 from abeyance.moratorium.document import NEVER, Flag, FlagSet, instant_text, parse
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import Effect, FlagPart, Part
@@ -387,7 +386,7 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
 
     use, stands = None, True
     if asking:
-        use, stands = _authorized(request, tenant, asking, moment)
+        use, stands = authorized(request, tenant, asking, moment)
         if not stands:
             lacking = {flag.key: flag.needing for flag in asking}
             parts = [lacking.get(part.key, part) for part in parts]
@@ -417,39 +416,6 @@ def _weigh(request: Request, tenant: Tenant, flags: FlagSet, moment: datetime) -
         reason = "Permitted: the latest audit of the deployed model is within the bounds."
         return _Weighed(Clause.AUDITED, reason, found, audit=audit)
     return _Weighed(Clause.PERMITTED, "Permitted: registered, and no moratorium binds.")
-
-
-def _authorized(
-    request: Request, tenant: Tenant, asking: Sequence[Flag], moment: datetime
-) -> tuple[AuthorizationUse | None, bool]:
-    """Return what the request uses, and whether every flag that asks for an authorisation accepts it."""
-    use = request.authorization
-    if use is None:
-        return None, False
-    if use.state == "late":
-        due = due_before(asking, parse_moment(use.since))
-        if due is None:
-            return structs.replace(use, state="refused", refused=AuthorizationRefusal.NO_LATE, due=""), False
-        if due <= moment:
-            return structs.replace(use, state="refused", refused=AuthorizationRefusal.OVERDUE, due=""), False
-        return structs.replace(use, due=instant_text(due)), True
-    place = request.jurisdiction or tenant.jurisdiction
-    stands = use.authorizes(tenant.id, request.purpose, place, request.collection, moment)
-    if use.state == "used" and not stands:
-        # Valid when it was used, and not at this moment; or not this request's.
-        return structs.replace(use, state="refused", refused=AuthorizationRefusal.NOT_VALID), False
-    return use, stands
-
-
-def due_before(asking: Iterable[Flag], since: datetime) -> datetime | None:
-    """Return the moment before which the authorisation of a request made at ``since`` has to arrive.
-
-    ``None`` if one of the flags that ask for it does not let it be late.
-    """
-    waits = [flag.authorization_due_within for flag in asking]
-    if not waits or None in waits:
-        return None
-    return later(since, min(wait for wait in waits if wait is not None))
 
 
 def asking_flags(decision: Decision, flags: FlagSet) -> list[Flag]:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from abeyance.aws.timestamps import rfc3339
+from abeyance.moratorium.audit_bounds import audit_bounds
 from abeyance.moratorium.errors import Fault, FlagsError
 from abeyance.moratorium.model import (
     MAX_BYTES,
@@ -36,7 +37,6 @@ from abeyance.moratorium.vocabulary import (
     INVOLVES,
     SECTORS,
     is_purpose,
-    is_signer_key,
     is_tenant_id,
 )
 
@@ -50,29 +50,6 @@ _FLOATS: Final = frozenset(
 )
 #: Combinations of action, sector and place whose flags are remembered.
 _REMEMBERED: Final = 1024
-
-
-class AuditBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of a halt that the latest audit of the deployed model lifts.
-
-    Attributes
-    ----------
-    max_age : timedelta
-        Age from which on an audit lifts nothing.
-    signers : tuple of str
-        Public keys, of which one must have signed it.
-    similarity : float
-        The similarity, 0 to 100, at which the bounds are compared.
-    max_fmr, max_fmr_ratio, min_accuracy : float or None
-        Highest FMR of a group, highest ratio of two groups' FMRs, and lowest accuracy (1 - FNMR) in a group.
-    """
-
-    max_age: timedelta
-    signers: tuple[str, ...]
-    similarity: float
-    max_fmr: float | None = None
-    max_fmr_ratio: float | None = None
-    min_accuracy: float | None = None
 
 
 class Flag:
@@ -119,7 +96,10 @@ class Flag:
             raise _bad(
                 key, "authorization_required belongs to the exemption of a halt: it needs exempt_purposes"
             )
-        self.audit = _audit_bounds(key, value)
+        try:
+            self.audit = audit_bounds(value)
+        except ValueError as error:
+            raise _bad(key, str(error)) from None
         if self.authorization_due_within is not None and not self.authorization_required:
             raise _bad(key, "authorization_due_within_hours needs authorization_required")
         self.min_similarity = None if value.min_similarity is UNSET else float(value.min_similarity)
@@ -412,27 +392,6 @@ def _whole(value: dict[str, Any]) -> dict[str, Any]:
         if type(number := value.get(name)) is float and math.isfinite(number) and number.is_integer()
     }
     return {**value, **whole} if whole else value
-
-
-def _audit_bounds(key: str, value: FlagValue) -> AuditBounds | None:
-    given = {
-        name: found
-        for name in ("max_age_days", "signers", "similarity", "max_fmr", "max_fmr_ratio", "min_accuracy")
-        if (found := getattr(value, f"audit_{name}")) is not UNSET
-    }
-    if not given:
-        return None
-    if value.effect is not Effect.HALT or not {"max_age_days", "signers", "similarity"} <= given.keys():
-        raise _bad(
-            key, "a halt bound to an audit needs audit_max_age_days, audit_signers and audit_similarity"
-        )
-    if not all(map(is_signer_key, given["signers"])):
-        raise _bad(key, "audit_signers are public keys, from: abeyance audit keygen")
-    return AuditBounds(
-        max_age=timedelta(days=given.pop("max_age_days")),
-        signers=tuple(given.pop("signers")),
-        **{name: float(found) for name, found in given.items()},
-    )
 
 
 def _scope(given: tuple[str, ...], known: frozenset[str]) -> frozenset[str] | None:

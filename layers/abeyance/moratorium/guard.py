@@ -13,7 +13,8 @@ from abeyance.aws.timestamps import utc_now
 from abeyance.moratorium.audits import AuditUse
 from abeyance.moratorium.authorization import Search
 from abeyance.moratorium.authorization_store import AuthorizationTable
-from abeyance.moratorium.decide import Decision, Request, asking_flags, decide, denied, due_before
+from abeyance.moratorium.authorized import due_before
+from abeyance.moratorium.decide import Decision, Request, asking_flags, decide, denied
 from abeyance.moratorium.errors import Fault, MoratoriumError
 from abeyance.moratorium.source import (
     BACKWARD_TOLERANCE_S,
