@@ -135,7 +135,7 @@ def test_the_picture_is_self_contained_and_well_formed() -> None:
     found = spans(EVERYTHING)
     now = moment("2020-12-01")
     starts, ends = window(found, now)
-    assert (starts.year, ends.year) == (2019, 2027)
+    assert (starts.year, ends.year) == (2019, 2028)
     picture = ET.fromstring(svg(found, starts, ends, now))
     texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert {"ibm_exit_2020", "2019", "2020-12-01"} <= set(texts)
