@@ -8,9 +8,9 @@
     index/ids/<first>-<count>                            half digests of ids, sorted, each with the entry's index
 
 The lines are sorted by tenant and entry. Every so many, the compression begins anew (``Z_FULL_FLUSH``), so that a
-lookup reads some kilobytes of a file, and yet the file is one gzip member, because not every reader goes on behind the
-first: Athena reads it whole. Digests are uniform, so that one read finds one among millions. A file of
-ids may stand for those of several segments.
+lookup reads some kilobytes of a file; and yet it is one gzip member, because not every reader goes on behind the first,
+and Athena reads it whole. Digests are uniform, so that one read finds one among millions. A file of ids may stand for
+those of several segments.
 
 Nothing here proves anything. It follows from the openings of the log, has no field that they lack, and is made again
 from them: see :mod:`abeyance.ledger.indexer`.

@@ -123,6 +123,7 @@ class Indexer:
 
         What it reads and writes is the whole index; it may be repeated where it stopped. Raises as :meth:`index` does.
         """
+        there = list(self._objects.keys(INDEX))  # before the size, so that nobody's later segment looks foreign
         size, at = self._size(), 0
         segments: list[tuple[int, int]] = []
         repaired: list[str] = []
@@ -137,8 +138,8 @@ class Indexer:
         for key, parts in self._joined(segments):
             mine.add(key)
             self._repair(key, merge_ids(self._objects.get(part) or b"" for part in parts), repaired)
-        foreign = tuple(key for key in self._objects.keys(INDEX) if key not in mine)
         self._join()
+        foreign = tuple(key for key in there if key not in mine)
         return IndexState(at, size, len(segments), tuple(repaired), foreign)
 
     def _covering(self) -> list[tuple[int, int]]:

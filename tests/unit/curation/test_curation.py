@@ -78,6 +78,7 @@ class World:
             gallery=self.gallery,
             searcher=Searcher(self.gallery),
             photos=None,  # type: ignore[arg-type]
+            videos=None,  # type: ignore[arg-type]
             analyzer=None,  # type: ignore[arg-type]
             embedder=None,  # type: ignore[arg-type]
             scale=lambda: SCALE,
