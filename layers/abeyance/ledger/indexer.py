@@ -123,7 +123,8 @@ class Indexer:
 
         What it reads and writes is the whole index; it may be repeated where it stopped. Raises as :meth:`index` does.
         """
-        there = list(self._objects.keys(INDEX))  # before the size, so that nobody's later segment looks foreign
+        # Listed before the size is read, so that nobody's later segment looks foreign.
+        there = list(self._objects.keys(INDEX))
         size, at = self._size(), 0
         segments: list[tuple[int, int]] = []
         repaired: list[str] = []
