@@ -115,6 +115,23 @@ def test_every_operation(deployment: Deployment, api: Callable[..., Any], photos
     )
     assert by_template["FaceMatches"][0]["Face"]["FaceId"] == face_id
 
+    page = acme.export_faces(CollectionId="all", WithTemplates=True)
+    acme.create_collection(CollectionId="moved")
+    acme.import_faces(
+        CollectionId="moved",
+        FaceModelVersion=page["FaceModelVersion"],
+        Users=page["Users"],
+        Faces=page["Faces"],
+    )
+    level: dict[str, Any] = {"NextToken": "faces:"}
+    while "NextToken" in level:
+        level = acme.reembed_faces(
+            CollectionId="all", TargetCollectionId="moved", NextToken=level["NextToken"]
+        )
+    versions = {name: level[name] for name in ("Version", "TargetVersion")}
+    acme.switch_collections(CollectionId="all", TargetCollectionId="moved", **versions)
+    acme.delete_collection(CollectionId="moved")
+
     # A job is kept and sent; the stages, which do not run here, do the rest: test_video.py.
     bucket = deployment.aws.settings.uploads_bucket
     deployment.aws.client("s3").put_object(Bucket=bucket, Key="acme/film.mp4", Body=b"film")
@@ -316,7 +333,14 @@ class TestErrors:
             "the collection exists": [lambda: acme.create_collection(CollectionId=collection)],
             "the user exists": [lambda: acme.create_user(CollectionId=collection, UserId="u")],
             "more than 100 faces for a user; more than 200 tags for a collection": [
-                lambda: acme.associate_faces(CollectionId=collection, UserId="u", FaceIds=ids[100:101])
+                lambda: acme.associate_faces(CollectionId=collection, UserId="u", FaceIds=ids[100:101]),
+                lambda: [
+                    acme.tag_resource(
+                        ResourceArn=acme.describe_collection(CollectionId=collection)["CollectionARN"],
+                        Tags={f"{half}-{number}": "" for number in range(150)},
+                    )
+                    for half in range(2)
+                ],
             ],
             "an idempotency token for another request; so for a job on video": [
                 lambda: acme.associate_faces(FaceIds=ids[102:], **once)
