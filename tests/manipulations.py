@@ -324,6 +324,14 @@ def exempt_without_authorization(halt: Halt) -> None:
     _recorded(halt, "missing", permit)
 
 
+def pretend_an_audit(halt: Halt) -> None:
+    def permit(one: dict[str, Any]) -> None:
+        one.update(outcome="permit", clause="audited")
+        one["flags"][0].update(clause="audited")
+
+    _recorded(halt, "police", permit)
+
+
 def name_another_version(halt: Halt) -> None:
     _recorded(halt, "missing", lambda one: one["flags"][0].update(version="0" * 12))
 
@@ -340,6 +348,7 @@ OF_LOG: dict[str, tuple[Callable[[Halt], None], str]] = {
         (permit_as_unbound, "the clause says permitted, and a flag has a part"),
         (exempt_another_purpose, "it does not exempt this purpose"),
         (exempt_without_authorization, "the exemption needs an authorisation"),
+        (pretend_an_audit, "it is bound to no audit"),
         (name_another_version, "is not in the document that decided"),
         (decide_before_the_start, "it is not in force at that moment"),
     )

@@ -46,7 +46,7 @@ PEOPLE: Final = "people"
 #: Types of the entries with the first decision about a request. Later stages decide again about the same request.
 REQUESTS: Final = frozenset({events.UploadPermitted.detail_type, events.UploadHalted.detail_type, "decision"})
 #: Parts of a flag in a decision, the strictest first.
-PARTS: Final = ("holds", "halts", "needs_authorization", "restricts", "exempts")
+PARTS: Final = ("holds", "halts", "needs_authorization", "restricts", "exempts", "audited")
 HALTING: Final = PARTS[:2]
 #: With one of these the request is denied.
 DENYING: Final = PARTS[:3]

@@ -8,6 +8,7 @@ the place, which are withheld; the operator states that it does not, having made
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from abeyance.assurance.certificate import DENYING, HALTING, Ruling, RulingPart, moment_key
 from abeyance.moratorium.document import Flag, FlagSet, instant_text
@@ -15,6 +16,8 @@ from abeyance.moratorium.model import Effect
 from abeyance.moratorium.vocabulary import INVOLVES
 
 NO_FLAGS = FlagSet(())
+#: Parts of flags that would bind, and let the request through.
+_STEPPING_ASIDE: Final = frozenset({"exempts", "audited"})
 
 
 class Documents:
@@ -85,13 +88,15 @@ def contradictions(ruling: Ruling, documents: Documents, shown: Mapping[str, str
         "the clause says halted, and the request was permitted": ruling.clause in ("halted", "held")
         and permit,
         "the clause says exempted, and no flag exempts": ruling.clause == "exempted"
-        and clauses != {"exempts"},
+        and ("exempts" not in clauses or not clauses <= _STEPPING_ASIDE),
+        "the clause says audited, and another flag has a part": ruling.clause == "audited"
+        and clauses != {"audited"},
         "the exemption needs an authorisation, and the clause says nothing of one": ruling.clause
         == "exempted"
         and any(flag.authorization_required for flag in exempting),
         "the clause speaks of an authorisation, and no flag asks for one": ruling.clause
         in ("authorized", "authorization_due")
-        and len(exempting) == len(ruling.flags)
+        and len(exempting) == sum(part.clause == "exempts" for part in ruling.flags)
         and not any(flag.authorization_required for flag in exempting),
         "the clause says restricted, and no flag restricts": ruling.clause == "restricted"
         and "restricts" not in clauses,
@@ -134,6 +139,7 @@ def _part_contradictions(part: RulingPart, flag: Flag, ruling: Ruling, shown: Ma
         "it is not in force at that moment": not started or (ended and not flag.hold),
         "it does not name the action": flag.actions is not None and not flag.actions & involved,
         "it does not halt": part.clause in DENYING and flag.effect is not Effect.HALT,
+        "it is bound to no audit": part.clause == "audited" and flag.audit is None,
         "it asks for no authorisation": part.clause == "needs_authorization"
         and not flag.authorization_required,
         "it does not restrict": part.clause == "restricts" and flag.effect is not Effect.RESTRICT,

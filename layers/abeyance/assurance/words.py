@@ -31,6 +31,7 @@ PARTS: Final = {
     "needs_authorization": "halted: no authorisation",
     "restricts": "allowed under restrictions",
     "exempts": "exempt from the halt",
+    "audited": "not halted: the latest signed audit of the model is within the bounds",
 }
 OUTCOMES: Final = {"permit": "permitted", "deny": "denied"}
 #: The traces that are compared with the log.
@@ -51,5 +52,6 @@ LIMITS: Final = (
     "a halt of the police.",
     "That the rule was applied to every request that it covers. That takes the sector and the place of each request, "
     "which are withheld. The operator states that each decision, made again, came out the same.",
+    "That an audit was within the bounds that a rule sets for the model. The operator states it in the same way.",
     "That the operator's own statements are true: they are signed, so that the operator can be held to them.",
 )

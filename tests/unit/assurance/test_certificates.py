@@ -20,12 +20,15 @@ from tests.manipulations import OF_BUNDLE, OF_LOG, Lines
 from abeyance.assurance.certificate import Tally, findings, moment_key, parse_certificate_note
 from abeyance.assurance.certifier import Certified
 from abeyance.assurance.checking import ORDER, CertificateReport, check_bundle
+from abeyance.assurance.files import CertificateFile
+from abeyance.assurance.pages import certificate_page
 from abeyance.assurance.period import size_after, size_before
 from abeyance.ledger.checkpoint import LogCheckpoint, parse_note
 from abeyance.ledger.entry import Record
 from abeyance.ledger.errors import LedgerCorrupt
 from abeyance.ledger.note import NoteError
 from abeyance.ledger.policy import Policy
+from abeyance.moratorium.audits import AuditFacts, AuditRates, AuditUse
 from abeyance.moratorium.authorization import AuthorizationUse
 from abeyance.moratorium.decide import Request, decide
 from abeyance.moratorium.document import parse
@@ -353,3 +356,39 @@ def test_searches_under_authorisations_are_counted_by_their_clause(tmp_path: Pat
     assert counted[("exempts", "authorization_due")] == 1
     assert made.certificate["stated"]["replay"]["different"] == 0
     assert '"late"' not in gzip.decompress(bundle).decode()
+
+
+def test_a_halt_that_an_audit_lifts_is_counted_as_that(tmp_path: Path) -> None:
+    halt = Halt()
+    lab = f"lab.example+00000000+{'A' * 44}"
+    document = new_deployment()
+    bounds = {"audit_max_age_days": 90, "audit_signers": [lab], "audit_similarity": 99, "audit_max_fmr": 1e-4}
+    document["values"]["police_halt"] |= bounds
+    halt.flags = halt.document(document, 2)
+    halt.append(*halt.decided(5))  # no audit: all are halted or exempt
+    rates = AuditRates(similarity=99.0, fmr=1e-5)
+    measured = "2026-05-01T00:00:00Z"
+    facts = AuditFacts(digest="0" * 64, model="m@1", measured=measured, signers=(lab,), rates=(rates,))
+    tenant = TENANTS["police"]
+    request = Request(
+        tenant=tenant,
+        tenant_id=tenant.id,
+        action="search",
+        purpose=tenant.purposes[0],
+        audit=AuditUse(model="m@1", facts=facts),
+    )
+    decision = decide(request, halt.flags, halt.at)
+    assert decision.clause == "audited"
+    body = {"tenant": tenant.id, "decision": msgspec.to_builtins(decision)}
+    halt.append(Record("audited:1", "Upload Permitted", halt.at.isoformat(), body))
+    made, bundle = halt.certify(None, halt.log.checkpoint())
+    report = checked(halt, bundle, tmp_path)
+    assert (report.problems, report.findings) == ((), ())
+    counted = {(one["part"], one["clause"]): one["count"] for one in made.certificate["counted"]["by"]}
+    assert counted[("audited", "audited")] == 1
+    page = certificate_page(
+        CertificateFile(certificate=made.certificate, note=str(made.note), first=made.first, last=made.last),
+        "",
+        "x",
+    )
+    assert "unless the latest audit of the model is signed, at most 90 days old" in page

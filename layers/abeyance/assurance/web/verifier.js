@@ -11,7 +11,8 @@ const ROW = 256;
 const ORDER = ["about", "from", "to", "nodes", "document", "evidence", "entry", "certificate", "note"];
 const REPEATED = new Set(["document", "evidence", "entry"]);
 const REQUESTS = new Set(["Upload Permitted", "Upload Halted", "decision"]);
-const PARTS = ["holds", "halts", "needs_authorization", "restricts", "exempts"];
+const PARTS = ["holds", "halts", "needs_authorization", "restricts", "exempts", "audited"];
+const STEPPING_ASIDE = ["exempts", "audited"];
 const HALTING = new Set(PARTS.slice(0, 2));
 const DENYING = new Set(PARTS.slice(0, 3));
 const DISCLOSABLE = ["jurisdiction", "place", "purpose", "sector", "tenant"];
@@ -351,6 +352,7 @@ function partContradictions(part, flag, ruling, shown) {
     "it is not in force at that moment": !past(flag.starts) || (ended && flag.on_expiry !== "hold"),
     "it does not name the action": actions !== null && !involved.some((one) => actions.includes(one)),
     "it does not halt": DENYING.has(part.clause) && flag.effect !== "halt",
+    "it is bound to no audit": part.clause === "audited" && flag.audit_max_age_days === undefined,
     "it asks for no authorisation": part.clause === "needs_authorization" && !flag.authorization_required,
     "it does not restrict": part.clause === "restricts" && flag.effect !== "restrict",
     "it is past its end, and held": part.clause === "halts" && ended,
@@ -374,10 +376,14 @@ function contradictions(ruling, documents, shown) {
     "a flag halts the request, and it was permitted": denying && permit,
     "the clause says halted, and no flag halts": halted && !halting,
     "the clause says halted, and the request was permitted": halted && permit,
-    "the clause says exempted, and no flag exempts": ruling.clause === "exempted" && !(clauses.size === 1 && clauses.has("exempts")),
+    "the clause says exempted, and no flag exempts":
+      ruling.clause === "exempted" && !(clauses.has("exempts") && [...clauses].every((one) => STEPPING_ASIDE.includes(one))),
+    "the clause says audited, and another flag has a part":
+      ruling.clause === "audited" && !(clauses.size === 1 && clauses.has("audited")),
     "the exemption needs an authorisation, and the clause says nothing of one": ruling.clause === "exempted" && authorizing,
     "the clause speaks of an authorisation, and no flag asks for one":
-      ["authorized", "authorization_due"].includes(ruling.clause) && exempting.length === ruling.flags.length && !authorizing,
+      ["authorized", "authorization_due"].includes(ruling.clause) && !authorizing &&
+      exempting.length === ruling.flags.filter((part) => part.clause === "exempts").length,
     "the clause says restricted, and no flag restricts": ruling.clause === "restricted" && !clauses.has("restricts"),
     "the clause says permitted, and a flag has a part": ruling.clause === "permitted" && clauses.size > 0,
     "a request was permitted although no decision could be made": Boolean(ruling.fault) && permit,
