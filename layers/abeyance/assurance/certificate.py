@@ -44,7 +44,12 @@ DISCLOSABLE: Final = ("jurisdiction", "place", "purpose", "sector", "tenant")
 #: The people who agreed to the documents; disclosed as one.
 PEOPLE: Final = "people"
 #: Types of the entries with the first decision about a request. Later stages decide again about the same request.
-REQUESTS: Final = frozenset({events.UploadPermitted.detail_type, events.UploadHalted.detail_type, "decision"})
+REQUESTS: Final = frozenset(
+    {
+        *(kind.detail_type for kind in (events.UploadPermitted, events.UploadHalted, events.VideoRequested)),
+        "decision",
+    }
+)
 #: Parts of a flag in a decision, the strictest first.
 PARTS: Final = ("holds", "halts", "needs_authorization", "restricts", "exempts", "audited")
 HALTING: Final = PARTS[:2]

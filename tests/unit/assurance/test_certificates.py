@@ -6,9 +6,11 @@ import gzip
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,18 @@ import pytest
 from tests.certificates import BEGUN, FLAG, TENANTS, Halt
 from tests.manipulations import OF_BUNDLE, OF_LOG, Lines
 
-from abeyance.assurance.certificate import Tally, findings, moment_key, parse_certificate_note
+from abeyance.assurance.certificate import (
+    DISCLOSABLE,
+    PARTS,
+    REQUESTS,
+    Tally,
+    findings,
+    moment_key,
+    parse_certificate_note,
+)
 from abeyance.assurance.certifier import Certified
 from abeyance.assurance.checking import ORDER, CertificateReport, check_bundle
+from abeyance.assurance.evidence import PEOPLE_FIELDS
 from abeyance.assurance.files import CertificateFile
 from abeyance.assurance.pages import certificate_page
 from abeyance.assurance.period import size_after, size_before
@@ -32,7 +43,9 @@ from abeyance.moratorium.audits import AuditFacts, AuditRates, AuditUse
 from abeyance.moratorium.authorization import AuthorizationUse
 from abeyance.moratorium.decide import Request, decide
 from abeyance.moratorium.document import parse
+from abeyance.moratorium.model import Part
 from abeyance.moratorium.presets import new_deployment
+from abeyance.moratorium.vocabulary import INVOLVES
 from benchmarks import certificates as bench
 
 
@@ -392,3 +405,19 @@ def test_a_halt_that_an_audit_lifts_is_counted_as_that(tmp_path: Path) -> None:
         "x",
     )
     assert "unless the latest audit of the model is signed, at most 90 days old" in page
+
+
+def test_the_verifier_of_the_page_knows_the_same_words() -> None:
+    script = (resources.files("abeyance.assurance") / "web" / "verifier.js").read_text("utf-8")
+
+    def words(name: str) -> set[str]:
+        (found,) = re.findall(rf"const {name} = (?:new Set\()?\[(.*?)\]", script)
+        return set(json.loads(f"[{found}]"))
+
+    assert words("REQUESTS") == REQUESTS
+    assert words("PARTS") == set(PARTS) == set(map(str, Part))
+    assert words("DISCLOSABLE") == set(DISCLOSABLE)
+    assert words("PEOPLE_FIELDS") == set(PEOPLE_FIELDS)
+    (steps,) = re.findall(r"const INVOLVES = \{(.*?)\};", script, re.DOTALL)
+    involved = {name: set(json.loads(f"[{found}]")) for name, found in re.findall(r"(\w+): \[(.*?)\]", steps)}
+    assert involved == INVOLVES

@@ -10,7 +10,7 @@ const MAX_PROBLEMS = 50;
 const ROW = 256;
 const ORDER = ["about", "from", "to", "nodes", "document", "evidence", "entry", "certificate", "note"];
 const REPEATED = new Set(["document", "evidence", "entry"]);
-const REQUESTS = new Set(["Upload Permitted", "Upload Halted", "decision"]);
+const REQUESTS = new Set(["Upload Permitted", "Upload Halted", "Video Requested", "decision"]);
 const PARTS = ["holds", "halts", "needs_authorization", "restricts", "exempts", "audited"];
 const STEPPING_ASIDE = ["exempts", "audited"];
 const HALTING = new Set(PARTS.slice(0, 2));
@@ -23,6 +23,7 @@ const PEOPLE_FIELDS = ["approvers", "note", "proposer"];
 const INVOLVES = {
   detect: ["detect"], analyze: ["analyze", "detect"], compare: ["compare", "detect"], index: ["index", "detect"],
   search: ["search", "detect"], template_search: ["template_search", "search"], template_export: ["template_export"],
+  template_import: ["template_import", "index"],
 };
 const EMPTY_FLAGS = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 const SIGN = 1;
