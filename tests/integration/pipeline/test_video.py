@@ -216,7 +216,7 @@ def clip(portraits: dict[str, Path]) -> bytes:
     shown = [
         Shown("obama", portraits["obama2.jpg"], 1, 9, 200, (0.3, 0.5), (0.5, 0.5)),
         Shown("biden", portraits["biden.jpg"], 5, 14, 180, (0.8, 0.5), (0.8, 0.5)),
-        Shown("obama", portraits["obama3.jpg"], 24, 35, 200),
+        Shown("obama", portraits["obama2.jpg"], 24, 35, 160),
     ]
     return make(Clip(36, shown, cuts_s=[20], rate=10), gop=50)
 

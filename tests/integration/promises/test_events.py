@@ -14,11 +14,14 @@ from tests.videos import Clip, make
 from abeyance.console.roles import Person, Role
 from abeyance.deployment import build
 from abeyance.deployment.settings import UNITS, ConsoleSettings
-from abeyance.deployment.videos import build_frames
+from abeyance.deployment.videos import build_frames, build_jobs
 from abeyance.moratorium.presets import new_deployment
 from abeyance.pipeline import topology
 from abeyance.pipeline.batch import answer
+from abeyance.pipeline.events import VideoSource
+from abeyance.pipeline.jobs import VideoJob, new_id
 from abeyance.pipeline.review_cases import Ground, Verdict
+from abeyance.pipeline.video_queue import VideoQueue
 
 from .conftest import Deployment
 
@@ -79,6 +82,28 @@ class Pipeline:
     def upload(self, key: str, body: bytes) -> None:
         self.aws.client("s3").put_object(Bucket=self.settings.uploads_bucket, Key=key, Body=body)
 
+    def start_job(self) -> None:
+        """Start a job on a stored video, as the API does."""
+        body = make(Clip(2))
+        bucket = self.settings.uploads_bucket
+        put = self.aws.client("s3").put_object(Bucket=bucket, Key="acme/films/clip.mp4", Body=body)
+        etag = put["ETag"].strip('"')
+        job = VideoJob(
+            id=new_id(),
+            operation="StartFaceDetection",
+            tenant="acme",
+            action="analyze",
+            collection="-",
+            source=VideoSource(
+                bucket=bucket, key="acme/films/clip.mp4", version=etag, etag=etag, size=len(body)
+            ),
+            purpose="unspecified",
+            started=0.0,
+            search="api:1",
+        )
+        build_jobs(self.settings, self.aws.client).create(job)
+        VideoQueue(self.sqs, topology.FRAMES.queue).request(job.upload)
+
     def run(self, *names: str) -> None:
         """Let the stages work off their queues, in order."""
         for name in names or tuple(BUILDERS):
@@ -131,6 +156,7 @@ def test_every_promised_event_is_emitted_and_fits_its_schema(
     pipeline.upload("acme/analyze/any/one.jpg", obama)
     pipeline.upload("acme/index/staff/bad.jpg", b"not an image")
     pipeline.upload("acme/analyze/any/clip.mp4", make(Clip(2)))
+    pipeline.start_job()
     pipeline.upload("springfield-police/search/staff/one.jpg", obama)
     pipeline.run()
     pipeline.upload("acme/search/staff/now.jpg", again)
