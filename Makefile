@@ -46,11 +46,11 @@ chromium: # Debian's, where this user may install it; without it the browser tes
 	  echo "No Chromium here: the browser tests are skipped. Install your system's package chromium to run them."
 
 .PHONY: go
-go: # Debian's Go and its x/mod, to which the ledger's formats are shown; without them that test is skipped and says so
-	@[ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] && command -v go >/dev/null || { \
+go: # Debian's Go, its x/mod and AWS SDK, to which the ledger's formats and the API are shown; without them these tests are skipped and say so
+	@[ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] && [ -d /usr/share/gocode/src/github.com/aws/aws-sdk-go-v2/service/rekognition ] && command -v go >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go golang-golang-x-mod-dev >/dev/null; } || \
-	  echo "No Go here: the ledger is not shown to somebody else's code. Install golang-go and golang-golang-x-mod-dev to do so."
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go golang-golang-x-mod-dev golang-github-aws-aws-sdk-go-v2-dev >/dev/null; } || \
+	  echo "No Go here: the ledger is not shown to somebody else's code, nor the API to Go's SDK. Install golang-go, golang-golang-x-mod-dev and golang-github-aws-aws-sdk-go-v2-dev to do so."
 
 lint: $(VENV)/dev ## Check style, types and import contracts
 	$(BIN)/ruff check .

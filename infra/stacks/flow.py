@@ -146,7 +146,7 @@ class FlowStack(Stack):
         ):  # It states the account as the sender of a message, where AWS states the role.
             senders = " ".join(f"{made[name].role.role_id}={name}" for name in DIRECT_TYPES if name in made)
             made[topology.LEDGER.name].function.add_environment("ABEYANCE_LEDGER_SENDERS", senders)
-        statements = permissions.Permissions(state, queues, arns)
+        statements = permissions.Permissions(state, queues, arns, emulator=config.emulator)
         for name, function in made.items():
             receive = [queues[name].receive_statement()] if name in queues else []
             policies[name] = function.allow([*receive, *statements.of(name)])

@@ -39,6 +39,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if deploys and not asked else None
 
 
+#: A bucket that is not the deployment's.
+DOORS = "abeyance-e2e-doors"
+
+
 @dataclass
 class Deployment:
     """What was deployed, and what it took."""
@@ -143,6 +147,7 @@ def deployment() -> Iterator[Deployment]:
             "account": ACCOUNT,
             "region": REGION,
             "models_directory": str(models),
+            "tenant_buckets": f"{DOORS}/in/",
         }
         officers, arns = _officers(emulator)
         # The tests' own credentials look into queues and empty buckets.

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
+from msgspec import structs
 from PIL import Image
-from tests.e2e.conftest import Deployment, cdk
-from tests.e2e.emulator import ACCOUNT
+from tests.e2e.conftest import DOORS, Deployment, cdk
+from tests.e2e.emulator import ACCOUNT, REGION
 from tests.e2e.visitor import Visitor
 from tests.ledgers import entries_of, verify
 
@@ -117,6 +120,75 @@ def test_rekognition_api_answers_signed_requests(deployment: Deployment, photos:
     assert rekognition.list_collections()["CollectionIds"] == ["staff"]
     found = rekognition.search_faces_by_image(CollectionId="staff", Image={"Bytes": photos["obama2.jpg"]})
     assert len(found["FaceMatches"]) == 1
+
+
+def _at_keys_url(deployment: Deployment, key: str, secret: str) -> Any:
+    """A Rekognition client as AWS has it, at the URL for keys: signed for its host, sent to the emulator."""
+    identifier, stage = re.search(
+        r"//([^.]+)\.[^/]+/(\w+)/keys", deployment.outputs["RekognitionKeysUrl"]
+    ).groups()
+    host = f"{identifier}.execute-api.localhost:{deployment.emulator.port}"
+    made = boto3.client(
+        "rekognition",
+        endpoint_url=f"https://{host}/{stage}/keys",
+        region_name=REGION,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        verify=str(deployment.emulator.certificate),
+        config=Config(read_timeout=60, retries={"total_max_attempts": 1}),
+    )
+
+    def send(request: Any, **_: Any) -> None:
+        request.url = request.url.replace(f"https://{host}", deployment.emulator.url)
+        request.headers["Host"] = host
+
+    made.meta.events.register("before-send.rekognition", send)
+    return made
+
+
+def test_sdks_sign_with_a_key_of_the_deployment(deployment: Deployment, photos: dict[str, bytes]) -> None:
+    """Nothing of the SDK is changed: service ``rekognition``, at its own URL, where the function verifies."""
+    key, proposal = deployment.officer("alice").create_key("acme")
+    waiting = _at_keys_url(deployment, key.id, key.secret)
+    with pytest.raises(ClientError) as refused:
+        waiting.list_collections()
+    assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert deployment.officer("bob").approve(proposal.id, proposal.digest).state == "applied"
+    rekognition = _at_keys_url(deployment, key.id, key.secret)
+    assert rekognition.list_collections()["CollectionIds"] == ["staff"]
+    (face,) = rekognition.list_faces(CollectionId="staff")["Faces"]
+    assert face["ExternalImageId"] == "first.jpg"
+    for wrong in (
+        _at_keys_url(deployment, key.id, "0" * len(key.secret)),
+        _at_keys_url(deployment, "ABEY" + "A" * (len(key.id) - 4), key.secret),
+    ):
+        with pytest.raises(ClientError) as refused:
+            wrong.list_collections()
+        assert refused.value.response["Error"]["Code"] in (
+            "InvalidSignatureException",
+            "UnrecognizedClientException",
+        )
+
+
+def test_a_photo_is_taken_from_a_bucket_that_a_tenant_registered(
+    deployment: Deployment, photos: dict[str, bytes]
+) -> None:
+    """The gate reads its tags and detect its bytes, with the rights that the template gives them."""
+    s3 = deployment.client("s3")
+    s3.create_bucket(Bucket=DOORS, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_notification_configuration(
+        Bucket=DOORS, NotificationConfiguration={"EventBridgeConfiguration": {}}
+    )
+    registry = TenantTable(DynamoTable(deployment.client("dynamodb"), deployment.settings.tenants_table))
+    acme = registry.get("acme")
+    assert acme
+    rule = f"{DOORS}/in/=search:staff:access_control"
+    registered = structs.replace(acme, buckets=(DOORS,), uploads=(rule,))
+    assert deployment.agree(TenantChange(registered)).state == "applied"
+    s3.put_object(Bucket=DOORS, Key="in/a b.jpg", Body=photos["obama2.jpg"])
+    found = deployment.result(f"acme/s3:{DOORS}/in/a b.jpg")
+    assert (found["event"], found["upload"]["registration"]) == ("Faces Matched", 1)
+    assert len(found["faces"][0]["matches"]) == 1
 
 
 def test_police_upload_is_halted_undecoded(deployment: Deployment, photos: dict[str, bytes]) -> None:

@@ -187,3 +187,46 @@ def test_the_sdk_for_javascript_signs_with_a_key(aws: LocalAws, js_sdk: Path) ->
         assert done.returncode == status, done.stderr
         assert ("CollectionIds" in done.stdout) is (status == 0)
     command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
+
+
+GOPATH = Path("/usr/share/gocode")
+GO_PROGRAM = Path(__file__).parent / "sdk_for_go" / "main.go"
+
+
+@pytest.fixture(scope="module")
+def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled recipe, with the SDK for Go as Debian has it."""
+    sdk = GOPATH / "src/github.com/aws/aws-sdk-go-v2/service/rekognition"
+    if shutil.which("go") is None or not sdk.is_dir():
+        pytest.skip("needs Go and its AWS SDK: apt-get install golang-go golang-github-aws-aws-sdk-go-v2-dev")
+    folder = tmp_path_factory.mktemp("go")
+    environment = {
+        **os.environ,
+        "GO111MODULE": "off",
+        "GOFLAGS": "",
+        "GOPATH": str(GOPATH),
+        "GOCACHE": str(Path.home() / ".cache" / "go-build"),
+    }
+    command = ["go", "build", "-o", str(folder / "recipe"), str(GO_PROGRAM)]
+    subprocess.run(command, check=True, env=environment, timeout=280)
+    return folder / "recipe"
+
+
+@pytest.mark.slow
+def test_the_sdk_for_go_signs_with_a_key(aws: LocalAws, go_program: Path) -> None:
+    key, secret = make(aws)
+    for its_secret, status in ((secret, 0), ("another", 1)):
+        variables = {
+            **os.environ,
+            "AWS_ENDPOINT_URL_REKOGNITION": aws.endpoint,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": its_secret,
+            "AWS_REGION": "eu-west-1",
+        }
+        done = subprocess.run([go_program], env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == status, done.stderr
+        if status:
+            assert "InvalidSignatureException" in done.stderr
+        else:
+            assert int(done.stdout) >= 0
+    command(aws, "clara", "tenants", "keys", "revoke", "acme", key)
