@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ import typer
 
 from abeyance.cli.output import Exit, Json, console, errors, fail, report, table
 from benchmarks import suite
-from benchmarks.comparison import BenchmarkPart
+from benchmarks.comparison import BenchmarkPart, Progress
 from benchmarks.page import aim, number, page, plot, ratio
 from benchmarks.process import BenchmarkError
 from benchmarks.suite import PARTS
@@ -91,6 +91,37 @@ def _add(name: str, title: str) -> None:
 
 for _name, _title in PARTS.items():
     _add(_name, _title)
+
+
+@app.command()
+def callers(quick: Quick = False, as_json: Json = False) -> None:
+    """Measure 200 calls of the API at once, and eight clients for a minute. The exit code is 1 below the aims."""
+    from benchmarks import callers
+
+    _measure(lambda progress: callers.calls(quick, progress), as_json)
+
+
+@app.command()
+def folder(
+    photos: Annotated[int, typer.Option(min=1, help="Photos in the folder.")] = 5000, as_json: Json = False
+) -> None:
+    """Measure a folder of photos that ``aws s3 cp --recursive`` copies to the system on this machine.
+
+    The exit code is 1 below the aims.
+    """
+    from benchmarks import callers
+
+    _measure(lambda progress: callers.folder(photos, progress), as_json)
+
+
+def _measure(work: Callable[[Progress], BenchmarkPart], as_json: bool) -> None:
+    try:
+        with errors.status("Starting …") as status:
+            found = work(lambda what: status.update(f"Measuring {what} …"))
+    except BenchmarkError as error:
+        fail(str(error), Exit.UNAVAILABLE)
+    report(found, as_json=as_json, show=lambda: _show([found]))
+    raise typer.Exit(Exit.OK if found.reached else Exit.NO)
 
 
 @app.command()
