@@ -32,6 +32,17 @@ def _if_none_match_put(account: Account) -> None:
         s3.put_object(Bucket=bucket, Key="once", Body=b"2", IfNoneMatch="*")
 
 
+@check("s3.if_match_put")
+def _if_match_put(account: Account) -> None:
+    s3, bucket = account.client("s3"), account.bucket()
+    etag = s3.put_object(Bucket=bucket, Key="changed", Body=b"1")["ETag"]
+    s3.put_object(Bucket=bucket, Key="changed", Body=b"2", IfMatch=etag)
+    with refused("PreconditionFailed"):
+        s3.put_object(Bucket=bucket, Key="changed", Body=b"3", IfMatch=etag)
+    with refused("NoSuchKey"):
+        s3.put_object(Bucket=bucket, Key="never", Body=b"1", IfMatch=etag)
+
+
 @check("s3.if_match_read")
 def _if_match_read(account: Account) -> None:
     s3, bucket = account.client("s3"), account.bucket()

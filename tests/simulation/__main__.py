@@ -56,7 +56,10 @@ def main() -> int:
         (given.seed, given.seed + 1) if given.seed is not None else (given.first, given.first + given.seeds)
     )
     began = time.perf_counter()
-    jobs = [(start, min(start + _PART, last), 1, given.stop_at) for start in range(first, last, _PART)]
+    jobs = [
+        (start, min(start + _PART, last), given.stop_at, not given.count)
+        for start in range(first, last, _PART)
+    ]
     context = multiprocessing.get_context("spawn")
     failed, coverage = 0, Coverage()
     with ProcessPoolExecutor(min(given.workers, len(jobs)), mp_context=context) as pool:

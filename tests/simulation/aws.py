@@ -86,6 +86,8 @@ class SimulatedS3:
         def run() -> dict[str, Any]:
             if how.get("IfNoneMatch") == "*" and Key in self.buckets[Bucket]:
                 raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "PutObject")
+            if match := how.get("IfMatch"):
+                self._find(Bucket, Key, {"IfMatch": match}, "PutObject")
             return self.store(Bucket, Key, bytes(Body), how.get("Metadata", {}))
 
         return self._call("PutObject", run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
@@ -17,6 +17,7 @@ from abeyance.pipeline.events import Event, Upload, UploadWithdrawn
 from abeyance.pipeline.uploads import result_key_of
 
 if TYPE_CHECKING:
+    from tests.simulation.model import Upload as Change
     from tests.simulation.world import World
 
 
@@ -86,9 +87,27 @@ def change_hands(world: World) -> None:
 DEEDS: Final[tuple[Callable[[Any], Any], ...]] = (upload, register, change_hands, change_hands)
 
 
+def same_before(world: World, recorded: Collection[str]) -> dict[str, Change]:
+    """Return by key the earlier upload that is treated in the place of the latest one.
+
+    The latest came while no rule was registered; the event of the earlier one, of the same bytes, came after that.
+    """
+    changes: dict[str, list[Change]] = {}
+    for one in world.uploads:
+        if one.bucket == DOOR_BUCKET:
+            changes.setdefault(one.key, []).append(one)
+    same = {
+        key: [one for one in those if one.body == those[-1].body and one.upload.identity in recorded]
+        for key, those in changes.items()
+        if those[-1].body is not None
+    }
+    return {key: those[-1] for key, those in same.items() if those}
+
+
 def check(world: World, evidence: Any) -> Iterator[str]:
     """Every object of the bucket is treated by one version of its rules, and leaves nothing under others."""
     latest = {one.key: one for one in world.uploads if one.bucket == DOOR_BUCKET}
+    latest |= same_before(world, evidence.recorded)
     first: dict[str, Event] = {
         identity: stages["gate"] for identity, stages in evidence.recorded.items() if "gate" in stages
     }

@@ -286,7 +286,7 @@ def _templates(evidence: _Evidence) -> Iterator[str]:
 
 def _deleted(evidence: _Evidence) -> Iterator[str]:
     """What was deleted or replaced has left neither faces nor chips; what is there has its people and no others."""
-    latest = _latest(evidence.world)
+    latest = _latest(evidence.world) | doors.same_before(evidence.world, evidence.recorded)
     world = evidence.world
     erased = {one for erasure in world.erasures for one in erasure.attempted} | world.deleted_faces
     # Those that came while an erasure was under way.

@@ -76,15 +76,16 @@ class Coverage:
 class Simulation:
     """The process in which seeds run, one after the other, on one virtual clock."""
 
-    def __init__(self, clock: VirtualClock, chance: random.Random) -> None:
+    def __init__(self, clock: VirtualClock, chance: random.Random, *, steered: bool = True) -> None:
         self._clock = clock
         self._chance = chance
+        self._steered = steered
 
     def run(self, seed: int, *, steps: int = STEPS) -> tuple[Outcome, Faults]:
         """Run one seed to its end. The same seed does the same again."""
         self._clock.reset()
         self._chance.seed(seed)
-        faults = _faults(random.Random(seed ^ 0xFA17))
+        faults = _faults(random.Random(seed ^ 0xFA17), steered=self._steered)
         world = World(seed, faults, self._clock)
         try:
             run_steps(world, steps)
@@ -99,7 +100,7 @@ class Simulation:
         return Outcome(seed, faults.died, world.flips, violations), faults
 
 
-def _faults(chance: random.Random) -> Faults:
+def _faults(chance: random.Random, *, steered: bool) -> Faults:
     """Return the faults of a seed.
 
     One of its first calls dies for certain, and calls at rare sites die more often, each site once at most, so that
@@ -114,7 +115,7 @@ def _faults(chance: random.Random) -> Faults:
         counted += 1
         if counted == certain:
             return when
-        if site in died:
+        if not steered or site in died:
             return ""
         drawn = chance.random()
         share = _SHARES.get(str(site), _SHARE_OF_NEW_SITES)
@@ -139,14 +140,17 @@ def _dumps(value: object) -> bytes:
 
 
 @contextlib.contextmanager
-def simulation() -> Iterator[Simulation]:
-    """Open the simulation: virtual time, seeded randomness, stand-ins for the models."""
+def simulation(*, steered: bool = True) -> Iterator[Simulation]:
+    """Open the simulation: virtual time, seeded randomness, stand-ins for the models.
+
+    Unless ``steered``, deaths come at all calls alike, so that the calls of each site can be counted.
+    """
     _import_product()
     clock, chance = VirtualClock(), random.Random()
     # The library of canonical JSON takes a third of the time; for what the ledger holds, this writes much the same.
     canonical = mock.patch.object(rfc8785, "dumps", _dumps)
     with simulated_models(), deterministic(clock, chance), canonical:
-        yield Simulation(clock, chance)
+        yield Simulation(clock, chance, steered=steered)
 
 
 def _import_product() -> None:
@@ -157,10 +161,10 @@ def _import_product() -> None:
             importlib.import_module(module.name)
 
 
-def run(seeds: Iterable[int], *, stop_at: int = 0) -> tuple[list[Outcome], Coverage]:
+def run(seeds: Iterable[int], *, stop_at: int = 0, steered: bool = True) -> tuple[list[Outcome], Coverage]:
     """Run seeds and return those that failed, and the coverage; stop after ``stop_at`` failures if that is not 0."""
     coverage, failed = Coverage(), []
-    with simulation() as running:
+    with simulation(steered=steered) as running:
         for seed in seeds:
             outcome, faults = running.run(seed)
             coverage.add(faults)
@@ -171,10 +175,10 @@ def run(seeds: Iterable[int], *, stop_at: int = 0) -> tuple[list[Outcome], Cover
     return failed, coverage
 
 
-def run_part(job: tuple[int, int, int, int]) -> tuple[list[Outcome], Coverage]:
-    """Run every ``step``-th seed from ``first`` below ``last``: the part of one of ``step`` processes."""
-    first, last, step, stop_at = job
+def run_part(job: tuple[int, int, int, bool]) -> tuple[list[Outcome], Coverage]:
+    """Run the seeds from ``first`` below ``last``, in a process of their own."""
+    first, last, stop_at, steered = job
     # Seeds make little garbage beside what is imported, which need not be looked through again and again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    return run(range(first, last, step), stop_at=stop_at)
+    return run(range(first, last), stop_at=stop_at, steered=steered)

@@ -240,6 +240,9 @@ def race_for_an_order(world: World) -> None:
     number = visitors.authorize(world, chance.choice((1, 1, 2)))
     for _ in range(3):
         _by_order(world, chance.choice(("", number, number)))
+    if chance.random() < 0.5:
+        here = {"CollectionId": chance.choice(COLLECTIONS), "Image": visitors.picture([1], world)}
+        visitors.call(world, "icmec", "SearchFacesByImage", here, chance.choice(("", number)))
     gate = world.aws.sqs.queues[topology.GATE.queue]
     with world.faults.certain_death(chance.randint(2, _CALLS), chance.choice(("before", "after"))):
         world.network.deliver_next(gate)

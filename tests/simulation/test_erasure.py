@@ -86,3 +86,37 @@ def test_a_death_at_any_call_leaves_no_trace_and_no_false_receipt(
         if not world.faults.died:
             break
     assert deadly > 50
+
+
+def test_what_an_erasure_changes_does_not_come_back_once_its_photo_is_deleted(running: Simulation) -> None:
+    """The photo is deleted between a read and the write of what was made of it."""
+    for wanted in itertools.count(1):
+        world, writes = world_with_people(running, reviewed=True), itertools.count(1)
+        deleted: list[str] = []
+
+        def delete(world: World = world, deleted: list[str] = deleted) -> None:
+            deleted.extend(sorted(world.photos))
+            for key in deleted:
+                world.change(key, None)
+            world.network.drain()
+
+        def interrupt(
+            site: CallSite, world: World = world, writes: Iterator[int] = writes, wanted: int = wanted
+        ) -> str:
+            if (site.operation, site.place) == ("s3.PutObject", "pipeline/aws.py:change") and (
+                next(writes) == wanted
+            ):
+                with world.quietly():
+                    world.faults._interleave(delete)
+            return ""
+
+        world.faults.wanted, world.faults.active = interrupt, True
+        erasure = Erasure(STAFF, "external_image_id", "1.jpg", world.clock.now_s)
+        world.erasures.append(erasure)
+        try_erasure(world, erasure)
+        world.faults.active = False
+        settle(world)
+        assert check(world) == [], f"deleted in front of write {wanted}"
+        if not deleted:
+            break
+    assert wanted > 2

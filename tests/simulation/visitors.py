@@ -79,7 +79,7 @@ def _call_once(world: World) -> None:
     call(world, tenant, *chance.choice(calls))
 
 
-def call(world: World, tenant: str, operation: str, parameters: dict[str, Any]) -> None:
+def call(world: World, tenant: str, operation: str, parameters: dict[str, Any], named: str = "") -> None:
     """Call one operation as a tenant, and look at the answer."""
     # The caller may never learn what became of these.
     if operation == "DeleteFaces":
@@ -92,6 +92,7 @@ def call(world: World, tenant: str, operation: str, parameters: dict[str, Any]) 
         principal=tenant,
         id=f"request-{world.nonce()}",
         purpose=world.purpose_of(tenant),
+        authorization=named,
     )
     # Others may delete some in the middle of the call.
     before = world.face_ids(tenant)

@@ -40,7 +40,7 @@ from abeyance.pipeline.chips import ChipStore, upload_of
 from abeyance.pipeline.events import FacesMatched, Upload, UploadRejected
 from abeyance.pipeline.leftovers import face_id, review_key
 from abeyance.pipeline.outbox import Outbox
-from abeyance.pipeline.ports import ObjectStore
+from abeyance.pipeline.ports import ObjectGone, ObjectStore
 from abeyance.pipeline.upload_records import UploadRecords
 from abeyance.pipeline.uploads import chips_key, name_id
 from abeyance.vision.detector import MAX_FACES
@@ -386,7 +386,10 @@ class Erasures:
         """Write the search that is put aside for review without the person."""
         if candidates is not None:
             body = msgspec.json.encode(traces.without(candidates, subject))
-            self._objects.put(self._bucket, review_key(candidates.upload), body, "application/json")
+            with contextlib.suppress(ObjectGone):
+                # The photo may be deleted meanwhile, and what was put aside with it.
+                key = review_key(candidates.upload)
+                self._objects.change(self._bucket, key, lambda _: body, "application/json")
 
     def _record(self, record_id: str, kind: str, moment: str, body: dict[str, Any]) -> None:
         self._ledger.put(Record(id=record_id, type=kind, time=moment, body=body))

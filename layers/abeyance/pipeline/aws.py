@@ -17,6 +17,11 @@ from abeyance.pipeline.ports import ObjectGone
 
 _GONE = {"404", "NoSuchKey", "NoSuchVersion", "NotFound", "412", "PreconditionFailed"}
 
+#: Another write to the object is under way, or has come since it was read.
+_CHANGED = _GONE | {"409", "ConditionalRequestConflict"}
+#: Times that an object may change while a change of it is made.
+_MAX_CHANGES = 5
+
 
 class S3Objects:
     """:class:`~abeyance.pipeline.ports.ObjectStore` on S3."""
@@ -51,6 +56,21 @@ class S3Objects:
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+    def change(self, bucket: str, key: str, edit: Callable[[bytes], bytes], content_type: str) -> None:
+        for attempt in range(_MAX_CHANGES):
+            found = _call(self._s3.get_object, Bucket=bucket, Key=key)
+            before = found["Body"].read()
+            if (after := edit(before)) == before:
+                return
+            try:
+                self._s3.put_object(
+                    Bucket=bucket, Key=key, Body=after, ContentType=content_type, IfMatch=found["ETag"]
+                )
+                return
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _CHANGED or attempt + 1 == _MAX_CHANGES:
+                    raise
 
     def delete(self, bucket: str, key: str) -> None:
         self._s3.delete_object(Bucket=bucket, Key=key)

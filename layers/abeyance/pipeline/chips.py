@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from abeyance.pipeline.events import Upload
 from abeyance.pipeline.ports import ObjectGone, ObjectStore
 
 Chips = NDArray[np.uint8]
+
+#: More than any photo has faces.
+_MAX_CHIPS: Final = 10_000
 
 
 class ChipStore:
@@ -25,7 +30,7 @@ class ChipStore:
     def load(self, key: str) -> Chips | None:
         """Return the chips, (n, 112, 112, 3) uint8 RGB; None if they are gone or damaged."""
         try:
-            return decode_chips(self._objects.get(self._bucket, key), max_chips=10_000)
+            return decode_chips(self._objects.get(self._bucket, key), max_chips=_MAX_CHIPS)
         except (ObjectGone, BadBody):
             return None
 
@@ -36,12 +41,22 @@ class ChipStore:
 
     def blank(self, key: str, rows: Collection[int]) -> None:
         """Make rows black, if they are there."""
-        if visible := self.visible(key, rows):
-            chips = self.load(key)
-            assert chips is not None
-            chips = chips.copy()
-            chips[visible] = 0
-            self._objects.put(self._bucket, key, encode(chips), MEDIA_TYPE)
+        with contextlib.suppress(ObjectGone):
+            self._objects.change(self._bucket, key, lambda body: _blanked(body, rows), MEDIA_TYPE)
+
+
+def _blanked(body: bytes, rows: Collection[int]) -> bytes:
+    """Return a chips file with rows made black; one that is damaged or has none of them as it is."""
+    try:
+        chips = decode_chips(body, max_chips=_MAX_CHIPS)
+    except BadBody:
+        return body
+    visible = [row for row in rows if row < len(chips) and chips[row].any()]
+    if not visible:
+        return body
+    chips = chips.copy()
+    chips[visible] = 0
+    return encode(chips)
 
 
 def upload_of(face: Face) -> Upload | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from abeyance.pipeline.events import Event, Upload
@@ -50,6 +50,13 @@ class ObjectStore(Heads, Protocol):
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         """Write the object."""
+        ...
+
+    def change(self, bucket: str, key: str, edit: Callable[[bytes], bytes], content_type: str) -> None:
+        """Write what ``edit`` makes of the object's bytes; raises :class:`ObjectGone`.
+
+        It is made again of the new bytes if the object changes meanwhile, and an object that is deleted stays so.
+        """
         ...
 
     def delete(self, bucket: str, key: str) -> None:

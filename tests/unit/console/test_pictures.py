@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -42,6 +43,9 @@ class Memory:
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self.kept[key] = body
+
+    def change(self, bucket: str, key: str, edit: Callable[[bytes], bytes], content_type: str) -> None:
+        self.kept[key] = edit(self.get(bucket, key))
 
     def read(self, upload: Upload) -> bytes:
         if not self.photo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -104,6 +104,9 @@ class Buckets:
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self.held[bucket, key] = body
+
+    def change(self, bucket: str, key: str, edit: Callable[[bytes], bytes], content_type: str) -> None:
+        self.held[bucket, key] = edit(self.get(bucket, key))
 
     def delete(self, bucket: str, key: str) -> None:
         self.held.pop((bucket, key), None)
