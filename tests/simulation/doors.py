@@ -84,7 +84,25 @@ def change_hands(world: World) -> None:
     network.deliver_all(chance.randrange(4))
 
 
-DEEDS: Final[tuple[Callable[[Any], Any], ...]] = (upload, register, change_hands, change_hands)
+def search_under_review(world: World) -> None:
+    """Let a photo in the bucket be searched for while matches are reviewed."""
+    world.set_flags(halted=False, reviewed=True)
+    world.clock.advance(world.settings.flags_poll_interval + 2)
+    for rule in ("index:staff", "search:staff"):
+        with world.quietly():
+            _register(world, "acme", rule)
+        world.rules_changed_s = world.clock.now_s
+        world.change(f"{DOOR_PREFIX}a/b/0.jpg", people.photo([1], world.nonce()))
+        world.network.deliver_all(5)
+
+
+DEEDS: Final[tuple[Callable[[Any], Any], ...]] = (
+    upload,
+    register,
+    change_hands,
+    change_hands,
+    search_under_review,
+)
 
 
 def same_before(world: World, recorded: Collection[str]) -> dict[str, Change]:

@@ -247,6 +247,8 @@ def race_for_an_order(world: World) -> None:
     with world.faults.certain_death(chance.randint(2, _CALLS), chance.choice(("before", "after"))):
         world.network.deliver_next(gate)
     world.network.deliver_all(3)
+    # Uses come onto the ledger at once, or by this task.
+    visitors.watch(world)
     if chance.random() < 0.3:
         visitors.revoke(world)
 
@@ -254,6 +256,12 @@ def race_for_an_order(world: World) -> None:
 def follow_an_order(world: World) -> None:
     """Let a search go ahead of its authorisation, which comes in time, too late, or never."""
     chance = world.random
+    if chance.random() < 0.3:
+        # The gate permitted it before one was needed.
+        world.set_flags(halted=False, reviewed=False)
+        world.clock.advance(world.settings.flags_poll_interval + 2)
+        collection, until = chance.choice(COLLECTIONS), chance.choice((topology.DETECT, topology.RECOGNIZE))
+        _upload(world, chance.choice(("index", "search")), collection, until=until, tenant="icmec")
     _need_orders(world)
     if chance.random() < 0.3:
         world.set_flags(halted=False, reviewed=True, ordered=True)

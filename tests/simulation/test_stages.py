@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec import structs
 from tests.simulation import people
-from tests.simulation.actions import REVIEWERS, gallery_of
+from tests.simulation.actions import REVIEWERS, gallery_of, send_forgery
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import check, entries_of
 from tests.simulation.model import flags
@@ -174,6 +174,21 @@ def test_a_picture_is_cut_again_from_a_bucket_without_versions(running: Simulati
     # Other bytes under the key are not the photo of these faces.
     world.change(KEY, people.photo([3, 4]))
     assert [pictures.candidate(face) for face in faces] == [None, None]
+
+
+def test_a_forged_event_keeps_no_decision_of_the_gate_off_the_ledger(running: Simulation) -> None:
+    """The gate dies between its record and its event, and a forged event lets the next stage go on from the record."""
+    world = new_world(running)
+    world.change(KEY, people.photo([1]))
+    with world.faults.certain_death_in("upload_records.py:record", "after"):
+        deliver(world, topology.GATE)
+    assert world.faults.died
+    with world.quietly():
+        send_forgery(world, topology.DETECT)
+        deliver(world, topology.RECOGNIZE)
+    settle(world)
+    assert check(world) == []
+    assert set(ledger(world)) >= {"Upload Permitted", "Event Refused", "Faces Indexed"}
 
 
 def test_the_result_is_the_last_stages_whatever_its_clock_shows(running: Simulation) -> None:

@@ -75,11 +75,10 @@ class Gate:
         return _GateJob(notification, purpose, message.receives >= topology.GATE.max_receives)
 
     def _outcome(self, job: _GateJob, state: UploadState, decide: Decide) -> Event | RecordedEvent | None:
-        """Return the outcome to record for the upload; None if a later stage or a later event has it."""
+        """Return the outcome to record for the upload; None if a later event has its key."""
         if state.recorded:
-            # If the gate's is the only record, its event may never have been emitted.
-            is_last_record = state.recorded.keys() - {topology.LAPSE.task} == {topology.GATE.name}
-            return self._outbox.already_recorded(state) if is_last_record else None
+            # Its event may never have been emitted, even if a later stage has a record: by a forged event, perhaps.
+            return self._outbox.already_recorded(state)
         upload, is_deletion = job.notification
         # One version of many that is deleted for good is not the latest event on the key.
         if not (is_deletion and upload.is_version_only) and not self._records.claim(upload):
