@@ -96,6 +96,7 @@ FOCI: tuple[tuple[Deed, ...], ...] = (
     (stories.race_for_an_order, visitors.call_api),
     (stories.follow_an_order, visitors.lapse, stories.overtaken),
     (stories.follow_an_order, stories.race_for_an_order, actions.review),
+    (stories.follow_an_order, stories.race_for_an_order),
 )
 
 

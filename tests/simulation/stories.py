@@ -256,7 +256,7 @@ def race_for_an_order(world: World) -> None:
 def follow_an_order(world: World) -> None:
     """Let a search go ahead of its authorisation, which comes in time, too late, or never."""
     chance = world.random
-    if chance.random() < 0.3:
+    if chance.random() < 0.5:
         # The gate permitted it before one was needed.
         world.set_flags(halted=False, reviewed=False)
         world.clock.advance(world.settings.flags_poll_interval + 2)

@@ -84,6 +84,9 @@ class Detect:
             self._objects.delete(self._chips_bucket, chips_key(upload))
         if not state.latest or self._outbox.already_recorded(state):
             return self._outbox.already_recorded(state)
+        if topology.LAPSE.task in state.recorded:
+            # Its authorisation never came, and all that was made of it is deleted, whatever the flags say by now.
+            return None
         if not self._outbox.registered.holds(upload):
             return registration_changed(topology.DETECT.name, upload)
         search = search_of(upload, permitted.authorization)
