@@ -18,7 +18,7 @@ def acknowledge(scope: Construct, tenant_buckets: str = "") -> None:
     """
     places = [place if "/" in place else f"{place}/" for place in tenant_buckets.split()]
     own = {
-        "path": "/(Gate|Detect|Api|Console)Function/Policy$",
+        "path": "/(Gate|Detect|Frames|Api|Console)Function/Policy$",
         "rules": [f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{place}*]" for place in places],
         "reason": "Photos in places that tenants have registered; their keys are the tenants' to choose.",
     }

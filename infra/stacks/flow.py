@@ -174,7 +174,7 @@ class FlowStack(Stack):
         CfnOutput(self, "Environment", value=self.to_json_string(settings.to_environment()))
         CfnOutput(self, "RekognitionUrl", value=api.rest.url)
         CfnOutput(self, "RekognitionKeysUrl", value=api.keys_url)
-        for name in ("gate", "detect", "api", *(["console"] if console else [])):
+        for name in ("gate", "detect", "frames", "api", *(["console"] if console else [])):
             # They are the readers of a bucket that a tenant registered.
             CfnOutput(self, f"{name.capitalize()}Role", value=made[name].role.role_arn)
         CfnOutput(self, "ChangesUrl", value=api.changes_url)

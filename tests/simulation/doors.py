@@ -71,7 +71,7 @@ def change_hands(world: World) -> None:
     register(world)
     key = upload(world)
     with world.quietly():
-        for stage in topology.STAGES[: chance.randrange(4)]:
+        for stage in topology.PHOTO_STAGES[: chance.randrange(4)]:
             network.deliver(world.aws.sqs.queues[stage.queue], chaos=False)
     if chance.random() < 0.8:
         register(world)

@@ -60,13 +60,13 @@ def test_other_rules_between_two_stages_end_the_upload(
     world: World, stages: int, other: tuple[str, str]
 ) -> None:
     world.change(KEY, people.photo([1]))
-    for stage in topology.STAGES[:stages]:
+    for stage in topology.PHOTO_STAGES[:stages]:
         world.network.deliver(world.aws.sqs.queues[stage.queue], chaos=False)
     doors.register(world, other)
     settle(world)
     (result,) = results(world).values()
     assert (result["event"], result["reason"]) == ("Upload Rejected", "REGISTRATION_CHANGED")
-    assert result["stage"] == topology.STAGES[stages].name
+    assert result["stage"] == topology.PHOTO_STAGES[stages].name
     assert faces(world, "acme") == faces(world, "icmec") == 0
     assert check(world) == []
 

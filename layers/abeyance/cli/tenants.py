@@ -133,8 +133,8 @@ def bucket_policy(
     reader: Annotated[
         list[str],
         typer.Option(
-            help="ARN of a role that reads photos: the stack's outputs ApiRole, and for uploads DetectRole and "
-            "ConsoleRole; repeat it."
+            help="ARN of a role that reads photos: the stack's outputs ApiRole, and for uploads DetectRole, "
+            "FramesRole and ConsoleRole; repeat it."
         ),
     ],
     gate: Annotated[
