@@ -31,7 +31,7 @@ RULE_FORM: Final = (
 
 
 class UploadRule(Struct, frozen=True):
-    """What uploads to a place are: their action and collection, and their purpose unless each names its own.
+    """The action and collection of uploads to a place, and their purpose unless each names its own.
 
     Attributes
     ----------

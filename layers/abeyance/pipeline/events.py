@@ -148,7 +148,7 @@ class DetectedFace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Video(msgspec.Struct, frozen=True, kw_only=True):
-    """What a video's container says about it; ``width`` and ``height`` are those of an upright frame, in pixels."""
+    """The facts in a video's container; ``width`` and ``height`` are those of an upright frame, in pixels."""
 
     duration_ms: int
     width: int
@@ -161,7 +161,7 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VideoExamined(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of a video stands behind a result. A denied segment, and all that follow, are not in it."""
+    """The part of a video that stands behind a result. A denied segment, and all that follow, are not in it."""
 
     video: Video
     #: Milliseconds from the start; the result is about these.

@@ -1,4 +1,4 @@
-"""What was found in the segments of a video, in the chips bucket until the video is done, and the people made of it.
+"""Findings in the segments of a video, in the chips bucket until the video is done, and the people made of them.
 
 A segment has two files: ``.tracks``, its tracks without pixels, and ``.npy``, their best chips. A job's people have
 one, ``.people``, with every sample, from which the Rekognition API answers.
@@ -87,7 +87,7 @@ class FoundPerson(msgspec.Struct, frozen=True, array_like=True):
     samples: tuple[FaceSample, ...]
 
 
-class People(msgspec.Struct, frozen=True):
+class PeopleFound(msgspec.Struct, frozen=True):
     """The people of a video as an event carries them, the chips file that belongs to it, and the samples of each."""
 
     faces: tuple[DetectedFace, ...]
@@ -114,7 +114,7 @@ class Findings:
         self._put(f"{_segment_key(upload, segment)}.npy", npy.encode(rows), npy.MEDIA_TYPE)
         self._put(f"{_segment_key(upload, segment)}.tracks", msgspec.msgpack.encode(found), _MEDIA_TYPE)
 
-    def people(self, upload: Upload, segments: Sequence[int], far: float) -> People:
+    def people(self, upload: Upload, segments: Sequence[int], far: float) -> PeopleFound:
         """Return the people of some segments; ``far`` is the least cosine of two tracks of one person."""
         tracks: list[tuple[int, FoundTrack]] = []
         for segment in segments:
@@ -140,7 +140,9 @@ class Findings:
         """Delete what was found in the segments, once the people are made of it or nothing may be kept."""
         self._objects.delete_all(self._bucket, _segments_prefix(upload))
 
-    def _made(self, upload: Upload, people: Sequence[list[tuple[int, FoundTrack]]], left_out: int) -> People:
+    def _made(
+        self, upload: Upload, people: Sequence[list[tuple[int, FoundTrack]]], left_out: int
+    ) -> PeopleFound:
         views = [_views(person) for person in people]
         chips = self._chips(upload, [view for person in views for view in person])
         faces: list[DetectedFace] = []
@@ -157,7 +159,7 @@ class Findings:
                 rest += [chips[view.place] for view in usable[1:_MAX_VIEWS]]
                 owners += [chip] * len(usable[1:_MAX_VIEWS])
         rows = [*first, *rest]
-        return People(
+        return PeopleFound(
             faces=tuple(faces),
             chips=np.stack(rows) if rows else np.empty((0, 112, 112, 3), np.uint8),
             views=tuple(owners),

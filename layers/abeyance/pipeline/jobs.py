@@ -38,7 +38,7 @@ _WITH_VIDEO: Final = (
 )
 
 
-class TokenReused(Exception):
+class JobTokenReused(Exception):
     """A client request token that came before with another request."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class TokenReused(Exception):
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job is.
+    """The state of a job.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job is, for people.
+    """The progress of a job, for people.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ class VideoJobs:
 
         Raises
         ------
-        TokenReused
+        JobTokenReused
             The token came with another request.
         """
         expires = int(self._now() + KEEP_DAYS * 86400)
@@ -161,7 +161,7 @@ class VideoJobs:
         known = self._table.get((f"token#{job.tenant}#{token}", _SORT))
         first = self.get(known["job"]) if known and known["request"] == digest else None
         if first is None:
-            raise TokenReused
+            raise JobTokenReused
         return first
 
     def get(self, job_id: str) -> VideoJob | None:

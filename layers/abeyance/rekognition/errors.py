@@ -9,7 +9,7 @@ from abeyance.aws.errors import THROTTLES, aws_code
 from abeyance.aws.table import Conflict
 from abeyance.embedding.port import EmbedderUnavailable
 from abeyance.gallery import errors as gallery
-from abeyance.pipeline.jobs import TokenReused
+from abeyance.pipeline.jobs import JobTokenReused
 from abeyance.vision.errors import ImageRejected, ModelError, RejectReason
 
 #: Errors with HTTP status 500, as the API reference says; every other one has 400.
@@ -69,7 +69,7 @@ NAMES: Final[Mapping[type[Exception], str]] = {
     gallery.TokenReused: "IdempotentParameterMismatchException",
     gallery.InvalidPage: "InvalidPaginationTokenException",
     gallery.GalleryBusy: "ThrottlingException",
-    TokenReused: "IdempotentParameterMismatchException",
+    JobTokenReused: "IdempotentParameterMismatchException",
     Conflict: "ThrottlingException",
     EmbedderUnavailable: "ThrottlingException",
     gallery.ModelMismatch: "InvalidParameterException",

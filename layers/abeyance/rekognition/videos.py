@@ -106,7 +106,7 @@ class StoredVideos:
         return arn
 
     def start(self, job: VideoJob, token: str) -> VideoJob:
-        """Keep a job and send it to the pipeline; return the first one of the token. Raises ``TokenReused``."""
+        """Keep a job and send it to the pipeline; return the first one of the token. Raises ``JobTokenReused``."""
         kept = self._jobs.create(job, token)
         # Sent again for a token that came before: the first request may have died in between.
         self._queue.request(kept.upload)

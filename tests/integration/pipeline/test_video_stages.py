@@ -205,15 +205,15 @@ def test_nothing_of_a_segment_that_was_running_is_kept(
     world: World, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.upload("acme/search/any/clip.mp4", clip)
-    whole = decode.Video.frames
+    whole = decode.VideoReader.frames
 
-    def frames(video: decode.Video, start_ms: int, end_ms: int, **more: Any) -> Iterator[Any]:
+    def frames(video: decode.VideoReader, start_ms: int, end_ms: int, **more: Any) -> Iterator[Any]:
         for frame in whole(video, start_ms, end_ms, **more):
             yield frame
             if start_ms == 1_000:
                 world.halt(on=True)
 
-    monkeypatch.setattr(decode.Video, "frames", frames)
+    monkeypatch.setattr(decode.VideoReader, "frames", frames)
     world.settle()
     assert [one.outcome for one in world.segments()] == ["EXAMINED", "HALTED"]
     found = world.result("acme/search/any/clip.mp4")
@@ -283,14 +283,14 @@ def test_a_segment_that_ends_every_process_is_left_out(
     world: World, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.upload("acme/analyze/any/clip.mp4", clip)
-    whole = decode.Video.frames
+    whole = decode.VideoReader.frames
 
-    def frames(video: decode.Video, start_ms: int, end_ms: int, **more: Any) -> Iterator[Any]:
+    def frames(video: decode.VideoReader, start_ms: int, end_ms: int, **more: Any) -> Iterator[Any]:
         if start_ms == 1_000:
             raise MemoryError
         return whole(video, start_ms, end_ms, **more)
 
-    monkeypatch.setattr(decode.Video, "frames", frames)
+    monkeypatch.setattr(decode.VideoReader, "frames", frames)
     monkeypatch.setattr(World, "deliver", _patiently(World.deliver))
     world.settle()
     assert [one.outcome for one in world.segments()] == ["EXAMINED", "UNREADABLE", "EXAMINED"]

@@ -61,7 +61,7 @@ class DecodedFrame:
         return np.ascontiguousarray(np.rot90(picture, self._rotation // 90)) if self._rotation else picture
 
 
-class Video:
+class VideoReader:
     """An open video; use it as a context manager.
 
     Parameters
@@ -104,7 +104,7 @@ class Video:
             self._container.close()
             raise
 
-    def __enter__(self) -> Video:
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -337,7 +337,7 @@ _DECODERS: Final = {
 
 def open_video(
     read: Callable[[int, int], bytes], size: int, limits: VideoLimits = DEFAULT_VIDEO_LIMITS
-) -> Video:
+) -> VideoReader:
     """Open a video by ranges.
 
     Parameters
@@ -352,7 +352,7 @@ def open_video(
     VideoRejected
         If it is not a video within the limits.
     """
-    return Video(RangeFile(read, size), size, limits)
+    return VideoReader(RangeFile(read, size), size, limits)
 
 
 def _turn(rotation: int | None) -> int:

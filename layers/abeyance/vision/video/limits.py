@@ -36,7 +36,7 @@ DEFAULT_VIDEO_LIMITS: Final = VideoLimits()
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a container says about its video stream."""
+    """The facts in a container about its video stream."""
 
     duration_ms: int
     #: Pixels of an upright frame.
