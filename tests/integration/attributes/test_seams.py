@@ -116,7 +116,7 @@ class InMemory:
     def emit(self, emitted: Sequence[events.Event]) -> None:
         self.emitted += emitted
 
-    def decide(self, tenant: str, action: str, purpose: str) -> Decision:
+    def decide(self, tenant: str, action: str, purpose: str, search: object) -> Decision:
         return permitted(action)
 
     def for_batch(self) -> InMemory:
