@@ -43,7 +43,16 @@ _PLATFORM = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28
 _DECISION_ROOMS = ("aws", "moratorium", "ledger", "pipeline", "assurance", "deployment")
 _ROOMS = {
     "decide": _DECISION_ROOMS,
-    "abeyance": (*_DECISION_ROOMS, "vision", "embedding", "gallery", "rekognition", "erasure", "curation", "console"),
+    "abeyance": (
+        *_DECISION_ROOMS,
+        "vision",
+        "embedding",
+        "gallery",
+        "rekognition",
+        "erasure",
+        "curation",
+        "console",
+    ),
 }
 
 
