@@ -120,7 +120,11 @@ def test_s3_events_have_the_form_and_order_of_aws(aws: LocalAws) -> None:
 
 def test_an_event_reaches_its_queue_as_it_was_put(aws: LocalAws) -> None:
     """Also where its text looks like a place in a template."""
-    detail = {"upload": {"key": 'acme/index/staff/<id> <detail> "q".jpg'}, "n": [1, 2.5, None, True]}
+    detail = {
+        "upload": {"key": 'acme/index/staff/<id> <detail> "q".jpg'},
+        "n": [1, 2.5, None, True],
+        "media": "photo",
+    }
     aws.client("events").put_events(
         Entries=[
             {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jsonschema
 import pytest
@@ -48,6 +50,13 @@ REVIEWED = {
     "reason": "People look at every match.",
     "source": "Test",
 }
+ORDERED = {
+    **{name: value for name, value in REVIEWED.items() if name != "human_review"},
+    "effect": "halt",
+    "exempt_purposes": ["missing_children"],
+    "authorization_required": True,
+    "authorization_due_within_hours": 1,
+}
 REVIEWER = Person(principal="ada@local", name="Ada", roles=(Role.REVIEWER,))
 
 
@@ -79,8 +88,15 @@ class Pipeline:
             document["flags"][key], document["values"][key] = {"name": key}, value
         self.flags.write_text(json.dumps(document))
 
-    def upload(self, key: str, body: bytes) -> None:
-        self.aws.client("s3").put_object(Bucket=self.settings.uploads_bucket, Key=key, Body=body)
+    def upload(self, key: str, body: bytes, **metadata: str) -> None:
+        s3 = self.aws.client("s3")
+        s3.put_object(Bucket=self.settings.uploads_bucket, Key=key, Body=body, Metadata=metadata)
+
+    def settle_late_searches(self, later: timedelta) -> None:
+        """Run the task for searches whose authorisation was to follow, as if that much time had passed."""
+        with patch("abeyance.aws.timestamps.utc_now", lambda: datetime.now(UTC) + later):
+            task = build.build_lapse(self._own(UNITS["recognize"]), self.aws.client)
+        assert task() == {"lapsed": 1}
 
     def start_job(self) -> None:
         """Start a job on a stored video, as the API does."""
@@ -169,6 +185,10 @@ def test_every_promised_event_is_emitted_and_fits_its_schema(
         pipeline.upload(f"acme/search/staff/{name}.jpg", again)
         pipeline.run()
         pipeline.review(verdict)
+    pipeline.put_flags(ordered=ORDERED)
+    pipeline.upload("acme/search/staff/late.jpg", again, purpose="missing_children", authorization="late")
+    pipeline.run()
+    pipeline.settle_late_searches(timedelta(hours=2))
     s3 = pipeline.aws.client("s3")
     s3.delete_object(Bucket=pipeline.settings.uploads_bucket, Key="acme/index/staff/one.jpg")
     pipeline.run()

@@ -20,10 +20,13 @@ FACE = str(uuid.uuid4())
 SAMPLES: dict[str, Any] = {
     "CollectionId": "violated",
     "FaceId": FACE,
+    "ImageId": FACE,
     "ImageBlob": base64.b64encode(b"bytes").decode(),
     "TagKey": "key",
     "ClientRequestToken": "token",
     "S3Bucket": "uploads",
+    "SNSTopicArn": "arn:aws:sns:us-east-1:123456789012:jobs",
+    "RoleArn": "arn:aws:iam::123456789012:role/jobs",
 }
 #: Text that no pattern of the model lets pass.
 FOREIGN = "ß!\n"
@@ -46,6 +49,10 @@ def valid(shape_name: str, *, all_members: bool = True) -> Any:
             return shape["enum"][0] if "enum" in shape else "a" * max(1, shape.get("min", 0))
         case "integer" | "long" | "float":
             return max(1, shape.get("min", 0))
+        case "boolean":
+            return True
+        case "blob":
+            return base64.b64encode(bytes(max(1, shape.get("min", 0)))).decode()
     raise AssertionError(shape_name)
 
 
@@ -72,7 +79,8 @@ def wrong(shape_name: str) -> Iterator[tuple[str, Any]]:
             yield f"item: {what}", [value]
     elif kind == "map":
         if "max" in shape:
-            yield "too many", {f"k{n}": "v" for n in range(shape["max"] + 1)}
+            value = valid(shape["value"]["shape"])
+            yield "too many", {f"k{n}": value for n in range(shape["max"] + 1)}
         for what, value in wrong(shape["key"]["shape"]):
             yield f"key: {what}", {value: valid(shape["value"]["shape"])}
         for what, value in wrong(shape["value"]["shape"]):
