@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from abeyance.moving.archive import Archive, ArchiveWriter
+from abeyance.moving.calls import pages, require_collection
 from abeyance.moving.errors import MovingError
 from abeyance.moving.keys import MasterKey
 
@@ -70,16 +71,11 @@ def export_collection(
     with ArchiveWriter(
         path, key, model=before["FaceModelVersion"], collection=collection, templates=templates
     ) as archive:
-        request: dict[str, Any] = {"CollectionId": collection, "WithTemplates": templates}
-        while True:
-            page = api.export_faces(**request)
+        for page in pages(api, "export_faces", CollectionId=collection, WithTemplates=templates):
             archive.write(_rows(page))
             faces += len(page["Faces"])
             users += len(page["Users"])
             advance(faces)
-            if "NextToken" not in page:
-                break
-            request["NextToken"] = page["NextToken"]
         after = api.describe_collection(CollectionId=collection)
         counts = (faces, users)
         if any((one["FaceCount"], one["UserCount"]) != counts for one in (before, after)):
@@ -107,7 +103,7 @@ def import_collection(
             raise MovingError(
                 "the export has no templates; export with --templates, or index the photos again"
             )
-        created = _require_collection(api, name, archive.model)
+        created = _require_model(api, name, archive.model)
         state = path.with_name(f"{path.name}.progress")
         start = Progress(name, created, path.stat().st_size, 0)
         known = _read_progress(state)
@@ -129,16 +125,12 @@ def import_collection(
         return Moved(name, archive.model, found["FaceCount"], found["UserCount"], refused=refused)
 
 
-def _require_collection(api: Any, name: str, model: str) -> str:
+def _require_model(api: Any, name: str, model: str) -> str:
     """Create the collection if it is missing; return when it was created. It has to be of the model."""
-    try:
-        found = api.describe_collection(CollectionId=name)
-    except api.exceptions.ResourceNotFoundException:
-        api.create_collection(CollectionId=name)
-        found = api.describe_collection(CollectionId=name)
-        if found["FaceModelVersion"] != model:
-            api.delete_collection(CollectionId=name)
+    found, made = require_collection(api, name)
     if found["FaceModelVersion"] != model:
+        if made:
+            api.delete_collection(CollectionId=name)
         raise MovingError(
             f"the export has templates of {model}, and here are those of {found['FaceModelVersion']}; "
             "index the photos again instead"

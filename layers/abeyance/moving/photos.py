@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from abeyance.aws.errors import aws_code
+from abeyance.moving.columns import read_column
 from abeyance.moving.errors import MovingError
 from abeyance.moving.journal import SourceFace
 
@@ -80,13 +80,8 @@ def by_rule(rule: str, slash: str = "") -> Locate:
 
 def by_list(path: Path) -> Locate:
     """Return a CSV file with the column ``photo`` and one of :data:`FIELDS`, as a function."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        names = [name for name in FIELDS if name in (rows.fieldnames or ())]
-        if len(names) != 1 or "photo" not in (rows.fieldnames or ()):
-            raise MovingError(f"{path} needs the column photo, and one of {', '.join(FIELDS)}")
-        places = {row[names[0]]: row["photo"] or "" for row in rows}
-    return lambda face: places.get(getattr(face, FIELDS[names[0]]), "")
+    name, places = read_column(path, "photo", FIELDS)
+    return lambda face: places.get(getattr(face, FIELDS[name]), "")
 
 
 class PhotoReader:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from abeyance.moving.calls import pages, require_collection
+from abeyance.moving.columns import read_column
 from abeyance.moving.errors import MovingError
 
 #: Runs after which a collection that keeps changing is left for another time.
@@ -66,25 +68,24 @@ def level(
         The collection keeps changing, or has the deployed model already.
     """
     before = api.describe_collection(CollectionId=collection)
-    try:
-        api.describe_collection(CollectionId=target)
-    except api.exceptions.ResourceNotFoundException:
-        made = api.create_collection(CollectionId=target)
-        if made["FaceModelVersion"] == before["FaceModelVersion"]:
-            api.delete_collection(CollectionId=target)
-            raise MovingError(f"{collection} has the deployed model already") from None
+    found, made = require_collection(api, target)
+    if made and found["FaceModelVersion"] == before["FaceModelVersion"]:
+        api.delete_collection(CollectionId=target)
+        raise MovingError(f"{collection} has the deployed model already")
     outcomes: dict[str, str] = {}
     for _ in range(MOST_RUNS):
-        answers = list(_run(api, collection, target, advance))
-        for answer in answers:
+        versions = set()
+        for answer in pages(api, "reembed_faces", CollectionId=collection, TargetCollectionId=target):
             outcomes |= {one["FaceId"]: one["Outcome"] for one in answer["Outcomes"]}
-        version = answers[-1]["Version"]
-        if {answer["Version"] for answer in answers} == {version}:
+            versions.add(answer["Version"])
+            if "NextToken" in answer:
+                advance(answer["NextToken"].partition(":")[0])
+        if versions == {answer["Version"]}:
             return LevelCollections(
                 collection,
                 target,
-                version,
-                answers[-1]["TargetVersion"],
+                answer["Version"],
+                answer["TargetVersion"],
                 api.describe_collection(CollectionId=collection)["FaceCount"],
                 api.describe_collection(CollectionId=target)["FaceCount"],
                 dict(sorted(Counter(outcomes.values()).items())),
@@ -125,14 +126,8 @@ def switch(api: Any, level_now: LevelCollections, *, accept_missing: bool = Fals
 
 def read_labels(path: Path) -> Callable[[Mapping[str, Any]], str]:
     """Return the group of a face, from a CSV with the column ``group`` and one of FaceId, UserId, ExternalImageId."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = rows.fieldnames or ()
-        names = [name for name in ("FaceId", "UserId", "ExternalImageId") if name in columns]
-        if len(names) != 1 or "group" not in columns:
-            raise MovingError(f"{path} needs the column group, and one of FaceId, UserId, ExternalImageId")
-        groups = {row[names[0]]: row["group"] or UNLABELLED for row in rows}
-    return lambda face: groups.get(face.get(names[0], ""), UNLABELLED)
+    name, groups = read_column(path, "group", ("FaceId", "UserId", "ExternalImageId"))
+    return lambda face: groups.get(face.get(name, ""), UNLABELLED)
 
 
 def changed_matches(
@@ -172,34 +167,12 @@ def changed_matches(
     return [ChangedMatches(group, at, **dict(counts[group, at])) for group, at in sorted(counts)]
 
 
-def _run(
-    api: Any, collection: str, target: str, advance: Callable[[str], None]
-) -> Iterator[Mapping[str, Any]]:
-    request = {"CollectionId": collection, "TargetCollectionId": target}
-    while True:
-        answer = api.reembed_faces(**request)
-        yield answer
-        if "NextToken" not in answer:
-            return
-        request["NextToken"] = answer["NextToken"]
-        advance(answer["NextToken"].partition(":")[0])
-
-
 def _spread(api: Any, collection: str, count: int) -> Iterator[Mapping[str, Any]]:
-    """Yield about ``count`` faces, as many of each part of the listing."""
+    """Return about ``count`` faces, as many of each part of the listing."""
     total = api.describe_collection(CollectionId=collection)["FaceCount"]
-    step, number, given = max(1, total // max(1, count)), 0, 0
-    request: dict[str, Any] = {"CollectionId": collection, "MaxResults": 1000}
-    while given < count:
-        page = api.list_faces(**request)
-        for face in page["Faces"]:
-            if number % step == 0 and given < count:
-                given += 1
-                yield face
-            number += 1
-        if "NextToken" not in page:
-            return
-        request["NextToken"] = page["NextToken"]
+    listing = pages(api, "list_faces", CollectionId=collection, MaxResults=1000)
+    faces = (face for page in listing for face in page["Faces"])
+    return islice(islice(faces, 0, None, max(1, total // max(1, count))), count)
 
 
 def _matches(api: Any, collection: str, face_id: str, threshold: float) -> dict[str, tuple[float, str]]:

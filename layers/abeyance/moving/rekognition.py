@@ -8,13 +8,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from abeyance.aws.errors import aws_code
+from abeyance.moving.calls import pages, require_collection
 from abeyance.moving.errors import MovingError
 from abeyance.moving.journal import Ended, FaceOutcome, Journal, SourceFace
 from abeyance.moving.photos import FoundPhoto, PhotoMissing, PhotoReader
@@ -113,11 +114,7 @@ class RekognitionImport:
 
     def _require_own_collection(self) -> None:
         """Create the collection, or see that it is this journal's: the other faces of a photo are deleted from it."""
-        try:
-            found = self._api.describe_collection(CollectionId=self._to)
-        except self._api.exceptions.ResourceNotFoundException:
-            self._api.create_collection(CollectionId=self._to)
-            found = self._api.describe_collection(CollectionId=self._to)
+        found, _ = require_collection(self._api, self._to)
         created = str(found["CreationTimestamp"])
         known = self._journal.fact("created")
         if known != created and (known or found["FaceCount"]):
@@ -127,11 +124,11 @@ class RekognitionImport:
         self._journal.fact("created", created)
 
     def _list(self) -> None:
-        for page in _pages(self._source.list_faces, CollectionId=self._from):
+        for page in pages(self._source, "list_faces", CollectionId=self._from):
             self._journal.add(map(_source_face, page["Faces"]))
         # A collection of an early face model cannot have users.
         with contextlib.suppress(self._source.exceptions.InvalidParameterException):
-            for page in _pages(self._source.list_users, CollectionId=self._from):
+            for page in pages(self._source, "list_users", CollectionId=self._from):
                 self._journal.add_users(user["UserId"] for user in page["Users"])
         self._journal.fact("listed", "yes")
 
@@ -220,15 +217,6 @@ def image_of(photo: FoundPhoto) -> dict[str, Any]:
     if len(photo.content) > MAX_BYTES and photo.s3_object:
         return {"S3Object": photo.s3_object}
     return {"Bytes": photo.content}
-
-
-def _pages(operation: Callable[..., Mapping[str, Any]], **request: Any) -> Iterator[Mapping[str, Any]]:
-    while True:
-        page = operation(**request)
-        yield page
-        if not page.get("NextToken"):
-            return
-        request["NextToken"] = page["NextToken"]
 
 
 def _source_face(face: Mapping[str, Any]) -> SourceFace:
