@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS faces (
   outcome TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', new_id TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS images ON faces (image_id);
+CREATE INDEX IF NOT EXISTS waiting ON faces (image_id) WHERE outcome = '';
 CREATE INDEX IF NOT EXISTS users_of_faces ON faces (user_id);
 CREATE INDEX IF NOT EXISTS new_ids ON faces (new_id);
 CREATE TABLE IF NOT EXISTS users (user_id TEXT PRIMARY KEY, done INTEGER NOT NULL DEFAULT 0);
