@@ -131,7 +131,7 @@ def _show(moved: ImportReport, compared: AnswerComparison | None) -> None:
     console.print(f"{moved.users} users.", highlight=False)
     if moved.unmoved:
         names = ("face_id", "external_image_id", "outcome", "reason")
-        rows = [[face[name] for name in names] for face in moved.unmoved[:SHOWN]]
+        rows = cells(moved.unmoved[:SHOWN], names)
         console.print(table(f"Not moved, {len(rows)} of {len(moved.unmoved)}", names, rows, key=True))
     if compared is None:
         return
@@ -142,6 +142,5 @@ def _show(moved: ImportReport, compared: AnswerComparison | None) -> None:
     )
     if compared.differences:
         columns = ("probe", "only_there", "only_here", "error")
-        rows = cells(compared.differences[:SHOWN], ("probe", "only_there", "only_here", "error"))
-        rows = [[", ".join(one) if isinstance(one, list) else one for one in row] for row in rows]
+        rows = cells(compared.differences[:SHOWN], columns)
         console.print(table("Differences", columns, rows, key=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Annotated, Any, Final, NoReturn
 
@@ -132,9 +132,12 @@ def table(
 
 
 def cells(records: Iterable[object], columns: Sequence[str]) -> list[list[object]]:
-    """Return a row of attributes for each record; several values in one are joined by commas."""
-    values = [[getattr(record, name) for name in columns] for record in records]
-    return [[", ".join(v) if isinstance(v, tuple) else v for v in row] for row in values]
+    """Return a row for each record, of its attributes or a mapping's values; several in one are joined by commas."""
+    values = [
+        [record[name] if isinstance(record, Mapping) else getattr(record, name) for name in columns]
+        for record in records
+    ]
+    return [[", ".join(v) if isinstance(v, tuple | list) else v for v in row] for row in values]
 
 
 def progress() -> Progress:

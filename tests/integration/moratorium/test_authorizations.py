@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from msgspec import structs
 from tests.office import Office, offices, user
+from typer.testing import CliRunner
 
+from abeyance.cli import _context, authorizations
 from abeyance.deployment import build
 from abeyance.moratorium.authorization import Authorization, Search
 from abeyance.moratorium.authorization_uses import USED
@@ -97,6 +99,19 @@ def test_two_people_register_one_and_stages_use_it(office: Office) -> None:
             "purpose": "missing_children",
             "late": False,
         }
+    ]
+
+
+def test_the_command_lists_them(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.agree(AuthorizationChange(ORDER))
+    monkeypatch.setattr(_context, "changes", lambda: office.person("carol"))
+    monkeypatch.setattr(authorizations.console, "width", 200)
+    listed = CliRunner().invoke(authorizations.app, ["list"])
+    assert listed.exit_code == 0
+    (row,) = [line.split("│")[1:-1] for line in listed.stdout.splitlines() if POLICE.id in line]
+    assert [cell.strip() for cell in row] == [
+        *(POLICE.id, "26-CR-1234", "Circuit Court", "active", "0 of 1"),
+        *("missing_children", "US", "", "2099-01-01T00:00:00Z"),
     ]
 
 
