@@ -123,7 +123,7 @@ def check(
     """List look-alikes, duplicates and weak enrolments. It changes nothing: people decide."""
     ref = collection_ref(tenant, collection)
     read = _ages() if ages else None
-    found = list(_curation().check(context.principal(), ref, purpose, threshold=threshold, ages=read))
+    found = _curation().check(context.principal(), ref, purpose, threshold=threshold, ages=read)
 
     def show_found() -> None:
         names = ("kind", "one", "other", "similarity", "reason")

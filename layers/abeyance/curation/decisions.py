@@ -199,7 +199,7 @@ class Curation:
         *,
         threshold: float,
         ages: Callable[[Face], tuple[int, int] | None] | None = None,
-    ) -> Iterator[Finding]:
+    ) -> list[Finding]:
         """Return what people should look at in a collection; see :func:`abeyance.curation.findings.findings`.
 
         Comparing all users with each other is decided as ``search``, reading ages as ``analyze``.
@@ -218,7 +218,7 @@ class Curation:
             if ages:
                 self._record(CHECKED, principal, ref, {}, self._decide(ref, purpose, Action.ANALYZE))
             least = max(threshold, decision.min_similarity or 0.0)
-            return findings(self._gallery, ref, scale, threshold=least, ages=ages)
+            return list(findings(self._gallery, ref, scale, threshold=least, ages=ages))
 
     def _user(self, ref: CollectionRef, user_id: str) -> User:
         found = self._gallery.get_users(ref, [user_id])

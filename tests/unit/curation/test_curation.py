@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -261,6 +262,16 @@ def test_look_alikes_duplicates_and_weak_enrolments_are_found(world: World) -> N
     world.curation.reject(ADA, REF, of_face(0), of_face(6))
     left = [one.kind for one in world.curation.check(ADA, REF, "hr", threshold=80)]
     assert left == [FindingKind.LOW_QUALITY]
+
+
+def test_a_collection_that_goes_during_a_check_is_a_refusal(world: World) -> None:
+    def deleted(ref: CollectionRef) -> Iterator[tuple[CollectionSubject, CollectionSubject]]:
+        world.gallery.delete_collection(ref)
+        return iter(())
+
+    world.gallery.list_verdicts = deleted
+    with pytest.raises(CurationRefused, match="no collection"):
+        world.curation.check(ADA, REF, "hr", threshold=80)
 
 
 def test_where_matches_need_reviewers_no_list_of_them_is_made(world: World) -> None:

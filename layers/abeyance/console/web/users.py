@@ -121,7 +121,7 @@ def check(tenant: str, name: str) -> str:
     except ValueError:
         raise RequestRefused("Give a similarity from 0 to 100.") from None
     found = services().curation.check(signed_in().principal, ref, _field("purpose"), threshold=threshold)
-    return render_template("findings.html", ref=ref, found=list(found), purpose=_field("purpose"))
+    return render_template("findings.html", ref=ref, found=found, purpose=_field("purpose"))
 
 
 def _user_page(ref: CollectionRef, user_id: str) -> str:
