@@ -18,16 +18,13 @@ from abeyance.gallery.facade import Gallery
 from abeyance.gallery.model import CollectionRef, Face, TemplateKind
 from abeyance.gallery.search import Searcher
 from abeyance.gallery.verdicts import CollectionSubject
+from abeyance.vision.quality import THRESHOLDS, QualityFilter
 from abeyance.vision.similarity import SimilarityScale
 
 #: Cosine from which on two faces are one picture, enrolled twice.
 DUPLICATE_COSINE: Final = 0.985
-#: Values of the quality filter HIGH: what does not meet them is recognised worse.
-MIN_SHARPNESS: Final = 45.0
-DARKEST, BRIGHTEST = 10.0, 85.0
-MAX_YAW_DEG: Final = 40.0
-MAX_PITCH_DEG: Final = 30.0
-MIN_CONFIDENCE: Final = 0.85
+#: What does not meet them is recognised worse.
+_LIMITS: Final = THRESHOLDS[QualityFilter.HIGH]
 #: Below this age a face changes too fast for an old photo to be recognised.
 CHILD_AGE: Final = 14
 _PROBES: Final = 512
@@ -95,11 +92,11 @@ def weaknesses(face: Face) -> list[str]:
     """Return the measurements of a face that make it hard to recognise."""
     measured = face.quality
     weak = {
-        "confidence": face.confidence < MIN_CONFIDENCE,
-        "sharpness": measured.get("sharpness", 100.0) < MIN_SHARPNESS,
-        "brightness": not DARKEST <= measured.get("brightness", 50.0) <= BRIGHTEST,
-        "yaw": abs(measured.get("yaw", 0.0)) > MAX_YAW_DEG,
-        "pitch": abs(measured.get("pitch", 0.0)) > MAX_PITCH_DEG,
+        "confidence": face.confidence < _LIMITS.confidence,
+        "sharpness": measured.get("sharpness", 100.0) < _LIMITS.sharpness,
+        "brightness": not _LIMITS.darkest <= measured.get("brightness", 50.0) <= _LIMITS.brightest,
+        "yaw": abs(measured.get("yaw", 0.0)) > _LIMITS.yaw,
+        "pitch": abs(measured.get("pitch", 0.0)) > _LIMITS.pitch,
     }
     return [name for name, is_weak in weak.items() if is_weak]
 

@@ -68,27 +68,31 @@ class FaceQuality:
 
 
 @dataclass(frozen=True, slots=True)
-class _Thresholds:
+class QualityThresholds:
+    """The limits of a level, in the units of :class:`FaceQuality`; yaw and pitch to either side."""
+
     size: float
     sharpness: float
     darkest: float
     brightest: float
     yaw: float
     pitch: float
+    #: 0 to 1, of the detection.
     confidence: float
     visible: float
 
 
-_MEDIUM = _Thresholds(
+_MEDIUM = QualityThresholds(
     size=22, sharpness=22, darkest=5, brightest=93, yaw=60, pitch=45, confidence=0.75, visible=0.6
 )
-_THRESHOLDS = {
-    QualityFilter.LOW: _Thresholds(
+#: Level of the quality filter -> its limits; ``NONE`` has none.
+THRESHOLDS = {
+    QualityFilter.LOW: QualityThresholds(
         size=16, sharpness=7, darkest=3, brightest=97, yaw=75, pitch=60, confidence=0.7, visible=0.4
     ),
     QualityFilter.MEDIUM: _MEDIUM,
     QualityFilter.AUTO: _MEDIUM,
-    QualityFilter.HIGH: _Thresholds(
+    QualityFilter.HIGH: QualityThresholds(
         size=44, sharpness=45, darkest=10, brightest=85, yaw=40, pitch=30, confidence=0.85, visible=0.9
     ),
 }
@@ -150,7 +154,7 @@ def unindexed_reasons(
     quality: FaceQuality, face: FaceDetection, quality_filter: QualityFilter
 ) -> tuple[UnindexedReason, ...]:
     """Return why a face does not meet the filter; nothing if it does. Every face meets ``NONE``."""
-    limits = _THRESHOLDS.get(QualityFilter(quality_filter))
+    limits = THRESHOLDS.get(QualityFilter(quality_filter))
     if limits is None:
         return ()
     failed = {
