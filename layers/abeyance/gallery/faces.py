@@ -156,9 +156,7 @@ class FaceStore:
         self, collection: CollectionRef | Collection, faces: Sequence[Face]
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return the templates of faces as they were read, by id; those that are gone are left out."""
-        seqs = {face.seq: face.id for face in faces}
-        found = self._storage.templates(self._storage.open(collection), list(seqs))
-        return {seqs[seq]: template for seq, template in found.items()}
+        return self._storage.templates_of(self._storage.open(collection), faces)
 
     def delete(self, ref: CollectionRef, face_ids: Sequence[str]) -> FacesOutcome:
         """Erase faces with their templates, in snapshots too; refuse, per face, those of a user."""
@@ -188,18 +186,14 @@ class FaceStore:
 
         Empty if another version or none is indexed.
         """
-        record = self._record(self._storage.meta(ref), source)
-        if record is None or record.gone or record.version != source.version:
-            return ()
-        return (*record.earlier, record.sequencer)
+        record = self._present(self._storage.meta(ref), source)
+        return (*record.earlier, record.sequencer) if record else ()
 
     def of_source(self, collection: CollectionRef | Collection, source: SourceObject) -> list[Face]:
         """Return the faces of this version of the object."""
         opened = self._storage.open(collection)
-        record = self._record(opened, source)
-        if record is None or record.gone or record.version != source.version:
-            return []
-        return list(self._storage.faces(opened, record.faces).values())
+        record = self._present(opened, source)
+        return list(self._storage.faces(opened, record.faces).values()) if record else []
 
     def _plan_index(
         self, draft: ChangeDraft, faces: Sequence[NewFace], source: SourceObject | None
@@ -352,6 +346,11 @@ class FaceStore:
     def _record(self, meta: Meta | Collection, source: SourceObject) -> SourceRecord | None:
         item = self._storage.table.get(source_key(meta.pk, source.bucket, source.key))
         return SourceRecord.of(item) if item else None
+
+    def _present(self, meta: Meta | Collection, source: SourceObject) -> SourceRecord | None:
+        """Return the record of an object if it is there and is of this version."""
+        record = self._record(meta, source)
+        return record if record and not record.gone and record.version == source.version else None
 
 
 _NEVER_INDEXED = SourceRecord(version="", sequencer="", gone=True)

@@ -151,12 +151,18 @@ class Storage:
             if "v" in item
         }
 
+    def templates_of(
+        self, collection: Meta | Collection, faces: Iterable[Face]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the templates of faces as they were read, by face id; those that are gone are left out."""
+        seqs = {face.seq: face.id for face in faces}
+        return {seqs[seq]: template for seq, template in self.templates(collection, list(seqs)).items()}
+
     def face_templates(
         self, collection: Meta | Collection, face_ids: Iterable[str]
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return the templates of those of the faces that exist, by face id."""
-        seqs = {face.seq: face.id for face in self.faces(collection, face_ids).values()}
-        return {seqs[seq]: template for seq, template in self.templates(collection, list(seqs)).items()}
+        return self.templates_of(collection, self.faces(collection, face_ids).values())
 
 
 def require_face_ids(face_ids: Sequence[str]) -> None:
