@@ -105,13 +105,11 @@ def build_stored_videos(settings: ApiSettings, photos: Photos, clients: Clients 
     from abeyance.pipeline.video_queue import VideoQueue
     from abeyance.rekognition.videos import StoredVideos
 
-    s3 = clients("s3")
     return StoredVideos(
-        s3,
         photos,
         build_jobs(settings, clients),
         VideoQueue(clients("sqs"), settings.frames_queue),
         build_upload_records(settings, clients),
-        Findings(S3Objects(s3), settings.chips_bucket),
+        Findings(S3Objects(clients("s3")), settings.chips_bucket),
         settings.notification_topics.split(),
     )

@@ -1,4 +1,7 @@
-"""The bytes of an ``Image``: in the request itself, under the tenant's own prefix, or in a place it has registered."""
+"""The bytes of an ``Image``: in the request itself, under the tenant's own prefix, or in a place it has registered.
+
+Stored videos are named in the same way, and found in the same places.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from abeyance.aws.errors import aws_code
-from abeyance.aws.objects import unreadable
+from abeyance.aws.objects import ObjectUnreadable, require_readable, unreadable
 from abeyance.moratorium.buckets import covers
 from abeyance.moratorium.tenants import Tenant
 from abeyance.rekognition.errors import NO_OBJECT, ApiError, invalid
@@ -16,7 +19,7 @@ MAX_OBJECT_BYTES: Final = 15 * 1024 * 1024
 
 #: Codes of S3 for an object that is not there or not permitted. Any other is a fault of ours or of S3, unless it is
 #: one of an object that the tenant has and that S3 does not give.
-ABSENT: Final = frozenset(
+_ABSENT: Final = frozenset(
     {"400", "403", "404", "405", "AccessDenied", "InvalidArgument", "MethodNotAllowed"}
     | {"NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NotFound", "PermanentRedirect"}
 )
@@ -64,27 +67,27 @@ class Photos:
         if "Bytes" in image:
             data: bytes = image["Bytes"]
             return data
-        where = image["S3Object"]
-        if "Bucket" not in where or "Name" not in where:
-            raise invalid("An S3Object has a Bucket and a Name")
-        bucket, key = where["Bucket"], where["Name"]
-        if not self.may_read(bucket, key, tenant):
-            raise ApiError("InvalidS3ObjectException", NO_OBJECT)
-        version = {"VersionId": where["Version"]} if "Version" in where else {}
-        try:
-            answer = self._s3.get_object(Bucket=bucket, Key=key, **version)
-        except self._s3.exceptions.ClientError as error:
-            code = aws_code(error)
-            if code in ABSENT:
-                raise ApiError("InvalidS3ObjectException", NO_OBJECT) from None
-            if denial := unreadable(code):
-                raise ApiError("InvalidS3ObjectException", str(denial)) from None
-            raise
+        answer = self._ask("get_object", image["S3Object"], tenant)
         with answer["Body"] as body:
             if answer["ContentLength"] > MAX_OBJECT_BYTES:
                 raise ApiError("ImageTooLargeException", "Image size is too large")
             content: bytes = body.read()
         return content
+
+    def head(self, where: Mapping[str, Any], tenant: str) -> Mapping[str, Any]:
+        """Return S3's answer to a HEAD of the object of an ``S3Object``; its bytes are not read.
+
+        Raises
+        ------
+        ApiError
+            InvalidParameterException for an incomplete S3Object; InvalidS3ObjectException as :meth:`read`.
+        """
+        answer = self._ask("head_object", where, tenant)
+        try:
+            require_readable(answer)
+        except ObjectUnreadable as denial:
+            raise ApiError("InvalidS3ObjectException", str(denial)) from None
+        return answer
 
     def may_read(self, bucket: str, key: str, tenant: str) -> bool:
         """Return whether a tenant may name an object, whether it is there or not."""
@@ -95,3 +98,22 @@ class Photos:
             return key.startswith(f"{tenant}/")
         registered = self._tenants(tenant)
         return registered is not None and covers(registered.buckets, bucket, key)
+
+    def _ask(self, operation: str, where: Mapping[str, Any], tenant: str) -> Mapping[str, Any]:
+        """Return S3's answer to an operation on the object of an ``S3Object``, if the tenant may name it."""
+        if "Bucket" not in where or "Name" not in where:
+            raise invalid("An S3Object has a Bucket and a Name")
+        bucket, key = where["Bucket"], where["Name"]
+        if not self.may_read(bucket, key, tenant):
+            raise ApiError("InvalidS3ObjectException", NO_OBJECT)
+        version = {"VersionId": where["Version"]} if "Version" in where else {}
+        try:
+            answer: Mapping[str, Any] = getattr(self._s3, operation)(Bucket=bucket, Key=key, **version)
+        except self._s3.exceptions.ClientError as error:
+            code = aws_code(error)
+            if code in _ABSENT:
+                raise ApiError("InvalidS3ObjectException", NO_OBJECT) from None
+            if denial := unreadable(code):
+                raise ApiError("InvalidS3ObjectException", str(denial)) from None
+            raise
+        return answer

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from abeyance.aws.errors import aws_code
-from abeyance.aws.objects import ObjectUnreadable, require_readable, unreadable
 from abeyance.pipeline.events import Event, VideoOpened, VideoSource
 from abeyance.pipeline.findings import Findings, FoundPerson
 from abeyance.pipeline.jobs import JobState, VideoJob, VideoJobs, job_state
@@ -15,8 +13,8 @@ from abeyance.pipeline.ports import ObjectGone
 from abeyance.pipeline.topology import FRAMES
 from abeyance.pipeline.upload_records import UploadRecords
 from abeyance.pipeline.video_queue import VideoQueue
-from abeyance.rekognition.errors import NO_OBJECT, ApiError, invalid
-from abeyance.rekognition.photos import ABSENT, Photos
+from abeyance.rekognition.errors import ApiError, invalid
+from abeyance.rekognition.photos import Photos
 
 #: Largest video, as the service's quotas have it.
 MAX_VIDEO_BYTES: Final = 10 * 1024**3
@@ -27,17 +25,14 @@ class StoredVideos:
 
     Parameters
     ----------
-    s3
-        A boto3 S3 client.
     photos
-        Knows which objects a tenant may name.
+        Finds the objects that a tenant may name.
     topics
         ARNs of topics that may be told, with ``*`` and ``{tenant}``.
     """
 
     def __init__(
         self,
-        s3: Any,
         photos: Photos,
         jobs: VideoJobs,
         queue: VideoQueue,
@@ -45,7 +40,6 @@ class StoredVideos:
         findings: Findings,
         topics: Sequence[str],
     ) -> None:
-        self._s3 = s3
         self._photos = photos
         self._jobs = jobs
         self._queue = queue
@@ -62,32 +56,17 @@ class StoredVideos:
             InvalidParameterException without a complete S3Object; InvalidS3ObjectException for an object that is not
             there, not the tenant's, or that S3 does not give; VideoTooLargeException.
         """
-        where = video.get("S3Object", {})
-        if "Bucket" not in where or "Name" not in where:
+        if "S3Object" not in video:
             raise invalid("A video has an S3Object with a Bucket and a Name")
-        bucket, key = where["Bucket"], where["Name"]
-        if not self._photos.may_read(bucket, key, tenant):
-            raise ApiError("InvalidS3ObjectException", NO_OBJECT)
-        version = {"VersionId": where["Version"]} if "Version" in where else {}
-        try:
-            head = self._s3.head_object(Bucket=bucket, Key=key, **version)
-            require_readable(head)
-        except ObjectUnreadable as error:
-            raise ApiError("InvalidS3ObjectException", str(error)) from None
-        except self._s3.exceptions.ClientError as error:
-            code = aws_code(error)
-            if code in ABSENT:
-                raise ApiError("InvalidS3ObjectException", NO_OBJECT) from None
-            if denial := unreadable(code):
-                raise ApiError("InvalidS3ObjectException", str(denial)) from None
-            raise
+        where = video["S3Object"]
+        head = self._photos.head(where, tenant)
         if head["ContentLength"] > MAX_VIDEO_BYTES:
             raise ApiError("VideoTooLargeException", "Video size is too large")
         etag = head["ETag"].strip('"')
         found = head.get("VersionId", "null")
         return VideoSource(
-            bucket=bucket,
-            key=key,
+            bucket=where["Bucket"],
+            key=where["Name"],
             version=etag if found == "null" else found,
             etag=etag,
             size=head["ContentLength"],
