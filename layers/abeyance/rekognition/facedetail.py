@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from abeyance.rekognition.wire import single
@@ -42,19 +42,41 @@ def face_detail(face: AnalyzedFace, attributes: Sequence[str] | None = None) -> 
 
     ``ALL`` has the 30 landmarks and the pose of the mesh in place of those of the detector's five points.
     """
-    quality = face.quality
-    detail: dict[str, Any] = {
-        "BoundingBox": wire_box(face.relative_box),
-        "Landmarks": [
-            _landmark(name, x, y) for name, (x, y) in zip(LANDMARKS, face.relative_landmarks, strict=True)
-        ],
-        "Pose": _pose(quality.yaw, quality.pitch, quality.roll),
-        "Quality": {"Brightness": single(quality.brightness), "Sharpness": single(quality.sharpness)},
-        "Confidence": percent(face.confidence),
-    }
+    found = face.quality
+    quality = (found.brightness, found.sharpness, found.yaw, found.pitch, found.roll)
+    detail = detected_members(face.relative_box, face.relative_landmarks, quality, percent(face.confidence))
     if face.attributes is not None:
         detail |= attribute_members(face.attributes, beyond_default(attributes), face.photo_size)
     return detail
+
+
+def detected_members(
+    box: tuple[float, float, float, float],
+    landmarks: Iterable[Iterable[float]],
+    quality: tuple[float, float, float, float, float],
+    confidence: float,
+) -> dict[str, Any]:
+    """Return the members that every FaceDetail has.
+
+    Parameters
+    ----------
+    box
+        Left, top, width and height, as shares of the photo or frame.
+    landmarks
+        x and y of the detector's five points, as shares likewise.
+    quality
+        Brightness and sharpness, 0 to 100; yaw, pitch and roll in degrees.
+    confidence
+        0 to 100.
+    """
+    brightness, sharpness, *angles = quality
+    return {
+        "BoundingBox": wire_box(box),
+        "Landmarks": [_landmark(name, x, y) for name, (x, y) in zip(LANDMARKS, landmarks, strict=True)],
+        "Pose": _pose(*angles),
+        "Quality": {"Brightness": single(brightness), "Sharpness": single(sharpness)},
+        "Confidence": single(confidence),
+    }
 
 
 def attribute_members(

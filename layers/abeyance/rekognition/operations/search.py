@@ -121,7 +121,7 @@ def face_matches(
     ``others`` are faces and users that are known to be somebody else.
     """
     limit, threshold = call.params.get("MaxFaces", MAX_FACES), call.threshold("FaceMatchThreshold", THRESHOLD)
-    wide = limit + (_FACES_OF_OTHERS * len(others) if others else 0)
+    wide = limit + _FACES_OF_OTHERS * len(others)
     found = _candidates(call, services, template, collection, TemplateKind.FACE, wide, threshold, without)
     with call.timings.measure("gallery"):
         faces = services.gallery.get_faces(collection, list(found))

@@ -131,13 +131,17 @@ def _of_deployed_model(collection: Collection, services: Services) -> Collection
 
 def wire_face(face: Face) -> dict[str, Any]:
     """Return a stored face as a Face of the service."""
+    return {**stored_members(face), "IndexFacesModelVersion": version_number(face.model)}
+
+
+def stored_members(face: Face) -> dict[str, Any]:
+    """Return the members that a stored face has in every answer."""
     return {
         "FaceId": face.id,
         "BoundingBox": wire_box(face.box),
         "ImageId": face.image_id or None,
         "ExternalImageId": face.external_image_id or None,
         "Confidence": percent(face.confidence),
-        "IndexFacesModelVersion": version_number(face.model),
         "UserId": face.user_id or None,
     }
 

@@ -13,8 +13,7 @@ from abeyance.gallery.errors import UserExists
 from abeyance.gallery.model import Collection, Face, NewFace, Refusal, SourceObject, User
 from abeyance.rekognition.call import Call
 from abeyance.rekognition.errors import invalid
-from abeyance.rekognition.facedetail import percent, wire_box
-from abeyance.rekognition.operations.services import Services, wire_refusal
+from abeyance.rekognition.operations.services import Services, stored_members, wire_refusal
 
 #: Most faces of a page that is exported; see ``ExportPageSize`` of the service model.
 PAGE: Final = 1000
@@ -97,13 +96,8 @@ def _templates(
 
 def _wire(face: Face, template: NDArray[np.float32] | None) -> dict[str, Any]:
     return {
-        "FaceId": face.id,
-        "BoundingBox": wire_box(face.box),
-        "ImageId": face.image_id or None,
-        "ExternalImageId": face.external_image_id or None,
-        "Confidence": percent(face.confidence),
+        **stored_members(face),
         "Measurements": face.quality,
-        "UserId": face.user_id or None,
         "Photo": _photo(face.source) if face.source else None,
         "Template": None if template is None else template.astype("<f2").tobytes(),
     }

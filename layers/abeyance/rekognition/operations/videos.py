@@ -14,7 +14,7 @@ from abeyance.pipeline.findings import FaceSample
 from abeyance.pipeline.jobs import JobState, VideoJob, new_id
 from abeyance.pipeline.topology import FRAMES, NO_COLLECTION
 from abeyance.rekognition.call import Call
-from abeyance.rekognition.facedetail import LANDMARKS, wire_box
+from abeyance.rekognition.facedetail import detected_members
 from abeyance.rekognition.operations.services import Services, deployed_model, wire_face
 from abeyance.rekognition.wire import single
 
@@ -158,17 +158,7 @@ def _person_match(index: int, sample: FaceSample, found: list[dict[str, Any]]) -
 
 def _face_detail(sample: FaceSample) -> dict[str, Any]:
     """Return a FaceDetail of a sample, in single precision."""
-    brightness, sharpness, yaw, pitch, roll = sample.quality
-    detail: dict[str, Any] = {
-        "BoundingBox": wire_box(sample.box),
-        "Landmarks": [
-            {"Type": name, "X": single(x), "Y": single(y)}
-            for name, (x, y) in zip(LANDMARKS, sample.landmarks, strict=True)
-        ],
-        "Pose": {"Roll": single(roll), "Yaw": single(yaw), "Pitch": single(pitch)},
-        "Quality": {"Brightness": single(brightness), "Sharpness": single(sharpness)},
-        "Confidence": single(sample.confidence),
-    }
+    detail = detected_members(sample.box, sample.landmarks, sample.quality, sample.confidence)
     return {**detail, **_attributes(sample.attributes)} if sample.attributes else detail
 
 
