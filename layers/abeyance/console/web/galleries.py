@@ -40,7 +40,7 @@ def overview() -> str:
 @requires(Right.READ_GALLERIES)
 def collection(tenant: str, name: str) -> str:
     """Show one collection and, to those who may erase, the form for it."""
-    found = services().galleries.describe(_ref(tenant, name))
+    found = services().galleries.describe(collection_ref(tenant, name))
     return render_template(
         "collection.html",
         collection=found,
@@ -54,7 +54,7 @@ def collection(tenant: str, name: str) -> str:
 @requires(Right.ERASE)
 def find(tenant: str, name: str) -> str:
     """Show what would be erased. It is a form and not a link, so that the name is in no address and no log."""
-    ref, (named_by, person_name) = _ref(tenant, name), _named()
+    ref, (named_by, person_name) = collection_ref(tenant, name), _named()
     subject = services().galleries.find(ref, named_by, person_name)
     return render_template("erase.html", ref=ref, named_by=named_by, person_name=person_name, subject=subject)
 
@@ -63,7 +63,7 @@ def find(tenant: str, name: str) -> str:
 @requires(Right.ERASE)
 def view(tenant: str, name: str) -> Response:
     """Send all that is held about a person."""
-    held = services().galleries.find(_ref(tenant, name), *_named())
+    held = services().galleries.find(collection_ref(tenant, name), *_named())
     response = make_response(msgspec.json.format(msgspec.json.encode(held), indent=2))
     response.headers["Content-Type"] = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="held.json"'
@@ -74,9 +74,8 @@ def view(tenant: str, name: str) -> Response:
 @requires(Right.ERASE)
 def erase(tenant: str, name: str) -> str:
     """Erase the person and show the receipt."""
-    if request.form.get("sure") != "yes":
-        raise RequestRefused("Tick the box to confirm.")
-    ref = _ref(tenant, name)
+    require_sure()
+    ref = collection_ref(tenant, name)
     erasure = services().galleries.erase(signed_in(), ref, *_named())
     return render_template("erased.html", ref=ref, receipt=erasure.receipt, receipt_id=receipt_id(erasure))
 
@@ -109,7 +108,14 @@ def _named() -> tuple[str, str]:
     return request.form.get("by", ""), request.form.get("name", "").strip()
 
 
-def _ref(tenant: str, name: str) -> CollectionRef:
+def require_sure() -> None:
+    """Raise :class:`RequestRefused` unless the form's box is ticked, which confirms what cannot be taken back."""
+    if request.form.get("sure") != "yes":
+        raise RequestRefused("Tick the box to confirm.")
+
+
+def collection_ref(tenant: str, name: str) -> CollectionRef:
+    """Return the collection of an address; raises :class:`NotFound` if there could be none."""
     try:
         return CollectionRef(tenant, name)
     except InvalidInput:

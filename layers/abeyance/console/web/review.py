@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
 from abeyance.console import error_rates
 from abeyance.console.errors import RequestRefused
-from abeyance.console.pictures import png
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
+from abeyance.console.web.sending import send_chip
 from abeyance.pipeline.review_cases import MAX_NOTE_CHARACTERS, Ground, Verdict
 
 pages = Blueprint("review", __name__)
@@ -76,11 +76,7 @@ def picture(identity: str, number: int, which: str) -> Response:
     else:
         faces = services().reviews.candidates(upload, [found.case.face_id])
         chip = services().pictures.candidate(faces[0]) if faces else None
-    if chip is None:
-        abort(404)
-    response = make_response(png(chip))
-    response.headers["Content-Type"] = "image/png"
-    return response
+    return send_chip(chip)
 
 
 @pages.post("/review/<identity>/<int:number>/judge")

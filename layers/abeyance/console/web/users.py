@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
-from abeyance.console.errors import NotFound, RequestRefused
-from abeyance.console.pictures import png
+from abeyance.console.errors import RequestRefused
 from abeyance.console.roles import Right
 from abeyance.console.web.context import requires, services, signed_in
-from abeyance.gallery.errors import InvalidInput
+from abeyance.console.web.galleries import collection_ref, require_sure
+from abeyance.console.web.sending import send_chip
 from abeyance.gallery.model import CollectionRef, TemplateKind
 from abeyance.gallery.verdicts import CollectionSubject
 
@@ -30,7 +30,7 @@ LOOK_ALIKE: Final = 99.0
 @requires(Right.CURATE)
 def overview(tenant: str, name: str) -> str:
     """List a collection's users."""
-    ref = _ref(tenant, name)
+    ref = collection_ref(tenant, name)
     page = services().galleries.users(ref, request.form.get("after", ""))
     return render_template(
         "users.html",
@@ -46,31 +46,26 @@ def overview(tenant: str, name: str) -> str:
 @requires(Right.CURATE)
 def show(tenant: str, name: str) -> str:
     """Show a user's faces side by side; their pictures where that is permitted."""
-    return _user_page(_ref(tenant, name), _field("user"))
+    return _user_page(collection_ref(tenant, name), _field("user"))
 
 
 @pages.get("/galleries/<tenant>/<collection:name>/faces/<uuid:face>.png")
 @requires(Right.CURATE)
 def picture(tenant: str, name: str, face: object) -> Response:
     """Send the picture of a face that came by upload, if it may be seen."""
-    ref = _ref(tenant, name)
+    ref = collection_ref(tenant, name)
     found = services().galleries.face(ref, str(face))
     if not services().curation.may_see(ref, request.args.get("purpose", "")):
         abort(404)
-    chip = services().pictures.candidate(found)
-    if chip is None:
-        abort(404)
-    response = make_response(png(chip))
-    response.headers["Content-Type"] = "image/png"
-    return response
+    return send_chip(services().pictures.candidate(found))
 
 
 @pages.post("/galleries/<tenant>/<collection:name>/users/merge")
 @requires(Right.CURATE)
 def merge(tenant: str, name: str) -> str:
     """Make one user of two."""
-    ref, keep = _ref(tenant, name), _field("user")
-    _require_sure()
+    ref, keep = collection_ref(tenant, name), _field("user")
+    require_sure()
     services().curation.merge(signed_in().principal, ref, keep, _field("gone"), _field("purpose"))
     return _user_page(ref, keep)
 
@@ -79,7 +74,7 @@ def merge(tenant: str, name: str) -> str:
 @requires(Right.CURATE)
 def split(tenant: str, name: str) -> str:
     """Give the chosen faces to a new user."""
-    ref, user = _ref(tenant, name), _field("user")
+    ref, user = collection_ref(tenant, name), _field("user")
     faces = request.form.getlist("face")
     services().curation.split(signed_in().principal, ref, user, _field("new"), faces, _field("purpose"))
     return _user_page(ref, user)
@@ -89,7 +84,7 @@ def split(tenant: str, name: str) -> str:
 @requires(Right.CURATE)
 def reject(tenant: str, name: str) -> str | Redirect:
     """Note that faces, or another user, are not this person."""
-    ref, one = _ref(tenant, name), _subject(_field("one"))
+    ref, one = collection_ref(tenant, name), _subject(_field("one"))
     others = [_subject(text) for text in request.form.getlist("other")]
     if not others:
         raise RequestRefused("Choose a face.")
@@ -102,7 +97,7 @@ def reject(tenant: str, name: str) -> str | Redirect:
 @requires(Right.CURATE)
 def withdraw(tenant: str, name: str) -> str | Redirect:
     """Take a verdict back."""
-    ref, one = _ref(tenant, name), _subject(_field("one"))
+    ref, one = collection_ref(tenant, name), _subject(_field("one"))
     services().curation.withdraw(signed_in().principal, ref, one, _subject(_field("other")))
     return _after(ref, one)
 
@@ -111,7 +106,7 @@ def withdraw(tenant: str, name: str) -> str | Redirect:
 @requires(Right.CURATE)
 def check(tenant: str, name: str) -> str:
     """List look-alikes, duplicates and weak enrolments."""
-    ref = _ref(tenant, name)
+    ref = collection_ref(tenant, name)
     if services().galleries.describe(ref).face_count > MOST_CHECKED:
         raise RequestRefused(
             f"The collection is too large for a page. Run: abeyance users check {ref.tenant} {ref.name}"
@@ -155,20 +150,8 @@ def _field(name: str) -> str:
     return value
 
 
-def _require_sure() -> None:
-    if request.form.get("sure") != "yes":
-        raise RequestRefused("Tick the box to confirm.")
-
-
 def _subject(text: str) -> CollectionSubject:
     kind, _, name = text.partition(":")
     if kind not in ("user", "face"):
         raise RequestRefused("Choose a face or a user.")
     return CollectionSubject(TemplateKind(kind.upper()), name)
-
-
-def _ref(tenant: str, name: str) -> CollectionRef:
-    try:
-        return CollectionRef(tenant, name)
-    except InvalidInput:
-        raise NotFound("There is no such collection.") from None
