@@ -10,7 +10,7 @@ import msgspec
 
 from abeyance.cli import _context as context
 from abeyance.cli import _ledger as ledger
-from abeyance.cli.output import Exit, console, errors, fail, table
+from abeyance.cli.output import Exit, bar, console, errors, fail, table
 
 if TYPE_CHECKING:
     from abeyance.assurance.checking import CertificateReport
@@ -48,7 +48,8 @@ def make(
     settings = context.settings()
     objects = ledger.open_log_objects(log)
     begin, end = _checkpoint(objects, first, before=True), _checkpoint(objects, last, before=False)
-    if end is None or end.size <= (begin.size if begin else 0):
+    start = begin.size if begin else 0
+    if end is None or end.size <= start:
         fail("there is no entry between the two checkpoints; take a later one as the end", Exit.USAGE)
     try:
         stored = ledger.log_size(log)
@@ -57,8 +58,8 @@ def make(
         fail(str(error), Exit.USAGE)
     compared = [_reconciliation(path) for path in reconciled]
     if not compared and log is None:
-        compared = _reconcile_now(objects, begin.size if begin else 0, stored, grace)
-    with ledger.bar("certifying", end.size - (begin.size if begin else 0)) as advance:
+        compared = _reconcile_now(objects, start, stored, grace)
+    with bar("certifying", end.size - start) as advance:
         files = write_certificate(
             folder,
             flag,

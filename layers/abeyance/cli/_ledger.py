@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abeyance.cli import _context as context
-from abeyance.cli.output import Exit, console, fail, progress, table
+from abeyance.cli.output import Exit, console, fail, print_line, report, table
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from abeyance.ledger.policy import Policy
     from abeyance.ledger.reading import LoggedEntry
     from abeyance.ledger.receipts import ReceiptReport
-    from abeyance.ledger.signatures import SignerKey
 
 
 def open_log_objects(path: Path | None) -> LogObjects:
@@ -135,14 +134,6 @@ def show_index(state: IndexState) -> None:
         *(("no part of it", key) for key in state.foreign),
     ]
     console.print(table("lookup index", ["", ""], rows))
-
-
-@contextlib.contextmanager
-def bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar, and yield the function that moves it."""
-    with progress() as shown:
-        task = shown.add_task(what, total=total)
-        yield lambda done: shown.update(task, completed=done)
 
 
 @contextlib.contextmanager
@@ -289,8 +280,13 @@ def _origin(objects: LogObjects) -> str:
     return read_identity(data).origin
 
 
-def write_private_key(out: Path, signer: SignerKey) -> None:
-    """Write a private key to a new file that its owner alone reads; raises ``FileExistsError``."""
+def make_key(name: str, out: Path, algorithm: int, as_json: bool) -> None:
+    """Write a private key to a new file that its owner alone reads, and print the public key; may raise ``OSError``."""
+    from abeyance.ledger.signatures import generate
+
+    signer = generate(name, os.urandom(32))
     descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(signer.secret + "\n")
+    public = str(signer.verifier(algorithm))
+    report({"private_key_file": str(out), "key": public}, as_json=as_json, show=lambda: print_line(public))

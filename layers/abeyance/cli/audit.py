@@ -210,19 +210,10 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a key that signs audits, and print the public key for a flag's audit_signers."""
-    import secrets
+    from abeyance.cli._ledger import make_key
+    from abeyance.ledger.signatures import SIGN
 
-    from abeyance.cli._ledger import write_private_key
-    from abeyance.ledger.signatures import SIGN, generate
-
-    key = generate(name, secrets.token_bytes(32))
-    write_private_key(out, key)
-    public = str(key.verifier(SIGN))
-    report(
-        {"private_key_file": str(out), "key": public},
-        as_json=as_json,
-        show=lambda: console.print(public, highlight=False, soft_wrap=True),
-    )
+    make_key(name, out, SIGN, as_json)
 
 
 @app.command()

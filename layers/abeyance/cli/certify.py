@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -94,8 +93,8 @@ def verify(
     expected = None
     if certificate is not None:
         try:
-            expected = json.loads(certificate.read_bytes())["certificate"]
-        except (ValueError, KeyError, TypeError):
+            expected = msgspec.json.decode(certificate.read_bytes())["certificate"]
+        except (msgspec.MsgspecError, KeyError, TypeError):
             fail(f"{certificate} is no certificate", Exit.USAGE)
     found = check_bundle(bundle, ledger.read_policy(policy, trust) or ledger.nobody(), expected)
     report(

@@ -13,6 +13,7 @@ from abeyance.cli.output import (
     Commands,
     Exit,
     Json,
+    bar,
     cells,
     console,
     existing_file,
@@ -23,7 +24,7 @@ from abeyance.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from abeyance.moving.exchange import Advance, Moved
+    from abeyance.moving.exchange import Moved
     from abeyance.moving.keys import MasterKey
 
 app = typer.Typer(
@@ -58,11 +59,8 @@ def export_file(
 
     key, api = _key(passphrase_file, kms_key), client(purpose)
     total = api.describe_collection(CollectionId=collection)["FaceCount"]
-    moved = _watched(
-        "Exporting",
-        total,
-        lambda advance: export_collection(api, collection, file, key, templates=templates, advance=advance),
-    )
+    with bar("Exporting", total) as advance:
+        moved = export_collection(api, collection, file, key, templates=templates, advance=advance)
     _show(moved, f"Exported to {file}", as_json)
 
 
@@ -84,15 +82,9 @@ def import_file(
     key, api = _key(passphrase_file, kms_key), client(purpose)
     with Archive(file, key) as archive:
         total = archive.rows
-    moved = _watched(
-        "Importing",
-        total,
-        lambda advance: import_collection(api, file, key, collection, advance=advance),
-    )
+    with bar("Importing", total) as advance:
+        moved = import_collection(api, file, key, collection, advance=advance)
     _show(moved, f"Imported from {file}", as_json)
-
-
-Target = Annotated[str, typer.Argument(help="The collection beside it.")]
 
 
 @app.command("re-embed")
@@ -128,22 +120,24 @@ def re_embed(
     api = client(purpose)
     thresholds = threshold or [settings().search_threshold]
     groups = {"group_of": read_labels(labels)} if labels else {}
-    with progress() as bar:
-        task = bar.add_task("Re-embedding", total=None)
+    with progress() as shown:
+        task = shown.add_task("Re-embedding", total=None)
         found = level(
-            api, collection, target, advance=lambda listing: bar.update(task, description=listing, advance=1)
+            api,
+            collection,
+            target,
+            advance=lambda listing: shown.update(task, description=listing, advance=1),
         )
     changed = []
     if probes:
-        with progress() as bar:
-            task = bar.add_task("Comparing", total=min(probes, found.target_faces))
+        with bar("Comparing", min(probes, found.target_faces)) as advance:
             changed = changed_matches(
                 api,
                 collection,
                 target,
                 probes=probes,
                 thresholds=thresholds,
-                advance=lambda done: bar.update(task, completed=done),
+                advance=advance,
                 **groups,
             )
 
@@ -166,7 +160,7 @@ def re_embed(
 @app.command()
 def switch(
     collection: Annotated[str, typer.Argument(help="The collection that programs name.")],
-    target: Target,
+    target: Annotated[str, typer.Argument(help="The collection beside it.")],
     accept_missing: Annotated[
         bool, typer.Option("--accept-missing", help="Switch although the other lacks faces.")
     ] = False,
@@ -213,14 +207,6 @@ def _key(passphrase_file: Path | None, kms_key: str) -> MasterKey:
     from abeyance.aws.clients import client as aws_client
 
     return KmsKey(aws_client("kms"), kms_key)
-
-
-def _watched(what: str, total: int, move: Any) -> Moved:
-    with progress() as bar:
-        task = bar.add_task(what, total=total)
-        advance: Advance = lambda done: bar.update(task, completed=done)  # noqa: E731
-        moved: Moved = move(advance)
-    return moved
 
 
 def _show(moved: Moved, what: str, as_json: bool) -> None:

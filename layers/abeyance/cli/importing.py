@@ -13,6 +13,7 @@ from abeyance.cli.output import (
     Commands,
     Exit,
     Json,
+    bar,
     cells,
     console,
     existing_file,
@@ -96,13 +97,12 @@ def rekognition(
             kept.retry()
         reader = PhotoReader(locate, s3)
         moving = RekognitionImport(source, collection, api, name, reader, kept, quality_filter=quality_filter)
-        with progress() as bar:
-            task = bar.add_task("Indexing", total=None)
-            moved = moving.run(lambda done, total: bar.update(task, completed=done, total=total))
+        with progress() as shown:
+            task = shown.add_task("Indexing", total=None)
+            moved = moving.run(lambda done, total: shown.update(task, completed=done, total=total))
         compared = None
         if compare:
-            with progress() as bar:
-                task = bar.add_task("Comparing", total=compare)
+            with bar("Comparing", compare) as advance:
                 compared = compare_answers(
                     source,
                     collection,
@@ -112,7 +112,7 @@ def rekognition(
                     kept,
                     probes=compare,
                     threshold=threshold,
-                    advance=lambda done: bar.update(task, completed=done),
+                    advance=advance,
                 )
     answer: dict[str, Any] = {"import": moved, "comparison": compared}
     report(msgspec.to_builtins(answer), as_json=as_json, show=lambda: _show(moved, compared))

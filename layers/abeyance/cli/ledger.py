@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from abeyance.cli import _ledger as ledger
-from abeyance.cli.output import Commands, Exit, Json, errors, existing_file, fail, print_line, report
+from abeyance.cli.output import Commands, Exit, Json, bar, errors, existing_file, fail, print_line, report
 
 app = typer.Typer(
     cls=Commands,
@@ -82,14 +82,14 @@ def verify(
     opened = ledger.open_log_objects(log)
     rules = rules or (ledger.nobody() if log else ledger.own_policy(opened))
     seconds, start = {}, time.perf_counter()
-    with ledger.bar("verifying") as advance:
+    with bar("verifying") as advance:
         found = verify_log(
             opened, rules, now=datetime.now(UTC), known=known, readers=ledger.readers(log), progress=advance
         )
     seconds["verifying"] = time.perf_counter() - start
     if not sealed:
         start = time.perf_counter()
-        with ledger.bar("opening", found.size) as advance:
+        with bar("opening", found.size) as advance:
             fields = open_log(
                 opened,
                 found.size,
@@ -148,7 +148,7 @@ def export(
 
     objects = ledger.open_log_objects(None)
     note = read_checkpoint(objects)
-    with ledger.writing(out) as put, ledger.bar("exporting", note.size) as advance:
+    with ledger.writing(out) as put, bar("exporting", note.size) as advance:
         export_log(objects, note, put, openings=not withhold, readers=ledger.readers(None), progress=advance)
     errors.print(f"{note.size} entries of {note.origin}", highlight=False)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Annotated, Any, Final, NoReturn
 
@@ -138,6 +139,14 @@ def cells(records: Iterable[object], columns: Sequence[str]) -> list[list[object
         for record in records
     ]
     return [[", ".join(v) if isinstance(v, tuple | list) else v for v in row] for row in values]
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar, and yield the function that moves it to a number of things done."""
+    with progress() as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda done: shown.update(task, completed=done)
 
 
 def progress() -> Progress:

@@ -11,6 +11,7 @@ import typer
 from abeyance.cli import _context as context
 from abeyance.cli.erasures import Collection, Tenant, collection_ref
 from abeyance.cli.output import Commands, Exit, Json, cells, console, fail, report, table
+from abeyance.moratorium.vocabulary import UNSPECIFIED
 
 if TYPE_CHECKING:
     from abeyance.curation.decisions import Curation
@@ -26,8 +27,6 @@ app = typer.Typer(
 
 User = Annotated[str, typer.Argument(help="The user's id.")]
 Purpose = Annotated[str, typer.Option(help="Purpose for which this is decided.")]
-#: Purpose of a request that names none.
-UNSPECIFIED = "unspecified"
 Subject = Annotated[str, typer.Argument(help="user:ID or face:ID.")]
 
 

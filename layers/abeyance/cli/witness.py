@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abeyance.cli.output import Commands, Exit, Json, console, existing_file, fail, print_line, report, table
+from abeyance.cli.output import Commands, Exit, Json, console, existing_file, fail, report, table
 
 if TYPE_CHECKING:
     from abeyance.ledger.signatures import VerifierKey
@@ -34,17 +33,10 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make the private key of a witness, and print the public key to hand out."""
-    from abeyance.cli._ledger import write_private_key
-    from abeyance.ledger.signatures import COSIGN, generate
+    from abeyance.cli._ledger import make_key
+    from abeyance.ledger.signatures import COSIGN
 
-    signer = generate(name, os.urandom(32))
-    write_private_key(out, signer)
-    public = str(signer.verifier(COSIGN))
-    report(
-        {"private_key_file": str(out), "key": public},
-        as_json=as_json,
-        show=lambda: print_line(public),
-    )
+    make_key(name, out, COSIGN, as_json)
 
 
 @app.command()
