@@ -51,6 +51,14 @@ def test_a_users_faces_are_side_by_side_with_their_pictures(
     answer = clara.get(pictures[0].replace("&amp;", "&"))
     assert (answer.status_code, answer.content_type) == (200, "image/png")
     assert world.write_ledger().count("person.seen") == 1
+    # An address is of use to whoever opened the page, for what it was opened for, and while that is permitted.
+    address = pictures[0].replace("&amp;", "&")
+    assert clara.get(address.partition("&opened=")[0]).status_code == 404
+    assert clara.get(re.sub(r"faces/[^.]+", f"faces/{faces[-1]}", address)).status_code == 404
+    assert clara.get(address.replace(f"purpose={PURPOSE}", "purpose=other")).status_code == 404
+    assert world.write_ledger().count("person.seen") == 1
+    world.write_flags(_halting(world))
+    assert clara.get(address).status_code == 404
     # A page of users has no name in its address.
     assert not re.search(r'(href|src)="[^"]*(ann|ben)', listed + shown)
 

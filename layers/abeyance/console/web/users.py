@@ -5,9 +5,11 @@ User ids are in forms and not in addresses, so that no log has them.
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from typing import Final
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, redirect, render_template, request, session, url_for
+from itsdangerous import Signer
 from werkzeug.wrappers import Response as Redirect
 
 from abeyance.console.errors import RequestRefused
@@ -52,10 +54,12 @@ def show(tenant: str, name: str) -> str:
 @pages.get("/galleries/<tenant>/<collection:name>/faces/<uuid:face>.png")
 @requires(Right.CURATE)
 def picture(tenant: str, name: str, face: object) -> Response:
-    """Send the picture of a face that came by upload, if it may be seen."""
-    ref = collection_ref(tenant, name)
+    """Send the picture of a face that came by upload, to whoever opened its page, if it may still be seen."""
+    ref, purpose = collection_ref(tenant, name), request.args.get("purpose", "")
+    if not compare_digest(_opened(ref, str(face), purpose), request.args.get("opened", "").encode()):
+        abort(404)
     found = services().galleries.face(ref, str(face))
-    if not services().curation.may_see(ref, request.args.get("purpose", "")):
+    if not services().curation.may_see(ref, purpose):
         abort(404)
     return send_chip(services().pictures.candidate(found))
 
@@ -130,7 +134,14 @@ def _user_page(ref: CollectionRef, user_id: str) -> str:
         purpose=purpose,
         purposes=purposes,
         pictures=services().curation.see(signed_in().principal, ref, user_id, purpose),
+        opened=lambda face_id: _opened(ref, face_id, purpose).decode(),
     )
+
+
+def _opened(ref: CollectionRef, face_id: str, purpose: str) -> bytes:
+    """Return the proof that this session opened the page of a face for a purpose, which is on the ledger."""
+    opened = "\n".join((session["csrf"], ref.tenant, ref.name, face_id, purpose))
+    return Signer(services().session_key, salt="abeyance.picture").get_signature(opened)
 
 
 def _after(ref: CollectionRef, subject: CollectionSubject) -> str | Redirect:
